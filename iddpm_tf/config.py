@@ -1,0 +1,289 @@
+"""Everything a run is made of, as frozen dataclasses with one default a setting.
+
+The command line is made from these fields (`trainers/flags.py`) and a model folder's `config.json`
+holds them, so a name here is the name of a flag. Nothing here imports TensorFlow.
+"""
+
+import dataclasses
+import json
+import math
+import types
+import typing
+
+VERSION = 1  # Of the layout of config.json.
+
+
+def setting(default, text, *, choices=(), changeable=False):
+  """A field with its help text. `changeable`: may differ when a run is resumed."""
+  return dataclasses.field(
+      default=default, metadata={"help": text, "choices": choices, "changeable": changeable})
+
+
+def recorded(default):
+  """A field that comes from the data, not from a flag."""
+  return dataclasses.field(default=default, metadata={"recorded": True})
+
+
+def require(condition, name, expected, received):
+  """Raises the one-line `ValueError` that a user sees for a setting that cannot be."""
+  if not condition:
+    raise ValueError(f"--{name}: expected {expected}, received {_shown(received)}")
+
+
+def _shown(value):
+  return ",".join(map(str, value)) if isinstance(value, tuple) else repr(value)
+
+
+def _require_choices(config):
+  for field in dataclasses.fields(config):
+    choices = field.metadata.get("choices")
+    value = getattr(config, field.name)
+    require(not choices or value in choices, field.name, f"one of {', '.join(choices)}", value)
+
+
+def _require_positive(config, *names):
+  for name in names:
+    require(getattr(config, name) > 0, name, "a positive number", getattr(config, name))
+
+
+def _require_not_negative(config, *names):
+  for name in names:
+    value = getattr(config, name)
+    require(value >= 0 and math.isfinite(value), name, "a number of at least 0", value)
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+  """The UNet of Appendix A."""
+
+  base_channels: int = setting(128, "channels at the highest resolution (C in Appendix A)")
+  channel_multipliers: tuple[int, ...] = setting(
+      (1, 2, 2, 2), "channels of each level, in units of --base_channels, highest resolution first")
+  num_res_blocks: int = setting(3, "residual blocks a level on the way down (one more on the way up)")
+  attention_resolutions: tuple[int, ...] = setting(
+      (16, 8), "image heights, in pixels, at which there is self-attention")
+  num_heads: int = setting(4, "attention heads")
+  num_heads_upsample: int = setting(0, "attention heads on the way up; 0: as --num_heads")
+  scale_shift_norm: bool = setting(
+      True, "condition by GroupNorm(h)(w + 1) + b; otherwise by GroupNorm(h + v)")
+  conv_resample: bool = setting(
+      True, "learned down- and upsampling; otherwise average pooling and nearest neighbours")
+  dropout: float = setting(0.0, "dropout rate in the residual blocks")
+  class_conditional: bool = setting(False, "condition on the data set's class labels")
+  precision: str = setting(
+      "float32", "arithmetic of the network; weights stay float32",
+      choices=("float32", "mixed_bfloat16"))
+
+  def __post_init__(self):
+    _require_choices(self)
+    _require_positive(self, "base_channels", "num_res_blocks", "num_heads")
+    _require_not_negative(self, "num_heads_upsample")
+    require(0 <= self.dropout < 1, "dropout", "a rate in [0, 1)", self.dropout)
+    require(self.channel_multipliers and min(self.channel_multipliers) > 0, "channel_multipliers",
+            "one positive number or more, comma-separated", self.channel_multipliers)
+    require(self.base_channels % 32 == 0, "base_channels",
+            "a multiple of 32 (group normalisation has 32 groups)", self.base_channels)
+    for name in ("num_heads", "num_heads_upsample"):
+      heads = getattr(self, name) or 1
+      require(all(self.base_channels * m % heads == 0 for m in self.channel_multipliers), name,
+              "a divisor of the channels of every level", heads)
+
+  @property
+  def depth(self):
+    """How often the image is halved."""
+    return len(self.channel_multipliers) - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class DiffusionConfig:
+  """The noising process, what the network predicts, and the objective (sections 2 and 3)."""
+
+  diffusion_steps: int = setting(4000, "T, the number of noising steps")
+  noise_schedule: str = setting("cosine", "schedule of the noise", choices=("linear", "cosine"))
+  mean_type: str = setting(
+      "eps", "what the network predicts of the mean", choices=("eps", "x_start", "x_prev"))
+  variance_type: str = setting(
+      "learned_range", "the reverse process's variance; learned_range is Eq. 15",
+      choices=("fixed_small", "fixed_large", "learned", "learned_range"))
+  objective: str = setting(
+      "hybrid", "what is minimised: L_simple, L_vlb or L_hybrid", choices=("simple", "vlb", "hybrid"))
+  vlb_weight: float | None = setting(
+      None, "weight of L_vlb in the objective; unset: 0.001 for hybrid (lambda), 1 for vlb")
+  rescale_timesteps: bool = setting(
+      True, "the network sees t scaled to 0..1000; otherwise t itself")
+  timestep_sampler: str = setting(
+      "uniform", "how training draws t; loss_second_moment is Eq. 18",
+      choices=("uniform", "loss_second_moment"))
+
+  def __post_init__(self):
+    _require_choices(self)
+    _require_positive(self, "diffusion_steps")
+    require(self.noise_schedule != "linear" or self.diffusion_steps > 20, "diffusion_steps",
+            "more than 20 for the linear schedule (its last beta is 0.02 * 1000 / T, below 1)",
+            self.diffusion_steps)
+    if self.objective == "simple":
+      require(not self.learns_variance, "variance_type",
+              "fixed_small or fixed_large with --objective=simple, which trains no variance",
+              self.variance_type)
+      require(self.vlb_weight is None, "vlb_weight", "no value with --objective=simple",
+              self.vlb_weight)
+    if self.objective == "hybrid":
+      require(self.learns_variance, "variance_type",
+              "learned or learned_range with --objective=hybrid", self.variance_type)
+    require(self.vlb_weight is None or 0 < self.vlb_weight < math.inf, "vlb_weight",
+            "a positive number", self.vlb_weight)
+
+  @property
+  def learns_variance(self):
+    return self.variance_type in ("learned", "learned_range")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+  """Where images come from."""
+
+  dataset: str = setting("digits", "digits (embedded), or the name of a TFDS data set with images")
+  data_dir: str | None = setting(None, "folder of the TFDS data; unset: TFDS's own", changeable=True)
+  random_flip: bool = setting(False, "mirror half of the training images")
+  image_shape: tuple[int, ...] = recorded(())  # Height, width, channels.
+  num_classes: int = recorded(0)  # 0: the data has no labels.
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+  """The optimisation, and how often to look at it."""
+
+  train_steps: int = setting(500_000, "steps in all; a larger number resumes a finished run",
+                             changeable=True)
+  batch_size: int = setting(128, "images a step, over all replicas")
+  learning_rate: float = setting(1e-4, "AdamW's learning rate")
+  warmup_steps: int = setting(0, "steps of linear warm-up of the learning rate")
+  decay_steps: int = setting(0, "step at which the learning rate has fallen linearly to 0; 0: never")
+  weight_decay: float = setting(0.0, "AdamW's decoupled weight decay")
+  ema: tuple[float, ...] = setting((0.9999,), "rates of the moving averages of the weights")
+  seed: int = setting(0, "of the weights, the data's order and all noise")
+  steps_per_call: int = setting(10, "training steps a graph call", changeable=True)
+  log_every: int = setting(100, "steps between TensorBoard scalars", changeable=True)
+  sample_every: int = setting(10_000, "steps between sample grids; 0: only at the end",
+                              changeable=True)
+  save_every: int = setting(10_000, "steps between checkpoints", changeable=True)
+  keep_checkpoints: int = setting(3, "checkpoints to keep", changeable=True)
+
+  def __post_init__(self):
+    _require_positive(self, "train_steps", "batch_size", "learning_rate", "steps_per_call",
+                      "log_every", "save_every", "keep_checkpoints")
+    _require_not_negative(self, "warmup_steps", "decay_steps", "weight_decay", "sample_every",
+                          "seed")
+    require(self.decay_steps == 0 or self.decay_steps > self.warmup_steps, "decay_steps",
+            f"0, or more than --warmup_steps={self.warmup_steps}", self.decay_steps)
+    require(len(set(self.ema)) == len(self.ema) and all(0 < rate < 1 for rate in self.ema), "ema",
+            "distinct rates between 0 and 1, comma-separated", self.ema)
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingConfig:
+  """How images are drawn, in training's grids and by default in the other commands."""
+
+  samplers: tuple[str, ...] = setting(
+      ("ancestral:250",), "NAME:STEPS[:ETA], NAME being ancestral or ddim; ancestral alone: all steps",
+      changeable=True)
+  num_samples: int = setting(100, "images to draw", changeable=True)
+  clip_denoised: bool = setting(True, "clip the predicted x_0 to [-1, 1]", changeable=True)
+
+  def __post_init__(self):
+    _require_positive(self, "num_samples")
+    require(self.samplers, "samplers", "one sampler or more, such as ancestral:250,ddim:50",
+            self.samplers)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """A whole run: what `config.json` holds."""
+
+  network: NetworkConfig = NetworkConfig()
+  diffusion: DiffusionConfig = DiffusionConfig()
+  data: DataConfig = DataConfig()
+  training: TrainingConfig = TrainingConfig()
+  sampling: SamplingConfig = SamplingConfig()
+
+  def __post_init__(self):
+    if self.data.image_shape:
+      self._require_fit()
+
+  def _require_fit(self):
+    """The network against the data."""
+    height, width, _ = self.data.image_shape
+    factor = 2 ** self.network.depth
+    require(height % factor == 0 and width % factor == 0, "channel_multipliers",
+            f"{self.network.depth} halvings to divide the images of {self.data.dataset}, "
+            f"{height}x{width}", self.network.channel_multipliers)
+    heights = [height // 2 ** level for level in range(self.network.depth + 1)]
+    for resolution in self.network.attention_resolutions:
+      require(resolution in heights, "attention_resolutions",
+              f"heights that the network has ({', '.join(map(str, heights))})",
+              self.network.attention_resolutions)
+    require(not self.network.class_conditional or self.data.num_classes > 0, "class_conditional",
+            f"a data set with labels, which {self.data.dataset} is not", True)
+
+  @property
+  def num_classes(self):
+    """Classes that the network is conditioned on; 0: unconditional."""
+    return self.data.num_classes if self.network.class_conditional else 0
+
+  @property
+  def out_channels(self):
+    """Channels of the network's output: of the mean, then of the variance if that is learned."""
+    return self.data.image_shape[-1] * (2 if self.diffusion.learns_variance else 1)
+
+  def to_json(self):
+    return json.dumps({"version": VERSION, **dataclasses.asdict(self)}, indent=2) + "\n"
+
+  @classmethod
+  def from_json(cls, text):
+    """The inverse of `to_json`; `ValueError` for anything else."""
+    try:
+      content = json.loads(text)
+    except json.JSONDecodeError as error:
+      raise ValueError(f"not JSON: {error}") from None
+    if not isinstance(content, dict) or content.pop("version", None) != VERSION:
+      raise ValueError(f"expected a configuration of version {VERSION}")
+    return cls(**{name: _from_dict(part, content.pop(name, None)) for name, part in parts().items()},
+               **_none_left(content, "sections"))
+
+
+def parts():
+  """Each section's name and dataclass, in order."""
+  return {field.name: field.type for field in dataclasses.fields(Config)}
+
+
+def _from_dict(dataclass, content):
+  if not isinstance(content, dict):
+    raise ValueError(f"expected a section for {dataclass.__name__}, received {content!r}")
+  fields = {field.name: field for field in dataclasses.fields(dataclass)}
+  values = {}
+  for name in fields.keys() & content.keys():
+    value = content.pop(name)
+    values[name] = tuple(value) if isinstance(value, list) else value
+    if not _is_of_type(values[name], fields[name].type):
+      raise ValueError(f"{name}: expected {fields[name].type}, received {value!r}")
+  if missing := sorted(fields.keys() - values.keys()):
+    raise ValueError(f"no value for {', '.join(missing)}")
+  _none_left(content, "settings")
+  return dataclass(**values)
+
+
+def _none_left(content, what):
+  if content:
+    raise ValueError(f"unknown {what}: {', '.join(sorted(content))}")
+  return {}
+
+
+def _is_of_type(value, kind):
+  if typing.get_origin(kind) is tuple:
+    element = typing.get_args(kind)[0]
+    return isinstance(value, tuple) and all(_is_of_type(item, element) for item in value)
+  if isinstance(kind, types.UnionType):
+    return any(_is_of_type(value, option) for option in typing.get_args(kind))
+  if kind is float:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+  return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))

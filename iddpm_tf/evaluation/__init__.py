@@ -1,0 +1,1 @@
+"""How good samples are: distances and scores of features, all in NumPy float64."""

@@ -1,0 +1,110 @@
+"""The Fréchet distance (FID, Heusel et al. 2017) between Gaussians fitted to features."""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Gaussian(NamedTuple):
+  """All that the Fréchet distance knows of a set of features."""
+
+  mean: np.ndarray  # [D]
+  covariance: np.ndarray  # [D, D]
+
+
+class Statistics(NamedTuple):
+  """Sums over a set of features that can be merged with those of another set."""
+
+  count: int
+  mean: np.ndarray  # [D], float64.
+  scatter: np.ndarray  # [D, D], float64: the sum of outer products of deviations from the mean.
+
+  @property
+  def gaussian(self):
+    """The fitted `Gaussian`, its covariance unbiased; `ValueError` for fewer than two features."""
+    if self.count < 2:
+      raise ValueError(f"features: expected at least 2 rows for a covariance, received {self.count}")
+    return Gaussian(self.mean, self.scatter / (self.count - 1))
+
+
+def statistics(features):
+  """Features [N, D], N of at least 1, to their `Statistics`; `ValueError` as `require_features`."""
+  features = require_features("features", features)
+  mean = features.mean(axis=0)
+  deviations = features - mean
+  return Statistics(len(features), mean, deviations.T @ deviations)
+
+
+def merge(a, b):
+  """`Statistics` of the union of two sets; `ValueError` if the feature sizes differ."""
+  _require_same_size("features", a.mean, b.mean)
+  count = a.count + b.count
+  shift = b.mean - a.mean
+  # Chan et al. 1983. Deviations, not raw second moments: nothing cancels where the mean is large.
+  return Statistics(
+      count,
+      a.mean + shift * (b.count / count),
+      a.scatter + b.scatter + np.outer(shift, shift) * (a.count * b.count / count))
+
+
+def accumulate(batches):
+  """`Statistics` of an iterable of features [N, D], of which one batch is in memory at a time."""
+  parts = map(statistics, batches)
+  first = next(parts, None)
+  if first is None:
+    raise ValueError("features: expected at least one batch, received none")
+  return functools.reduce(merge, parts, first)
+
+
+def frechet_distance(reference, sample):
+  """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1^1/2 C2 C1^1/2)^1/2) of two `Gaussian`s, at least 0.
+
+  Covariances may be singular, as they are with fewer images than features.
+  `ValueError` if the feature sizes differ or a number is not finite.
+  """
+  _require_same_size("sample", reference.mean, sample.mean)
+  for name, gaussian in (("reference", reference), ("sample", sample)):
+    _require_gaussian(name, gaussian)
+  shift = np.asarray(reference.mean, np.float64) - np.asarray(sample.mean, np.float64)
+  # With C = F F^T, the singular values of F1^T F2 are the square roots of the eigenvalues of
+  # C1^1/2 C2 C1^1/2. Taking them directly, not as roots, keeps rounding errors of zero
+  # eigenvalues at 1e-16 instead of 1e-8 each.
+  cross = np.linalg.svd(_factor(reference.covariance).T @ _factor(sample.covariance), compute_uv=False)
+  distance = (shift @ shift + np.trace(reference.covariance) + np.trace(sample.covariance)
+              - 2 * cross.sum())
+  return max(float(distance), 0.0)
+
+
+def require_features(name, features):
+  """Finite features [N, D] as float64, N of at least 1; `ValueError` with their name otherwise."""
+  features = np.asarray(features, np.float64)
+  if features.ndim != 2 or 0 in features.shape:
+    raise ValueError(f"{name}: expected shape [N, D] with neither 0, received {list(features.shape)}")
+  broken = np.count_nonzero(~np.isfinite(features).all(axis=1))
+  if broken:
+    raise ValueError(f"{name}: expected finite numbers, received {broken} of {len(features)} rows "
+                     "with NaN or infinity")
+  return features
+
+
+def _factor(covariance):
+  """F [D, rank] with F F^T = covariance [D, D]; directions of no more than rounding are dropped."""
+  values, vectors = np.linalg.eigh(np.asarray(covariance, np.float64))
+  keep = values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0)
+  return vectors[:, keep] * np.sqrt(values[keep])
+
+
+def _require_same_size(name, expected, received):
+  """Of two means [D]."""
+  if len(expected) != len(received):
+    raise ValueError(f"{name}: expected {len(expected)} numbers a feature, received {len(received)}")
+
+
+def _require_gaussian(name, gaussian):
+  size = len(gaussian.mean)
+  if np.shape(gaussian.covariance) != (size, size):
+    raise ValueError(f"{name}: expected a covariance of shape {[size, size]}, "
+                     f"received {list(np.shape(gaussian.covariance))}")
+  if not (np.isfinite(gaussian.mean).all() and np.isfinite(gaussian.covariance).all()):
+    raise ValueError(f"{name}: expected a finite mean and covariance, received NaN or infinity")

@@ -1,0 +1,34 @@
+"""The Inception Score (Salimans et al. 2016)."""
+
+import numpy as np
+import scipy.special
+
+from iddpm_tf.evaluation import frechet
+
+
+def inception_score(probabilities, *, split_size=5000):
+  """exp(mean KL(p(y|x) || p(y))), averaged over splits; between 1 and the number of classes.
+
+  Args:
+    probabilities: [N, classes], a classifier's p(y|x) of each image.
+    split_size: images a split, in order; the last split may be smaller.
+
+  Raises:
+    ValueError: for rows that are not finite distributions, or a split of no images.
+  """
+  probabilities = frechet.require_features("probabilities", probabilities)
+  if split_size < 1:
+    raise ValueError(f"split_size: expected a number of at least 1, received {split_size}")
+  sums = probabilities.sum(axis=1)
+  # Wide enough for a softmax over 1008 classes in half precision.
+  if probabilities.min() < 0 or np.abs(sums - 1).max() > 0.01:
+    raise ValueError("probabilities: expected rows of non-negative numbers that sum to 1, received "
+                     f"a minimum of {probabilities.min():g} and sums of {sums.min():g} to {sums.max():g}")
+  return float(np.mean([_score(probabilities[start:start + split_size])
+                        for start in range(0, len(probabilities), split_size)]))
+
+
+def _score(probabilities):
+  # rel_entr(p, q) is p log(p / q), and 0 where p is 0.
+  divergences = scipy.special.rel_entr(probabilities, probabilities.mean(axis=0)).sum(axis=1)
+  return np.exp(divergences.mean())

@@ -1,0 +1,27 @@
+"""The networks, as Keras layers of `keras.ops`: any Keras backend runs them."""
+
+from iddpm_tf.networks.super_resolution import SuperResolutionUNet
+from iddpm_tf.networks.unet import UNet
+
+__all__ = ["SuperResolutionUNet", "UNet", "build_network"]
+
+
+def build_network(config):
+  """The `UNet` of an `iddpm_tf.config.Config`, with its variables."""
+  options, image_shape = config.network, config.data.image_shape
+  network = UNet(
+      base_channels=options.base_channels,
+      channel_multipliers=options.channel_multipliers,
+      num_res_blocks=options.num_res_blocks,
+      attention_factors=[image_shape[0] // height for height in options.attention_resolutions],
+      num_heads=options.num_heads,
+      num_heads_upsample=options.num_heads_upsample,
+      scale_shift_norm=options.scale_shift_norm,
+      conv_resample=options.conv_resample,
+      dropout=options.dropout,
+      num_classes=config.num_classes,
+      out_channels=config.out_channels,
+      dtype=options.precision,
+      name="unet")
+  network.build((None, *image_shape))
+  return network

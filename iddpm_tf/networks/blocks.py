@@ -1,0 +1,81 @@
+"""The blocks that the UNet is made of: residual and attention. Activations are [B, H, W, C]."""
+
+import keras
+from keras import ops
+
+from iddpm_tf.networks import layers
+
+
+class ResBlock(keras.Layer):
+  """A residual block conditioned on an embedding: [B, H, W, C_in], [B, E] -> [B, H, W, channels].
+
+  Conditioning is GroupNorm(h) (scale + 1) + shift with `scale_shift_norm` (section 3 of the paper's
+  Appendix A), otherwise GroupNorm(h + shift).
+  """
+
+  def __init__(self, channels, *, scale_shift_norm=True, dropout=0.0, dtype=None, name=None):
+    super().__init__(dtype=dtype, name=name)
+    self.channels = channels
+    self.scale_shift_norm = scale_shift_norm
+    self.dropout = dropout
+
+  def build(self, x_shape, emb_shape):
+    channels_in, channels, dtype = x_shape[-1], self.channels, self.dtype_policy
+    self.in_norm = layers.GroupNorm(dtype=dtype, name="in_norm")
+    self.in_norm.build(x_shape)
+    self.in_conv = layers.conv(channels_in, channels, 3, dtype=dtype, name="in_conv")
+    conditioning = 2 * channels if self.scale_shift_norm else channels
+    self.emb_dense = layers.dense(emb_shape[-1], conditioning, dtype=dtype, name="emb_dense")
+    self.out_norm = layers.GroupNorm(dtype=dtype, name="out_norm")
+    self.out_norm.build((*x_shape[:-1], channels))
+    self.out_dropout = layers.Dropout(self.dropout, dtype=dtype, name="out_dropout")
+    # Zeros: the block starts as its skip connection.
+    self.out_conv = layers.conv(channels, channels, 3, zeros=True, dtype=dtype, name="out_conv")
+    self.skip = None
+    if channels_in != channels:
+      self.skip = layers.conv(channels_in, channels, 1, dtype=dtype, name="skip")
+
+  def call(self, x, emb, training=False):
+    h = self.in_conv(ops.silu(self.in_norm(x)))
+    conditioning = self.emb_dense(ops.silu(emb))
+    if self.scale_shift_norm:
+      scale, shift = ops.split(conditioning, 2, axis=-1)  # [B, C] each
+      h = self.out_norm(h, scale, shift)
+    else:
+      h = self.out_norm(h + conditioning[:, None, None])  # [B, 1, 1, C]
+    h = self.out_conv(self.out_dropout(ops.silu(h), training=training))
+    return h + (x if self.skip is None else self.skip(x))
+
+  def get_config(self):
+    return {**super().get_config(), "channels": self.channels,
+            "scale_shift_norm": self.scale_shift_norm, "dropout": self.dropout}
+
+
+class AttentionBlock(keras.Layer):
+  """Self-attention between the positions of an image, with a residual: [B, H, W, C] -> [B, H, W, C]."""
+
+  def __init__(self, num_heads, *, dtype=None, name=None):
+    super().__init__(dtype=dtype, name=name)
+    self.num_heads = num_heads
+
+  def build(self, x_shape):
+    channels, dtype = x_shape[-1], self.dtype_policy
+    if channels % self.num_heads:
+      raise ValueError(f"num_heads: expected a divisor of {channels} channels, received {self.num_heads}")
+    self.norm = layers.GroupNorm(dtype=dtype, name="norm")
+    self.norm.build(x_shape)
+    self.qkv = layers.dense(channels, 3 * channels, dtype=dtype, name="qkv")
+    # Zeros: the block starts as the identity.
+    self.out_dense = layers.dense(channels, channels, zeros=True, dtype=dtype, name="out_dense")
+
+  def call(self, x):
+    _, height, width, channels = ops.shape(x)
+    heads, dim = self.num_heads, channels // self.num_heads
+    # Query, key and value of the first head, then of the second, and so on.
+    qkv = ops.reshape(self.qkv(self.norm(x)), (-1, height * width, heads, 3, dim))
+    # softmax(q k^T / sqrt(dim)) v with the softmax in float32.
+    h = ops.dot_product_attention(qkv[..., 0, :], qkv[..., 1, :], qkv[..., 2, :])  # [B, HW, heads, dim]
+    return x + self.out_dense(ops.reshape(h, (-1, height, width, channels)))
+
+  def get_config(self):
+    return {**super().get_config(), "num_heads": self.num_heads}

@@ -1,0 +1,5 @@
+"""Options of the whole test suite."""
+
+
+def pytest_addoption(parser):
+  parser.addoption("--golden_dir", help="folder of golden numbers; unset: tests/golden")

@@ -1,0 +1,106 @@
+"""The Fréchet distance against closed forms, and streaming against all at once."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+from iddpm_tf.evaluation.frechet import Gaussian, accumulate, frechet_distance, merge, statistics
+
+
+def features(seed, count=200, size=6):
+  """Correlated, with a mean that is large against the deviation."""
+  random = np.random.default_rng(seed)
+  return random.normal(size=[count, size]) @ random.normal(size=[size, size]) + 1000.0
+
+
+def random_covariance(seed, size=5):
+  root = np.random.default_rng(seed).normal(size=[size, size])
+  return root @ root.T
+
+
+def test_one_dimension_is_the_difference_of_means_and_deviations():
+  distance = frechet_distance(Gaussian(np.array([1.0]), np.array([[4.0]])),
+                              Gaussian(np.array([4.0]), np.array([[25.0]])))
+  assert distance == pytest.approx((1 - 4) ** 2 + (2 - 5) ** 2, rel=1e-12)
+
+
+def test_commuting_covariances_reduce_to_their_eigenvalues():
+  rotation = np.linalg.qr(np.random.default_rng(0).normal(size=[4, 4]))[0]
+  first, second = np.array([1.0, 4.0, 9.0, 0.0]), np.array([16.0, 1.0, 0.0, 0.0])
+  distance = frechet_distance(
+      Gaussian(np.zeros(4), rotation * first @ rotation.T),
+      Gaussian(np.full(4, 0.5), rotation * second @ rotation.T))
+  assert distance == pytest.approx(1 + np.sum((np.sqrt(first) - np.sqrt(second)) ** 2), rel=1e-9)
+
+
+def test_general_covariances_agree_with_a_matrix_square_root():
+  first, second = random_covariance(1), random_covariance(2)
+  mean = np.arange(5.0)
+  root = scipy.linalg.sqrtm(first @ second).real
+  expected = mean @ mean + np.trace(first + second - 2 * root)
+  assert frechet_distance(Gaussian(mean, first), Gaussian(0 * mean, second)) == pytest.approx(
+      expected, rel=1e-9)
+
+
+def test_is_symmetric():
+  first, second = statistics(features(3)).gaussian, statistics(features(4)).gaussian
+  assert frechet_distance(first, second) == pytest.approx(frechet_distance(second, first), rel=1e-10)
+
+
+@pytest.mark.parametrize("count", [200, 3])
+def test_a_set_is_at_distance_0_of_itself_also_with_fewer_images_than_features(count):
+  gaussian = statistics(features(5, count=count)).gaussian
+  assert frechet_distance(gaussian, gaussian) <= 1e-12 * np.trace(gaussian.covariance)
+
+
+def test_singular_covariances_of_disjoint_directions():
+  first, second = np.diag([4.0, 0.0, 0.0]), np.diag([0.0, 9.0, 0.0])
+  assert frechet_distance(Gaussian(np.zeros(3), first), Gaussian(np.zeros(3), second)) == pytest.approx(13)
+  assert frechet_distance(Gaussian(np.zeros(3), 0 * first), Gaussian(np.zeros(3), second)) == 9
+
+
+def test_streaming_equals_at_once():
+  whole = features(6)
+  streamed = accumulate(iter([whole[:1], whole[1:64], whole[64:65], whole[65:]]))
+  assert streamed.count == len(whole)
+  np.testing.assert_allclose(streamed.mean, whole.mean(axis=0), rtol=1e-14)
+  np.testing.assert_allclose(streamed.gaussian.covariance, np.cov(whole, rowvar=False), rtol=1e-9)
+
+
+def test_merging_is_in_float64_whatever_comes():
+  merged = merge(statistics(features(7).astype(np.float32)), statistics(features(8).astype(np.float16)))
+  assert merged.mean.dtype == merged.scatter.dtype == np.float64
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_refuses_features_that_are_not_finite(broken):
+  whole = features(9)
+  whole[3, 2] = broken
+  with pytest.raises(ValueError, match="^features: expected finite numbers, received 1 of 200 rows.*"):
+    statistics(whole)
+
+
+def test_refuses_what_is_no_batch_of_features():
+  for shape in ([5], [0, 5], [5, 0], [5, 4, 4]):
+    with pytest.raises(ValueError, match="^features: expected shape .N, D. .* received"):
+      statistics(np.zeros(shape))
+  with pytest.raises(ValueError, match="^features: expected at least one batch, received none$"):
+    accumulate([])
+  with pytest.raises(ValueError, match="^features: expected at least 2 rows .* received 1$"):
+    _ = statistics(np.zeros([1, 5])).gaussian
+
+
+def test_refuses_differing_feature_sizes():
+  first, second = statistics(features(0, size=6)), statistics(features(0, size=4))
+  with pytest.raises(ValueError, match="^features: expected 6 numbers a feature, received 4$"):
+    merge(first, second)
+  with pytest.raises(ValueError, match="^sample: expected 6 numbers a feature, received 4$"):
+    frechet_distance(first.gaussian, second.gaussian)
+
+
+def test_refuses_a_broken_gaussian():
+  good = Gaussian(np.zeros(2), np.eye(2))
+  with pytest.raises(ValueError, match="^sample: expected a finite mean and covariance"):
+    frechet_distance(good, Gaussian(np.zeros(2), np.full([2, 2], np.nan)))
+  with pytest.raises(ValueError, match=r"^reference: expected a covariance of shape \[2, 2\], received"):
+    frechet_distance(Gaussian(np.zeros(2), np.eye(3)), good)

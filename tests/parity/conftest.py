@@ -1,0 +1,36 @@
+"""`pytest tests/parity --golden_dir=DIR` holds the project against another folder of numbers.
+
+A test that takes `NAME_file` runs once for each golden file of that pattern.
+"""
+
+import pathlib
+
+import pytest
+
+PATTERNS = {
+    "space_timesteps_file": "space_timesteps*.json",
+    "diffusion_file": "diffusion_*.npz",
+    "unet_file": "unet_*.npz",
+    "torch_file": "unet_*.pt",
+    "train_file": "train_*.npz",
+    "loss_second_moment_file": "loss_second_moment*.npz",
+    "metrics_file": "metrics*.npz",
+    "preprocess_file": "preprocess*.npz",
+}
+OWN = pathlib.Path(__file__).parents[1] / "golden"
+
+
+def pytest_configure(config):
+  folder = golden_dir(config)
+  if not any(path for pattern in PATTERNS.values() for path in folder.glob(pattern)):
+    raise pytest.UsageError(f"--golden_dir: expected a folder with golden files, received {folder}")
+
+
+def pytest_generate_tests(metafunc):
+  for fixture in PATTERNS.keys() & set(metafunc.fixturenames):
+    files = sorted(golden_dir(metafunc.config).glob(PATTERNS[fixture]))
+    metafunc.parametrize(fixture, files, ids=[path.name for path in files])
+
+
+def golden_dir(config):
+  return pathlib.Path(config.getoption("golden_dir", None) or OWN)
