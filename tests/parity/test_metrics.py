@@ -24,9 +24,10 @@ def test_metrics(metrics_file):
       score = inception_score(golden["probs"], split_size=int(match[1]))
       assert score == pytest.approx(golden[key], rel=1e-4)
     else:
+      assert key in ("config", "ref", "sample", "probs")
       continue
     computed.append(key)
-  assert set(golden.files) == {*computed, "ref", "sample", "probs"}
+  assert computed
 
 
 def fid(reference, sample, batch=100):

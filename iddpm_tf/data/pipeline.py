@@ -1,0 +1,47 @@
+"""Batches for training, in an order that is a function of (seed, step) alone."""
+
+import tensorflow as tf
+
+from iddpm_tf.data import images as images_lib
+
+
+def training_batches(source, *, batch_size, seed, first_step=0, random_flip=False):
+  """An endless `tf.data.Dataset` of the batches of step `first_step` and on.
+
+  Each epoch is a permutation of the data; a batch may span two epochs, so no image is ever left out. Batch
+  `step` is the same wherever the data set starts: a resumed run goes on as if it had never stopped.
+
+  Args:
+    source: a `Source`.
+    batch_size: images a step.
+    seed: of the order, and of the flips.
+    first_step: the step of the first batch.
+    random_flip: whether each image is mirrored with probability 1/2.
+
+  Returns:
+    Batches `{"image": float32 [B, H, W, C] in [-1, 1], "label": int32 [B]}`.
+
+  Raises:
+    ValueError: the source holds fewer images than a batch.
+  """
+  count = len(source.images)
+  if count < batch_size:
+    raise ValueError(f"--batch_size: expected at most {count}, the images of {source.name}, "
+                     f"received {batch_size}")
+  images, labels = tf.constant(source.images), tf.constant(source.labels)
+
+  def batch_of(step):
+    position = step * batch_size + tf.range(batch_size, dtype=tf.int64)
+    epoch, index = position // count, position % count
+    # The operation beneath tf.random.experimental.index_shuffle, which refuses a seed for each index.
+    seeds = tf.stack([tf.fill([batch_size], tf.constant(seed, tf.int64)), epoch, epoch], axis=1)
+    index = tf.raw_ops.RandomIndexShuffle(
+        index=index, seed=seeds, max_index=tf.constant(count - 1, tf.int64))
+    image = tf.gather(images, index)
+    if random_flip:
+      mirrored = tf.random.stateless_uniform([batch_size, 1, 1, 1], [seed, step]) < 0.5
+      image = tf.where(mirrored, tf.reverse(image, axis=[2]), image)
+    return {"image": images_lib.to_unit_range(image), "label": tf.gather(labels, index)}
+
+  steps = tf.data.Dataset.range(first_step, tf.int64.max)
+  return steps.map(batch_of, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
