@@ -109,6 +109,9 @@ class DiffusionConfig:
       "hybrid", "what is minimised: L_simple, L_vlb or L_hybrid", choices=("simple", "vlb", "hybrid"))
   vlb_weight: float | None = setting(
       None, "weight of L_vlb in the objective; unset: 0.001 for hybrid (lambda), 1 for vlb")
+  decoder: str = setting(
+      "exact", "the Gaussian CDF in L_0; tanh is the authors' approximation, to compare with their "
+      "numbers", choices=("exact", "tanh"))
   rescale_timesteps: bool = setting(
       True, "the network sees t scaled to 0..1000; otherwise t itself")
   timestep_sampler: str = setting(

@@ -54,6 +54,6 @@ def _evaluate(denoise_fn, process, config, x_start, t, noise, clip):
   output = denoise_fn(x_t, process.network_timesteps(t))
   prediction = reverse.predict(process, config, output, x_t, t, clip=clip)
   eps = process.eps_from_x_start(x_t, t, prediction.x_start)
-  return (losses.vlb_term(process, prediction, x_start=x_start, x_t=x_t, t=t),
+  return (losses.vlb_term(process, config, prediction, x_start=x_start, x_t=x_t, t=t),
           tf.reduce_mean(tf.square(prediction.x_start - x_start), axis=[1, 2, 3]),
           tf.reduce_mean(tf.square(eps - noise), axis=[1, 2, 3]))

@@ -42,7 +42,7 @@ def training_losses(process, config, output, *, x_start, x_t, t, noise):
     if config.objective == "hybrid":
       output = _stop_mean_gradient(config, output)
     prediction = reverse.predict(process, config, output, x_t, t, clip=False)
-    term = vlb_term(process, prediction, x_start=x_start, x_t=x_t, t=t)
+    term = vlb_term(process, config, prediction, x_start=x_start, x_t=x_t, t=t)
     vlb = weight * process.num_timesteps * term
   return Losses(mse + vlb, mse, vlb)
 
@@ -52,12 +52,13 @@ def vlb_weight(config):
   return _DEFAULT_VLB_WEIGHT[config.objective] if config.vlb_weight is None else config.vlb_weight
 
 
-def vlb_term(process, prediction, *, x_start, x_t, t):
+def vlb_term(process, config, prediction, *, x_start, x_t, t):
   """The bound's term at t, bits/dim `[B]`: L_0 (Eq. 5) at t = 0, L_t (Eq. 6) elsewhere."""
   posterior = process.q_posterior(x_start, x_t, t)
   kl = gaussians.kl_divergence(
       posterior.mean, posterior.log_variance, prediction.mean, prediction.log_variance)
-  decoder = -gaussians.discretized_log_likelihood(x_start, prediction.mean, prediction.log_variance)
+  log_likelihood = gaussians.LOG_LIKELIHOODS[config.decoder]
+  decoder = -log_likelihood(x_start, prediction.mean, prediction.log_variance)
   return tf.where(t == 0, gaussians.bits_per_dim(decoder), gaussians.bits_per_dim(kl))
 
 

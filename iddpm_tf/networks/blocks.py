@@ -9,8 +9,8 @@ from iddpm_tf.networks import layers
 class ResBlock(keras.Layer):
   """A residual block conditioned on an embedding: [B, H, W, C_in], [B, E] -> [B, H, W, channels].
 
-  Conditioning is GroupNorm(h) (scale + 1) + shift with `scale_shift_norm` (section 3 of the paper's
-  Appendix A), otherwise GroupNorm(h + shift).
+  Appendix A of Nichol & Dhariwal (2021): conditioning is GroupNorm(h) (scale + 1) + shift with
+  `scale_shift_norm`, otherwise GroupNorm(h + v).
   """
 
   def __init__(self, channels, *, scale_shift_norm=True, dropout=0.0, dtype=None, name=None):
@@ -47,7 +47,7 @@ class ResBlock(keras.Layer):
     return h + (x if self.skip is None else self.skip(x))
 
   def get_config(self):
-    return {**super().get_config(), "channels": self.channels,
+    return {"name": self.name, "dtype": self.dtype_policy.name, "channels": self.channels,
             "scale_shift_norm": self.scale_shift_norm, "dropout": self.dropout}
 
 
@@ -78,4 +78,4 @@ class AttentionBlock(keras.Layer):
     return x + self.out_dense(ops.reshape(h, (-1, height, width, channels)))
 
   def get_config(self):
-    return {**super().get_config(), "num_heads": self.num_heads}
+    return {"name": self.name, "dtype": self.dtype_policy.name, "num_heads": self.num_heads}

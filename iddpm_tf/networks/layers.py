@@ -105,7 +105,7 @@ class Downsample(keras.Layer):
     return self.conv(ops.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0))))
 
   def get_config(self):
-    return {**super().get_config(), "learned": self.learned}
+    return {"name": self.name, "dtype": self.dtype_policy.name, "learned": self.learned}
 
 
 class Upsample(keras.Layer):
@@ -124,7 +124,7 @@ class Upsample(keras.Layer):
     return self.conv(x) if self.learned else x
 
   def get_config(self):
-    return {**super().get_config(), "learned": self.learned}
+    return {"name": self.name, "dtype": self.dtype_policy.name, "learned": self.learned}
 
 
 class Dropout(keras.Layer):
@@ -141,4 +141,4 @@ class Dropout(keras.Layer):
     return keras.random.dropout(x, self.rate, seed=self.seed_generator)
 
   def get_config(self):
-    return {**super().get_config(), "rate": self.rate}
+    return {"name": self.name, "dtype": self.dtype_policy.name, "rate": self.rate}

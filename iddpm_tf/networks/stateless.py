@@ -14,12 +14,12 @@ def call_network(network, x, t, label=None, *, low_res=None, weights=None, dropo
   conditioning = {} if low_res is None else {"low_res": low_res}
   state = [] if weights is None else list(zip(network.trainable_variables, weights, strict=True))
   if dropout_seed is not None:
-    state += _dropout_state(network, dropout_seed)
+    state += dropout_state(network, dropout_seed)
   with keras.StatelessScope(state):
     return network(x, t, label, training=dropout_seed is not None, **conditioning)
 
 
-def _dropout_state(network, seed):
+def dropout_state(network, seed):
   """A seed of its own for each dropout layer: (s0, s1) becomes (s0, n s1 + i) for layer i of n."""
   states = [dropout.seed_generator.state for dropout in network.dropouts]
   return [(state, ops.cast(seed, state.dtype) * ops.array([1, len(states)], state.dtype)

@@ -1,4 +1,4 @@
-"""The UNet that enlarges images (section 4.3 of Nichol & Dhariwal 2021; Saharia et al. 2021)."""
+"""The UNet that enlarges images (Appendix C of Nichol & Dhariwal, 2021)."""
 
 from keras import ops
 

@@ -4,6 +4,7 @@ import json
 import pathlib
 import zlib
 
+import keras
 import numpy as np
 import pytest
 
@@ -44,7 +45,7 @@ def golden_weights(shapes):
 def output(network, golden):
   low_res = {"low_res": golden["low_res"]} if "low_res" in golden else {}
   label = golden["y"] if "y" in golden else None
-  return np.asarray(network(golden["x"], golden["t"], label, **low_res))
+  return keras.ops.convert_to_numpy(network(golden["x"], golden["t"], label, **low_res))
 
 
 def test_parameters_have_the_authors_names_shapes_and_order(unet_file):

@@ -1,0 +1,1 @@
+"""One training step of one replica, and everything that a checkpoint holds."""

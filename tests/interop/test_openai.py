@@ -1,0 +1,91 @@
+"""The authors' state dicts: there and back, and what does not fit. Their numbers: tests/parity."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from iddpm_tf import interop
+from iddpm_tf import networks
+
+
+def small(kind=networks.UNet, **options):
+  network = kind(**{"base_channels": 32, "channel_multipliers": (1, 2), "num_res_blocks": 1,
+                    "attention_factors": (2,), "num_heads": 2, "out_channels": 3, **options})
+  low_res = {"low_res_shape": (None, 4, 4, 3)} if kind is networks.SuperResolutionUNet else {}
+  network.build((None, 8, 8, 3), **low_res)
+  return network
+
+
+def random_state_dict(network):
+  rng = np.random.default_rng(0)
+  return {name: rng.standard_normal(array.shape).astype(np.float32)
+          for name, array in interop.to_state_dict(network).items()}
+
+
+VARIANTS = [
+    {}, {"num_classes": 5}, {"scale_shift_norm": False}, {"conv_resample": False}, {"attention_factors": ()},
+    {"kind": networks.SuperResolutionUNet}]
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+def test_state_dict_survives_the_round_trip_byte_for_byte(options):
+  network = small(**options)
+  state_dict = random_state_dict(network)
+  interop.load_state_dict(network, state_dict)
+  back = interop.to_state_dict(network)
+  assert list(back) == list(state_dict)
+  assert all(back[name].tobytes() == array.tobytes() for name, array in state_dict.items())
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+def test_every_weight_has_one_name(options):
+  network = small(**options)
+  paths = [entry.variable.path for entry in interop.state_dict_entries(network).values()]
+  assert sorted(paths) == sorted(variable.path for variable in network.trainable_variables)
+
+
+def test_layouts_are_those_of_pytorch():
+  shapes = {name: entry.torch_shape
+            for name, entry in interop.state_dict_entries(small(num_classes=5)).items()}
+  assert shapes["time_embed.0.weight"] == (128, 32)
+  assert shapes["label_emb.weight"] == (5, 128)
+  assert shapes["input_blocks.0.0.weight"] == (32, 3, 3, 3)
+  assert shapes["input_blocks.2.0.op.weight"] == (32, 32, 3, 3)
+  assert shapes["input_blocks.3.0.skip_connection.weight"] == (64, 32, 1, 1)
+  assert shapes["middle_block.1.qkv.weight"] == (192, 64, 1)
+  assert shapes["output_blocks.1.2.conv.weight"] == (64, 64, 3, 3)
+  assert shapes["out.2.bias"] == (3,)
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda d: d.pop("out.0.bias"), r"out.0.bias: expected shape \(32,\), missing from the state dict"),
+    (lambda d: d.update(extra=np.zeros((2, 3))),
+     r"extra: the network has no such parameter, received shape \(2, 3\)"),
+    (lambda d: d.update({"out.2.weight": np.zeros((6, 32, 3, 3))}),
+     r"out.2.weight: expected shape \(3, 32, 3, 3\), received \(6, 32, 3, 3\)")])
+def test_a_state_dict_that_does_not_fit_changes_nothing(change, message):
+  network = small()
+  before = interop.to_state_dict(network)
+  state_dict = random_state_dict(network)
+  change(state_dict)
+  with pytest.raises(ValueError, match=message):
+    interop.load_state_dict(network, state_dict)
+  for name, array in interop.to_state_dict(network).items():
+    np.testing.assert_array_equal(array, before[name])
+
+
+def test_reading_without_pytorch_says_what_to_install(monkeypatch):
+  monkeypatch.setitem(sys.modules, "torch", None)
+  with pytest.raises(ImportError, match=r"pip install iddpm_tf\[torch\]"):
+    interop.read_state_dict("model.pt")
+
+
+def test_reading_a_file_of_pytorch(tmp_path):
+  torch = pytest.importorskip("torch")
+  network = small()
+  state_dict = random_state_dict(network)
+  torch.save({name: torch.from_numpy(array) for name, array in state_dict.items()}, tmp_path / "model.pt")
+  read = interop.read_state_dict(tmp_path / "model.pt")
+  assert list(read) == list(state_dict)
+  assert all(read[name].tobytes() == array.tobytes() for name, array in state_dict.items())

@@ -1,0 +1,135 @@
+"""A network as a function of weights and a dropout seed."""
+
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from iddpm_tf import networks
+from iddpm_tf.networks import stateless
+
+T = np.array([0.0, 500.0], np.float32)
+X = np.random.default_rng(0).standard_normal((2, 8, 8, 3)).astype(np.float32)
+
+
+@pytest.fixture(name="network", scope="module")
+def fixture_network():
+  network = networks.UNet(base_channels=32, channel_multipliers=(1, 1), num_res_blocks=1,
+                          attention_factors=(), num_heads=1, out_channels=3, dropout=0.5)
+  network.build((None, 8, 8, 3))
+  rng = np.random.default_rng(1)
+  for variable in network.trainable_variables:
+    if not np.any(variable.value):
+      variable.assign(0.05 * rng.standard_normal(variable.shape))
+  return network
+
+
+def masks(network, seed):
+  """Which of 4096 ones each dropout layer keeps, in one call with a seed."""
+  kept = {}
+  with keras.StatelessScope(stateless.dropout_state(network, seed)):
+    for dropout in network.dropouts:
+      kept[dropout.path] = np.asarray(dropout(np.ones((1, 4096), np.float32), training=True)) > 0
+  return kept
+
+
+def test_a_seed_decides_the_output(network):
+  outputs = [np.asarray(stateless.call_network(network, X, T, dropout_seed=seed))
+             for seed in ([1, 2], [1, 2], [1, 3], [2, 2])]
+  np.testing.assert_array_equal(outputs[0], outputs[1])
+  for other in outputs[2:]:
+    assert np.abs(outputs[0] - other).max() > 1e-3
+
+
+def test_no_seed_is_no_dropout(network):
+  np.testing.assert_array_equal(stateless.call_network(network, X, T), network(X, T))
+
+
+def test_each_layer_drops_units_of_its_own(network):
+  kept = [*masks(network, [7, 7]).values(), *masks(network, [7, 8]).values()]
+  assert len(kept) == 2 * 8
+  for i, mask in enumerate(kept):
+    assert 0.45 < mask.mean() < 0.55
+    for other in kept[:i]:
+      assert 0.45 < (mask == other).mean() < 0.55
+
+
+def test_no_variable_changes(network):
+  before = [np.asarray(variable.value) for variable in network.variables]
+  zeros = [tf.zeros(variable.shape) for variable in network.trainable_variables]
+  stateless.call_network(network, X, T, weights=zeros, dropout_seed=[3, 4])
+  for variable, value in zip(network.variables, before, strict=True):
+    np.testing.assert_array_equal(variable.value, value)
+
+
+def test_other_weights_are_used(network):
+  weights = [2.0 * variable.value for variable in network.trainable_variables]
+  other = networks.UNet.from_config(network.get_config())
+  other.build((None, 8, 8, 3))
+  for variable, value in zip(other.trainable_variables, weights, strict=True):
+    variable.assign(value)
+  np.testing.assert_allclose(
+      stateless.call_network(network, X, T, weights=weights), other(X, T), rtol=1e-5, atol=1e-5)
+
+
+def test_too_few_weights_are_refused(network):
+  with pytest.raises(ValueError, match="zip"):
+    stateless.call_network(network, X, T, weights=[network.trainable_variables[0].value])
+
+
+def test_gradients_flow_to_variables_and_to_other_weights(network):
+  variables = [variable.value for variable in network.trainable_variables]
+  weights = [tf.identity(variable) for variable in variables]
+  with tf.GradientTape(persistent=True) as tape:
+    tape.watch(weights)
+    own = tf.reduce_sum(stateless.call_network(network, X, T, dropout_seed=[1, 2]) ** 2)
+    given = tf.reduce_sum(stateless.call_network(network, X, T, weights=weights, dropout_seed=[1, 2]) ** 2)
+  for gradient, other in zip(tape.gradient(own, variables), tape.gradient(given, weights), strict=True):
+    assert np.any(gradient)
+    np.testing.assert_allclose(gradient, other, rtol=1e-4, atol=1e-4)
+
+
+def test_super_resolution_takes_its_small_image():
+  network = networks.SuperResolutionUNet(base_channels=32, channel_multipliers=(1,), num_res_blocks=1,
+                                         attention_factors=(), num_heads=1, out_channels=3)
+  assert stateless.call_network(network, X, T, low_res=X[:, :4, :4]).shape == (2, 8, 8, 3)
+
+
+TWO_REPLICAS = """
+import numpy as np, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from iddpm_tf import networks
+from iddpm_tf.networks import stateless
+strategy = tf.distribute.MirroredStrategy(["cpu:0", "cpu:1"])
+with strategy.scope():
+  network = networks.UNet(base_channels=32, channel_multipliers=(1,), num_res_blocks=1,
+                          attention_factors=(), num_heads=1, out_channels=3, dropout=0.5)
+  network.build((None, 4, 4, 3))
+for variable in network.trainable_variables:
+  variable.assign(np.random.default_rng(0).standard_normal(variable.shape))
+
+@tf.function
+def outputs(x, seed):
+  def replica(seed):
+    index = tf.distribute.get_replica_context().replica_id_in_sync_group
+    return stateless.call_network(network, x, tf.zeros([1]), dropout_seed=tf.stack([seed, index]))
+  return strategy.experimental_local_results(strategy.run(replica, [seed]))
+
+x = tf.ones([1, 4, 4, 3])
+first, second = outputs(x, 5)
+assert np.abs(first - second).max() > 1e-2, "the replicas drop the same units"
+for index, output in enumerate((first, second)):
+  alone = stateless.call_network(network, x, tf.zeros([1]), dropout_seed=tf.constant([5, index]))
+  np.testing.assert_allclose(output, alone, rtol=1e-4, atol=1e-3)
+"""
+
+
+def test_replicas_drop_units_of_their_own():
+  """In a process of its own: the number of logical devices is fixed once TensorFlow has started."""
+  root = pathlib.Path(__file__).parents[2]
+  subprocess.run([sys.executable, "-c", TWO_REPLICAS], cwd=root, check=True)

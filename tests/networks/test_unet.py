@@ -1,0 +1,179 @@
+"""The UNet as a user meets it: shapes, what it starts as, what it refuses, precision, graphs."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from iddpm_tf import config as configs
+from iddpm_tf import networks
+
+SMALL = {"base_channels": 32, "channel_multipliers": (1, 2), "num_res_blocks": 1, "attention_factors": (2,),
+         "num_heads": 2, "out_channels": 6}
+T = np.array([0.0, 999.75], np.float32)
+
+
+def images(*shape):
+  return np.random.default_rng(0).standard_normal((2, *shape)).astype(np.float32)
+
+
+def small(image_shape=(8, 8, 3), randomised=True, **options):
+  """A small network, its zeros replaced by numbers so that every part of it shows in the output."""
+  network = networks.UNet(**{**SMALL, **options})
+  network.build((None, *image_shape))
+  if randomised:
+    rng = np.random.default_rng(1)
+    for variable in network.trainable_variables:
+      if not np.any(variable.value):
+        variable.assign(0.05 * rng.standard_normal(variable.shape))
+  return network
+
+
+@pytest.mark.parametrize("image_shape", [(8, 8, 3), (4, 10, 3), (6, 2, 1), (8, 8, 5)])
+def test_output_has_the_shape_of_the_image(image_shape):
+  y = small(image_shape)(images(*image_shape), T)
+  assert y.shape == (2, *image_shape[:2], 6)
+  assert np.ptp(np.asarray(y)) > 0
+
+
+def test_starts_as_zeros():
+  np.testing.assert_array_equal(small(randomised=False)(images(8, 8, 3), T), 0.0)
+
+
+def test_starts_from_the_seed_and_under_the_same_names():
+  first, second = [], []
+  for weights in (first, second):
+    keras.utils.set_random_seed(3)
+    weights.extend((v.path, np.asarray(v.value)) for v in small(randomised=False).trainable_variables)
+  for (path, value), (other_path, other_value) in zip(first, second, strict=True):
+    assert path == other_path
+    np.testing.assert_array_equal(value, other_value, err_msg=path)
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"num_classes": 3, "channel_multipliers": (1, 2, 2), "attention_factors": (1, 4), "dropout": 0.1}])
+def test_variables_have_paths_of_their_own(options):
+  paths = [variable.path for variable in small(**options).variables]
+  assert len(set(paths)) == len(paths)
+
+
+@pytest.mark.parametrize("options", [
+    {"scale_shift_norm": False}, {"conv_resample": False}, {"attention_factors": ()}, {"num_heads": 1},
+    {"channel_multipliers": (2,), "attention_factors": (1,)}, {"num_res_blocks": 2}])
+def test_variants_run_and_depend_on_the_timestep(options):
+  network, x = small(**options), images(8, 8, 3)
+  assert np.abs(np.asarray(network(x, T) - network(x, T + 50))).max() > 1e-4
+
+
+def test_resampling_without_convolutions_has_fewer_weights():
+  plain, learned = small(conv_resample=False), small()
+  assert learned.count_params() - plain.count_params() == (9 * 32 + 1) * 32 + (9 * 64 + 1) * 64
+
+
+def test_additive_conditioning_is_half_as_wide():
+  # One projection [128, channels] and its bias less in each of the blocks: 32 + 64, 64 + 64, and up.
+  additive, scaled = small(scale_shift_norm=False), small()
+  assert scaled.count_params() - additive.count_params() == 129 * (32 + 64 + 2 * 64 + 2 * 64 + 2 * 32)
+
+
+def test_heads_on_the_way_up_are_counted_separately():
+  network = small(num_heads=2, num_heads_upsample=4)
+  assert network.input_blocks[3][1].num_heads == 2
+  assert network.middle[1].num_heads == 2
+  assert network.output_blocks[0][1].num_heads == 4
+  assert small(num_heads=2).output_blocks[0][1].num_heads == 2
+
+
+def test_labels_matter():
+  network, x = small(num_classes=4), images(8, 8, 3)
+  assert np.abs(np.asarray(network(x, T, np.array([0, 1])) - network(x, T, np.array([0, 2])))[1]).max() > 0
+
+
+def test_refuses_sizes_that_cannot_be_halved():
+  with pytest.raises(ValueError, match="x: expected a height and a width that 2 divides, received 8x7"):
+    small()(images(8, 7, 3), T)
+  with pytest.raises(ValueError, match="that 4 divides, received 6x8"):
+    small((6, 8, 3), channel_multipliers=(1, 1, 1))
+
+
+def test_refuses_missing_and_surplus_labels():
+  with pytest.raises(ValueError, match="label: expected one of 4 classes an image, received none"):
+    small(num_classes=4)(images(8, 8, 3), T)
+  with pytest.raises(ValueError, match="label: expected none, received labels"):
+    small()(images(8, 8, 3), T, np.array([0, 1]))
+
+
+@pytest.mark.parametrize("kind", [networks.UNet, networks.SuperResolutionUNet])
+def test_configuration_makes_the_same_network_again(kind):
+  network = kind(**SMALL, num_classes=4, dropout=0.1, dtype="mixed_bfloat16", name="mine")
+  assert kind.from_config(network.get_config()).get_config() == network.get_config()
+
+
+def test_mixed_precision_is_close_and_sees_whole_timesteps():
+  network, mixed = small(), small(dtype="mixed_bfloat16")
+  for variable, other in zip(network.trainable_variables, mixed.trainable_variables, strict=True):
+    other.assign(variable)
+  x, t = images(8, 8, 3), np.array([0.0, 1001.0], np.float32)  # 1001 is no bfloat16.
+  y = np.asarray(network(x, t))
+  assert mixed(x, t).dtype == tf.float32
+  assert {variable.dtype for variable in mixed.trainable_variables} == {"float32"}
+  error = np.asarray(mixed(x, t)) - y
+  assert np.sqrt(np.mean(error ** 2, axis=(1, 2, 3))).max() < 0.03 * y.std()
+
+
+def test_graph_with_any_batch_and_size_agrees_with_eager():
+  network = small(num_classes=4)
+  signature = [tf.TensorSpec([None, None, None, 3]), tf.TensorSpec([None]), tf.TensorSpec([None], tf.int32)]
+  graph = tf.function(network.__call__, input_signature=signature)
+  for x in (images(8, 8, 3), images(4, 6, 3)):
+    np.testing.assert_allclose(graph(x, T, [0, 1]), network(x, T, np.array([0, 1])), atol=1e-5)
+
+
+def test_variables_mirror_under_a_strategy():
+  with tf.distribute.MirroredStrategy(["/cpu:0"]).scope():
+    network = small()
+  assert len(network.trainable_variables) == 128
+
+
+def test_super_resolution_sees_the_small_image():
+  network = networks.SuperResolutionUNet(**SMALL)
+  x, low_res = images(8, 12, 3), images(2, 3, 3)
+  network(x, T, low_res=low_res)
+  network.out_conv.kernel.assign(np.ones(network.out_conv.kernel.shape))
+  assert network.input_blocks[0][0].kernel.shape == (3, 3, 6, 32)
+  assert np.abs(np.asarray(network(x, T, low_res=low_res) - network(x, T, low_res=-low_res))).max() > 0.1
+
+
+def test_super_resolution_enlarges_with_half_pixel_centres():
+  network = networks.SuperResolutionUNet(**SMALL)
+  small_one = small((4, 4, 2))
+  low_res = np.array([0.0, 1.0], np.float32).reshape(1, 1, 2, 1)
+  network.build((None, 4, 4, 1), low_res_shape=(None, 1, 2, 1))
+  for variable, other in zip(network.trainable_variables, small_one.trainable_variables, strict=True):
+    variable.assign(other)
+  x = images(4, 4, 1)[:1]
+  enlarged = np.broadcast_to(np.reshape([0.0, 0.25, 0.75, 1.0], (1, 1, 4, 1)), x.shape)
+  expected = small_one(np.concatenate([x, enlarged], axis=-1).astype(np.float32), T[:1])
+  np.testing.assert_allclose(network(x, T[:1], low_res=low_res), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("size, multipliers, parameters", [
+    (32, (1, 2, 2, 2), 52_546_438), (64, (1, 2, 3, 4), 121_063_942)], ids=["cifar10", "imagenet64"])
+def test_networks_of_the_paper_have_the_authors_parameters(size, multipliers, parameters):
+  config = configs.Config(network=configs.NetworkConfig(channel_multipliers=multipliers),
+                          data=configs.DataConfig(image_shape=(size, size, 3)))
+  assert networks.build_network(config).count_params() == parameters
+
+
+def test_network_of_a_configuration():
+  config = configs.Config(
+      network=configs.NetworkConfig(
+          base_channels=32, channel_multipliers=(1, 1), num_res_blocks=1, attention_resolutions=(4,),
+          num_heads=2, num_heads_upsample=4, scale_shift_norm=False, conv_resample=False, dropout=0.2,
+          class_conditional=True, precision="mixed_bfloat16"),
+      data=configs.DataConfig(image_shape=(8, 4, 1), num_classes=3))
+  assert networks.build_network(config).get_config() == {
+      "name": "unet", "dtype": "mixed_bfloat16", "base_channels": 32, "channel_multipliers": (1, 1),
+      "num_res_blocks": 1, "attention_factors": (2,), "num_heads": 2, "num_heads_upsample": 4,
+      "scale_shift_norm": False, "conv_resample": False, "dropout": 0.2, "num_classes": 3,
+      "out_channels": 2}
