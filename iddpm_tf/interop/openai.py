@@ -40,7 +40,7 @@ def state_dict_entries(network):
 
 def to_state_dict(network):
   """The network's weights, as float32 arrays: {name: array}."""
-  return {name: np.ascontiguousarray(entry.to_torch(keras.ops.convert_to_numpy(entry.variable.value)))
+  return {name: np.ascontiguousarray(entry.to_torch(entry.variable.numpy()))
           for name, entry in state_dict_entries(network).items()}
 
 

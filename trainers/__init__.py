@@ -1,0 +1,6 @@
+"""What a person runs: `python -m trainers.NAME`. Only this package knows flags, folders and terminals."""
+
+import os
+
+# TensorFlow's start-up lines would bury the one line that says what is wrong.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

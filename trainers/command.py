@@ -1,0 +1,59 @@
+"""The frame of every command: flags in, one line for what is wrong, an exit status."""
+
+import importlib
+import os
+import sys
+
+from absl import flags as absl_flags
+
+from iddpm_tf import config as config_lib
+from trainers import flags
+
+
+def run(main, options_class, description, argv=None):
+  """Parses the flags and calls `main(options, flag_values)`; the process's exit status.
+
+  Args:
+    main: the command.
+    options_class: a dataclass of the command's own settings. Where it shares a name with the
+      configuration, the command's meaning holds.
+    description: the first lines of `--help`.
+    argv: with the program's name first; `sys.argv` by default.
+  """
+  argv = sys.argv if argv is None else argv
+  name = main.__module__ if main.__module__ != "__main__" else argv[0].rsplit("/", 1)[-1]
+  flag_values = absl_flags.FlagValues()
+  absl_flags.DEFINE_bool("help", False, "print this", flag_values=flag_values)
+  absl_flags.DEFINE_bool("debug", False, "show where an error came from", flag_values=flag_values)
+  flags.define(flag_values, options_class, "command")
+  own = options_class.__dataclass_fields__
+  for section, dataclass in config_lib.parts().items():
+    flags.define(flag_values, dataclass, section, skip=own)
+  try:
+    flags.parse(flag_values, argv)
+    if flag_values.help:
+      print(f"{description.strip()}\n{flag_values.get_help()}")
+      return 0
+    return main(flags.read(flag_values, options_class), flag_values) or 0
+  except (ValueError, OSError, absl_flags.Error) as error:
+    if "debug" in flag_values and flag_values["debug"].value:
+      raise
+    print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2
+
+
+def load_tensorflow():
+  """Imports TensorFlow, without the lines that it prints before any log level counts.
+
+  Commands call it once their flags are known to be right: what is wrong is then said at once.
+  """
+  sys.stderr.flush()
+  stderr = os.dup(2)
+  with open(os.devnull, "w") as nothing:
+    os.dup2(nothing.fileno(), 2)
+  try:
+    importlib.import_module("tensorflow")
+    importlib.import_module("tensorflow_probability")
+  finally:
+    os.dup2(stderr, 2)
+    os.close(stderr)

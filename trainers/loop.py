@@ -1,0 +1,152 @@
+"""The training loop: set-up, resume, steps, and now and then a look, a sample and a checkpoint."""
+
+import signal
+import time
+
+import numpy as np
+import tensorflow as tf
+import tqdm
+
+from iddpm_tf.data import pipeline
+from iddpm_tf.training import state as state_lib
+from iddpm_tf.training import train_step
+from trainers import checkpoints as checkpoints_lib
+from trainers import model_dir
+from trainers import samples
+from trainers import strategy as strategy_lib
+from trainers import summaries
+
+
+def train(config, source, folder, strategy):
+  """Trains until `config.training.train_steps`; the process's exit status.
+
+  Args:
+    config: a `Config` whose data section knows the images.
+    source: a `Source`.
+    folder: the model folder; resumed if it holds a checkpoint.
+    strategy: a `tf.distribute.Strategy`.
+  """
+  options = config.training
+  strategy_lib.require_divides(strategy, options.batch_size)
+  samples.require_samplers(config)
+  with strategy.scope():
+    state = state_lib.TrainState(config)
+  checkpoints = checkpoints_lib.Checkpoints(state, folder, options.keep_checkpoints)
+  first_step = checkpoints.restore()
+  batches = pipeline.training_batches(
+      source, batch_size=options.batch_size, seed=options.seed, first_step=first_step,
+      random_flip=config.data.random_flip)
+  model_dir.write_config(folder, config)
+  _say_where(folder, first_step, options.train_steps, state)
+  if first_step >= options.train_steps:
+    return 0
+  writer = summaries.Writer(folder, config, first_step)
+  grids = samples.Grids(config, state, folder, writer)
+  steps = _make_steps(state, strategy)
+  with _Stop() as stop:
+    return _run(state, steps, iter(_distributed(batches, strategy)), checkpoints, writer, grids, stop)
+
+
+def _run(state, steps, iterator, checkpoints, writer, grids, stop):
+  options = state.config.training
+  step = int(state.step)
+  bar = tqdm.tqdm(total=options.train_steps, initial=step, unit="step", dynamic_ncols=True,
+                  mininterval=1.0, disable=None)
+  while step < options.train_steps and not stop.signal:
+    count = _steps_until_boundary(step, options)
+    start = time.perf_counter()
+    records = tf.nest.map_structure(np.asarray, steps(iterator, tf.constant(count)))
+    step += count
+    _require_finite(records, step, checkpoints)
+    writer.add(records, time.perf_counter() - start)
+    bar.update(count)
+    if step % options.log_every == 0 or step == options.train_steps:
+      bar.set_postfix_str(writer.write(step, state))
+    if step % options.save_every == 0 or step == options.train_steps or stop.signal:
+      checkpoints.save(step)
+    if options.sample_every and step % options.sample_every == 0 or step == options.train_steps:
+      grids.draw(step)
+  bar.close()
+  writer.close()
+  if stop.signal:
+    print(f"stopped by {stop.signal.name} and saved at step {step}; the same command goes on from there")
+    return 128 + stop.signal
+  print(f"trained to step {step}: {checkpoints.newest()}")
+  return 0
+
+
+def _make_steps(state, strategy):
+  """`steps(iterator, count)`: that many steps in one graph call; a `StepRecord` of all of them.
+
+  Its parts are [count, batch size], the gradient norm [count].
+  """
+  def joined(values):
+    return tf.concat(strategy.experimental_local_results(values), axis=0)
+
+  @tf.function
+  def steps(iterator, count):
+    kinds = train_step.StepRecord(tf.int32, tf.float32, tf.float32, tf.float32, tf.float32)
+    arrays = [tf.TensorArray(kind, count) for kind in kinds]
+    for i in tf.range(count):
+      record = strategy.run(train_step.train_step, args=(state, next(iterator)))
+      norm = strategy.experimental_local_results(record.grad_norm)[0]
+      whole = [joined(values) for values in record[:-1]] + [norm]
+      # The losses of all replicas, outside of any: each then samples from the same distribution.
+      state.timestep_sampler.update(whole[0], whole[1])
+      arrays = [array.write(i, value) for array, value in zip(arrays, whole)]
+    return train_step.StepRecord(*(array.stack() for array in arrays))
+
+  return steps
+
+
+def _distributed(batches, strategy):
+  options = tf.data.Options()
+  options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+  return strategy.experimental_distribute_dataset(batches.with_options(options))
+
+
+def _steps_until_boundary(step, options):
+  """Steps of the next graph call: up to the next one after which something is due."""
+  due = [options.train_steps - step, options.steps_per_call]
+  due += [every - step % every
+          for every in (options.log_every, options.save_every, options.sample_every) if every]
+  return min(due)
+
+
+def _require_finite(records, step, checkpoints):
+  if not np.all(np.isfinite(records.grad_norm)):
+    first = step - len(records.grad_norm) + int(np.argmin(np.isfinite(records.grad_norm))) + 1
+    raise ValueError(f"step {first}: expected finite gradients, received {records.grad_norm[first - step - 1]}; "
+                     f"nothing is saved after {checkpoints.newest() or 'the start'}; "
+                     "a lower --learning_rate or --warmup_steps may help")
+
+
+def _say_where(folder, first_step, train_steps, state):
+  if first_step >= train_steps:
+    print(f"{folder} has finished its {first_step} steps; a larger --train_steps goes on")
+  elif first_step:
+    print(f"resuming {folder} at step {first_step} of {train_steps}")
+  else:
+    parameters = sum(int(np.prod(v.shape)) for v in state.network.trainable_variables)
+    print(f"training {folder}: {parameters:,} parameters, {train_steps} steps")
+
+
+class _Stop:
+  """Notes SIGINT and SIGTERM, so that the step in progress ends and is saved."""
+
+  def __init__(self):
+    self.signal = None
+
+  def __enter__(self):
+    self._before = {number: signal.signal(number, self._note)
+                    for number in (signal.SIGINT, signal.SIGTERM)}
+    return self
+
+  def __exit__(self, *_):
+    for number, handler in self._before.items():
+      signal.signal(number, handler)
+
+  def _note(self, number, _):
+    if self.signal:
+      raise KeyboardInterrupt  # Asked twice: at once, without saving.
+    self.signal = signal.Signals(number)

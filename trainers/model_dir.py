@@ -1,0 +1,59 @@
+"""The model folder: everything about a run, and all that the other commands need."""
+
+import os
+import pathlib
+
+from iddpm_tf import config as config_lib
+from trainers import flags
+
+CONFIG = "config.json"
+
+
+def require_given(path):
+  """The path of `--model_dir`, which every command needs."""
+  if not path:
+    raise ValueError("--model_dir: expected the folder of a run, received nothing")
+  return pathlib.Path(path)
+
+
+def trained_config(options, flag_values):
+  """The `Config` of a command that needs a trained model.
+
+  Flags of the configuration that were given must agree with the folder.
+  """
+  folder = require_given(options.model_dir)
+  stored = read_config(folder)
+  if stored is None:
+    raise ValueError(f"--model_dir: expected the folder of a run, received {folder}, "
+                     f"which {'is empty' if folder.exists() else 'does not exist'}")
+  return flags.override(stored, flag_values, skip=vars(options), made=folder)
+
+
+def read_config(folder):
+  """The `Config` of a model folder, or None where there is none yet.
+
+  Raises:
+    ValueError: the folder is something else, or its configuration cannot be read.
+  """
+  path = folder / CONFIG
+  if path.is_file():
+    try:
+      return config_lib.Config.from_json(path.read_text())
+    except ValueError as error:
+      raise ValueError(f"{path}: {error}") from None
+  if folder.is_dir() and not any(folder.iterdir()) or not folder.exists():
+    return None
+  raise ValueError(f"--model_dir: expected a folder with {CONFIG}, or an empty or new one, "
+                   f"received {folder}")
+
+
+def write_config(folder, config):
+  """Writes `config.json`, whole or not at all; makes the folder."""
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{CONFIG}.{os.getpid()}"
+    temporary.write_text(config.to_json())
+    os.replace(temporary, folder / CONFIG)
+  except OSError as error:
+    raise ValueError(f"--model_dir: expected a folder that can be written, received {folder} "
+                     f"({error.strerror})") from None

@@ -1,0 +1,35 @@
+"""Which devices a command runs on."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def make_strategy():
+  """`MirroredStrategy` over all GPUs, or over the (logical) CPUs where there is none."""
+  for gpu in tf.config.list_physical_devices("GPU"):
+    try:
+      tf.config.experimental.set_memory_growth(gpu, True)
+    except RuntimeError:
+      break  # Already in use.
+  devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+  return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def require_divides(strategy, batch_size):
+  """`ValueError` unless every replica gets the same number of images."""
+  replicas = strategy.num_replicas_in_sync
+  if batch_size % replicas:
+    raise ValueError(f"--batch_size: expected a multiple of {replicas}, the number of replicas, "
+                     f"received {batch_size}")
+
+
+def run_split(strategy, function, *arrays):
+  """`function` on an even part of the arrays in each replica; its results, joined, as NumPy."""
+  replicas = strategy.num_replicas_in_sync
+  if replicas == 1 or len(arrays[0]) < replicas:
+    return function(*arrays).numpy()
+  parts = [np.array_split(array, replicas) for array in arrays]
+  shares = [strategy.experimental_distribute_values_from_function(
+      lambda context, part=part: tf.constant(part[context.replica_id_in_sync_group])) for part in parts]
+  results = strategy.run(function, args=tuple(shares))
+  return np.concatenate([result.numpy() for result in strategy.experimental_local_results(results)])

@@ -1,0 +1,76 @@
+"""What TensorBoard shows, and the line beside the progress bar."""
+
+import dataclasses
+
+import numpy as np
+from tensorboard.plugins.hparams import api as hparams
+import tensorflow as tf
+
+from iddpm_tf.training import train_step
+
+FOLDER = "tensorboard"
+_QUARTILES = 4
+
+
+class Writer:
+  """Gathers the records of steps and writes their means."""
+
+  def __init__(self, folder, config, first_step):
+    self._config = config
+    self._writer = tf.summary.create_file_writer(str(folder / FOLDER))
+    self._records, self._seconds = [], 0.0
+    with self._writer.as_default(step=first_step):
+      hparams.hparams(_flat(config))
+      tf.summary.text("config", f"```\n{config.to_json()}\n```")
+
+  def add(self, records, seconds):
+    """A `StepRecord` of NumPy arrays [steps, batch size], and how long these steps took."""
+    self._records.append(records)
+    self._seconds += seconds
+
+  def write(self, step, state):
+    """Writes what has come since the last time; a short line about it."""
+    records = train_step.StepRecord(*map(np.concatenate, zip(*self._records)))
+    rate = records.t.size / self._seconds
+    self._records, self._seconds = [], 0.0
+    with self._writer.as_default(step=step):
+      self._write_losses(records)
+      tf.summary.histogram("timesteps/drawn", records.t.ravel())
+      tf.summary.histogram("timesteps/probability_times_T", state.timestep_sampler.probabilities()
+                           * self._config.diffusion.diffusion_steps)
+      tf.summary.scalar("norm/gradients", np.mean(records.grad_norm))
+      tf.summary.scalar("norm/weights", tf.linalg.global_norm(
+          [variable.value for variable in state.network.trainable_variables]))
+      tf.summary.scalar("learning_rate", state.optimizer.learning_rate)
+      tf.summary.scalar("images_per_second", rate)
+    self._writer.flush()
+    return f"loss {np.mean(records.loss):.4f}, {rate:.0f} images/s"
+
+  def write_images(self, name, grid, step):
+    """A picture, uint8 [H, W, C]."""
+    with self._writer.as_default(step=step):
+      tf.summary.image(name, grid[None])
+    self._writer.flush()
+
+  def close(self):
+    self._writer.close()
+
+  def _write_losses(self, records):
+    """Each loss, over all t and over each quarter of them (the authors' q0 to q3)."""
+    quartile = records.t * _QUARTILES // self._config.diffusion.diffusion_steps
+    for name in ("loss", "mse", "vlb"):
+      values = getattr(records, name)
+      tf.summary.scalar(f"loss/{name}", np.mean(values))
+      for q in range(_QUARTILES):
+        if np.any(quartile == q):
+          tf.summary.scalar(f"{name}_by_quartile/q{q}", np.mean(values[quartile == q]))
+
+
+def _flat(config):
+  """The configuration as TensorBoard's hyperparameters: numbers, booleans and strings."""
+  flat = {}
+  for section, values in dataclasses.asdict(config).items():
+    for name, value in values.items():
+      simple = isinstance(value, (bool, int, float, str))
+      flat[f"{section}.{name}"] = value if simple else str(value)
+  return flat

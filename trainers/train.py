@@ -1,0 +1,41 @@
+"""Trains a diffusion model: python -m trainers.train --flagfile=configs/digits.flags --model_dir=DIR
+
+A folder that already holds a run is resumed from its newest checkpoint; then --model_dir is enough.
+"""
+
+import dataclasses
+import sys
+
+from iddpm_tf import config as config_lib
+from trainers import command
+from trainers import flags
+from trainers import model_dir
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  model_dir: str | None = config_lib.setting(None, "folder of the run; required")
+
+
+def main(options, flag_values):
+  folder = model_dir.require_given(options.model_dir)
+  stored = model_dir.read_config(folder)
+  config = flags.override(stored or config_lib.Config(), flag_values, made=stored and folder)
+  command.load_tensorflow()
+  from iddpm_tf.data import sources
+  from trainers import loop
+  from trainers import strategy
+
+  source = sources.load(config.data, "train")
+  config = dataclasses.replace(config, data=dataclasses.replace(
+      config.data, image_shape=source.images.shape[1:], num_classes=source.num_classes))
+  if stored:
+    config_lib.require(
+        config.data == dataclasses.replace(stored.data, data_dir=config.data.data_dir), "dataset",
+        f"images of {stored.data.image_shape} in {stored.data.num_classes} classes, with which "
+        f"{folder} was made", f"{config.data.image_shape} in {config.data.num_classes}")
+  return loop.train(config, source, folder, strategy.make_strategy())
+
+
+if __name__ == "__main__":
+  sys.exit(command.run(main, Options, __doc__))

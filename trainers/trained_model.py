@@ -1,0 +1,42 @@
+"""A model folder's network, with its newest weights."""
+
+import pathlib
+from typing import NamedTuple
+
+import keras
+
+from iddpm_tf import config as config_lib
+from iddpm_tf import networks
+from trainers import checkpoints
+
+
+class TrainedModel(NamedTuple):
+  folder: pathlib.Path
+  config: config_lib.Config
+  network: keras.Model
+  step: int
+  ema: float  # Rate of the averages that the network holds; 0: the raw weights.
+
+  def __str__(self):
+    weights = f"EMA {self.ema}" if self.ema else "raw weights"
+    return f"{self.folder}, step {self.step}, {weights}"
+
+
+def load(folder, config, ema):
+  """The newest model of a folder.
+
+  Args:
+    folder: the model folder.
+    config: its `Config`.
+    ema: a rate, 0 for the raw weights, or None for the first of the run's rates.
+  """
+  rates = config.training.ema
+  ema = (rates or (0.0,))[0] if ema is None else ema
+  if ema and ema not in rates:
+    raise ValueError(f"--ema: expected one of {', '.join(map(str, (*rates, 0)))}, received {ema}")
+  network = networks.build_network(config)
+  step = checkpoints.restore_network(network, folder, ema)
+  if ema and step * (1 - ema) < 1:
+    print(f"note: the average of rate {ema} looks back {1 / (1 - ema):.0f} steps and the model has made "
+          f"{step}, so it is still close to its random start; --ema=0 takes the raw weights")
+  return TrainedModel(pathlib.Path(folder), config, network, step, ema)
