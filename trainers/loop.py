@@ -5,13 +5,13 @@ import time
 
 import numpy as np
 import tensorflow as tf
-import tqdm
 
 from iddpm_tf.data import pipeline
 from iddpm_tf.training import state as state_lib
 from iddpm_tf.training import train_step
 from trainers import checkpoints as checkpoints_lib
 from trainers import model_dir
+from trainers import progress
 from trainers import samples
 from trainers import strategy as strategy_lib
 from trainers import summaries
@@ -49,9 +49,8 @@ def train(config, source, folder, strategy):
 
 def _run(state, steps, iterator, checkpoints, writer, grids, stop):
   options = state.config.training
-  step = int(state.step)
-  bar = tqdm.tqdm(total=options.train_steps, initial=step, unit="step", dynamic_ncols=True,
-                  mininterval=1.0, disable=None)
+  step = int(state.step.value.numpy())
+  bar = progress.bar(total=options.train_steps, initial=step, unit="step")
   while step < options.train_steps and not stop.signal:
     count = _steps_until_boundary(step, options)
     start = time.perf_counter()

@@ -57,12 +57,7 @@ class Grids:
     seeds, labels = order(self._config.sampling.num_samples, self._config.num_classes)
     self._folder.mkdir(exist_ok=True)
     for name, sampler in self._samplers.items():
-      images = draw_batch(sampler, seeds, labels).numpy()
+      images = (sampler.draw(seeds) if labels is None else sampler.draw(seeds, labels)).numpy()
       picture = grid(images, labels)
       pictures.write_png(self._folder / f"step_{step}_{name}.png", picture)
       self._writer.write_images(f"samples/{name}", picture, step)
-
-
-def draw_batch(sampler, seeds, labels):
-  """uint8 [N, H, W, C] of an `ImageSampler`, whether or not its model has classes."""
-  return sampler.draw(seeds) if labels is None else sampler.draw(seeds, labels)

@@ -31,6 +31,7 @@ class UniformSampler(tf.Module):
 
   def update(self, t, losses):
     """Learns from the unweighted losses `[N]` of timesteps `[N]`, of all replicas, oldest first."""
+    del t, losses
 
 
 class LossSecondMomentSampler(UniformSampler):

@@ -74,7 +74,7 @@ class AttentionBlock(keras.Layer):
     # Query, key and value of the first head, then of the second, and so on.
     qkv = ops.reshape(self.qkv(self.norm(x)), (-1, height * width, heads, 3, dim))
     # softmax(q k^T / sqrt(dim)) v with the softmax in float32.
-    h = ops.dot_product_attention(qkv[..., 0, :], qkv[..., 1, :], qkv[..., 2, :])  # [B, HW, heads, dim]
+    h = ops.dot_product_attention(*ops.unstack(qkv, axis=3))  # [B, HW, heads, dim]
     return x + self.out_dense(ops.reshape(h, (-1, height, width, channels)))
 
   def get_config(self):

@@ -65,7 +65,9 @@ def loss_and_gradients(state, batch, t, weights, noise, dropout_seed):
     losses = losses_lib.training_losses(
         process, config.diffusion, output, x_start=x_start, x_t=x_t, t=t, noise=noise)
     mean = tf.reduce_mean(losses.loss * weights)
-  return losses, tape.gradient(mean, [v.value for v in state.network.trainable_variables])
+  gradients = tape.gradient(mean, [v.value for v in state.network.trainable_variables])
+  # The label embedding's is sparse.
+  return losses, [tf.convert_to_tensor(gradient) for gradient in gradients]
 
 
 def apply_gradients(state, gradients):

@@ -1,0 +1,61 @@
+"""Exports samplers for TensorFlow Serving: python -m trainers.export --model_dir=DIR --samplers=ancestral:250,ddim:50
+
+Writes saved_models/NAME/VERSION/, with a signature for each sampler; `serving_default` is the first.
+"""
+
+import dataclasses
+import json
+import pathlib
+import sys
+
+from iddpm_tf import __version__
+from iddpm_tf import config as config_lib
+from trainers import command
+from trainers import model_dir
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  model_dir: str | None = config_lib.setting(None, "folder of the run; required")
+  output_dir: str = config_lib.setting("saved_models", "where servables go")
+  name: str | None = config_lib.setting(None, "of the servable; unset: the model folder's")
+  version: int = config_lib.setting(0, "of the servable; 0: the next one")
+  ema: float | None = config_lib.setting(
+      None, "rate of the averaged weights to take; 0: the raw weights; unset: the run's first rate")
+
+  def __post_init__(self):
+    config_lib.require(self.version >= 0, "version", "a number of at least 0", self.version)
+
+
+def main(options, flag_values):
+  config = model_dir.trained_config(options, flag_values)
+  command.load_tensorflow()
+  from iddpm_tf.serving import image_sampler
+  from iddpm_tf.serving import servable
+  from trainers import samples
+  from trainers import trained_model
+
+  specs = samples.require_samplers(config)
+  names = [str(spec) for spec in specs]
+  config_lib.require(len(set(names)) == len(names), "samplers", "each sampler once",
+                     config.sampling.samplers)
+  model = trained_model.load(options.model_dir, config, options.ema)
+  folder = pathlib.Path(options.output_dir) / (options.name or pathlib.Path(options.model_dir).resolve().name)
+  version = options.version or _next_version(folder)
+  made_from = {"training_step": model.step, "ema": model.ema, "version": __version__}
+  print(f"exporting {model}: {', '.join(names)}")
+  path = servable.export(
+      [image_sampler.ImageSampler(config, model.network, spec) for spec in specs], folder,
+      version=version,
+      assets={"config.json": config.to_json(), "made_from.json": json.dumps(made_from, indent=2) + "\n"})
+  print(f"wrote {path}")
+  return 0
+
+
+def _next_version(folder):
+  versions = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
+  return max(versions, default=0) + 1
+
+
+if __name__ == "__main__":
+  sys.exit(command.run(main, Options, __doc__))

@@ -1,0 +1,128 @@
+"""The work of `trainers.evaluate --nll`: the bound over a split, as JSON and as a plot."""
+
+import json
+import os
+import pathlib
+
+import matplotlib
+import numpy as np
+import tensorflow as tf
+
+from iddpm_tf import config as config_lib
+from iddpm_tf.data import images as images_lib
+from iddpm_tf.data import sources
+from iddpm_tf.diffusion import likelihood
+from iddpm_tf.diffusion import process as process_lib
+from iddpm_tf.diffusion import respacing
+from iddpm_tf.diffusion import samplers
+from iddpm_tf.networks.stateless import call_network
+from trainers import progress
+from trainers import trained_model
+
+matplotlib.use("Agg")
+from matplotlib import pyplot  # pylint: disable=wrong-import-position
+
+FOLDER = "evaluations"
+
+
+def evaluate(config, options):
+  """Bits/dim of a split, as `evaluate.Options` say."""
+  source = sources.load(config.data, options.split)
+  config_lib.require(options.num_examples <= len(source.images), "num_examples",
+                     f"at most {len(source.images)}, the {options.split} images of {source.name}",
+                     options.num_examples)
+  model = trained_model.load(options.model_dir, config, options.ema)
+  count = options.num_examples or len(source.images)
+  process = _process(config, options)
+  print(f"bits/dim of {model}: {count} {options.split} images of {source.name}, "
+        f"{process.num_timesteps} timesteps")
+  bits = bits_per_dim(model, process, source, count, options)
+  _write(model, process, source.name, bits, options)
+  return 0
+
+
+def _process(config, options):
+  process = process_lib.make_process(config.diffusion)
+  steps = process.num_timesteps
+  if not options.nll_steps:
+    return process
+  if options.nll_schedule == "dense_start":
+    return process.respaced(respacing.likelihood_timesteps(steps, options.nll_steps))
+  return process.respaced(respacing.space_timesteps(steps, str(options.nll_steps)))
+
+
+def bits_per_dim(model, process, source, count, options):
+  """`BitsPerDim` of the first `count` images, as NumPy, with a bar of network evaluations."""
+  starts = range(0, count, options.batch_size)
+  results = []
+  with progress.bar(total=len(starts) * process.num_timesteps, unit="step") as bar:
+    function = _function(model, process, lambda done: bar.update(1))
+    for start in starts:
+      chosen = slice(start, min(start + options.batch_size, count))
+      # Each image has its own noise, whatever its batch.
+      seeds = tf.range(chosen.start, chosen.stop, dtype=tf.int64) + (options.seed << 32)
+      results.append(function(source.images[chosen], source.labels[chosen], seeds))
+  return likelihood.BitsPerDim(*(np.concatenate(parts) for parts in zip(*results)))
+
+
+def _function(model, process, report):
+  """uint8 [B, H, W, C], int32 [B], int64 [B] -> `BitsPerDim`, as a graph."""
+  config = model.config
+  image_shape = config.data.image_shape
+  report = samplers.python_progress(report)
+
+  @tf.function(input_signature=[tf.TensorSpec((None, *image_shape), tf.uint8),
+                                tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.int64)])
+  def function(image, label, seeds):
+    noise_fn = samplers.seeded_noise(seeds, image_shape)
+
+    def denoise_fn(x_t, t):
+      report(0)
+      return call_network(model.network, x_t, t, label if config.num_classes else None)
+
+    return likelihood.bits_per_dim(
+        denoise_fn, process, config.diffusion, images_lib.to_unit_range(image), noise_fn,
+        clip=config.sampling.clip_denoised)
+
+  return function
+
+
+def _write(model, process, dataset, bits, options):
+  folder = pathlib.Path(options.output_dir or model.folder / FOLDER)
+  folder.mkdir(parents=True, exist_ok=True)
+  mean = float(np.mean(bits.total, dtype=np.float64))
+  # Of the mean over images; one alone has none.
+  stderr = float(np.std(bits.total, ddof=1) / np.sqrt(len(bits.total))) if len(bits.total) > 1 else None
+  spacing = f"_{options.nll_schedule}_{options.nll_steps}" if options.nll_steps else ""
+  name = f"nll_step_{model.step}_ema_{model.ema:g}_{options.split}_{len(bits.total)}{spacing}"
+  result = {
+      "bits_per_dim": mean, "stderr": stderr, "dataset": dataset, "split": options.split,
+      "num_examples": len(bits.total), "training_step": model.step, "ema": model.ema,
+      "seed": options.seed, "clip_denoised": model.config.sampling.clip_denoised,
+      "timesteps": process.timestep_map.tolist(), "prior": _mean(bits.prior),
+      "terms": _mean(bits.terms), "x_start_mse": _mean(bits.x_start_mse), "eps_mse": _mean(bits.eps_mse),
+      "bits_per_dim_of_images": bits.total.tolist(),
+  }
+  path = folder / f"{name}.json"
+  temporary = path.with_name(f".{os.getpid()}-{path.name}")
+  temporary.write_text(json.dumps(result, indent=1) + "\n")
+  os.replace(temporary, path)
+  _plot(folder / f"{name}.png", process.timestep_map, np.mean(bits.terms, axis=0))
+  print(f"{mean:.4f} bits/dim, standard error {'unknown' if stderr is None else f'{stderr:.4f}'}\n"
+        f"wrote {path} and {path.with_suffix('.png')}")
+
+
+def _mean(values):
+  """Over the images."""
+  return np.mean(values, axis=0, dtype=np.float64).tolist()
+
+
+def _plot(path, timesteps, terms):
+  """Figure 2: terms of the bound by diffusion step, on a logarithmic axis."""
+  figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+  axes.plot(timesteps, terms, linewidth=1, marker="." if len(terms) < 60 else None)
+  axes.set(xlabel="diffusion step", ylabel="loss term (bits/dim)", yscale="log",
+           title="Terms of the variational bound")
+  axes.grid(alpha=0.3)
+  figure.savefig(path, dpi=150)
+  pyplot.close(figure)
