@@ -23,6 +23,9 @@ class Options:
   nll_schedule: str = config_lib.setting(
       "dense_start", "which timesteps, with --nll_steps: evenly strided, or also every t up to T/K",
       choices=("dense_start", "strided"))
+  decoder: str | None = config_lib.setting(
+      None, "the Gaussian CDF in L_0; tanh is the authors' approximation, to compare with their "
+      "numbers; unset: the model's", choices=("exact", "tanh"))
   seed: int = config_lib.setting(0, "of the noise")
   batch_size: int = config_lib.setting(100, "images at a time")
   ema: float | None = config_lib.setting(

@@ -20,6 +20,7 @@ class Options:
   output_dir: str = config_lib.setting("saved_models", "where servables go")
   name: str | None = config_lib.setting(None, "of the servable; unset: the model folder's")
   version: int = config_lib.setting(0, "of the servable; 0: the next one")
+  verify: bool = config_lib.setting(False, "load the export again and hold its images against the model's")
   ema: float | None = config_lib.setting(
       None, "rate of the averaged weights to take; 0: the raw weights; unset: the run's first rate")
 
@@ -41,14 +42,17 @@ def main(options, flag_values):
                      config.sampling.samplers)
   model = trained_model.load(options.model_dir, config, options.ema)
   folder = pathlib.Path(options.output_dir) / (options.name or pathlib.Path(options.model_dir).resolve().name)
-  version = options.version or _next_version(folder)
   made_from = {"training_step": model.step, "ema": model.ema, "version": __version__}
   print(f"exporting {model}: {', '.join(names)}")
+  image_samplers = [image_sampler.ImageSampler(config, model.network, spec) for spec in specs]
   path = servable.export(
-      [image_sampler.ImageSampler(config, model.network, spec) for spec in specs], folder,
-      version=version,
+      image_samplers, folder, version=options.version or _next_version(folder),
       assets={"config.json": config.to_json(), "made_from.json": json.dumps(made_from, indent=2) + "\n"})
   print(f"wrote {path}")
+  if options.verify:
+    seeds, labels = samples.order(10, config.num_classes)
+    servable.verify(path, image_samplers, seeds, labels)
+    print(f"verified: {path} draws the images of the model, byte for byte")
   return 0
 
 

@@ -1,5 +1,6 @@
 """The work of `trainers.evaluate --nll`: the bound over a split, as JSON and as a plot."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -27,6 +28,9 @@ FOLDER = "evaluations"
 
 def evaluate(config, options):
   """Bits/dim of a split, as `evaluate.Options` say."""
+  if options.decoder:
+    config = dataclasses.replace(
+        config, diffusion=dataclasses.replace(config.diffusion, decoder=options.decoder))
   source = sources.load(config.data, options.split)
   config_lib.require(options.num_examples <= len(source.images), "num_examples",
                      f"at most {len(source.images)}, the {options.split} images of {source.name}",
@@ -98,7 +102,7 @@ def _write(model, process, dataset, bits, options):
   result = {
       "bits_per_dim": mean, "stderr": stderr, "dataset": dataset, "split": options.split,
       "num_examples": len(bits.total), "training_step": model.step, "ema": model.ema,
-      "seed": options.seed, "clip_denoised": model.config.sampling.clip_denoised,
+      "decoder": model.config.diffusion.decoder, "seed": options.seed, "clip_denoised": model.config.sampling.clip_denoised,
       "timesteps": process.timestep_map.tolist(), "prior": _mean(bits.prior),
       "terms": _mean(bits.terms), "x_start_mse": _mean(bits.x_start_mse), "eps_mse": _mean(bits.eps_mse),
       "bits_per_dim_of_images": bits.total.tolist(),

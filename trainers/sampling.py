@@ -39,11 +39,11 @@ def draw(model, spec, seeds, labels, batch_size, strategy):
   steps = spec.steps or model.config.diffusion.diffusion_steps
   starts = range(0, len(seeds), batch_size)
   batches = []
-  with progress.bar(total=steps * len(starts), unit="step", description=str(spec)) as bar:
-    # Each replica reports each of its steps.
-    share = 1 / strategy.num_replicas_in_sync
+  # Each replica reports each of its steps.
+  total = steps * len(starts) * strategy.num_replicas_in_sync
+  with progress.bar(total=total, unit="step", description=str(spec)) as bar:
     sampler = image_sampler.ImageSampler(
-        model.config, model.network, spec, progress=lambda done: bar.update(share))
+        model.config, model.network, spec, progress=lambda done: bar.update())
     for start in starts:
       chosen = slice(start, start + batch_size)
       inputs = (seeds[chosen],) if labels is None else (seeds[chosen], labels[chosen])

@@ -144,9 +144,10 @@ def seeded_noise(seeds, shape):
 
 def python_progress(callback):
   """`Options.progress` that calls Python; not for graphs that are exported."""
-  def progress(done):
-    tf.py_function(lambda value: callback(int(value)), [done], [])
-  return progress
+  def report(done):
+    callback(int(done))  # Its result, if any, is no tensor.
+
+  return lambda done: tf.py_function(report, [done], [])
 
 
 def _denoise(denoise_fn, process, config, x_t, t, clip):

@@ -50,6 +50,19 @@ def export(image_samplers, folder, *, version, assets):
   return target
 
 
+def verify(path, image_samplers, seeds, labels):
+  """Draws with the SavedModel and with the samplers; `ValueError` if an image differs."""
+  loaded = tf.saved_model.load(path)
+  inputs = {"seed": tf.constant(seeds)} | ({} if labels is None else {"label": tf.constant(labels)})
+  for sampler in image_samplers:
+    expected = sampler.draw(*inputs.values())
+    received = loaded.signatures[str(sampler.spec)](**inputs)["image"]
+    different = int(tf.math.count_nonzero(expected != received))
+    if different:
+      raise ValueError(f"{path}: expected the images of the model from {sampler.spec}, received "
+                       f"{different} values of {tf.size(expected)} that differ")
+
+
 def _signature(sampler):
   function = tf.function(lambda *inputs: {"image": sampler.draw(*inputs)},
                          input_signature=sampler.input_signature())

@@ -1,0 +1,46 @@
+# make demo, make test: each makes its own virtual environment; Python 3.10 to 3.12 and make are enough.
+
+# The first that runs and is of a version that TensorFlow has.
+PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+RUN = .venv/bin/python -m
+TEST = .venv-test/bin/python -m
+DEMO = demo
+
+.PHONY: demo test quality reference clean
+
+demo: .venv/installed
+	$(RUN) trainers.train --flagfile=configs/digits.flags --model_dir=$(DEMO)/digits
+	$(RUN) trainers.sample --model_dir=$(DEMO)/digits --num_samples=100 --output_dir=$(DEMO)
+	cp $(DEMO)/ancestral_100.png $(DEMO)/samples.png
+	$(RUN) trainers.evaluate --model_dir=$(DEMO)/digits --nll
+	$(RUN) trainers.export --model_dir=$(DEMO)/digits --output_dir=$(DEMO)/saved_models --verify
+	@echo "look at $(DEMO)/samples.png, and run: .venv/bin/tensorboard --logdir=$(DEMO)"
+
+test: .venv-test/installed
+	$(TEST) pytest
+
+# Train, draw 500 images, and let an SVM of the real digits read them.
+quality: .venv-test/installed
+	$(TEST) pytest tests/long/test_quality.py
+
+# Bits/dim against the authors' code, on the same data.
+reference: .venv-test/installed
+	$(TEST) pytest tests/long/test_reference.py
+
+.venv/installed: setup.cfg
+	@test -n "$(PYTHON)" || { echo "make: expected Python 3.10, 3.11 or 3.12 on the path, found none" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --editable .
+	touch $@
+
+.venv-test/installed: setup.cfg
+	@test -n "$(PYTHON)" || { echo "make: expected Python 3.10, 3.11 or 3.12 on the path, found none" >&2; exit 1; }
+	$(PYTHON) -m venv .venv-test
+	@# For the authors' .pt files: PyTorch's build without CUDA, which is a tenth of the default one.
+	.venv-test/bin/python -m pip install -qq --retries 1 'torch==2.13.0' --extra-index-url https://download.pytorch.org/whl/cpu
+	.venv-test/bin/python -m pip install --quiet --editable '.[test,torch]'
+	touch $@
+
+clean:
+	rm -rf .venv .venv-test $(DEMO)

@@ -1,0 +1,219 @@
+"""What a configuration may be, and that `config.json` says all of it."""
+
+import dataclasses
+import json
+
+import pytest
+
+from iddpm_tf import config as config_lib
+from iddpm_tf.config import (
+    Config, DataConfig, DiffusionConfig, NetworkConfig, SamplingConfig, TrainingConfig)
+
+EVERYTHING = Config(
+    NetworkConfig(base_channels=64, channel_multipliers=(1, 2), num_res_blocks=2, attention_resolutions=(4,),
+                  num_heads=2, num_heads_upsample=1, scale_shift_norm=False, conv_resample=False, dropout=0.1,
+                  class_conditional=True, precision="mixed_bfloat16"),
+    DiffusionConfig(diffusion_steps=100, noise_schedule="linear", mean_type="x_start",
+                    variance_type="learned", objective="vlb", vlb_weight=0.5, decoder="tanh",
+                    rescale_timesteps=False, timestep_sampler="loss_second_moment"),
+    DataConfig(dataset="mnist", data_dir="/somewhere", random_flip=True, image_shape=(8, 8, 1),
+               num_classes=10),
+    TrainingConfig(train_steps=7, batch_size=3, learning_rate=2e-4, warmup_steps=5, decay_steps=6,
+                   weight_decay=0.01, ema=(0.9, 0.99), seed=3, steps_per_call=1, log_every=2, sample_every=0,
+                   save_every=4, keep_checkpoints=1),
+    SamplingConfig(samplers=("ancestral", "ddim:50:0.5"), num_samples=9, clip_denoised=False))
+
+
+def refused(name, make, **settings):
+  """`make(**settings)` raises one line of the users' form about `--name`; returns it."""
+  with pytest.raises(ValueError) as caught:
+    make(**settings)
+  message = str(caught.value)
+  assert message.startswith(f"--{name}: expected ") and ", received " in message and "\n" not in message
+  return message
+
+
+def changed(change):
+  """The JSON of `EVERYTHING` after `change(content)`."""
+  content = json.loads(EVERYTHING.to_json())
+  change(content)
+  return json.dumps(content)
+
+
+def on_images(shape=(8, 8, 1), num_classes=10, **network):
+  settings = {"base_channels": 32, "channel_multipliers": (1, 2), "attention_resolutions": ()} | network
+  return Config(network=NetworkConfig(**settings),
+                data=DataConfig(image_shape=shape, num_classes=num_classes))
+
+
+def test_every_setting_of_the_example_differs_from_its_default():
+  for name, part in config_lib.parts().items():
+    ours, default = getattr(EVERYTHING, name), part()
+    for field in dataclasses.fields(part):
+      assert getattr(ours, field.name) != getattr(default, field.name), field.name
+
+
+@pytest.mark.parametrize("config", [Config(), EVERYTHING], ids=["defaults", "everything"])
+def test_json_holds_the_whole_configuration(config):
+  read = Config.from_json(config.to_json())
+  assert read == config and hash(read) == hash(config)
+  assert read.to_json() == config.to_json()
+
+
+def test_json_is_versioned_and_ends_in_a_newline():
+  text = EVERYTHING.to_json()
+  assert json.loads(text)["version"] == config_lib.VERSION and text.endswith("}\n")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"version": 2}', '"version"'])
+def test_what_is_no_configuration_is_refused(text):
+  with pytest.raises(ValueError, match="not JSON|expected a configuration of version 1"):
+    Config.from_json(text)
+
+
+@pytest.mark.parametrize("section", config_lib.parts())
+def test_a_missing_or_misshapen_section_is_named(section):
+  with pytest.raises(ValueError, match=f"(?i){section}.*received None"):
+    Config.from_json(changed(lambda content: content.pop(section)))
+  with pytest.raises(ValueError, match=f"(?i){section}.*received 3"):
+    Config.from_json(changed(lambda content: content.update({section: 3})))
+
+
+def test_unknown_names_are_named():
+  with pytest.raises(ValueError, match="^unknown sections: extra, more$"):
+    Config.from_json(changed(lambda content: content.update(more={}, extra={})))
+  with pytest.raises(ValueError, match="^unknown settings: channels$"):
+    Config.from_json(changed(lambda content: content["network"].update(channels=3)))
+
+
+@pytest.mark.parametrize("section, name", [
+    (section, field.name) for section, part in config_lib.parts().items()
+    for field in dataclasses.fields(part)])
+def test_a_missing_setting_is_named(section, name):
+  with pytest.raises(ValueError, match=f"^no value for {name}$"):
+    Config.from_json(changed(lambda content: content[section].pop(name)))
+
+
+@pytest.mark.parametrize("section, name, value", [
+    ("network", "base_channels", 64.0), ("network", "base_channels", "64"),
+    ("network", "base_channels", True), ("network", "channel_multipliers", 2),
+    ("network", "channel_multipliers", [1, "2"]), ("network", "scale_shift_norm", 1),
+    ("network", "dropout", None), ("network", "dropout", False), ("network", "precision", None),
+    ("diffusion", "vlb_weight", "0.5"), ("diffusion", "noise_schedule", ["linear"]),
+    ("data", "data_dir", 3), ("data", "image_shape", [8, 8, 1.0]), ("data", "image_shape", "881"),
+    ("training", "ema", [[0.9]]), ("training", "ema", 0.9), ("sampling", "samplers", "ddim:50"),
+])
+def test_a_setting_of_another_type_is_named(section, name, value):
+  with pytest.raises(ValueError, match=f"^{name}: expected .*, received ") as caught:
+    Config.from_json(changed(lambda content: content[section].update({name: value})))
+  assert repr(value) in str(caught.value)
+
+
+def test_an_integer_will_do_for_a_float():
+  assert Config.from_json(
+      changed(lambda content: content["training"].update(weight_decay=0))).training.weight_decay == 0
+
+
+def test_json_is_validated_like_anything_else():
+  refused("num_heads", Config.from_json,
+          text=changed(lambda content: content["network"].update(num_heads=3)))
+
+
+@pytest.mark.parametrize("objective", ["simple", "hybrid", "vlb"])
+@pytest.mark.parametrize("variance", ["fixed_small", "fixed_large", "learned", "learned_range"])
+def test_only_what_is_trained_is_learned(objective, variance):
+  settings = {"objective": objective, "variance_type": variance}
+  if (objective, variance.startswith("learned")) in [("simple", True), ("hybrid", False)]:
+    message = refused("variance_type", DiffusionConfig, **settings)
+    assert f"--objective={objective}" in message and message.endswith(f"received {variance!r}")
+  else:
+    assert DiffusionConfig(**settings).learns_variance == variance.startswith("learned")
+
+
+def test_vlb_weight_needs_a_bound_to_weigh():
+  refused("vlb_weight", DiffusionConfig, objective="simple", variance_type="fixed_small", vlb_weight=0.1)
+  for weight in (0.0, -1.0, float("inf"), float("nan")):
+    refused("vlb_weight", DiffusionConfig, vlb_weight=weight)
+
+
+@pytest.mark.parametrize("steps", [1, 19, 20])
+def test_linear_schedule_needs_more_than_20_steps(steps):
+  message = refused("diffusion_steps", DiffusionConfig, noise_schedule="linear", diffusion_steps=steps)
+  assert message.endswith(f"received {steps}")
+  DiffusionConfig(noise_schedule="cosine", diffusion_steps=steps)
+  DiffusionConfig(noise_schedule="linear", diffusion_steps=21)
+
+
+@pytest.mark.parametrize("make, name", [
+    (NetworkConfig, "precision"), (DiffusionConfig, "noise_schedule"), (DiffusionConfig, "mean_type"),
+    (DiffusionConfig, "variance_type"), (DiffusionConfig, "objective"), (DiffusionConfig, "decoder"),
+    (DiffusionConfig, "timestep_sampler")])
+def test_a_choice_that_is_none_lists_the_choices(make, name):
+  message = refused(name, make, **{name: "other"})
+  field = next(field for field in dataclasses.fields(make) if field.name == name)
+  assert all(choice in message for choice in field.metadata["choices"]) and field.default in message
+
+
+@pytest.mark.parametrize("make, name, value", [
+    (NetworkConfig, "base_channels", 0), (NetworkConfig, "base_channels", 48),
+    (NetworkConfig, "num_res_blocks", 0), (NetworkConfig, "num_heads", 0), (NetworkConfig, "num_heads", 3),
+    (NetworkConfig, "num_heads_upsample", -1), (NetworkConfig, "num_heads_upsample", 3),
+    (NetworkConfig, "channel_multipliers", ()), (NetworkConfig, "channel_multipliers", (1, 0)),
+    (NetworkConfig, "dropout", 1.0), (NetworkConfig, "dropout", -0.1),
+    (NetworkConfig, "dropout", float("nan")),
+    (DiffusionConfig, "diffusion_steps", 0),
+    (TrainingConfig, "train_steps", 0), (TrainingConfig, "batch_size", 0),
+    (TrainingConfig, "learning_rate", 0.0), (TrainingConfig, "learning_rate", float("nan")),
+    (TrainingConfig, "learning_rate", float("inf")),
+    (TrainingConfig, "weight_decay", -0.1), (TrainingConfig, "weight_decay", float("inf")),
+    (TrainingConfig, "warmup_steps", -1), (TrainingConfig, "decay_steps", -1), (TrainingConfig, "seed", -1),
+    (TrainingConfig, "steps_per_call", 0), (TrainingConfig, "log_every", 0),
+    (TrainingConfig, "sample_every", -1), (TrainingConfig, "save_every", 0),
+    (TrainingConfig, "keep_checkpoints", 0),
+    (TrainingConfig, "ema", (0.9, 0.9)), (TrainingConfig, "ema", (1.0,)), (TrainingConfig, "ema", (0.0,)),
+    (SamplingConfig, "num_samples", 0), (SamplingConfig, "samplers", ()),
+])
+def test_a_number_out_of_range_is_refused(make, name, value):
+  shown = ",".join(map(str, value)) if isinstance(value, tuple) else repr(value)
+  assert refused(name, make, **{name: value}).endswith(f"received {shown}")
+
+
+def test_heads_divide_the_channels_of_every_level():
+  NetworkConfig(base_channels=96, channel_multipliers=(1, 2), num_heads=6)
+  refused("num_heads", NetworkConfig, base_channels=32, channel_multipliers=(3, 1), num_heads=6)
+  refused("num_heads", NetworkConfig, base_channels=32, channel_multipliers=(1, 3), num_heads=6)
+
+
+@pytest.mark.parametrize("decay", [1, 99, 100])
+def test_decay_ends_after_warm_up(decay):
+  message = refused("decay_steps", TrainingConfig, warmup_steps=100, decay_steps=decay)
+  assert "--warmup_steps=100" in message
+  TrainingConfig(warmup_steps=100, decay_steps=101)
+  TrainingConfig(warmup_steps=100, decay_steps=0)
+
+
+@pytest.mark.parametrize("resolution", [2, 3, 16])
+def test_attention_needs_a_resolution_that_the_network_has(resolution):
+  message = refused("attention_resolutions", on_images, attention_resolutions=(8, resolution))
+  assert "8, 4" in message
+  assert on_images(attention_resolutions=(8, 4)).network.depth == 1
+
+
+@pytest.mark.parametrize("shape", [(7, 8, 1), (8, 7, 1), (8, 6, 1)])
+def test_the_depth_divides_both_sides_of_the_image(shape):
+  message = refused("channel_multipliers", on_images, shape=shape, channel_multipliers=(1, 1, 1))
+  assert f"{shape[0]}x{shape[1]}" in message
+  on_images(shape=(8, 12, 1), channel_multipliers=(1, 1, 1))
+
+
+def test_class_conditional_needs_labels():
+  assert "digits" in refused("class_conditional", on_images, class_conditional=True, num_classes=0)
+  assert on_images(class_conditional=True).num_classes == 10
+  assert on_images(class_conditional=False).num_classes == 0
+
+
+def test_output_channels_are_doubled_where_the_variance_is_learned():
+  config = on_images(shape=(8, 8, 3))
+  assert config.out_channels == 6
+  fixed = DiffusionConfig(objective="simple", variance_type="fixed_small")
+  assert dataclasses.replace(config, diffusion=fixed).out_channels == 3

@@ -1,0 +1,111 @@
+"""What is wrong is said in one line, with a non-zero exit, and nothing is left behind."""
+
+import shutil
+
+import pytest
+
+from tests.trainers import conftest
+
+
+def assert_refused(result, *words):
+  assert result.status == 2
+  assert result.err.count("\n") == 1, result.err
+  for word in words:
+    assert word in result.err
+  assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("flags, words", [
+    (("--no_such_flag=1",), ("no_such_flag",)),
+    (("lr=3",), ("'lr=3'", "--name=value")),
+    (("--train_steps=many",), ("--train_steps", "many")),
+    (("--train_steps=0",), ("--train_steps", "positive", "0")),
+    (("--channel_multipliers=1,x",), ("--channel_multipliers", "1,x")),
+    (("--noise_schedule=square",), ("--noise_schedule", "linear", "square")),
+    (("--flagfile=/nowhere.flags",), ("/nowhere.flags",)),
+    (("--diffusion_steps=0",), ("--diffusion_steps", "0")),
+    (("--diffusion_steps=20", "--noise_schedule=linear"), ("--diffusion_steps", "20")),
+    (("--objective=simple",), ("--variance_type", "fixed_small", "learned_range")),
+    (("--samplers=euler:5",), ("--samplers", "euler:5")),
+    (("--samplers=ancestral:26",), ("--samplers", "25", "26")),
+    (("--samplers=ddim:24",), ("ddim24", "25")),
+    (("--channel_multipliers=1,1,1,1,1",), ("--channel_multipliers", "8x8")),
+    (("--attention_resolutions=3",), ("--attention_resolutions", "3")),
+    (("--batch_size=2000",), ("--batch_size", "1437", "2000")),
+    (("--dataset=nonsense",), ("--dataset", "nonsense")),
+    (("--ema=1.5",), ("--ema", "1.5")),
+    (("--model_dir=",), ("--model_dir",)),
+])
+def test_training_refuses(run, tmp_path, flags, words):
+  folder = tmp_path / "run"
+  assert_refused(run("train", *conftest.SMALL, f"--model_dir={folder}", *flags), *words)
+  assert not folder.exists()
+
+
+def test_missing_data_is_said_with_how_to_get_it(run, tmp_path):
+  result = run("train", "--flagfile=configs/cifar10.flags", f"--model_dir={tmp_path / 'run'}",
+               f"--data_dir={tmp_path}")
+  assert_refused(result, "cifar10", str(tmp_path), "tfds build")
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_foreign_folder_is_left_alone(run, tmp_path):
+  (tmp_path / "thesis.txt").write_text("mine")
+  assert_refused(run("train", *conftest.SMALL, f"--model_dir={tmp_path}"), "--model_dir", str(tmp_path))
+  assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_an_unwritable_folder(run, tmp_path):
+  (tmp_path / "file").write_text("")
+  assert_refused(run("train", *conftest.SMALL, f"--model_dir={tmp_path}/file/run"), "--model_dir", "file/run")
+
+
+@pytest.mark.parametrize("content", ("", "{", "[]", '{"version": 1}', '{"version": 99}'))
+def test_a_broken_configuration(run, tmp_path, content):
+  (tmp_path / "config.json").write_text(content)
+  assert_refused(run("sample", f"--model_dir={tmp_path}"), "config.json")
+
+
+@pytest.mark.parametrize("command", ("train", "sample"))
+@pytest.mark.parametrize("suffix", ("index", "data-00000-of-00001"))
+def test_a_truncated_checkpoint(run, tmp_path, model_dir, command, suffix):
+  folder = tmp_path / "copy"
+  shutil.copytree(model_dir, folder)
+  path = folder / f"checkpoints/step-10.{suffix}"
+  path.write_bytes(path.read_bytes()[:100])
+  flags = ("--train_steps=20",) if command == "train" else ()
+  assert_refused(run(command, f"--model_dir={folder}", *flags), "step-10")
+  assert not list(folder.glob("checkpoints/step-2*"))
+
+
+def test_a_lost_list_of_checkpoints_does_not_start_over(run, tmp_path, model_dir):
+  folder = tmp_path / "copy"
+  shutil.copytree(model_dir, folder)
+  (folder / "checkpoints/checkpoint").unlink()
+  assert_refused(run("train", f"--model_dir={folder}", "--train_steps=20"), "checkpoints")
+
+
+@pytest.mark.parametrize("command, flags, words", [
+    ("sample", ("--labels=0,10",), ("--labels", "0 to 9", "0,10")),
+    ("sample", ("--labels=-1",), ("--labels", "-1")),
+    ("sample", ("--ema=0.7",), ("--ema", "0.9", "0.7")),
+    ("sample", ("--num_samples=0",), ("--num_samples", "0")),
+    ("sample", ("--samplers=ddim:5:2",), ("--samplers", "ddim:5:2")),
+    ("sample", ("--base_channels=64",), ("--base_channels", "32", "64")),
+    ("evaluate", (), ("--nll",)),
+    ("evaluate", ("--nll", "--num_examples=361"), ("--num_examples", "360", "361")),
+    ("evaluate", ("--nll", "--nll_steps=26"), ("--nll_steps", "25", "26")),
+    ("export", ("--samplers=ddim:5,ddim:5",), ("--samplers", "once")),
+    ("export", ("--version=-1",), ("--version", "-1")),
+])
+def test_commands_refuse(run, tmp_path, model_dir, command, flags, words):
+  output = tmp_path / "out"
+  assert_refused(run(command, f"--model_dir={model_dir}", f"--output_dir={output}", *flags), *words)
+  assert not output.exists() or not any(output.iterdir())
+
+
+@pytest.mark.parametrize("command", ("sample", "evaluate", "export"))
+def test_commands_need_a_trained_model(run, tmp_path, command):
+  flags = ("--nll",) if command == "evaluate" else ()
+  assert_refused(run(command, *flags), "--model_dir")
+  assert_refused(run(command, f"--model_dir={tmp_path / 'none'}", *flags), "does not exist")

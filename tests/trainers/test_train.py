@@ -1,0 +1,126 @@
+"""What a user does with `trainers.train`: runs, stops, resumes, looks."""
+
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from iddpm_tf import config as config_lib
+from tests.trainers import conftest
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def variables(folder):
+  """Every saved number of the newest checkpoint."""
+  reader = tf.train.load_checkpoint(str(folder / "checkpoints"))
+  return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()
+          if not name.startswith(("_CHECKPOINTABLE", "save_counter"))}
+
+
+def assert_same_run(folder, other):
+  ours, theirs = variables(folder), variables(other)
+  assert ours.keys() == theirs.keys() and len(ours) > 100
+  for name, value in ours.items():
+    np.testing.assert_array_equal(value, theirs[name], name)
+
+
+def start(folder, *flags):
+  return subprocess.Popen(
+      [sys.executable, "-m", "trainers.train", *conftest.SMALL, f"--model_dir={folder}", *flags],
+      cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for(path, process):
+  deadline = time.monotonic() + 120
+  while not path.exists():
+    assert process.poll() is None and time.monotonic() < deadline, process.stdout.read()
+    time.sleep(0.05)
+
+
+def test_a_run_leaves_all_that_others_need(model_dir):
+  assert config_lib.Config.from_json((model_dir / "config.json").read_text()).data.image_shape == (8, 8, 1)
+  assert (model_dir / "checkpoints/step-10.index").exists()
+  assert (model_dir / "checkpoints/step-5.index").exists()
+  for name in ("raw", "ema_0.9", "ema_0.5"):
+    assert (model_dir / f"samples/step_10_{name}.png").exists()
+
+
+def test_tensorboard_shows_losses_quartiles_norms_rates_samples_and_hparams(model_dir):
+  events = [event for path in sorted((model_dir / "tensorboard").iterdir())
+            for event in tf.compat.v1.train.summary_iterator(str(path))]
+  tags = {value.tag: event.step for event in events for value in event.summary.value}
+  for tag in ("loss/loss", "loss/mse", "loss/vlb", "timesteps/drawn", "timesteps/probability_times_T",
+              "norm/gradients", "norm/weights", "learning_rate", "images_per_second", "samples/raw",
+              "samples/ema_0.9", "samples/ema_0.5"):
+    assert tags[tag] == 10, tag
+  assert any(tag.startswith("loss_by_quartile/q") for tag in tags)
+  assert "_hparams_/session_start_info" in tags
+
+
+def test_a_killed_run_resumes_as_if_it_had_never_stopped(tmp_path):
+  whole, killed = tmp_path / "whole", tmp_path / "killed"
+  process = start(whole, "--train_steps=60")
+  assert process.wait() == 0, process.stdout.read()
+  process = start(killed, "--train_steps=1000000", "--save_every=30", "--timestep_sampler=uniform")
+  wait_for(killed / "checkpoints/step-30.index", process)
+  process.send_signal(signal.SIGKILL)
+  process.wait()
+  # The newest checkpoint may be a later one by now; go on from 30, as after a kill right then.
+  for path in (killed / "checkpoints").glob("step-*"):
+    if not path.name.startswith("step-30."):
+      path.unlink()
+  process = start(killed, "--train_steps=60")
+  output, _ = process.communicate()
+  assert process.returncode == 0 and "resuming" in output and "at step 30 of 60" in output
+  assert_same_run(killed, whole)
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(tmp_path):
+  process = start(tmp_path / "run", "--train_steps=1000000", "--save_every=20")
+  wait_for(tmp_path / "run/checkpoints/step-20.index", process)
+  process.send_signal(signal.SIGTERM)
+  output, _ = process.communicate()
+  assert process.returncode == 128 + signal.SIGTERM
+  step = int(output.rsplit("saved at step ", 1)[1].split(";")[0])
+  assert (tmp_path / f"run/checkpoints/step-{step}.index").exists()
+
+
+def test_steps_a_call_do_not_matter_and_a_finished_run_goes_on(run, tmp_path, model_dir):
+  flags = (*conftest.SMALL, f"--model_dir={tmp_path / 'run'}")
+  assert run("train", *flags, "--train_steps=6", "--steps_per_call=4").status == 0
+  finished = run("train", *flags)
+  assert finished.status == 0 and "has finished its 6 steps" in finished.out
+  # The folder is enough.
+  resumed = run("train", f"--model_dir={tmp_path / 'run'}", "--train_steps=10", "--steps_per_call=3")
+  assert resumed.status == 0 and "at step 6 of 10" in resumed.out
+  assert_same_run(tmp_path / "run", model_dir)
+
+
+def test_the_timestep_sampler_resumes_too(run, tmp_path):
+  flags = (*conftest.SMALL, "--timestep_sampler=loss_second_moment", "--diffusion_steps=5", "--objective=vlb",
+           "--samplers=ancestral", "--num_samples=1")
+  for folder, stops in (("whole", (24,)), ("parts", (12, 24))):
+    for steps in stops:
+      assert run("train", *flags, f"--model_dir={tmp_path / folder}", f"--train_steps={steps}").status == 0
+  assert_same_run(tmp_path / "parts", tmp_path / "whole")
+  counts = next(value for name, value in variables(tmp_path / "whole").items()
+                if name.startswith("timestep_sampler/counts"))
+  assert np.all(counts >= 10)
+
+
+@pytest.mark.parametrize("flags, words", [
+    (("--learning_rate=0.5",), ("--learning_rate", "0.001", "0.5")),
+    (("--channel_multipliers=1,2",), ("--channel_multipliers", "1,2")),
+    (("--seed=3",), ("--seed", "0", "3")),
+    (("--dataset=mnist",), ("--dataset", "digits", "mnist")),
+])
+def test_flags_that_contradict_the_folder_are_refused(run, model_dir, flags, words):
+  result = run("train", f"--model_dir={model_dir}", *flags)
+  assert result.status == 2 and result.err.count("\n") == 1
+  assert all(word in result.err for word in (*words, str(model_dir)))
