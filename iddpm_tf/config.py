@@ -43,7 +43,8 @@ def _require_choices(config):
 
 def _require_positive(config, *names):
   for name in names:
-    require(getattr(config, name) > 0, name, "a positive number", getattr(config, name))
+    value = getattr(config, name)
+    require(0 < value < math.inf, name, "a positive number", value)
 
 
 def _require_not_negative(config, *names):
@@ -150,6 +151,11 @@ class DataConfig:
   random_flip: bool = setting(False, "mirror half of the training images")
   image_shape: tuple[int, ...] = recorded(())  # Height, width, channels.
   num_classes: int = recorded(0)  # 0: the data has no labels.
+
+  def __post_init__(self):
+    require(len(self.image_shape) in (0, 3) and all(size > 0 for size in self.image_shape),
+            "image_shape", "height, width and channels", self.image_shape)
+    _require_not_negative(self, "num_classes")
 
 
 @dataclasses.dataclass(frozen=True)

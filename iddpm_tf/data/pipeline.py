@@ -33,10 +33,11 @@ def training_batches(source, *, batch_size, seed, first_step=0, random_flip=Fals
   def batch_of(step):
     position = step * batch_size + tf.range(batch_size, dtype=tf.int64)
     epoch, index = position // count, position % count
+    # A batch touches two epochs at most.
+    seeds = tf.stack([_shuffle_seed(seed, epoch[0]), _shuffle_seed(seed, epoch[0] + 1)])  # [2, 3]
     # The operation beneath tf.random.experimental.index_shuffle, which refuses a seed for each index.
-    seeds = tf.stack([tf.fill([batch_size], tf.constant(seed, tf.int64)), epoch, epoch], axis=1)
     index = tf.raw_ops.RandomIndexShuffle(
-        index=index, seed=seeds, max_index=tf.constant(count - 1, tf.int64))
+        index=index, seed=tf.gather(seeds, epoch - epoch[0]), max_index=tf.constant(count - 1, tf.int64))
     image = tf.gather(images, index)
     if random_flip:
       mirrored = tf.random.stateless_uniform([batch_size, 1, 1, 1], [seed, step]) < 0.5
@@ -45,3 +46,9 @@ def training_batches(source, *, batch_size, seed, first_step=0, random_flip=Fals
 
   steps = tf.data.Dataset.range(first_step, tf.int64.max)
   return steps.map(batch_of, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def _shuffle_seed(seed, epoch):
+  """int32 [3], well mixed: the shuffle's own few rounds hardly shuffle by seeds as small as these."""
+  key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), epoch)
+  return tf.random.stateless_uniform([3], key, minval=None, maxval=None, dtype=tf.int32)

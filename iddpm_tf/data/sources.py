@@ -30,7 +30,8 @@ def load(config, split):
     raise ValueError(f"--dataset: expected a data set with an 'image' of one size, received "
                      f"{config.dataset!r}, with {builder.info.features!r}".replace("\n", " "))
   try:
-    examples = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
+    # Not batch_size=-1, which TFDS turns into a batch too large to reserve where it knows no size.
+    batches = list(tfds.as_numpy(builder.as_dataset(split=split).batch(1024)))
   except AssertionError:
     raise ValueError(
         f"--dataset: {config.dataset} is not prepared in {builder.data_path.parent.parent} "
@@ -38,7 +39,11 @@ def load(config, split):
         f"tfds build {config.dataset} --data_dir={builder.data_path.parent.parent}") from None
   except (KeyError, ValueError) as error:
     raise ValueError(f"--dataset: {config.dataset} has no split {split!r} ({error})") from None
-  return _checked(config.dataset, examples, _num_classes(builder))
+  images = np.concatenate([batch["image"] for batch in batches])
+  num_classes = _num_classes(builder)
+  labels = (np.concatenate([batch["label"] for batch in batches]) if num_classes
+            else np.zeros(len(images)))
+  return _checked(Source(config.dataset, images, labels.astype(np.int32), num_classes))
 
 
 def _builder(config):
@@ -66,11 +71,9 @@ def _num_classes(builder):
   return label.num_classes if isinstance(label, tfds.features.ClassLabel) else 0
 
 
-def _checked(name, examples, num_classes):
-  images = examples["image"]
-  labels = examples["label"] if num_classes else np.zeros(len(images))
-  labels = labels.astype(np.int32)
-  wrong = labels[(labels < 0) | (labels >= max(num_classes, 1))]
+def _checked(source):
+  labels, classes = source.labels, max(source.num_classes, 1)
+  wrong = labels[(labels < 0) | (labels >= classes)]
   if wrong.size:
-    raise ValueError(f"--dataset: expected labels of {name} in [0, {num_classes}), received {wrong[0]}")
-  return Source(name, images, labels, num_classes)
+    raise ValueError(f"--dataset: expected labels of {source.name} in [0, {classes}), received {wrong[0]}")
+  return source

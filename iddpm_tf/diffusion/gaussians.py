@@ -12,7 +12,7 @@ _MIN_LOG_SCALE, _MAX_LOG_SCALE = -20.0, 20.0
 # Further out, z * z and its gradients leave float32.
 _MAX_Z = 1e15
 _HALF_BIN = 1 / 255  # Half the distance of two grey levels, of 255 in [-1, 1].
-_NARROW = 0.005  # Of a bin, in standard deviations.
+_NARROW = 0.015  # Half a bin, in standard deviations.
 _FAR = 50.0  # From the mean, in standard deviations.
 _NORMAL = tfd.Normal(0.0, 1.0)
 

@@ -45,7 +45,9 @@ class LossSecondMomentSampler(UniformSampler):
 
   def probabilities(self):
     full = tf.reduce_all(self.counts >= HISTORY)
-    weights = tf.sqrt(tf.reduce_mean(tf.square(self.losses), axis=-1))
+    # In units of the largest, whose square may not be a float32.
+    losses = tf.math.divide_no_nan(self.losses, tf.reduce_max(tf.abs(self.losses)))
+    weights = tf.sqrt(tf.reduce_mean(tf.square(losses), axis=-1))
     # All losses zero, for once, leaves nothing to go by.
     total = tf.reduce_sum(weights)
     uniform = super().probabilities()

@@ -116,7 +116,8 @@ def test_uniform_timesteps_estimate_the_sum_of_the_bound_s_terms(mean, variance)
   by_evaluation = tf.constant(noise[::-1])  # The likelihood starts at the last timestep.
   terms = likelihood.bits_per_dim(
       denoise_fn, SHORT, config, tf.constant(x_start), lambda k: by_evaluation[k], clip=False).terms
-  np.testing.assert_allclose(np.mean(tf.reshape(estimates, [-1, 2]), axis=0), np.sum(terms, axis=1), rtol=1e-5)
+  means = np.mean(tf.reshape(estimates, [-1, 2]), axis=0)
+  np.testing.assert_allclose(means, np.sum(terms, axis=1), rtol=1e-5)
 
 
 def test_vlb_weight_is_lambda_unless_it_is_set():

@@ -1,0 +1,61 @@
+"""Two replicas make the steps of one on the same global batch."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+# In processes of their own: the number of logical devices is fixed once TensorFlow has started.
+SCRIPT = """
+import sys
+import numpy as np
+import tensorflow as tf
+replicas, sampler, path = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
+from iddpm_tf import config as config_lib
+from iddpm_tf.data import pipeline, sources
+from iddpm_tf.training import state as state_lib
+from trainers import loop
+from trainers import strategy as strategy_lib
+
+config = config_lib.Config(
+    network=config_lib.NetworkConfig(
+        base_channels=32, channel_multipliers=(1,), num_res_blocks=1, attention_resolutions=()),
+    diffusion=config_lib.DiffusionConfig(diffusion_steps=4, timestep_sampler=sampler, objective="vlb"),
+    data=config_lib.DataConfig(image_shape=(8, 8, 1), num_classes=10),
+    training=config_lib.TrainingConfig(batch_size=32, learning_rate=1e-3, ema=(0.9,)))
+strategy = strategy_lib.make_strategy()
+assert strategy.num_replicas_in_sync == replicas
+with strategy.scope():
+  state = state_lib.TrainState(config)
+source = sources.load(config.data, "train")
+batches = pipeline.training_batches(source, batch_size=32, seed=0)
+iterator = iter(loop._distributed(batches, strategy))
+records = loop._make_steps(state, strategy)(iterator, tf.constant(8))
+weights = {f"weight {v.path}": v.value.numpy() for v in state.network.trainable_variables}
+averages = {f"average {i}": v.numpy() for i, v in enumerate(state.averages.at_rate(0.9))}
+np.savez(path, **records._asdict(), **weights, **averages, p=state.timestep_sampler.probabilities())
+"""
+
+
+@pytest.mark.parametrize("sampler", ("uniform", "loss_second_moment"))
+def test_two_replicas_equal_one(tmp_path, sampler):
+  results = []
+  for replicas in (1, 2):
+    path = tmp_path / f"{replicas}.npz"
+    subprocess.run([sys.executable, "-c", SCRIPT, str(replicas), sampler, path], cwd=ROOT, check=True)
+    with np.load(path) as content:
+      results.append(dict(content))
+  one, two = results
+  assert one.keys() == two.keys() and len(one) > 50
+  np.testing.assert_array_equal(one["t"], two["t"])
+  if sampler == "loss_second_moment":  # Adapted, hence fed by both replicas' losses.
+    assert np.ptp(one["p"]) > 0.01
+  for name, value in one.items():
+    # Sums in another order; Adam divides gradients by their own size.
+    np.testing.assert_allclose(value, two[name], rtol=1e-3, atol=2e-5, err_msg=name)
