@@ -51,7 +51,7 @@ class Checkpoints:
     try:
       status = self._checkpoint.restore(path)
       status.assert_existing_objects_matched() if partial else status.assert_consumed()
-    except (tf.errors.OpError, AssertionError, ValueError) as error:
+    except (tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
       raise ValueError(
           f"{path}: expected a whole checkpoint of this model, received a damaged or foreign one "
           f"({str(error).splitlines()[0][:200]}); to go on from the one before, remove {path}.*") from None

@@ -7,8 +7,16 @@ import numpy as np
 from PIL import Image
 
 
+MIN_CELL = 32  # Pixels: smaller images are magnified in a grid.
+GAP = 2  # Between images, and around them.
+_GREY = 96
+
+
 def image_grid(images, columns):
-  """uint8 [N, H, W, C], row by row, to [ceil(N / columns) H, columns W, C]; the rest is black."""
+  """uint8 [N, H, W, C], row by row, as one picture [height, width, C]; cells left over are black.
+
+  Images stand `GAP` apart on grey; tiny ones are magnified by a whole number, pixel by pixel.
+  """
   images = np.asarray(images)
   _require_uint8("images", images, rank=4)
   if columns < 1:
@@ -17,9 +25,14 @@ def image_grid(images, columns):
   rows = -(-number // columns)
   cells = np.zeros([rows * columns, height, width, channels], np.uint8)
   cells[:number] = images
-  cells = cells.reshape(rows, columns, height, width, channels)
+  magnification = -(-MIN_CELL // height)
+  cells = cells.repeat(magnification, axis=1).repeat(magnification, axis=2)
+  cells = np.pad(cells, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=_GREY)
+  _, height, width, _ = cells.shape
   # [rows, columns, H, W, C] -> [rows, H, columns, W, C]
-  return cells.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
+  picture = cells.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
+  picture = picture.reshape(rows * height, columns * width, channels)
+  return np.pad(picture, ((GAP, 0), (GAP, 0), (0, 0)), constant_values=_GREY)
 
 
 def write_png(path, image):

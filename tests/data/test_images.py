@@ -76,11 +76,19 @@ def test_to_uint8_clips_and_runs_in_a_graph_on_any_float():
 def test_grid_is_filled_row_by_row_and_ends_black():
   images = noise(5, 3, 4, 3)
   grid = image_grid(images, columns=2)
-  assert grid.shape == (9, 8, 3) and grid.dtype == np.uint8
+  # 3x4 magnified 11 times, two pixels between: cells of 35 x 46.
+  assert grid.shape == (2 + 3 * 35, 2 + 2 * 46, 3) and grid.dtype == np.uint8
   for index, image in enumerate(images):
     row, column = divmod(index, 2)
-    np.testing.assert_array_equal(grid[3 * row:3 * row + 3, 4 * column:4 * column + 4], image)
-  assert not grid[6:, 4:].any()
+    cell = grid[2 + 35 * row:35 * (row + 1), 2 + 46 * column:46 * (column + 1)]
+    np.testing.assert_array_equal(cell[::11, ::11], image)
+    np.testing.assert_array_equal(cell[10::11, 10::11], image)
+  assert not grid[72:105, 48:92].any() and np.all(grid[:2] == 96) and np.all(grid[:, 46:48] == 96)
+
+
+def test_images_of_32_pixels_are_not_magnified():
+  images = noise(2, 32, 32, 1)
+  np.testing.assert_array_equal(image_grid(images, columns=2)[2:34, 36:68], images[1])
 
 
 def test_grid_refuses_floats_and_no_columns():

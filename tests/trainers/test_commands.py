@@ -22,10 +22,10 @@ def test_sample_writes_a_grid_and_the_authors_npz(run, model_dir, tmp_path):
     assert path == f"{name}_samples_25x8x8x1.npz"
     assert content["arr_0"].shape == (25, 8, 8, 1) and content["arr_0"].dtype == np.uint8
     np.testing.assert_array_equal(content["arr_1"], np.arange(25) % 10)
-    # A row a class, three columns.
+    # A row a class, three columns; each image magnified 4 times, and 2 pixels between.
     picture = np.asarray(Image.open(tmp_path / f"{name}.png"))
-    assert picture.shape == (80, 24)
-    np.testing.assert_array_equal(picture[8:16, 8:16], content["arr_0"][11, ..., 0])
+    assert picture.shape == (342, 104)
+    np.testing.assert_array_equal(picture[36:68:4, 36:68:4], content["arr_0"][11, ..., 0])
   assert sorted(path.suffix for path in tmp_path.iterdir()) == [".npz", ".npz", ".png", ".png"]
 
 

@@ -23,9 +23,11 @@ from iddpm_tf.training import state as state_lib
 from trainers import loop
 from trainers import strategy as strategy_lib
 
+# 64 channels: with one channel a normalised group, the gradients of the biases before it are exactly zero,
+# and Adam blows up their rounding.
 config = config_lib.Config(
     network=config_lib.NetworkConfig(
-        base_channels=32, channel_multipliers=(1,), num_res_blocks=1, attention_resolutions=()),
+        base_channels=64, channel_multipliers=(1,), num_res_blocks=1, attention_resolutions=()),
     diffusion=config_lib.DiffusionConfig(diffusion_steps=4, timestep_sampler=sampler, objective="vlb"),
     data=config_lib.DataConfig(image_shape=(8, 8, 1), num_classes=10),
     training=config_lib.TrainingConfig(batch_size=32, learning_rate=1e-3, ema=(0.9,)))
@@ -57,5 +59,5 @@ def test_two_replicas_equal_one(tmp_path, sampler):
   if sampler == "loss_second_moment":  # Adapted, hence fed by both replicas' losses.
     assert np.ptp(one["p"]) > 0.01
   for name, value in one.items():
-    # Sums in another order; Adam divides gradients by their own size.
-    np.testing.assert_allclose(value, two[name], rtol=1e-3, atol=2e-5, err_msg=name)
+    # Sums in another order; a weight has moved by up to 8e-3.
+    np.testing.assert_allclose(value, two[name], rtol=1e-5, atol=5e-5, err_msg=name)
