@@ -11,6 +11,7 @@ import types
 import typing
 
 VERSION = 1  # Of the layout of config.json.
+MAX_SEED = 2 ** 31
 
 
 def setting(default, text, *, choices=(), changeable=False):
@@ -27,10 +28,11 @@ def recorded(default):
 def require(condition, name, expected, received):
   """Raises the one-line `ValueError` that a user sees for a setting that cannot be."""
   if not condition:
-    raise ValueError(f"--{name}: expected {expected}, received {_shown(received)}")
+    raise ValueError(f"--{name}: expected {expected}, received {shown(received)}")
 
 
-def _shown(value):
+def shown(value):
+  """A value as on the command line."""
   return ",".join(map(str, value)) if isinstance(value, tuple) else repr(value)
 
 
@@ -167,7 +169,8 @@ class TrainingConfig:
   batch_size: int = setting(128, "images a step, over all replicas")
   learning_rate: float = setting(1e-4, "AdamW's learning rate")
   warmup_steps: int = setting(0, "steps of linear warm-up of the learning rate")
-  decay_steps: int = setting(0, "step at which the learning rate has fallen linearly to 0; 0: never")
+  decay_steps: int = setting(0, "step at which the learning rate has fallen linearly to 0; 0: never",
+                             changeable=True)
   weight_decay: float = setting(0.0, "AdamW's decoupled weight decay")
   ema: tuple[float, ...] = setting((0.9999,), "rates of the moving averages of the weights")
   seed: int = setting(0, "of the weights, the data's order and all noise")
@@ -185,6 +188,10 @@ class TrainingConfig:
                           "seed")
     require(self.decay_steps == 0 or self.decay_steps > self.warmup_steps, "decay_steps",
             f"0, or more than --warmup_steps={self.warmup_steps}", self.decay_steps)
+    require(self.decay_steps == 0 or self.decay_steps >= self.train_steps, "decay_steps",
+            f"0, or at least --train_steps={self.train_steps}, since the rate is 0 from there on",
+            self.decay_steps)
+    require(self.seed < MAX_SEED, "seed", f"a number below {MAX_SEED}", self.seed)
     require(len(set(self.ema)) == len(self.ema) and all(0 < rate < 1 for rate in self.ema), "ema",
             "distinct rates between 0 and 1, comma-separated", self.ema)
 

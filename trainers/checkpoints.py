@@ -24,17 +24,22 @@ class Checkpoints:
     self._manager.save(checkpoint_number=step)
 
   def newest(self):
-    """The path of the newest one, or None.
+    """The path of the newest one, or None where there has never been any.
 
     Raises:
-      ValueError: there are checkpoints that the folder's own list does not know of, as after a
-        damaged copy; starting over in silence would lose them.
+      ValueError: the folder's own list of them cannot be read, or names files that are gone. To start over, or
+        from an earlier one, in silence would lose work.
     """
-    listed = [path for path in self._manager.checkpoints if pathlib.Path(f"{path}.index").exists()]
-    if not listed and any(self.folder.glob(f"{_NAME}-*")):
-      raise ValueError(f"{self.folder}: expected a file 'checkpoint' that lists the checkpoints beside it, "
-                       "received none that can be read")
-    return listed[-1] if listed else None
+    listed = self._manager.checkpoints
+    if not listed:
+      if any(self.folder.glob("*")):
+        raise ValueError(f"{self.folder}/checkpoint: expected the list of the checkpoints beside it, received "
+                         "none that can be read")
+      return None
+    if not (pathlib.Path(f"{listed[-1]}.index").exists() and list(self.folder.glob(f"{_name(listed)}.data-*"))):
+      raise ValueError(f"{listed[-1]}: expected the newest checkpoint, received no such file, or a part of it; "
+                       f"{self.folder}/checkpoint lists what there should be")
+    return listed[-1]
 
   def restore(self, *, partial=False):
     """Restores the newest; the step it was saved at, or 0 where there is none.
@@ -51,11 +56,16 @@ class Checkpoints:
     try:
       status = self._checkpoint.restore(path)
       status.assert_existing_objects_matched() if partial else status.assert_consumed()
+      status.expect_partial()  # Or the parts not asked for are warned of at exit, one by one.
     except (tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
       raise ValueError(
           f"{path}: expected a whole checkpoint of this model, received a damaged or foreign one "
-          f"({str(error).splitlines()[0][:200]}); to go on from the one before, remove {path}.*") from None
+          f"({str(error).splitlines()[0][:200]})") from None
     return int(path.rsplit("-", 1)[-1])
+
+
+def _name(listed):
+  return pathlib.Path(listed[-1]).name
 
 
 def restore_network(network, folder, ema):

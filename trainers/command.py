@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import pathlib
 import sys
 
 from absl import flags as absl_flags
@@ -21,7 +22,7 @@ def run(main, options_class, description, argv=None):
     argv: with the program's name first; `sys.argv` by default.
   """
   argv = sys.argv if argv is None else argv
-  name = main.__module__ if main.__module__ != "__main__" else argv[0].rsplit("/", 1)[-1]
+  name = pathlib.Path(argv[0]).stem
   flag_values = absl_flags.FlagValues()
   absl_flags.DEFINE_bool("help", False, "print this", flag_values=flag_values)
   absl_flags.DEFINE_bool("debug", False, "show where an error came from", flag_values=flag_values)
@@ -36,10 +37,19 @@ def run(main, options_class, description, argv=None):
       return 0
     return main(flags.read(flag_values, options_class), flag_values) or 0
   except (ValueError, OSError, absl_flags.Error) as error:
-    if "debug" in flag_values and flag_values["debug"].value:
+    if flag_values["debug"].value:
       raise
     print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
     return 2
+
+
+def make_output_dir(folder):
+  """Makes a folder for results before the work begins; `ValueError` if that cannot be."""
+  try:
+    pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise ValueError(f"--output_dir: expected a folder that can be written, received {folder} "
+                     f"({error.strerror})") from None
 
 
 def load_tensorflow():
@@ -52,7 +62,7 @@ def load_tensorflow():
   with open(os.devnull, "w") as nothing:
     os.dup2(nothing.fileno(), 2)
   try:
-    importlib.import_module("tensorflow")
+    importlib.import_module("tensorflow").get_logger().setLevel("ERROR")
     importlib.import_module("tensorflow_probability")
   finally:
     os.dup2(stderr, 2)

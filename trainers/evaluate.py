@@ -34,7 +34,8 @@ class Options:
   def __post_init__(self):
     config_lib.require(self.nll, "nll", "a score to compute, that is --nll", self.nll)
     config_lib.require(self.batch_size > 0, "batch_size", "a positive number", self.batch_size)
-    for name in ("num_examples", "nll_steps", "seed"):
+    config_lib.require(0 <= self.seed < config_lib.MAX_SEED, "seed", f"0 to {config_lib.MAX_SEED - 1}", self.seed)
+    for name in ("num_examples", "nll_steps"):
       config_lib.require(getattr(self, name) >= 0, name, "a number of at least 0", getattr(self, name))
 
 

@@ -1,4 +1,4 @@
-"""Exports samplers for TensorFlow Serving: python -m trainers.export --model_dir=DIR --samplers=ancestral:250,ddim:50
+"""Exports samplers for TensorFlow Serving: python -m trainers.export --model_dir=DIR
 
 Writes saved_models/NAME/VERSION/, with a signature for each sampler; `serving_default` is the first.
 """
@@ -20,7 +20,7 @@ class Options:
   output_dir: str = config_lib.setting("saved_models", "where servables go")
   name: str | None = config_lib.setting(None, "of the servable; unset: the model folder's")
   version: int = config_lib.setting(0, "of the servable; 0: the next one")
-  verify: bool = config_lib.setting(False, "load the export again and hold its images against the model's")
+  verify: bool = config_lib.setting(False, "load it again and compare its images with the model's before it is put in place")
   ema: float | None = config_lib.setting(
       None, "rate of the averaged weights to take; 0: the raw weights; unset: the run's first rate")
 
@@ -37,22 +37,18 @@ def main(options, flag_values):
   from trainers import trained_model
 
   specs = samples.require_samplers(config)
-  names = [str(spec) for spec in specs]
-  config_lib.require(len(set(names)) == len(names), "samplers", "each sampler once",
-                     config.sampling.samplers)
   model = trained_model.load(options.model_dir, config, options.ema)
+  command.make_output_dir(options.output_dir)
   folder = pathlib.Path(options.output_dir) / (options.name or pathlib.Path(options.model_dir).resolve().name)
   made_from = {"training_step": model.step, "ema": model.ema, "version": __version__}
-  print(f"exporting {model}: {', '.join(names)}")
+  print(f"exporting {model}: {', '.join(map(str, specs))}")
   image_samplers = [image_sampler.ImageSampler(config, model.network, spec) for spec in specs]
   path = servable.export(
       image_samplers, folder, version=options.version or _next_version(folder),
-      assets={"config.json": config.to_json(), "made_from.json": json.dumps(made_from, indent=2) + "\n"})
-  print(f"wrote {path}")
-  if options.verify:
-    seeds, labels = samples.order(10, config.num_classes)
-    servable.verify(path, image_samplers, seeds, labels)
-    print(f"verified: {path} draws the images of the model, byte for byte")
+      assets={"config.json": config.to_json(), "made_from.json": json.dumps(made_from, indent=2) + "\n"},
+      verify_with=samples.order(10, config.num_classes) if options.verify else None)
+  verified = ", which draws the images of the model, byte for byte" if options.verify else ""
+  print(f"wrote {path}{verified}")
   return 0
 
 

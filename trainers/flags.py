@@ -97,8 +97,4 @@ def _require_same(section, given, made):
     stored = getattr(section, field.name)
     if field.name in given and not field.metadata["changeable"] and given[field.name] != stored:
       config_lib.require(
-          False, field.name, f"{_text(stored)}, with which {made} was made", given[field.name])
-
-
-def _text(value):
-  return ",".join(map(str, value)) if isinstance(value, tuple) else repr(value)
+          False, field.name, f"{config_lib.shown(stored)}, with which {made} was made", given[field.name])

@@ -50,23 +50,27 @@ def train(config, source, folder, strategy):
 def _run(state, steps, iterator, checkpoints, writer, grids, stop):
   options = state.config.training
   step = int(state.step.value.numpy())
-  bar = progress.bar(total=options.train_steps, initial=step, unit="step")
-  while step < options.train_steps and not stop.signal:
-    count = _steps_until_boundary(step, options)
-    start = time.perf_counter()
-    records = tf.nest.map_structure(np.asarray, steps(iterator, tf.constant(count)))
-    step += count
-    _require_finite(records, step, checkpoints)
-    writer.add(records, time.perf_counter() - start)
-    bar.update(count)
-    if step % options.log_every == 0 or step == options.train_steps:
-      bar.set_postfix_str(writer.write(step, state))
-    if step % options.save_every == 0 or step == options.train_steps or stop.signal:
+  saved = step
+  with progress.bar(total=options.train_steps, initial=step, unit="step") as bar, writer:
+    while step < options.train_steps and not stop.signal:
+      count = _steps_until_boundary(step, options)
+      start = time.perf_counter()
+      records = tf.nest.map_structure(np.asarray, steps(iterator, tf.constant(count)))
+      step += count
+      _require_finite(records, step, checkpoints)
+      writer.add(records, time.perf_counter() - start)
+      bar.update(count)
+      last = step == options.train_steps
+      if step % options.log_every == 0 or last:
+        bar.set_postfix_str(writer.write(step, state))
+      if step % options.save_every == 0 or last:
+        checkpoints.save(step)
+        saved = step
+      if options.sample_every and step % options.sample_every == 0 or last:
+        grids.draw(step)
+    # The signal may have come at any line above.
+    if step != saved:
       checkpoints.save(step)
-    if options.sample_every and step % options.sample_every == 0 or step == options.train_steps:
-      grids.draw(step)
-  bar.close()
-  writer.close()
   if stop.signal:
     print(f"stopped by {stop.signal.name} and saved at step {step}; the same command goes on from there")
     return 128 + stop.signal
@@ -82,17 +86,25 @@ def _make_steps(state, strategy):
   def joined(values):
     return tf.concat(strategy.experimental_local_results(values), axis=0)
 
-  @tf.function
+  def step(iterator):
+    record = strategy.run(train_step.train_step, args=(state, next(iterator)))
+    norm = strategy.experimental_local_results(record.grad_norm)[0]
+    record = train_step.StepRecord(*map(joined, record[:-1]), norm)
+    # The losses of all replicas, outside of any: each then samples from the same distribution.
+    state.timestep_sampler.update(record.t, record.loss)
+    return record
+
+  # AutoGraph would have nothing to convert but would look at every function beneath.
+  @tf.function(autograph=False)
   def steps(iterator, count):
-    kinds = train_step.StepRecord(tf.int32, tf.float32, tf.float32, tf.float32, tf.float32)
+    kinds = [tf.int32] + [tf.float32] * (len(train_step.StepRecord._fields) - 1)
     arrays = [tf.TensorArray(kind, count) for kind in kinds]
-    for i in tf.range(count):
-      record = strategy.run(train_step.train_step, args=(state, next(iterator)))
-      norm = strategy.experimental_local_results(record.grad_norm)[0]
-      whole = [joined(values) for values in record[:-1]] + [norm]
-      # The losses of all replicas, outside of any: each then samples from the same distribution.
-      state.timestep_sampler.update(whole[0], whole[1])
-      arrays = [array.write(i, value) for array, value in zip(arrays, whole)]
+
+    def body(i, *arrays):
+      return i + 1, *(array.write(i, value) for array, value in zip(arrays, step(iterator)))
+
+    _, *arrays = tf.while_loop(
+        lambda i, *_: i < count, body, [tf.constant(0), *arrays], parallel_iterations=1)
     return train_step.StepRecord(*(array.stack() for array in arrays))
 
   return steps
@@ -115,9 +127,9 @@ def _steps_until_boundary(step, options):
 def _require_finite(records, step, checkpoints):
   if not np.all(np.isfinite(records.grad_norm)):
     first = step - len(records.grad_norm) + int(np.argmin(np.isfinite(records.grad_norm))) + 1
-    raise ValueError(f"step {first}: expected finite gradients, received {records.grad_norm[first - step - 1]}; "
-                     f"nothing is saved after {checkpoints.newest() or 'the start'}; "
-                     "a lower --learning_rate or --warmup_steps may help")
+    raise ValueError(
+        f"step {first}: expected finite gradients, received {records.grad_norm[first - step - 1]}; nothing is "
+        f"saved after {checkpoints.newest() or 'the start'}; a lower --learning_rate or --warmup_steps may help")
 
 
 def _say_where(folder, first_step, train_steps, state):

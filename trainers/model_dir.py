@@ -41,7 +41,10 @@ def read_config(folder):
       return config_lib.Config.from_json(path.read_text())
     except ValueError as error:
       raise ValueError(f"{path}: {error}") from None
-  if folder.is_dir() and not any(folder.iterdir()) or not folder.exists():
+  if not folder.exists():
+    return None
+  # A kill may have left the file that config.json was to be renamed from.
+  if folder.is_dir() and all(path.name.startswith(f".{CONFIG}.") for path in folder.iterdir()):
     return None
   raise ValueError(f"--model_dir: expected a folder with {CONFIG}, or an empty or new one, "
                    f"received {folder}")

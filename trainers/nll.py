@@ -17,6 +17,7 @@ from iddpm_tf.diffusion import process as process_lib
 from iddpm_tf.diffusion import respacing
 from iddpm_tf.diffusion import samplers
 from iddpm_tf.networks.stateless import call_network
+from trainers import command
 from trainers import progress
 from trainers import trained_model
 
@@ -38,10 +39,12 @@ def evaluate(config, options):
   model = trained_model.load(options.model_dir, config, options.ema)
   count = options.num_examples or len(source.images)
   process = _process(config, options)
+  folder = pathlib.Path(options.output_dir or model.folder / FOLDER)
+  command.make_output_dir(folder)
   print(f"bits/dim of {model}: {count} {options.split} images of {source.name}, "
         f"{process.num_timesteps} timesteps")
   bits = bits_per_dim(model, process, source, count, options)
-  _write(model, process, source.name, bits, options)
+  _write(folder, model, process, source.name, bits, options)
   return 0
 
 
@@ -75,8 +78,9 @@ def _function(model, process, report):
   image_shape = config.data.image_shape
   report = samplers.python_progress(report)
 
-  @tf.function(input_signature=[tf.TensorSpec((None, *image_shape), tf.uint8),
-                                tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.int64)])
+  @tf.function(autograph=False, input_signature=[
+      tf.TensorSpec((None, *image_shape), tf.uint8), tf.TensorSpec([None], tf.int32),
+      tf.TensorSpec([None], tf.int64)])
   def function(image, label, seeds):
     noise_fn = samplers.seeded_noise(seeds, image_shape)
 
@@ -91,18 +95,20 @@ def _function(model, process, report):
   return function
 
 
-def _write(model, process, dataset, bits, options):
-  folder = pathlib.Path(options.output_dir or model.folder / FOLDER)
-  folder.mkdir(parents=True, exist_ok=True)
+def _write(folder, model, process, dataset, bits, options):
   mean = float(np.mean(bits.total, dtype=np.float64))
   # Of the mean over images; one alone has none.
   stderr = float(np.std(bits.total, ddof=1) / np.sqrt(len(bits.total))) if len(bits.total) > 1 else None
-  spacing = f"_{options.nll_schedule}_{options.nll_steps}" if options.nll_steps else ""
-  name = f"nll_step_{model.step}_ema_{model.ema:g}_{options.split}_{len(bits.total)}{spacing}"
+  decoder = model.config.diffusion.decoder
+  # All that tells one result from another, so that none replaces another.
+  name = f"nll_step_{model.step}_ema_{model.ema}_{options.split}_{len(bits.total)}_seed_{options.seed}"
+  name += f"_{options.nll_schedule}_{options.nll_steps}" if options.nll_steps else ""
+  name += f"_{decoder}" if decoder != "exact" else ""
+  name += "" if model.config.sampling.clip_denoised else "_unclipped"
   result = {
       "bits_per_dim": mean, "stderr": stderr, "dataset": dataset, "split": options.split,
       "num_examples": len(bits.total), "training_step": model.step, "ema": model.ema,
-      "decoder": model.config.diffusion.decoder, "seed": options.seed, "clip_denoised": model.config.sampling.clip_denoised,
+      "decoder": decoder, "seed": options.seed, "clip_denoised": model.config.sampling.clip_denoised,
       "timesteps": process.timestep_map.tolist(), "prior": _mean(bits.prior),
       "terms": _mean(bits.terms), "x_start_mse": _mean(bits.x_start_mse), "eps_mse": _mean(bits.eps_mse),
       "bits_per_dim_of_images": bits.total.tolist(),

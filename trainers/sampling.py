@@ -7,6 +7,7 @@ import numpy as np
 
 from iddpm_tf.data import pictures
 from iddpm_tf.serving import image_sampler
+from trainers import command
 from trainers import progress
 from trainers import samples
 from trainers import strategy as strategy_lib
@@ -20,7 +21,7 @@ def sample(config, options):
   strategy = strategy_lib.make_strategy()
   with strategy.scope():
     model = trained_model.load(options.model_dir, config, options.ema)
-  folder.mkdir(parents=True, exist_ok=True)
+  command.make_output_dir(folder)
   print(f"sampling from {model}")
   seeds, labels = samples.order(config.sampling.num_samples, config.num_classes, options.seed)
   if options.labels:
@@ -44,10 +45,11 @@ def draw(model, spec, seeds, labels, batch_size, strategy):
   with progress.bar(total=total, unit="step", description=str(spec)) as bar:
     sampler = image_sampler.ImageSampler(
         model.config, model.network, spec, progress=lambda done: bar.update())
+    run = strategy_lib.over_replicas(strategy, sampler.draw)
     for start in starts:
       chosen = slice(start, start + batch_size)
       inputs = (seeds[chosen],) if labels is None else (seeds[chosen], labels[chosen])
-      batches.append(strategy_lib.run_split(strategy, sampler.draw, *inputs))
+      batches.append(run(*inputs))
   return np.concatenate(batches)
 
 

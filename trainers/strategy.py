@@ -23,13 +23,22 @@ def require_divides(strategy, batch_size):
                      f"received {batch_size}")
 
 
-def run_split(strategy, function, *arrays):
-  """`function` on an even part of the arrays in each replica; its results, joined, as NumPy."""
+def over_replicas(strategy, function):
+  """`function` of arrays, run on an even part of them in each replica; its results, joined, as NumPy."""
   replicas = strategy.num_replicas_in_sync
-  if replicas == 1 or len(arrays[0]) < replicas:
-    return function(*arrays).numpy()
-  parts = [np.array_split(array, replicas) for array in arrays]
-  shares = [strategy.experimental_distribute_values_from_function(
-      lambda context, part=part: tf.constant(part[context.replica_id_in_sync_group])) for part in parts]
-  results = strategy.run(function, args=tuple(shares))
-  return np.concatenate([result.numpy() for result in strategy.experimental_local_results(results)])
+
+  # As plain functions: a `tf.function` with a signature cannot be given a replica's share.
+  @tf.function(autograph=False)
+  def everywhere(*shares):
+    return strategy.run(lambda *own: function(*own), args=shares)
+
+  def run(*arrays):
+    if len(arrays[0]) < replicas:  # A replica would have nothing to do.
+      return function(*arrays).numpy()
+    parts = [np.array_split(array, replicas) for array in arrays]
+    shares = [strategy.experimental_distribute_values_from_function(
+        lambda context, part=part: tf.constant(part[context.replica_id_in_sync_group])) for part in parts]
+    results = strategy.experimental_local_results(everywhere(*shares))
+    return np.concatenate([result.numpy() for result in results])
+
+  return run if replicas > 1 else lambda *arrays: function(*arrays).numpy()

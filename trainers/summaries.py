@@ -44,7 +44,7 @@ class Writer:
       tf.summary.scalar("learning_rate", state.optimizer.learning_rate)
       tf.summary.scalar("images_per_second", rate)
     self._writer.flush()
-    return f"loss {np.mean(records.loss):.4f}, {rate:.0f} images/s"
+    return f"loss {np.mean(records.loss * records.weights):.4f}, {rate:.0f} images/s"
 
   def write_images(self, name, grid, step):
     """A picture, uint8 [H, W, C]."""
@@ -52,18 +52,22 @@ class Writer:
       tf.summary.image(name, grid[None])
     self._writer.flush()
 
-  def close(self):
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
     self._writer.close()
 
   def _write_losses(self, records):
-    """Each loss, over all t and over each quarter of them (the authors' q0 to q3)."""
+    """Each loss, over all t and over each quarter of them, whatever the distribution of t in training."""
     quartile = records.t * _QUARTILES // self._config.diffusion.diffusion_steps
     for name in ("loss", "mse", "vlb"):
       values = getattr(records, name)
-      tf.summary.scalar(f"loss/{name}", np.mean(values))
+      tf.summary.scalar(f"loss/{name}", np.mean(values * records.weights))
       for q in range(_QUARTILES):
         if np.any(quartile == q):
-          tf.summary.scalar(f"{name}_by_quartile/q{q}", np.mean(values[quartile == q]))
+          weights = records.weights[quartile == q]
+          tf.summary.scalar(f"{name}_by_quartile/q{q}", np.average(values[quartile == q], weights=weights))
 
 
 def _flat(config):

@@ -4,6 +4,7 @@ A folder that already holds a run is resumed from its newest checkpoint; then --
 """
 
 import dataclasses
+import os
 import sys
 
 from iddpm_tf import config as config_lib
@@ -21,6 +22,9 @@ def main(options, flag_values):
   folder = model_dir.require_given(options.model_dir)
   stored = model_dir.read_config(folder)
   config = flags.override(stored or config_lib.Config(), flag_values, made=stored and folder)
+  if config.data.data_dir:  # The folder's other commands may run elsewhere.
+    config = dataclasses.replace(
+        config, data=dataclasses.replace(config.data, data_dir=os.path.abspath(config.data.data_dir)))
   command.load_tensorflow()
   from iddpm_tf.data import sources
   from trainers import loop

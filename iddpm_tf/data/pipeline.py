@@ -40,7 +40,7 @@ def training_batches(source, *, batch_size, seed, first_step=0, random_flip=Fals
         index=index, seed=tf.gather(seeds, epoch - epoch[0]), max_index=tf.constant(count - 1, tf.int64))
     image = tf.gather(images, index)
     if random_flip:
-      mirrored = tf.random.stateless_uniform([batch_size, 1, 1, 1], [seed, step]) < 0.5
+      mirrored = tf.random.stateless_uniform([batch_size, 1, 1, 1], [seed, step], alg="philox") < 0.5
       image = tf.where(mirrored, tf.reverse(image, axis=[2]), image)
     return {"image": images_lib.to_unit_range(image), "label": tf.gather(labels, index)}
 
@@ -51,4 +51,4 @@ def training_batches(source, *, batch_size, seed, first_step=0, random_flip=Fals
 def _shuffle_seed(seed, epoch):
   """int32 [3], well mixed: the shuffle's own few rounds hardly shuffle by seeds as small as these."""
   key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), epoch)
-  return tf.random.stateless_uniform([3], key, minval=None, maxval=None, dtype=tf.int32)
+  return tf.random.stateless_uniform([3], key, minval=None, maxval=None, dtype=tf.int32, alg="philox")

@@ -51,12 +51,16 @@ def _builder(config):
     builder = digits.Digits(data_dir=config.data_dir)
     quiet = io.StringIO()  # A second's work needs no progress bar.
     with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
-      builder.download_and_prepare(
-          download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+      try:
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+      except OSError as error:
+        raise ValueError(f"--data_dir: expected a folder in which the digits can be unpacked, received "
+                         f"{builder.data_path.parent.parent} ({error})") from None
     return builder
   try:
     return tfds.builder(config.dataset, data_dir=config.data_dir, try_gcs=False)
-  except (tfds.core.DatasetNotFoundError, ValueError) as error:
+  except (tfds.core.DatasetNotFoundError, ImportError, ValueError) as error:
     raise ValueError(f"--dataset: expected digits or the name of a TFDS data set, received "
                      f"{config.dataset!r} ({str(error).splitlines()[0]})") from None
 
@@ -72,6 +76,8 @@ def _num_classes(builder):
 
 
 def _checked(source):
+  if source.images.dtype != np.uint8:
+    raise ValueError(f"--dataset: expected images of uint8, received {source.images.dtype} ({source.name})")
   labels, classes = source.labels, max(source.num_classes, 1)
   wrong = labels[(labels < 0) | (labels >= classes)]
   if wrong.size:

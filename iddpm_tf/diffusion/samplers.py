@@ -95,7 +95,7 @@ def draw(denoise_fn, process, config, spec, noise_fn, options=Options()):
 
 
 def encode(denoise_fn, process, config, image, options=Options()):
-  """The latents x_T from which DDIM (eta 0) draws `image` again: its ODE, backwards."""
+  """The latents x_T from which DDIM (eta 0) draws nearly `image` again: its ODE, backwards, step by step."""
 
   def step(x_t, t, k):
     del k

@@ -23,11 +23,9 @@ class UniformSampler(tf.Module):
     Returns:
       t int32 `[count]`, and the weights 1 / (T p_t) `[count]` that keep the mean loss unbiased (Eq. 18).
     """
-    cumulative = tf.cumsum(self.probabilities())
-    uniform = tf.random.stateless_uniform([count], seed) * cumulative[-1]
-    t = tf.searchsorted(cumulative, uniform, side="right")
-    t = tf.minimum(t, self.num_timesteps - 1)
-    return t, 1.0 / (self.num_timesteps * tf.gather(self.probabilities(), t))
+    t = tf.random.stateless_uniform(
+        [count], seed, maxval=self.num_timesteps, dtype=tf.int32, alg="philox")
+    return t, tf.ones([count])
 
   def update(self, t, losses):
     """Learns from the unweighted losses `[N]` of timesteps `[N]`, of all replicas, oldest first."""
@@ -53,6 +51,13 @@ class LossSecondMomentSampler(UniformSampler):
     uniform = super().probabilities()
     adapted = tf.math.divide_no_nan(weights, total) * (1 - UNIFORM_MIX) + UNIFORM_MIX * uniform
     return tf.where(full & (total > 0), adapted, uniform)
+
+  def sample(self, count, seed):
+    probabilities = self.probabilities()
+    cumulative = tf.cumsum(probabilities)
+    uniform = tf.random.stateless_uniform([count], seed, alg="philox") * cumulative[-1]
+    t = tf.minimum(tf.searchsorted(cumulative, uniform, side="right"), self.num_timesteps - 1)
+    return t, 1.0 / (self.num_timesteps * tf.gather(probabilities, t))
 
   def update(self, t, losses):
     same = t[:, None] == t[None, :]  # [N, N]

@@ -34,7 +34,8 @@ class ImageSampler(tf.Module):
     self._options = samplers.Options(
         clip=config.sampling.clip_denoised,
         progress=samplers.python_progress(progress) if progress else None)
-    self.draw = tf.function(self._draw, input_signature=self.input_signature())
+    self.draw = tf.function(
+        self._draw, input_signature=self.input_signature(), autograph=False)
 
   def input_signature(self):
     """Seeds, and labels if the model has classes."""

@@ -8,7 +8,7 @@ import tempfile
 import tensorflow as tf
 
 
-def export(image_samplers, folder, *, version, assets):
+def export(image_samplers, folder, *, version, assets, verify_with=None):
   """Writes `folder/version/` at once: a server that polls never sees half of it.
 
   Signatures: each sampler under its name, such as `ancestral_250`, and the first as `serving_default`
@@ -20,12 +20,13 @@ def export(image_samplers, folder, *, version, assets):
     folder: the servable's.
     version: a positive number.
     assets: text files to put into `assets.extra`, {name: text}.
+    verify_with: seeds and labels (or None); what is written must draw their images as the samplers do.
 
   Returns:
     The path.
 
   Raises:
-    ValueError: the version exists.
+    ValueError: the version exists, or an image differs.
   """
   target = pathlib.Path(folder) / str(version)
   if target.exists():
@@ -43,6 +44,8 @@ def export(image_samplers, folder, *, version, assets):
     extra.mkdir()
     for name, text in assets.items():
       (extra / name).write_text(text)
+    if verify_with:
+      _verify(temporary, image_samplers, *verify_with)
     temporary.chmod(0o755)
     os.rename(temporary, target)
   finally:
@@ -50,8 +53,7 @@ def export(image_samplers, folder, *, version, assets):
   return target
 
 
-def verify(path, image_samplers, seeds, labels):
-  """Draws with the SavedModel and with the samplers; `ValueError` if an image differs."""
+def _verify(path, image_samplers, seeds, labels):
   loaded = tf.saved_model.load(path)
   inputs = {"seed": tf.constant(seeds)} | ({} if labels is None else {"label": tf.constant(labels)})
   for sampler in image_samplers:
@@ -59,11 +61,11 @@ def verify(path, image_samplers, seeds, labels):
     received = loaded.signatures[str(sampler.spec)](**inputs)["image"]
     different = int(tf.math.count_nonzero(expected != received))
     if different:
-      raise ValueError(f"{path}: expected the images of the model from {sampler.spec}, received "
+      raise ValueError(f"export: expected the images of the model from {sampler.spec}, received "
                        f"{different} values of {tf.size(expected)} that differ")
 
 
 def _signature(sampler):
   function = tf.function(lambda *inputs: {"image": sampler.draw(*inputs)},
-                         input_signature=sampler.input_signature())
+                         input_signature=sampler.input_signature(), autograph=False)
   return function.get_concrete_function()

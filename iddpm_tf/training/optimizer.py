@@ -47,4 +47,4 @@ class AdamW(keras.optimizers.AdamW):
 def make_optimizer(config):
   """Of a `TrainingConfig`; not yet built."""
   schedule = LinearSchedule(config.learning_rate, config.warmup_steps, config.decay_steps)
-  return AdamW(schedule, weight_decay=config.weight_decay, epsilon=1e-8)
+  return AdamW(schedule, weight_decay=config.weight_decay, epsilon=1e-8, name="adamw")

@@ -15,6 +15,7 @@ _TIMESTEPS, _NOISE, _DROPOUT = range(3)
 class StepRecord(NamedTuple):
   """What happened to this replica's images; `N` is the global batch size over the replicas."""
   t: tf.Tensor  # int32 [N]
+  weights: tf.Tensor  # [N], 1 / (T p_t): means weighted by them are as if t were uniform.
   loss: tf.Tensor  # [N], each unweighted: the objective, L_simple and the weighted L_vlb.
   mse: tf.Tensor
   vlb: tf.Tensor
@@ -49,7 +50,7 @@ def train_step(state, batch):
   dropout_seed = seed_for(_DROPOUT) + [0, replica.replica_id_in_sync_group]
   losses, gradients = loss_and_gradients(state, batch, t, weights, noise, dropout_seed)
   grad_norm = apply_gradients(state, gradients)
-  return StepRecord(t, losses.loss, losses.mse, losses.vlb, grad_norm)
+  return StepRecord(t, weights, losses.loss, losses.mse, losses.vlb, grad_norm)
 
 
 def loss_and_gradients(state, batch, t, weights, noise, dropout_seed):

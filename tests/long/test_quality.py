@@ -20,9 +20,12 @@ def command(name, *flags):
   subprocess.run([sys.executable, "-m", f"trainers.{name}", *map(str, flags)], cwd=ROOT, check=True)
 
 
-def test_an_svm_recognises_95_of_100(tmp_path):
-  command("train", "--flagfile=configs/digits.flags", f"--model_dir={tmp_path}/digits")
-  command("sample", f"--model_dir={tmp_path}/digits", "--num_samples=500", "--samplers=ancestral:100",
+def test_an_svm_recognises_95_of_100(tmp_path, request):
+  folder = request.config.getoption("model_dir")
+  if not folder:
+    folder = tmp_path / "digits"
+    command("train", "--flagfile=configs/digits.flags", f"--model_dir={folder}")
+  command("sample", f"--model_dir={folder}", "--num_samples=500", "--samplers=ancestral:100",
           f"--output_dir={tmp_path}")
   with np.load(tmp_path / "ancestral_100_samples_500x8x8x1.npz") as content:
     images, labels = content["arr_0"], content["arr_1"]

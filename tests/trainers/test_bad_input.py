@@ -1,10 +1,16 @@
 """What is wrong is said in one line, with a non-zero exit, and nothing is left behind."""
 
+import pathlib
 import shutil
+import subprocess
+import sys
 
 import pytest
 
 from tests.trainers import conftest
+from trainers import model_dir as model_dir_lib
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def assert_refused(result, *words):
@@ -34,6 +40,10 @@ def assert_refused(result, *words):
     (("--batch_size=2000",), ("--batch_size", "1437", "2000")),
     (("--dataset=nonsense",), ("--dataset", "nonsense")),
     (("--ema=1.5",), ("--ema", "1.5")),
+    (("--decay_steps=100",), ("--decay_steps", "--train_steps", "100")),
+    (("--seed=2147483648",), ("--seed", "2147483648")),
+    (("--data_dir=/proc/none",), ("--data_dir", "/proc/none")),
+    (("--dataset=huggingface:mnist",), ("--dataset", "huggingface:mnist")),
     (("--model_dir=",), ("--model_dir",)),
 ])
 def test_training_refuses(run, tmp_path, flags, words):
@@ -78,11 +88,30 @@ def test_a_truncated_checkpoint(run, tmp_path, model_dir, command, suffix):
   assert not list(folder.glob("checkpoints/step-2*"))
 
 
-def test_a_lost_list_of_checkpoints_does_not_start_over(run, tmp_path, model_dir):
+@pytest.mark.parametrize("pattern", ("checkpoint", "step-*", "step-10.index", "step-10.data*"))
+def test_lost_files_do_not_start_over_in_silence(run, tmp_path, model_dir, pattern):
   folder = tmp_path / "copy"
   shutil.copytree(model_dir, folder)
-  (folder / "checkpoints/checkpoint").unlink()
+  for path in (folder / "checkpoints").glob(pattern):
+    path.unlink()
   assert_refused(run("train", f"--model_dir={folder}", "--train_steps=20"), "checkpoints")
+
+
+def test_a_kill_while_the_configuration_is_written_is_no_obstacle(tmp_path):
+  (tmp_path / ".config.json.77").write_text("{")
+  assert model_dir_lib.read_config(tmp_path) is None
+
+
+@pytest.mark.parametrize("flags, status, lines", [
+    (("--samplers=ddim:5", "--num_samples=2"), 0, 2), (("--base_channels=64",), 2, 1)])
+def test_nothing_but_the_line_is_on_the_error_stream(model_dir, tmp_path, flags, status, lines):
+  """In a process of its own, where TensorFlow has all of its say. Progress is the bar's two lines."""
+  process = subprocess.run(
+      [sys.executable, "-m", "trainers.sample", f"--model_dir={model_dir}", f"--output_dir={tmp_path}", *flags],
+      cwd=ROOT, capture_output=True, text=True)
+  assert process.returncode == status
+  assert len([line for line in process.stderr.splitlines() if line]) <= lines + 5 * (status == 0), process.stderr
+  assert "WARNING" not in process.stderr and "Traceback" not in process.stderr
 
 
 @pytest.mark.parametrize("command, flags, words", [
@@ -91,11 +120,13 @@ def test_a_lost_list_of_checkpoints_does_not_start_over(run, tmp_path, model_dir
     ("sample", ("--ema=0.7",), ("--ema", "0.9", "0.7")),
     ("sample", ("--num_samples=0",), ("--num_samples", "0")),
     ("sample", ("--samplers=ddim:5:2",), ("--samplers", "ddim:5:2")),
+    ("sample", ("--samplers=ddim:5,ddim:5",), ("--samplers", "once")),
+    ("sample", ("--seed=9223372036854775808",), ("--seed", "9223372036854775808")),
+    ("evaluate", ("--nll", "--seed=2147483648"), ("--seed", "2147483648")),
     ("sample", ("--base_channels=64",), ("--base_channels", "32", "64")),
     ("evaluate", (), ("--nll",)),
     ("evaluate", ("--nll", "--num_examples=361"), ("--num_examples", "360", "361")),
     ("evaluate", ("--nll", "--nll_steps=26"), ("--nll_steps", "25", "26")),
-    ("export", ("--samplers=ddim:5,ddim:5",), ("--samplers", "once")),
     ("export", ("--version=-1",), ("--version", "-1")),
 ])
 def test_commands_refuse(run, tmp_path, model_dir, command, flags, words):

@@ -1,0 +1,28 @@
+"""Sampling on two devices draws the images of one."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+# In a process of its own: the number of logical devices is fixed once TensorFlow has started.
+SCRIPT = """
+import sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from trainers import command, sample
+sys.exit(command.run(sample.main, sample.Options, sample.__doc__, ["sample", *sys.argv[1:]]))
+"""
+
+
+def test_two_devices_draw_the_images_of_one(run, model_dir, tmp_path):
+  # Seven images in batches of four: a full batch, and one that does not divide by two.
+  flags = [f"--model_dir={model_dir}", "--samplers=ancestral:5", "--num_samples=7", "--batch_size=4"]
+  assert run("sample", *flags, f"--output_dir={tmp_path / 'one'}").status == 0
+  subprocess.run([sys.executable, "-c", SCRIPT, *flags, f"--output_dir={tmp_path / 'two'}"], cwd=ROOT, check=True)
+  one, two = (np.load(tmp_path / name / "ancestral_5_samples_7x8x8x1.npz")["arr_0"] for name in ("one", "two"))
+  np.testing.assert_allclose(one.astype(int), two.astype(int), atol=1)
