@@ -10,16 +10,16 @@ from iddpm_tf.config import (
     Config, DataConfig, DiffusionConfig, NetworkConfig, SamplingConfig, TrainingConfig)
 
 EVERYTHING = Config(
-    NetworkConfig(base_channels=64, channel_multipliers=(1, 2), num_res_blocks=2, attention_resolutions=(4,),
-                  num_heads=2, num_heads_upsample=1, scale_shift_norm=False, conv_resample=False, dropout=0.1,
+    NetworkConfig(base_channels=64, channel_multipliers=(1, 2, 2), num_res_blocks=2,
+                  attention_resolutions=(4, 2), num_heads=2, num_heads_upsample=1, scale_shift_norm=False, conv_resample=False, dropout=0.1,
                   class_conditional=True, precision="mixed_bfloat16"),
     DiffusionConfig(diffusion_steps=100, noise_schedule="linear", mean_type="x_start",
                     variance_type="learned", objective="vlb", vlb_weight=0.5, decoder="tanh",
                     rescale_timesteps=False, timestep_sampler="loss_second_moment"),
     DataConfig(dataset="mnist", data_dir="/somewhere", random_flip=True, image_shape=(8, 8, 1),
                num_classes=10),
-    TrainingConfig(train_steps=7, batch_size=3, learning_rate=2e-4, warmup_steps=5, decay_steps=6,
-                   weight_decay=0.01, ema=(0.9, 0.99), seed=3, steps_per_call=1, log_every=2, sample_every=0,
+    TrainingConfig(train_steps=7, batch_size=3, learning_rate=2e-4, warmup_steps=5, decay_steps=8,
+                   weight_decay=0.01, ema=(0.9, 0.99), seed=3, steps_per_call=1, log_every=2, sample_every=6,
                    save_every=4, keep_checkpoints=1),
     SamplingConfig(samplers=("ancestral", "ddim:50:0.5"), num_samples=9, clip_denoised=False))
 
@@ -186,10 +186,15 @@ def test_heads_divide_the_channels_of_every_level():
 
 @pytest.mark.parametrize("decay", [1, 99, 100])
 def test_decay_ends_after_warm_up(decay):
-  message = refused("decay_steps", TrainingConfig, warmup_steps=100, decay_steps=decay)
+  message = refused("decay_steps", TrainingConfig, train_steps=1, warmup_steps=100, decay_steps=decay)
   assert "--warmup_steps=100" in message
-  TrainingConfig(warmup_steps=100, decay_steps=101)
-  TrainingConfig(warmup_steps=100, decay_steps=0)
+  TrainingConfig(train_steps=101, warmup_steps=100, decay_steps=101)
+  TrainingConfig(train_steps=101, warmup_steps=100, decay_steps=0)
+
+
+def test_no_step_is_made_at_a_rate_of_0():
+  message = refused("decay_steps", TrainingConfig, train_steps=101, decay_steps=100)
+  assert "--train_steps=101" in message
 
 
 @pytest.mark.parametrize("resolution", [2, 3, 16])

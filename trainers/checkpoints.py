@@ -27,19 +27,20 @@ class Checkpoints:
     """The path of the newest one, or None where there has never been any.
 
     Raises:
-      ValueError: the folder's own list of them cannot be read, or names files that are gone. To start over, or
-        from an earlier one, in silence would lose work.
+      ValueError: the folder's own list of them cannot be read, or names files that are gone. To start
+        over, or from an earlier one, in silence would lose work.
     """
     listed = self._manager.checkpoints
     if not listed:
       if any(self.folder.glob("*")):
-        raise ValueError(f"{self.folder}/checkpoint: expected the list of the checkpoints beside it, received "
-                         "none that can be read")
+        raise ValueError(f"{self.folder}/checkpoint: expected the list of the checkpoints beside it, "
+                         "received none that can be read")
       return None
-    if not (pathlib.Path(f"{listed[-1]}.index").exists() and list(self.folder.glob(f"{_name(listed)}.data-*"))):
-      raise ValueError(f"{listed[-1]}: expected the newest checkpoint, received no such file, or a part of it; "
-                       f"{self.folder}/checkpoint lists what there should be")
-    return listed[-1]
+    newest = pathlib.Path(listed[-1])
+    if not all(any(self.folder.glob(f"{newest.name}.{part}")) for part in ("index", "data-*")):
+      raise ValueError(f"{newest}: expected the newest checkpoint, which {self.folder}/checkpoint lists, "
+                       "received no such files, or a part of them")
+    return str(newest)
 
   def restore(self, *, partial=False):
     """Restores the newest; the step it was saved at, or 0 where there is none.
@@ -62,10 +63,6 @@ class Checkpoints:
           f"{path}: expected a whole checkpoint of this model, received a damaged or foreign one "
           f"({str(error).splitlines()[0][:200]})") from None
     return int(path.rsplit("-", 1)[-1])
-
-
-def _name(listed):
-  return pathlib.Path(listed[-1]).name
 
 
 def restore_network(network, folder, ema):

@@ -1,7 +1,7 @@
 """Scores a model: python -m trainers.evaluate --model_dir=DIR --nll
 
---nll: the variational bound of the test images in bits per dimension, with every term to JSON and a plot of the
-terms by timestep (Figure 2).
+--nll: the variational bound of the test images in bits per dimension, with every term to JSON and a plot of
+the terms by timestep (Figure 2).
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ class Options:
   def __post_init__(self):
     config_lib.require(self.nll, "nll", "a score to compute, that is --nll", self.nll)
     config_lib.require(self.batch_size > 0, "batch_size", "a positive number", self.batch_size)
-    config_lib.require(0 <= self.seed < config_lib.MAX_SEED, "seed", f"0 to {config_lib.MAX_SEED - 1}", self.seed)
+    config_lib.require_seed(self.seed)
     for name in ("num_examples", "nll_steps"):
       config_lib.require(getattr(self, name) >= 0, name, "a number of at least 0", getattr(self, name))
 

@@ -20,7 +20,8 @@ class Options:
   output_dir: str = config_lib.setting("saved_models", "where servables go")
   name: str | None = config_lib.setting(None, "of the servable; unset: the model folder's")
   version: int = config_lib.setting(0, "of the servable; 0: the next one")
-  verify: bool = config_lib.setting(False, "load it again and compare its images with the model's before it is put in place")
+  verify: bool = config_lib.setting(
+      False, "load it again and compare its images with the model's before it is put in place")
   ema: float | None = config_lib.setting(
       None, "rate of the averaged weights to take; 0: the raw weights; unset: the run's first rate")
 

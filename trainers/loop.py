@@ -128,8 +128,9 @@ def _require_finite(records, step, checkpoints):
   if not np.all(np.isfinite(records.grad_norm)):
     first = step - len(records.grad_norm) + int(np.argmin(np.isfinite(records.grad_norm))) + 1
     raise ValueError(
-        f"step {first}: expected finite gradients, received {records.grad_norm[first - step - 1]}; nothing is "
-        f"saved after {checkpoints.newest() or 'the start'}; a lower --learning_rate or --warmup_steps may help")
+        f"step {first}: expected finite gradients, received {records.grad_norm[first - step - 1]}; nothing "
+        f"is saved after {checkpoints.newest() or 'the start'}; a lower --learning_rate or --warmup_steps "
+        "may help")
 
 
 def _say_where(folder, first_step, train_steps, state):

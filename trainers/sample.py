@@ -25,7 +25,7 @@ class Options:
 
   def __post_init__(self):
     config_lib.require(self.batch_size > 0, "batch_size", "a positive number", self.batch_size)
-    config_lib.require(0 <= self.seed < config_lib.MAX_SEED, "seed", f"0 to {config_lib.MAX_SEED - 1}", self.seed)
+    config_lib.require_seed(self.seed)
 
 
 def main(options, flag_values):

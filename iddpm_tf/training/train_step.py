@@ -75,7 +75,7 @@ def apply_gradients(state, gradients):
   """Updates weights and averages by the mean of the replicas' gradients; returns its norm."""
   replica = tf.distribute.get_replica_context()
   gradients = replica.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
-  # The optimizer sums over replicas.
+  # The optimizer sums over replicas once more: the price of the norm, which it does not give away.
   share = 1.0 / replica.num_replicas_in_sync
   state.optimizer.apply([gradient * share for gradient in gradients])
   state.averages.update()

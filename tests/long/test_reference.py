@@ -2,8 +2,9 @@
 
     make reference
 
-Theirs, on the first 90 test images: 4.16 with L_hybrid and the cosine schedule, 4.44 with L_simple, the linear
-schedule and sigma^2 = beta. One draw of the noise moves the mean of 90 images by 0.03, so three are averaged.
+Theirs, on the first 90 test images: 4.16 with L_hybrid and the cosine schedule, 4.44 with L_simple, the
+linear schedule and sigma^2 = beta. One draw of the noise moves the mean of 90 images by some 0.03, so three
+are averaged.
 """
 
 import json

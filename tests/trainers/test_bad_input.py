@@ -103,14 +103,15 @@ def test_a_kill_while_the_configuration_is_written_is_no_obstacle(tmp_path):
 
 
 @pytest.mark.parametrize("flags, status, lines", [
-    (("--samplers=ddim:5", "--num_samples=2"), 0, 2), (("--base_channels=64",), 2, 1)])
+    (("--samplers=ddim:5", "--num_samples=2"), 0, 7), (("--base_channels=64",), 2, 1)])
 def test_nothing_but_the_line_is_on_the_error_stream(model_dir, tmp_path, flags, status, lines):
-  """In a process of its own, where TensorFlow has all of its say. Progress is the bar's two lines."""
+  """In a process of its own, where TensorFlow has all of its say."""
   process = subprocess.run(
-      [sys.executable, "-m", "trainers.sample", f"--model_dir={model_dir}", f"--output_dir={tmp_path}", *flags],
-      cwd=ROOT, capture_output=True, text=True)
+      [sys.executable, "-m", "trainers.sample", f"--model_dir={model_dir}", f"--output_dir={tmp_path}",
+       *flags], cwd=ROOT, capture_output=True, text=True)
   assert process.returncode == status
-  assert len([line for line in process.stderr.splitlines() if line]) <= lines + 5 * (status == 0), process.stderr
+  # A bar redraws itself a few times.
+  assert len([line for line in process.stderr.splitlines() if line]) <= lines, process.stderr
   assert "WARNING" not in process.stderr and "Traceback" not in process.stderr
 
 

@@ -62,8 +62,8 @@ def test_the_flagfile_of_training_is_accepted_by_every_command(run, model_dir, t
 
 
 def test_nll_is_mean_standard_error_terms_and_a_plot(run, model_dir, tmp_path):
-  result = run("evaluate", f"--model_dir={model_dir}", f"--output_dir={tmp_path}", "--nll", "--num_examples=7",
-               "--batch_size=4")
+  result = run("evaluate", f"--model_dir={model_dir}", f"--output_dir={tmp_path}", "--nll",
+               "--num_examples=7", "--batch_size=4")
   assert result.status == 0
   (path,) = tmp_path.glob("*.json")
   content = json.loads(path.read_text())
@@ -87,7 +87,8 @@ def test_nll_with_fewer_steps(run, model_dir, tmp_path, schedule, kept):
 
 def test_an_export_draws_the_images_of_sample(run, model_dir, tmp_path):
   run("sample", f"--model_dir={model_dir}", f"--output_dir={tmp_path}")
-  assert run("export", f"--model_dir={model_dir}", f"--output_dir={tmp_path / 'saved'}", "--verify").status == 0
+  output = f"--output_dir={tmp_path / 'saved'}"
+  assert run("export", f"--model_dir={model_dir}", output, "--verify").status == 0
   loaded = tf.saved_model.load(tmp_path / "saved/small/1")
   assert set(loaded.signatures) == {"serving_default", "ancestral_5", "ddim_5"}
   for name in ("ancestral_5", "ddim_5"):
@@ -95,7 +96,8 @@ def test_an_export_draws_the_images_of_sample(run, model_dir, tmp_path):
     inputs = {"seed": tf.range(12, dtype=tf.int64), "label": tf.constant(content["arr_1"])}
     np.testing.assert_array_equal(loaded.signatures[name](**inputs)["image"], content["arr_0"])
     if name == "ancestral_5":
-      np.testing.assert_array_equal(loaded.signatures["serving_default"](**inputs)["image"], content["arr_0"])
+      default = loaded.signatures["serving_default"](**inputs)["image"]
+      np.testing.assert_array_equal(default, content["arr_0"])
   assert (tmp_path / "saved/small/1/assets.extra/config.json").exists()
   with pytest.raises(tf.errors.InvalidArgumentError, match="0 to 9"):
     loaded.signatures["ddim_5"](seed=tf.constant([1], tf.int64), label=tf.constant([10]))

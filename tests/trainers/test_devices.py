@@ -23,6 +23,8 @@ def test_two_devices_draw_the_images_of_one(run, model_dir, tmp_path):
   # Seven images in batches of four: a full batch, and one that does not divide by two.
   flags = [f"--model_dir={model_dir}", "--samplers=ancestral:5", "--num_samples=7", "--batch_size=4"]
   assert run("sample", *flags, f"--output_dir={tmp_path / 'one'}").status == 0
-  subprocess.run([sys.executable, "-c", SCRIPT, *flags, f"--output_dir={tmp_path / 'two'}"], cwd=ROOT, check=True)
-  one, two = (np.load(tmp_path / name / "ancestral_5_samples_7x8x8x1.npz")["arr_0"] for name in ("one", "two"))
+  flags.append(f"--output_dir={tmp_path / 'two'}")
+  subprocess.run([sys.executable, "-c", SCRIPT, *flags], cwd=ROOT, check=True)
+  one, two = (np.load(tmp_path / name / "ancestral_5_samples_7x8x8x1.npz")["arr_0"]
+              for name in ("one", "two"))
   np.testing.assert_allclose(one.astype(int), two.astype(int), atol=1)

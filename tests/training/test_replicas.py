@@ -27,7 +27,8 @@ from trainers import strategy as strategy_lib
 config = config_lib.Config(
     network=config_lib.NetworkConfig(
         base_channels=64, channel_multipliers=(1,), num_res_blocks=1, attention_resolutions=()),
-    diffusion=config_lib.DiffusionConfig(diffusion_steps=4, timestep_sampler="loss_second_moment", objective="vlb"),
+    diffusion=config_lib.DiffusionConfig(
+        diffusion_steps=4, timestep_sampler="loss_second_moment", objective="vlb"),
     data=config_lib.DataConfig(image_shape=(8, 8, 1), num_classes=10),
     training=config_lib.TrainingConfig(batch_size=32, learning_rate=1e-3, ema=(0.9,)))
 strategy = strategy_lib.make_strategy()
