@@ -160,8 +160,10 @@ def test_super_resolution_enlarges_with_half_pixel_centres():
 @pytest.mark.parametrize("size, multipliers, parameters", [
     (32, (1, 2, 2, 2), 52_546_438), (64, (1, 2, 3, 4), 121_063_942)], ids=["cifar10", "imagenet64"])
 def test_networks_of_the_paper_have_the_authors_parameters(size, multipliers, parameters):
-  config = configs.Config(network=configs.NetworkConfig(channel_multipliers=multipliers),
-                          data=configs.DataConfig(image_shape=(size, size, 3)))
+  config = configs.Config(
+      network=configs.NetworkConfig(base_channels=128, channel_multipliers=multipliers, num_res_blocks=3,
+                                    attention_resolutions=(16, 8)),
+      data=configs.DataConfig(image_shape=(size, size, 3)))
   assert networks.build_network(config).count_params() == parameters
 
 

@@ -10,7 +10,7 @@ from iddpm_tf.training import optimizer as optimizer_lib
 
 
 def rates(steps, **settings):
-  config = config_lib.TrainingConfig(learning_rate=2.0, **settings)
+  config = config_lib.TrainingConfig(learning_rate=2.0, train_steps=10, **settings)
   schedule = optimizer_lib.make_optimizer(config)._learning_rate
   return [float(schedule(tf.constant(step))) for step in steps]
 
