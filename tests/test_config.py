@@ -11,7 +11,8 @@ from iddpm_tf.config import (
 
 EVERYTHING = Config(
     NetworkConfig(base_channels=64, channel_multipliers=(1, 2, 2), num_res_blocks=2,
-                  attention_resolutions=(4, 2), num_heads=2, num_heads_upsample=1, scale_shift_norm=False, conv_resample=False, dropout=0.1,
+                  attention_resolutions=(4, 2), num_heads=2, num_heads_upsample=1,
+                  scale_shift_norm=False, conv_resample=False, dropout=0.1,
                   class_conditional=True, precision="mixed_bfloat16"),
     DiffusionConfig(diffusion_steps=100, noise_schedule="linear", mean_type="x_start",
                     variance_type="learned", objective="vlb", vlb_weight=0.5, decoder="tanh",

@@ -17,30 +17,33 @@ class Checkpoints:
     """Of a `TrainState`, or of any `tf.train.Checkpoint`, in the model folder `folder`."""
     self.folder = pathlib.Path(folder) / FOLDER
     self._checkpoint = state if isinstance(state, tf.train.Checkpoint) else state.checkpoint()
-    self._manager = tf.train.CheckpointManager(
-        self._checkpoint, self.folder, max_to_keep=keep, checkpoint_name=_NAME)
+    try:
+      self._manager = tf.train.CheckpointManager(
+          self._checkpoint, self.folder, max_to_keep=keep, checkpoint_name=_NAME)
+    except UnicodeDecodeError as error:
+      raise ValueError(f"{self.folder}/checkpoint: expected TensorFlow's list of checkpoints, received bytes "
+                       f"that are no text ({error})") from None
 
   def save(self, step):
     self._manager.save(checkpoint_number=step)
 
   def newest(self):
-    """The path of the newest one, or None where there has never been any.
+    """The path of the newest whole one, or None where there has never been any.
+
+    A kill can leave a checkpoint whole and TensorFlow's list of them (the file `checkpoint`) without it:
+    it counts all the same. One that is listed and gone is an error: to go on from an earlier one in
+    silence would lose work.
 
     Raises:
-      ValueError: the folder's own list of them cannot be read, or names files that are gone. To start
-        over, or from an earlier one, in silence would lose work.
+      ValueError: the newest of the list is not there, or in part.
     """
-    listed = self._manager.checkpoints
-    if not listed:
-      if any(self.folder.glob("*")):
-        raise ValueError(f"{self.folder}/checkpoint: expected the list of the checkpoints beside it, "
-                         "received none that can be read")
-      return None
-    newest = pathlib.Path(listed[-1])
-    if not all(any(self.folder.glob(f"{newest.name}.{part}")) for part in ("index", "data-*")):
-      raise ValueError(f"{newest}: expected the newest checkpoint, which {self.folder}/checkpoint lists, "
-                       "received no such files, or a part of them")
-    return str(newest)
+    steps = {int(path.stem.rsplit("-", 1)[1]) for path in self.folder.glob(f"{_NAME}-*.index")}
+    whole = {step for step in steps if any(self.folder.glob(f"{_NAME}-{step}.data-*"))}
+    listed = [int(path.rsplit("-", 1)[1]) for path in self._manager.checkpoints]
+    if listed and listed[-1] not in whole:
+      raise ValueError(f"{self.folder}/{_NAME}-{listed[-1]}: expected the newest checkpoint, which "
+                       f"{self.folder}/checkpoint lists, received no such files, or a part of them")
+    return str(self.folder / f"{_NAME}-{max(whole)}") if whole else None
 
   def restore(self, *, partial=False):
     """Restores the newest; the step it was saved at, or 0 where there is none.

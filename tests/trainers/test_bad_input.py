@@ -88,13 +88,28 @@ def test_a_truncated_checkpoint(run, tmp_path, model_dir, command, suffix):
   assert not list(folder.glob("checkpoints/step-2*"))
 
 
-@pytest.mark.parametrize("pattern", ("checkpoint", "step-*", "step-10.index", "step-10.data*"))
+@pytest.mark.parametrize("pattern", ("step-*", "step-10.index", "step-10.data*"))
 def test_lost_files_do_not_start_over_in_silence(run, tmp_path, model_dir, pattern):
   folder = tmp_path / "copy"
   shutil.copytree(model_dir, folder)
   for path in (folder / "checkpoints").glob(pattern):
     path.unlink()
   assert_refused(run("train", f"--model_dir={folder}", "--train_steps=20"), "checkpoints")
+
+
+def test_a_list_of_checkpoints_that_is_no_text(run, tmp_path, model_dir):
+  folder = tmp_path / "copy"
+  shutil.copytree(model_dir, folder)
+  (folder / "checkpoints/checkpoint").write_bytes(b"\xff\xfe")
+  assert_refused(run("train", f"--model_dir={folder}", "--train_steps=20"), "checkpoints/checkpoint")
+
+
+def test_a_kill_before_the_list_is_written_loses_no_checkpoint(run, tmp_path, model_dir):
+  folder = tmp_path / "copy"
+  shutil.copytree(model_dir, folder)
+  (folder / "checkpoints/checkpoint").unlink()
+  result = run("sample", f"--model_dir={folder}", "--samplers=ddim:1", "--num_samples=1")
+  assert result.status == 0 and "step 10" in result.out
 
 
 def test_a_kill_while_the_configuration_is_written_is_no_obstacle(tmp_path):

@@ -38,10 +38,12 @@ def test_every_flagfile_is_valid_and_fits_its_data(name):
 def test_cifar10_is_the_papers():
   config = read("--flagfile=configs/cifar10.flags")
   network, diffusion, training = config.network, config.diffusion, config.training
-  assert (network.base_channels, network.channel_multipliers, network.num_res_blocks) == (128, (1, 2, 2, 2), 3)
+  assert (network.base_channels, network.channel_multipliers) == (128, (1, 2, 2, 2))
+  assert network.num_res_blocks == 3
   assert (network.attention_resolutions, network.num_heads, network.dropout) == ((16, 8), 4, 0.3)
   assert network.scale_shift_norm and not network.class_conditional
-  assert (diffusion.diffusion_steps, diffusion.noise_schedule, diffusion.objective) == (4000, "cosine", "hybrid")
+  assert (diffusion.diffusion_steps, diffusion.noise_schedule) == (4000, "cosine")
+  assert diffusion.objective == "hybrid"
   assert (diffusion.variance_type, diffusion.vlb_weight, diffusion.rescale_timesteps) == (
       "learned_range", None, True)
   assert (training.train_steps, training.batch_size, training.learning_rate, training.ema) == (
