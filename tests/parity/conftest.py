@@ -5,6 +5,7 @@ A test that takes `NAME_file` runs once for each golden file of that pattern.
 
 import pathlib
 
+import numpy as np
 import pytest
 
 PATTERNS = {
@@ -16,6 +17,11 @@ PATTERNS = {
     "loss_second_moment_file": "loss_second_moment*.npz",
     "metrics_file": "metrics*.npz",
     "preprocess_file": "preprocess*.npz",
+}
+# Fixtures for those of a pattern that hold an array: only short processes come with whole loops.
+HOLDING = {
+    "loop_file": ("diffusion_file", "loop/ddpm"),
+    "likelihood_file": ("diffusion_file", "bpd/noise"),
 }
 OWN = pathlib.Path(__file__).parents[1] / "golden"
 
@@ -32,6 +38,19 @@ def pytest_generate_tests(metafunc):
   for fixture in PATTERNS.keys() & set(metafunc.fixturenames):
     files = sorted(golden_dir(metafunc.config).glob(PATTERNS[fixture]))
     metafunc.parametrize(fixture, files, ids=[path.name for path in files])
+  for fixture in HOLDING.keys() & set(metafunc.fixturenames):
+    files = holding(golden_dir(metafunc.config), *HOLDING[fixture])
+    metafunc.parametrize(fixture, files, ids=[path.name for path in files])
+
+
+def holding(folder, kind, key):
+  """The files of a kind that hold an array of that name."""
+  files = []
+  for path in sorted(folder.glob(PATTERNS[kind])):
+    with np.load(path) as arrays:
+      if key in arrays:
+        files.append(path)
+  return files
 
 
 def golden_dir(config):

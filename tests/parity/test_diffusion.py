@@ -159,10 +159,8 @@ def test_sampler_steps(diffusion_file):
 
 
 @pytest.mark.parametrize("name", ("ancestral", "ddim"))
-def test_sampling_loops(diffusion_file, name):
-  golden = load(diffusion_file)
-  if "loop/ddpm" not in golden:
-    pytest.skip("a long process: the file holds no loop")
+def test_sampling_loops(loop_file, name):
+  golden = load(loop_file)
   process, config = make(golden)
   noise = tf.constant(golden["loop/ddpm/noise"])
   spec = samplers.SamplerSpec.parse(name)
@@ -172,10 +170,8 @@ def test_sampling_loops(diffusion_file, name):
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_likelihood(diffusion_file, decoder):
-  golden = load(diffusion_file)
-  if "bpd/noise" not in golden:
-    pytest.skip("a long process: the file holds no likelihood")
+def test_likelihood(likelihood_file, decoder):
+  golden = load(likelihood_file)
   process, config = make(golden, decoder=decoder)
   noise = tf.constant(golden["bpd/noise"])
   ours = tf.function(lambda: likelihood.bits_per_dim(
