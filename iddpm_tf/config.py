@@ -7,17 +7,21 @@ holds them, so a name here is the name of a flag. Nothing here imports TensorFlo
 import dataclasses
 import json
 import math
-import types
-import typing
 
-VERSION = 1  # Of the layout of config.json.
+from iddpm_tf import json_settings
+
+VERSION = 2  # Of the layout of config.json.
 MAX_SEED = 2 ** 31 - 1
 
 
-def setting(default, text, *, choices=(), changeable=False):
-  """A field with its help text. `changeable`: may differ when a run is resumed."""
-  return dataclasses.field(
-      default=default, metadata={"help": text, "choices": choices, "changeable": changeable})
+def setting(default, text, *, choices=(), changeable=False, since=1):
+  """A field with its help text.
+
+  `changeable`: may differ when a run is resumed. `since`: the first version of config.json that has it; in an
+  older one the default stands for it.
+  """
+  return dataclasses.field(default=default, metadata={
+      "help": text, "choices": choices, "changeable": changeable, "since": since})
 
 
 def recorded(default):
@@ -42,7 +46,7 @@ def shown(value):
 
 def _require_choices(config):
   for field in dataclasses.fields(config):
-    choices = field.metadata.get("choices")
+    choices = field.metadata.get("choices", ())
     value = getattr(config, field.name)
     require(not choices or value in choices, field.name, f"one of {', '.join(choices)}", value)
 
@@ -77,6 +81,9 @@ class NetworkConfig:
       True, "learned down- and upsampling; otherwise average pooling and nearest neighbours")
   dropout: float = setting(0.0, "dropout rate in the residual blocks")
   class_conditional: bool = setting(False, "condition on the data set's class labels")
+  low_res_size: int = setting(
+      0, "height of the smaller image that the network enlarges (Appendix C); 0: it draws from noise alone",
+      since=2)
   precision: str = setting(
       "float32", "arithmetic of the network; weights stay float32",
       choices=("float32", "mixed_bfloat16"))
@@ -84,7 +91,7 @@ class NetworkConfig:
   def __post_init__(self):
     _require_choices(self)
     _require_positive(self, "base_channels", "num_res_blocks", "num_heads")
-    _require_not_negative(self, "num_heads_upsample")
+    _require_not_negative(self, "num_heads_upsample", "low_res_size")
     require(0 <= self.dropout < 1, "dropout", "a rate in [0, 1)", self.dropout)
     require(self.channel_multipliers and min(self.channel_multipliers) > 0, "channel_multipliers",
             "one positive number or more, comma-separated", self.channel_multipliers)
@@ -152,8 +159,18 @@ class DiffusionConfig:
 class DataConfig:
   """Where images come from."""
 
-  dataset: str = setting("digits", "digits (embedded), or the name of a TFDS data set with images")
-  data_dir: str | None = setting(None, "folder of the TFDS data; unset: TFDS's own", changeable=True)
+  dataset: str = setting(
+      "digits", "digits or photos (both embedded); records (of trainers.prepare_data); folder (of pictures); "
+      "imagenet_npz (the official batches); lsun (an LMDB); or the name of a TFDS data set with images")
+  data_dir: str | None = setting(
+      None, "where the data is; unset: TFDS's own folder", changeable=True)
+  image_size: int = setting(0, "height and width to bring the images to; 0: as they are", since=2)
+  resize: str = setting(
+      "bicubic", "how; bicubic: the authors' (halved while twice the size, then bicubic, then cropped); "
+      "area: cropped, then averaged, as for class-conditional ImageNet", choices=("bicubic", "area"), since=2)
+  folder_labels: str = setting(
+      "subfolders", "where a folder's labels are: the names of sub-folders, the names of files up to the "
+      "first underscore, or nowhere", choices=("subfolders", "prefix", "none"), since=2)
   random_flip: bool = setting(False, "mirror half of the training images")
   image_shape: tuple[int, ...] = recorded(())  # Height, width, channels.
   num_classes: int = recorded(0)  # 0: the data has no labels.
@@ -161,7 +178,8 @@ class DataConfig:
   def __post_init__(self):
     require(len(self.image_shape) in (0, 3) and all(size > 0 for size in self.image_shape),
             "image_shape", "height, width and channels", self.image_shape)
-    _require_not_negative(self, "num_classes")
+    _require_choices(self)
+    _require_not_negative(self, "num_classes", "image_size")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,13 +258,24 @@ class Config:
       require(resolution in heights, "attention_resolutions",
               f"heights that the network has ({', '.join(map(str, heights))})",
               self.network.attention_resolutions)
-    require(not self.network.class_conditional or self.data.num_classes > 0, "class_conditional",
-            f"a data set with labels, which {self.data.dataset} is not", True)
+    require(not self.network.class_conditional or self.data.num_classes > 1, "class_conditional",
+            f"a data set of two classes or more, which {self.data.dataset} is not ({self.data.num_classes} "
+            "classes)", True)
+    low = self.network.low_res_size
+    require(not low or (low < height and height % low == 0 and width * low % height == 0), "low_res_size",
+            f"a divisor, and less, of the height of the images of {self.data.dataset}, {height}x{width}", low)
 
   @property
   def num_classes(self):
     """Classes that the network is conditioned on; 0: unconditional."""
     return self.data.num_classes if self.network.class_conditional else 0
+
+  @property
+  def low_res_shape(self):
+    """(h, w, C) of the image that a super-resolution network enlarges; None for any other network."""
+    height, width, channels = self.data.image_shape
+    low = self.network.low_res_size
+    return (low, width * low // height, channels) if low else None
 
   @property
   def out_channels(self):
@@ -263,45 +292,14 @@ class Config:
       content = json.loads(text)
     except json.JSONDecodeError as error:
       raise ValueError(f"not JSON: {error}") from None
-    if not isinstance(content, dict) or content.pop("version", None) != VERSION:
-      raise ValueError(f"expected a configuration of version {VERSION}")
-    return cls(**{name: _from_dict(part, content.pop(name, None)) for name, part in parts().items()},
-               **_none_left(content, "sections"))
+    version = content.pop("version", None) if isinstance(content, dict) else None
+    if not isinstance(version, int) or not 1 <= version <= VERSION:
+      raise ValueError(f"expected a configuration of version 1 to {VERSION}")
+    return cls(**{name: json_settings.read(part, content.pop(name, None), version)
+                  for name, part in parts().items()},
+               **json_settings.none_left(content, "sections"))
 
 
 def parts():
   """Each section's name and dataclass, in order."""
   return {field.name: field.type for field in dataclasses.fields(Config)}
-
-
-def _from_dict(dataclass, content):
-  if not isinstance(content, dict):
-    raise ValueError(f"expected a section for {dataclass.__name__}, received {content!r}")
-  fields = {field.name: field for field in dataclasses.fields(dataclass)}
-  values = {}
-  for name in fields.keys() & content.keys():
-    value = content.pop(name)
-    values[name] = tuple(value) if isinstance(value, list) else value
-    if not _is_of_type(values[name], fields[name].type):
-      raise ValueError(f"{name}: expected {fields[name].type}, received {value!r}")
-  if missing := sorted(fields.keys() - values.keys()):
-    raise ValueError(f"no value for {', '.join(missing)}")
-  _none_left(content, "settings")
-  return dataclass(**values)
-
-
-def _none_left(content, what):
-  if content:
-    raise ValueError(f"unknown {what}: {', '.join(sorted(content))}")
-  return {}
-
-
-def _is_of_type(value, kind):
-  if typing.get_origin(kind) is tuple:
-    element = typing.get_args(kind)[0]
-    return isinstance(value, tuple) and all(_is_of_type(item, element) for item in value)
-  if isinstance(kind, types.UnionType):
-    return any(_is_of_type(value, option) for option in typing.get_args(kind))
-  if kind is float:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-  return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))

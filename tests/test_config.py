@@ -13,12 +13,12 @@ EVERYTHING = Config(
     NetworkConfig(base_channels=64, channel_multipliers=(1, 2, 2), num_res_blocks=2,
                   attention_resolutions=(4, 2), num_heads=2, num_heads_upsample=1,
                   scale_shift_norm=False, conv_resample=False, dropout=0.1,
-                  class_conditional=True, precision="mixed_bfloat16"),
+                  class_conditional=True, low_res_size=4, precision="mixed_bfloat16"),
     DiffusionConfig(diffusion_steps=100, noise_schedule="linear", mean_type="x_start",
                     variance_type="learned", objective="vlb", vlb_weight=0.5, decoder="tanh",
                     rescale_timesteps=False, timestep_sampler="loss_second_moment"),
-    DataConfig(dataset="mnist", data_dir="/somewhere", random_flip=True, image_shape=(8, 8, 1),
-               num_classes=10),
+    DataConfig(dataset="mnist", data_dir="/somewhere", image_size=8, resize="area", folder_labels="prefix",
+               random_flip=True, image_shape=(8, 8, 1), num_classes=10),
     TrainingConfig(train_steps=7, batch_size=3, learning_rate=2e-4, warmup_steps=5, decay_steps=8,
                    weight_decay=0.01, ema=(0.9, 0.99), seed=3, steps_per_call=1, log_every=2, sample_every=6,
                    save_every=4, keep_checkpoints=1),
@@ -34,9 +34,9 @@ def refused(name, make, **settings):
   return message
 
 
-def changed(change):
-  """The JSON of `EVERYTHING` after `change(content)`."""
-  content = json.loads(EVERYTHING.to_json())
+def changed(change, config=EVERYTHING):
+  """The JSON of `config` after `change(content)`."""
+  content = json.loads(config.to_json())
   change(content)
   return json.dumps(content)
 
@@ -66,7 +66,7 @@ def test_json_is_versioned_and_ends_in_a_newline():
   assert json.loads(text)["version"] == config_lib.VERSION and text.endswith("}\n")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"version": 2}', '"version"'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"version": 99}', '{"version": "1"}', '"version"'])
 def test_what_is_no_configuration_is_refused(text):
   with pytest.raises(ValueError, match="not JSON|expected a configuration of version 1"):
     Config.from_json(text)
@@ -78,6 +78,18 @@ def test_a_missing_or_misshapen_section_is_named(section):
     Config.from_json(changed(lambda content: content.pop(section)))
   with pytest.raises(ValueError, match=f"(?i){section}.*received 3"):
     Config.from_json(changed(lambda content: content.update({section: 3})))
+
+
+def test_an_older_configuration_takes_the_defaults_of_younger_settings():
+  younger = [(section, field.name) for section, part in config_lib.parts().items()
+             for field in dataclasses.fields(part) if field.metadata.get("since", 1) > 1]
+
+  def older(content):
+    content["version"] = 1
+    for section, name in younger:
+      content[section].pop(name)
+
+  assert younger and Config.from_json(changed(older, Config())) == Config()
 
 
 def test_unknown_names_are_named():
@@ -215,7 +227,19 @@ def test_the_depth_divides_both_sides_of_the_image(shape):
 def test_class_conditional_needs_labels():
   assert "digits" in refused("class_conditional", on_images, class_conditional=True, num_classes=0)
   assert on_images(class_conditional=True).num_classes == 10
+  assert "1 classes" in refused("class_conditional", on_images, class_conditional=True, num_classes=1)
   assert on_images(class_conditional=False).num_classes == 0
+
+
+@pytest.mark.parametrize("low, shape", [(3, (8, 8, 1)), (8, (8, 8, 1)), (16, (8, 8, 1)), (4, (8, 9, 1))])
+def test_a_low_resolution_that_does_not_divide_is_refused(low, shape):
+  assert f"{shape[0]}x{shape[1]}" in refused(
+      "low_res_size", on_images, shape=shape, low_res_size=low, channel_multipliers=(1,))
+
+
+def test_the_shape_of_the_low_resolution_image():
+  assert on_images().low_res_shape is None
+  assert on_images(shape=(8, 16, 3), low_res_size=2).low_res_shape == (2, 4, 3)
 
 
 def test_output_channels_are_doubled_where_the_variance_is_learned():
