@@ -33,9 +33,7 @@ def train(config, source, folder, strategy):
     state = state_lib.TrainState(config)
   checkpoints = checkpoints_lib.Checkpoints(state, folder, options.keep_checkpoints)
   first_step = checkpoints.restore()
-  batches = pipeline.training_batches(
-      source, batch_size=options.batch_size, seed=options.seed, first_step=first_step,
-      random_flip=config.data.random_flip)
+  batches = _batches(source, config, first_step, strategy)
   model_dir.write_config(folder, config)
   _say_where(folder, first_step, options.train_steps, state)
   if first_step >= options.train_steps:
@@ -44,7 +42,7 @@ def train(config, source, folder, strategy):
   grids = samples.Grids(config, state, folder, writer)
   steps = _make_steps(state, strategy)
   with _Stop() as stop:
-    return _run(state, steps, iter(_distributed(batches, strategy)), checkpoints, writer, grids, stop)
+    return _run(state, steps, iter(batches), checkpoints, writer, grids, stop)
 
 
 def _run(state, steps, iterator, checkpoints, writer, grids, stop):
@@ -110,10 +108,18 @@ def _make_steps(state, strategy):
   return steps
 
 
-def _distributed(batches, strategy):
-  options = tf.data.Options()
-  options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-  return strategy.experimental_distribute_dataset(batches.with_options(options))
+def _batches(source, config, first_step, strategy):
+  """The distributed batches of step `first_step` and on; each worker reads its own part alone."""
+  options = config.training
+
+  def of_worker(context):
+    batches = pipeline.training_batches(
+        source, batch_size=options.batch_size, seed=options.seed, first_step=first_step,
+        random_flip=config.data.random_flip, worker=context.input_pipeline_id,
+        num_workers=context.num_input_pipelines)
+    return batches.rebatch(context.get_per_replica_batch_size(options.batch_size))
+
+  return strategy.distribute_datasets_from_function(of_worker)
 
 
 def _steps_until_boundary(step, options):

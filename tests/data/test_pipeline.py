@@ -126,6 +126,32 @@ def test_nothing_is_mirrored_by_default_and_the_order_is_the_same():
     np.testing.assert_array_equal(without["label"], with_flips["label"])
 
 
+def test_workers_parts_joined_are_the_batch_of_one_worker():
+  options = {"batch_size": 6, "seed": 3, "random_flip": True}
+  whole = take(training_batches(source_of(10), **options), 5)
+  parts = [take(training_batches(source_of(10), worker=worker, num_workers=3, **options), 5)
+           for worker in range(3)]
+  for batch, *own in zip(whole, *parts, strict=True):
+    for name, value in batch.items():
+      np.testing.assert_array_equal(value, np.concatenate([part[name] for part in own]))
+
+
+def test_images_may_be_anything_that_numpy_can_index():
+  class Squares:
+    shape, dtype = (100, 2, 2, 1), np.uint8
+
+    def __len__(self):
+      return 100
+
+    def __getitem__(self, index):
+      return np.broadcast_to(index[:, None, None, None], (len(index), 2, 2, 1)).astype(np.uint8)
+
+  batches = training_batches(Source("squares", Squares(), np.arange(100, dtype=np.int32), 100),
+                             batch_size=50, seed=0)
+  for batch in take(batches, 2):
+    np.testing.assert_allclose(batch["image"][:, 0, 0, 0], batch["label"] / 127.5 - 1, atol=1e-6)
+
+
 def test_fewer_images_than_a_batch_are_refused():
   with pytest.raises(ValueError, match="^--batch_size: expected at most 10, .* numbered, received 11$"):
     training_batches(source_of(10), batch_size=11, seed=0)

@@ -17,7 +17,7 @@ replicas, path = int(sys.argv[1]), sys.argv[2]
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
 from iddpm_tf import config as config_lib
-from iddpm_tf.data import pipeline, sources
+from iddpm_tf.data import sources
 from iddpm_tf.training import state as state_lib
 from trainers import loop
 from trainers import strategy as strategy_lib
@@ -36,8 +36,7 @@ assert strategy.num_replicas_in_sync == replicas
 with strategy.scope():
   state = state_lib.TrainState(config)
 source = sources.load(config.data, "train")
-batches = pipeline.training_batches(source, batch_size=32, seed=0)
-iterator = iter(loop._distributed(batches, strategy))
+iterator = iter(loop._batches(source, config, 0, strategy))
 records = loop._make_steps(state, strategy)(iterator, tf.constant(8))
 weights = {f"weight {v.path}": v.value.numpy() for v in state.network.trainable_variables}
 averages = {f"average {i}": v.numpy() for i, v in enumerate(state.averages.at_rate(0.9))}
