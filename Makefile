@@ -39,7 +39,7 @@ reference: .venv-test/installed
 	$(PYTHON) -m venv .venv-test
 	@# For the authors' .pt files: PyTorch's build without CUDA, which is a tenth of the default one.
 	.venv-test/bin/python -m pip install -qq --retries 1 --no-deps 'torch==2.13.0' --extra-index-url https://download.pytorch.org/whl/cpu
-	.venv-test/bin/python -m pip install --quiet --editable '.[test,torch]'
+	.venv-test/bin/python -m pip install --quiet --editable '.[test,torch,lsun]'
 	touch $@
 
 clean:

@@ -1,6 +1,7 @@
-"""Exports samplers for TensorFlow Serving: python -m trainers.export --model_dir=DIR
+"""Exports samplers for TensorFlow Serving: python -m trainers.export --model_dir=DIR [--upsampler_dir=DIR]
 
-Writes saved_models/NAME/VERSION/, with a signature for each sampler; `serving_default` is the first.
+Writes saved_models/NAME/VERSION/, with a signature for each sampler; `serving_default` is the first. With
+--upsampler_dir the servable is the chain of both models: seeds and labels in, enlarged images out.
 """
 
 import dataclasses
@@ -10,12 +11,13 @@ import sys
 
 from iddpm_tf import __version__
 from iddpm_tf import config as config_lib
+from trainers import chain
 from trainers import command
 from trainers import model_dir
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(chain.UpsamplerOptions):
   model_dir: str | None = config_lib.setting(None, "folder of the run; required")
   output_dir: str = config_lib.setting("saved_models", "where servables go")
   name: str | None = config_lib.setting(None, "of the servable; unset: the model folder's")
@@ -26,11 +28,13 @@ class Options:
       None, "rate of the averaged weights to take; 0: the raw weights; unset: the run's first rate")
 
   def __post_init__(self):
+    super().__post_init__()
     config_lib.require(self.version >= 0, "version", "a number of at least 0", self.version)
 
 
 def main(options, flag_values):
   config = model_dir.trained_config(options, flag_values)
+  upsampler_config = chain.upsampler_config(options, config)
   command.load_tensorflow()
   from iddpm_tf.serving import image_sampler
   from iddpm_tf.serving import servable
@@ -39,15 +43,25 @@ def main(options, flag_values):
 
   specs = samples.require_samplers(config)
   model = trained_model.load(options.model_dir, config, options.ema)
+  samplers = [image_sampler.ImageSampler(config, model.network, spec) for spec in specs]
+  made_from = {"training_step": model.step, "ema": model.ema, "version": __version__}
+  assets = {"config.json": config.to_json()}
+  if upsampler_config:
+    (spec,) = samples.require_samplers(upsampler_config)
+    upsampler = trained_model.load(
+        options.upsampler_dir, upsampler_config, options.upsampler_ema, flag="upsampler_ema")
+    enlarging = image_sampler.ImageSampler(upsampler_config, upsampler.network, spec)
+    samplers = [image_sampler.TwoStageSampler(base, enlarging) for base in samplers]
+    made_from |= {"upsampler_training_step": upsampler.step, "upsampler_ema": upsampler.ema}
+    assets["upsampler_config.json"] = upsampler_config.to_json()
   command.make_output_dir(options.output_dir)
   folder = pathlib.Path(options.output_dir) / (options.name or pathlib.Path(options.model_dir).resolve().name)
-  made_from = {"training_step": model.step, "ema": model.ema, "version": __version__}
-  print(f"exporting {model}: {', '.join(map(str, specs))}")
-  image_samplers = [image_sampler.ImageSampler(config, model.network, spec) for spec in specs]
+  print(f"exporting {model}: {', '.join(map(str, specs))}"
+        + (f"; enlarged by {upsampler}: {spec}" if upsampler_config else ""))
   path = servable.export(
-      image_samplers, folder, version=options.version or _next_version(folder),
-      assets={"config.json": config.to_json(), "made_from.json": json.dumps(made_from, indent=2) + "\n"},
-      verify_with=samples.order(10, config.num_classes) if options.verify else None)
+      samplers, folder, version=options.version or _next_version(folder),
+      assets=assets | {"made_from.json": json.dumps(made_from, indent=2) + "\n"},
+      verify_with=samples.example_inputs(config, 10) if options.verify else None)
   verified = ", which draws the images of the model, byte for byte" if options.verify else ""
   print(f"wrote {path}{verified}")
   return 0

@@ -39,7 +39,7 @@ def train(config, source, folder, strategy):
   if first_step >= options.train_steps:
     return 0
   writer = summaries.Writer(folder, config, first_step)
-  grids = samples.Grids(config, state, folder, writer)
+  grids = samples.Grids(config, state, source, folder, writer)
   steps = _make_steps(state, strategy)
   with _Stop() as stop:
     return _run(state, steps, iter(batches), checkpoints, writer, grids, stop)

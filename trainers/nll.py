@@ -83,14 +83,16 @@ def _function(model, process, report):
       tf.TensorSpec([None], tf.int64)])
   def function(image, label, seeds):
     noise_fn = samplers.seeded_noise(seeds, image_shape)
+    x_start, low = images_lib.to_unit_range(image), config.network.low_res_size
+    low_res = images_lib.area_downsample(x_start, low) if low else None
 
     def denoise_fn(x_t, t):
       report(0)
-      return call_network(model.network, x_t, t, label if config.num_classes else None)
+      return call_network(
+          model.network, x_t, t, label if config.num_classes else None, low_res=low_res)
 
     return likelihood.bits_per_dim(
-        denoise_fn, process, config.diffusion, images_lib.to_unit_range(image), noise_fn,
-        clip=config.sampling.clip_denoised)
+        denoise_fn, process, config.diffusion, x_start, noise_fn, clip=config.sampling.clip_denoised)
 
   return function
 

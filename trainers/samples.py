@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from iddpm_tf import config as config_lib
+from iddpm_tf.data import images as images_lib
 from iddpm_tf.data import pictures
 from iddpm_tf.diffusion import process as process_lib
 from iddpm_tf.diffusion import samplers
@@ -30,6 +31,15 @@ def order(count, num_classes, first_seed=0):
   return seeds, np.arange(count, dtype=np.int32) % num_classes if num_classes else None
 
 
+def example_inputs(config, count):
+  """Something for each input that a sampler of the model may have: arrays [count, ...] by name."""
+  seeds, labels = order(count, config.num_classes)
+  inputs = {"seed": seeds, "label": labels}
+  if config.low_res_shape:
+    inputs["low_res"] = np.random.RandomState(0).randint(0, 256, [count, *config.low_res_shape], np.uint8)
+  return inputs
+
+
 def grid(images, labels):
   """A picture of images [N, H, W, C]: a row a class where there are labels, about square otherwise."""
   if labels is None:
@@ -44,11 +54,13 @@ def grid(images, labels):
 class Grids:
   """Sample grids of a run in training, from its raw weights and from each moving average.
 
-  The seeds are the same every time, so that a picture changes by the training alone.
+  The seeds are the same every time, so that a picture changes by the training alone. A super-resolution model
+  enlarges the first images of the data: each stands between the small one and the original.
   """
 
-  def __init__(self, config, state, folder, writer):
+  def __init__(self, config, state, source, folder, writer):
     self._config, self._state, self._folder, self._writer = config, state, folder / FOLDER, writer
+    self._source = source
     # A copy, which takes one set of weights after the other: one graph draws them all.
     self._weights = [tf.Variable(variable.value, trainable=False)
                      for variable in state.network.trainable_variables]
@@ -57,17 +69,39 @@ class Grids:
 
   def draw(self, step):
     """Draws, writes `samples/step_N_NAME.png` and shows them in TensorBoard."""
-    seeds, labels = order(self._config.sampling.num_samples, self._config.num_classes)
+    inputs, originals = self._conditioning()
+    arrays = [inputs[tensor.name] for tensor in self._sampler.input_signature()]
     self._folder.mkdir(exist_ok=True)
     for name, values in self._sets().items():
       for weight, value in zip(self._weights, values, strict=True):
         weight.assign(value)
-      images = (self._sampler.draw(seeds) if labels is None else self._sampler.draw(seeds, labels)).numpy()
-      picture = grid(images, labels)
+      images = self._sampler.draw(*arrays).numpy()
+      picture = (grid(images, inputs["label"]) if originals is None
+                 else _comparison(inputs["low_res"], images, originals))
       pictures.write_png(self._folder / f"step_{step}_{name}.png", picture)
       self._writer.write_images(f"samples/{name}", picture, step)
+
+  def _conditioning(self):
+    """The sampler's inputs by name, and the images that they were made from, if they were."""
+    count, low_res_shape = self._config.sampling.num_samples, self._config.low_res_shape
+    seeds, labels = order(count, self._config.num_classes)
+    if not low_res_shape:
+      return {"seed": seeds, "label": labels}, None
+    originals = self._source.images[:count]
+    low_res = images_lib.to_uint8(images_lib.area_downsample(
+        images_lib.to_unit_range(originals), low_res_shape[0])).numpy()
+    count = len(originals)
+    return {"seed": seeds[:count], "label": self._source.labels[:count], "low_res": low_res}, originals
 
   def _sets(self):
     averages = self._state.averages
     return {"raw": [variable.value for variable in self._state.network.trainable_variables]} | {
         f"ema_{rate}": averages.at_rate(rate) for rate in averages.rates}
+
+
+def _comparison(low_res, images, originals):
+  """A picture of triples: the low-resolution image, what was made of it, and the original."""
+  factor = images.shape[1] // low_res.shape[1]
+  enlarged = low_res.repeat(factor, axis=1).repeat(factor, axis=2)
+  triples = np.stack([enlarged, images, originals], axis=1).reshape(-1, *images.shape[1:])  # [3N, H, W, C]
+  return pictures.image_grid(triples, 3 * int(np.ceil(np.sqrt(len(images) / 3))))

@@ -22,21 +22,22 @@ class TrainedModel(NamedTuple):
     return f"{self.folder}, step {self.step}, {weights}"
 
 
-def load(folder, config, ema):
+def load(folder, config, ema, flag="ema"):
   """The newest model of a folder.
 
   Args:
     folder: the model folder.
     config: its `Config`.
     ema: a rate, 0 for the raw weights, or None for the first of the run's rates.
+    flag: the name of the rate's flag, for what is said of it.
   """
   rates = config.training.ema
   ema = (rates or (0.0,))[0] if ema is None else ema
   if ema and ema not in rates:
-    raise ValueError(f"--ema: expected one of {', '.join(map(str, (*rates, 0)))}, received {ema}")
+    raise ValueError(f"--{flag}: expected one of {', '.join(map(str, (*rates, 0)))}, received {ema}")
   network = networks.build_network(config)
   step = checkpoints.restore_network(network, folder, ema)
   if ema and step * (1 - ema) < 1:
     print(f"note: the average of rate {ema} looks back {1 / (1 - ema):.0f} steps and the model has made "
-          f"{step}, so it is still close to its random start; --ema=0 takes the raw weights")
+          f"{step}, so it is still close to its random start; --{flag}=0 takes the raw weights")
   return TrainedModel(pathlib.Path(folder), config, network, step, ema)

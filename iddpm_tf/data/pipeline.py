@@ -54,7 +54,7 @@ def training_batches(source, *, batch_size, seed, first_step=0, random_flip=Fals
 
 
 def _read(images, index):
-  """uint8 [B, H, W, C] of int64 [B]. In Python, since the images may be files: any array that NumPy can index."""
+  """uint8 [B, H, W, C] of int64 [B]; in Python, since the images may be files."""
   image = tf.numpy_function(lambda index: images[index], [index], tf.uint8, stateful=False)
   return tf.ensure_shape(image, [index.shape[0], *images.shape[1:]])
 

@@ -127,17 +127,19 @@ def ddim_reverse_step(process, x_start, x_t, t):
   return tf.sqrt(alpha_next) * x_start + tf.sqrt(1 - alpha_next) * eps
 
 
-def seeded_noise(seeds, shape):
+def seeded_noise(seeds, shape, stream=0):
   """A `noise_fn` with which each image depends on its own seed alone.
 
   Args:
     seeds: int64 `[B]`.
     shape: of an image, `(H, W, C)`.
+    stream: seeds give other numbers in another one: each stage of a chain of models has its own.
   """
   def noise_fn(k):
     def of_image(seed):
+      key = tf.stack([seed, tf.cast(k, tf.int64) + (stream << 32)])
       # Philox by name: the same numbers on every kind of device.
-      return tf.random.stateless_normal(shape, tf.stack([seed, tf.cast(k, tf.int64)]), alg="philox")
+      return tf.random.stateless_normal(shape, key, alg="philox")
     return tf.map_fn(of_image, seeds, fn_output_signature=tf.TensorSpec(shape, tf.float32))
   return noise_fn
 

@@ -7,9 +7,10 @@ __all__ = ["SuperResolutionUNet", "UNet", "build_network"]
 
 
 def build_network(config):
-  """The `UNet` of an `iddpm_tf.config.Config`, with its variables."""
+  """The network of an `iddpm_tf.config.Config`, with its variables: a `SuperResolutionUNet` if it enlarges."""
   options, image_shape = config.network, config.data.image_shape
-  network = UNet(
+  kind = SuperResolutionUNet if config.low_res_shape else UNet
+  network = kind(
       base_channels=options.base_channels,
       channel_multipliers=options.channel_multipliers,
       num_res_blocks=options.num_res_blocks,
@@ -23,5 +24,6 @@ def build_network(config):
       out_channels=config.out_channels,
       dtype=options.precision,
       name="unet")
-  network.build((None, *image_shape))
+  low_res = {"low_res_shape": (None, *config.low_res_shape)} if config.low_res_shape else {}
+  network.build((None, *image_shape), **low_res)
   return network

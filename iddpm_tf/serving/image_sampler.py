@@ -1,4 +1,4 @@
-"""A trained network and a sampler as one graph function: seeds and labels in, images out."""
+"""Trained networks and samplers as graph functions: seeds, labels and small images in, images out."""
 
 import tensorflow as tf
 
@@ -7,9 +7,12 @@ from iddpm_tf.diffusion import process as process_lib
 from iddpm_tf.diffusion import samplers
 from iddpm_tf.networks.stateless import call_network
 
+# Of the noise: were it one, the upsampler's would begin with the base model's.
+_BASE_STREAM, _UPSAMPLER_STREAM = range(2)
+
 
 class ImageSampler(tf.Module):
-  """Draws uint8 images, each a function of its own seed and label alone.
+  """Draws uint8 images, each a function of its own seed, label and low-resolution image alone.
 
   `trainers.sample`, the grids in TensorBoard and the exported servable all are this graph, so the
   same seed gives the same image everywhere.
@@ -38,23 +41,62 @@ class ImageSampler(tf.Module):
         self._draw, input_signature=self.input_signature(), autograph=False)
 
   def input_signature(self):
-    """Seeds, and labels if the model has classes."""
-    seed = tf.TensorSpec([None], tf.int64, name="seed")
-    label = tf.TensorSpec([None], tf.int32, name="label")
-    return [seed, label] if self.config.num_classes else [seed]
+    """`seed`, `label` if the model has classes, and `low_res` if it enlarges images: `tf.TensorSpec`s."""
+    signature = [_SEED]
+    if self.config.num_classes:
+      signature.append(_LABEL)
+    if self.config.low_res_shape:
+      signature.append(tf.TensorSpec([None, *self.config.low_res_shape], tf.uint8, name="low_res"))
+    return signature
 
-  def _draw(self, seed, label=None):
-    """int64 [N], int32 [N] -> uint8 [N, H, W, C]."""
+  def _draw(self, seed, *conditioning):
+    """int64 [N], int32 [N], uint8 [N, h, w, C] -> uint8 [N, H, W, C]."""
+    given = dict(zip((spec.name for spec in self.input_signature()[1:]), conditioning))
+    label, low_res = given.get("label"), given.get("low_res")
     if label is not None:
       label = _checked(label, self.config.num_classes)
+    if low_res is not None:
+      low_res = images_lib.to_unit_range(low_res)
 
     def denoise_fn(x_t, t):
-      return call_network(self._network.value, x_t, t, label, weights=self.weights)
+      return call_network(
+          self._network.value, x_t, t, label, low_res=low_res, weights=self.weights)
 
-    noise_fn = samplers.seeded_noise(seed, self.config.data.image_shape)
+    noise_fn = samplers.seeded_noise(seed, self.config.data.image_shape,
+                                     _BASE_STREAM if low_res is None else _UPSAMPLER_STREAM)
     samples = samplers.draw(
         denoise_fn, self.process, self.config.diffusion, self.spec, noise_fn, self._options)
     return images_lib.to_uint8(samples.image)
+
+
+class TwoStageSampler(tf.Module):
+  """A base model's images, enlarged by a super-resolution model: Appendix C's chain as one graph.
+
+  The images between the two have 256 levels: the chain draws what the stages draw one after the other.
+  """
+
+  def __init__(self, base, upsampler):
+    """Of two `ImageSampler`s: the second enlarges the first's images and has its classes, or none."""
+    super().__init__(name="two_stage_sampler")
+    self.base, self.upsampler = base, upsampler
+    self.spec = base.spec
+    self.draw = tf.function(
+        self._draw, input_signature=self.input_signature(), autograph=False)
+
+  def input_signature(self):
+    """The base model's."""
+    return self.base.input_signature()
+
+  def _draw(self, *inputs):
+    """int64 [N], int32 [N] -> uint8 [N, H, W, C]."""
+    low_res = self.base.draw(*inputs)
+    # The upsampler may be blind to the classes; where it is not, the base model has the same ones.
+    shared = inputs[:2 if self.upsampler.config.num_classes else 1]
+    return self.upsampler.draw(*shared, low_res)
+
+
+_SEED = tf.TensorSpec([None], tf.int64, name="seed")
+_LABEL = tf.TensorSpec([None], tf.int32, name="label")
 
 
 class _Untracked:

@@ -12,15 +12,16 @@ def export(image_samplers, folder, *, version, assets, verify_with=None):
   """Writes `folder/version/` at once: a server that polls never sees half of it.
 
   Signatures: each sampler under its name, such as `ancestral_250`, and the first as `serving_default`
-  too. Inputs `seed` int64 `[N]` and, where the model has classes, `label` int32 `[N]`; output `image`
-  uint8 `[N, H, W, C]`.
+  too. Inputs `seed` int64 `[N]` and, where the model has classes, `label` int32 `[N]`, and for an upsampler
+  alone `low_res` uint8 `[N, h, w, C]`; output `image` uint8 `[N, H, W, C]`.
 
   Args:
-    image_samplers: `ImageSampler`s of one model.
+    image_samplers: `ImageSampler`s, or `TwoStageSampler`s, of one model.
     folder: the servable's.
     version: a positive number.
     assets: text files to put into `assets.extra`, {name: text}.
-    verify_with: seeds and labels (or None); what is written must draw their images as the samplers do.
+    verify_with: arrays by input, such as {"seed": ...}; what is written must draw their images as the
+      samplers do.
 
   Returns:
     The path.
@@ -45,7 +46,7 @@ def export(image_samplers, folder, *, version, assets, verify_with=None):
     for name, text in assets.items():
       (extra / name).write_text(text)
     if verify_with:
-      _verify(temporary, image_samplers, *verify_with)
+      _verify(temporary, image_samplers, verify_with)
     temporary.chmod(0o755)
     os.rename(temporary, target)
   finally:
@@ -53,10 +54,10 @@ def export(image_samplers, folder, *, version, assets, verify_with=None):
   return target
 
 
-def _verify(path, image_samplers, seeds, labels):
+def _verify(path, image_samplers, arrays):
   loaded = tf.saved_model.load(path)
-  inputs = {"seed": tf.constant(seeds)} | ({} if labels is None else {"label": tf.constant(labels)})
   for sampler in image_samplers:
+    inputs = {spec.name: tf.constant(arrays[spec.name]) for spec in sampler.input_signature()}
     expected = sampler.draw(*inputs.values())
     received = loaded.signatures[str(sampler.spec)](**inputs)["image"]
     different = int(tf.math.count_nonzero(expected != received))

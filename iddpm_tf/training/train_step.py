@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from iddpm_tf.data import images as images_lib
 from iddpm_tf.diffusion import losses as losses_lib
 from iddpm_tf.networks.stateless import call_network
 
@@ -59,9 +60,11 @@ def loss_and_gradients(state, batch, t, weights, noise, dropout_seed):
   x_start = batch["image"]
   x_t = process.q_sample(x_start, t, noise)
   label = batch["label"] if config.network.class_conditional else None
+  low = config.network.low_res_size
+  low_res = images_lib.area_downsample(x_start, low) if low else None
   with tf.GradientTape() as tape:
     output = call_network(
-        state.network, x_t, process.network_timesteps(t), label,
+        state.network, x_t, process.network_timesteps(t), label, low_res=low_res,
         dropout_seed=dropout_seed if config.network.dropout else None)
     losses = losses_lib.training_losses(
         process, config.diffusion, output, x_start=x_start, x_t=x_t, t=t, noise=noise)
