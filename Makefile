@@ -7,7 +7,7 @@ RUN = .venv/bin/python -m
 TEST = .venv-test/bin/python -m
 DEMO = demo
 
-.PHONY: demo test quality reference clean
+.PHONY: demo test quality reference super_resolution ten_thousand clean
 
 demo: .venv/installed
 	$(RUN) trainers.train --flagfile=configs/digits.flags --model_dir=$(DEMO)/digits
@@ -28,6 +28,14 @@ quality: .venv-test/installed
 reference: .venv-test/installed
 	$(TEST) pytest -s tests/long/test_reference.py
 
+# Two stages of digits, read by the SVM, and an upsampler of photographs against bicubic interpolation.
+super_resolution: .venv-test/installed
+	$(TEST) pytest -s tests/long/test_super_resolution.py
+
+# Ten thousand pictures, some of them broken, prepared, killed and resumed.
+ten_thousand: .venv-test/installed
+	$(TEST) pytest -s tests/long/test_ten_thousand.py
+
 .venv/installed: setup.cfg
 	@test -n "$(PYTHON)" || { echo "make: expected Python 3.10, 3.11 or 3.12 on the path, found none" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
@@ -39,7 +47,7 @@ reference: .venv-test/installed
 	$(PYTHON) -m venv .venv-test
 	@# For the authors' .pt files: PyTorch's build without CUDA, which is a tenth of the default one.
 	.venv-test/bin/python -m pip install -qq --retries 1 --no-deps 'torch==2.13.0' --extra-index-url https://download.pytorch.org/whl/cpu
-	.venv-test/bin/python -m pip install --quiet --editable '.[test,torch,lsun]'
+	.venv-test/bin/python -m pip install --quiet --editable '.[test,torch]'
 	touch $@
 
 clean:

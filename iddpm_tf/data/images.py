@@ -1,29 +1,17 @@
 """Images between files, bytes 0..255 and the network's [-1, 1]."""
 
-import numpy as np
 import tensorflow as tf
-from PIL import Image
+
+from iddpm_tf.data.crops import centre_crop  # pylint: disable=unused-import
 
 
-def centre_crop(image, size):
-  """A PIL image of any mode and size, resized and cropped to a square: uint8 [size, size, 3].
+def area_downsample(image, height):
+  """Means of squares: floats [B, H, W, C] -> [B, height, W height / H, C], for a `height` that divides H.
 
-  The authors' rule: halved with a box filter while the short side is at least twice `size`, then
-  bicubic until it is `size`, then cropped. RGB comes last, as theirs does: transparency
-  weighs in the resizing, and palettes are resized by nearest neighbour.
+  What a super-resolution model enlarges (Appendix C), in training and in evaluation.
   """
-  if size < 1:
-    raise ValueError(f"size: expected a positive number of pixels, received {size}")
-  if image.mode.startswith("I;16"):
-    # Ours: Pillow's conversion to RGB clips 16-bit grey at 255, which is all white.
-    image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-  while min(image.size) >= 2 * size:
-    image = image.resize([side // 2 for side in image.size], Image.Resampling.BOX)
-  scale = size / min(image.size)
-  image = image.resize([round(side * scale) for side in image.size], Image.Resampling.BICUBIC)
-  pixels = np.asarray(image.convert("RGB"))
-  top, left = ((side - size) // 2 for side in pixels.shape[:2])
-  return pixels[top:top + size, left:left + size]
+  factor = image.shape[1] // height
+  return tf.nn.avg_pool2d(image, factor, strides=factor, padding="VALID")
 
 
 def to_unit_range(image):

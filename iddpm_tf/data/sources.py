@@ -1,19 +1,25 @@
-"""Where images come from: the embedded digits, and TFDS by name."""
+"""Where images come from: one call for every kind of data."""
 
-import contextlib
-import io
-from typing import NamedTuple
+import importlib
+import shlex
+from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow_datasets as tfds
 
-from iddpm_tf.data import digits
+from iddpm_tf.data import decoding
+from iddpm_tf.data import listing
+
+MAX_BYTES = 4 * 2 ** 30  # Of images in memory; beyond, they are prepared as records once.
+_LISTINGS = {"folder": "folders", "imagenet_npz": "imagenet", "lsun": "lsun"}
+_WITHOUT_TENSORFLOW = (*_LISTINGS, "records", "photos")
 
 
 class Source(NamedTuple):
-  """A split of a data set, in memory."""
+  """A split of a data set."""
   name: str
-  images: np.ndarray  # uint8 [N, H, W, C].
+  # uint8 [N, H, W, C]: an array, or what has `shape`, `dtype` and `len` and gives uint8 [B, H, W, C] for a
+  # slice or for int [B].
+  images: Any
   labels: np.ndarray  # int32 [N]; 0 where the data has none.
   num_classes: int  # 0: no labels.
 
@@ -22,57 +28,84 @@ def load(config, split):
   """The split `train` or `test` of a `DataConfig`'s data set; never downloads.
 
   Raises:
-    ValueError: no such data set or split, none prepared, or one without images of one size.
+    ValueError: no such data set or split, none prepared, pictures that cannot be read or are of several
+      sizes, or more than fit in memory; in one line that says what to do.
   """
-  builder = _builder(config)
-  image = _feature(builder, "image")
-  if not isinstance(image, tfds.features.Image) or None in image.shape:
-    raise ValueError(f"--dataset: expected a data set with an 'image' of one size, received "
-                     f"{config.dataset!r}, with {builder.info.features!r}".replace("\n", " "))
-  try:
-    # Not batch_size=-1, which TFDS turns into a batch too large to reserve where it knows no size.
-    batches = list(tfds.as_numpy(builder.as_dataset(split=split).batch(1024)))
-  except AssertionError:
+  if config.dataset == "records":
+    from iddpm_tf.data import records
+    opened = records.Records(config)
+    return _checked(Source(config.dataset, *opened.load(split), opened.num_classes))
+  if config.dataset == "photos":
+    from iddpm_tf.data import photos
+    images, labels, class_names = photos.load(config.image_size, split)
+    return _checked(Source(config.dataset, images, labels, len(class_names)))
+  return _checked(_in_memory(config, open_listing(config, split)))
+
+
+def needs_tensorflow(dataset):
+  """Whether its pictures are listed by TFDS."""
+  return dataset not in _WITHOUT_TENSORFLOW
+
+
+def open_listing(config, split):
+  """The `Listing` of a split of raw pictures; `ValueError` if there is none."""
+  return _module(config.dataset).open_listing(config, split)
+
+
+def splits(config):
+  """Those of `train` and `test` that a data set of raw pictures has."""
+  return _module(config.dataset).splits(config)
+
+
+def prepare_command(config, *flags):
+  """The command line that makes records of a data set."""
+  names = ("dataset", "data_dir", "image_size", "resize", "folder_labels")
+  defaults = type(config)()
+  given = [f"--{name}={getattr(config, name)}" for name in names
+           if getattr(config, name) != getattr(defaults, name)]
+  return "python -m trainers.prepare_data " + shlex.join([*given, *flags]) + " --output_dir=DIR"
+
+
+def _module(dataset):
+  if dataset in ("records", "photos"):
     raise ValueError(
-        f"--dataset: {config.dataset} is not prepared in {builder.data_path.parent.parent} "
-        f"(--data_dir); with a network, run once: "
-        f"tfds build {config.dataset} --data_dir={builder.data_path.parent.parent}") from None
-  except (KeyError, ValueError) as error:
-    raise ValueError(f"--dataset: {config.dataset} has no split {split!r} ({error})") from None
-  images = np.concatenate([batch["image"] for batch in batches])
-  num_classes = _num_classes(builder)
-  labels = (np.concatenate([batch["label"] for batch in batches]) if num_classes
-            else np.zeros(len(images)))
-  return _checked(Source(config.dataset, images, labels.astype(np.int32), num_classes))
+        "--dataset: expected raw pictures (folder, imagenet_npz, lsun, digits, or a TFDS data set), "
+        f"received {dataset!r}, which needs no preparation")
+  return importlib.import_module(f"iddpm_tf.data.{_LISTINGS.get(dataset, 'tfds_listing')}")
 
 
-def _builder(config):
-  if config.dataset == "digits":
-    builder = digits.Digits(data_dir=config.data_dir)
-    quiet = io.StringIO()  # A second's work needs no progress bar.
-    with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
-      try:
-        builder.download_and_prepare(
-            download_config=tfds.download.DownloadConfig(try_download_gcs=False))
-      except OSError as error:
-        raise ValueError(f"--data_dir: expected a folder in which the digits can be unpacked, received "
-                         f"{builder.data_path.parent.parent} ({error})") from None
-    return builder
-  try:
-    return tfds.builder(config.dataset, data_dir=config.data_dir, try_gcs=False)
-  except (tfds.core.DatasetNotFoundError, ImportError, ValueError) as error:
-    raise ValueError(f"--dataset: expected digits or the name of a TFDS data set, received "
-                     f"{config.dataset!r} ({str(error).splitlines()[0]})") from None
+def _in_memory(config, raw):
+  """A `Source` of all pictures of a listing, decoded."""
+  form = decoding.Form(config.image_size, config.resize, raw.channels)
+  if form.size:
+    _require_memory(config, raw, (form.size, form.size, form.channels))
+  images, labels, unreadable, first = None, np.zeros(len(raw), np.int32), [], None
+  for position, outcome in enumerate(decoding.outcomes(raw.pictures(0, len(raw)), form)):
+    if not outcome.decoded:
+      unreadable.append(outcome)
+      continue
+    if images is None:
+      first = outcome.name
+      _require_memory(config, raw, outcome.decoded.pixels.shape)
+      images = np.empty([len(raw), *outcome.decoded.pixels.shape], np.uint8)
+    decoding.require_same_shape(outcome, images.shape[1:], first)
+    images[position], labels[position] = outcome.decoded.pixels, outcome.label
+  if unreadable:
+    worst = unreadable[0]
+    raise ValueError(
+        f"--dataset: {len(unreadable)} of {len(raw)} pictures of {raw.name} cannot be read, the first being "
+        f"{listing.printable(worst.name)}: it {worst.reason}; to do without them: "
+        f"{prepare_command(config, '--unreadable=skip')}")
+  return Source(raw.name, images, labels, raw.num_classes)
 
 
-def _feature(builder, name):
-  features = builder.info.features
-  return features[name] if isinstance(features, tfds.features.FeaturesDict) and name in features else None
-
-
-def _num_classes(builder):
-  label = _feature(builder, "label")
-  return label.num_classes if isinstance(label, tfds.features.ClassLabel) else 0
+def _require_memory(config, raw, shape):
+  size = len(raw) * int(np.prod(shape))
+  if size > MAX_BYTES:
+    raise ValueError(
+        f"--dataset: expected at most {MAX_BYTES / 2 ** 30:.1f} GiB of images in memory, received "
+        f"{size / 2 ** 30:.1f} ({len(raw):,} of {raw.name}); make records, and train on --dataset=records: "
+        f"{prepare_command(config)}")
 
 
 def _checked(source):

@@ -1,0 +1,64 @@
+"""The area rule, and pictures of 16 bits. (The authors' crop: test_images.py and tests/parity.)"""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from iddpm_tf.data.crops import area_crop, centre_crop
+
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I;16", "I")
+
+
+def noise(*shape):
+  return np.random.default_rng(0).integers(0, 256, size=shape, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("size", [(32, 32), (100, 37), (15, 90), (5, 4)])
+def test_any_mode_and_size_becomes_a_square_of_rgb(mode, size):
+  for crop in (area_crop, centre_crop):
+    cropped = crop(Image.new(mode, size), 16)
+    assert cropped.shape == (16, 16, 3) and cropped.dtype == np.uint8
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 6, 8])
+def test_area_is_the_mean_of_the_middle_square_rounded_once(factor):
+  side = 8 * factor
+  for shape, square in (((side, side + 11, 3), np.s_[:, 5:5 + side]),
+                        ((side + 10, side, 3), np.s_[5:5 + side])):
+    pixels = noise(*shape)
+    means = pixels[square].reshape(8, factor, 8, factor, 3).mean(axis=(1, 3))
+    np.testing.assert_array_equal(area_crop(Image.fromarray(pixels), 8), np.floor(means + 0.5))
+
+
+def test_area_weighs_pixels_by_their_share():
+  """3 pixels to 2: each new one is a whole pixel and half of the middle one."""
+  row = np.array([0, 90, 255], np.uint8)
+  (left, right), _ = area_crop(Image.fromarray(np.tile(row, (3, 1))), 2)[..., 0]
+  assert (left, right) == (30, 200)
+
+
+def test_area_averages_a_palette_s_colours():
+  image = Image.fromarray(np.array([[0, 1], [0, 1]], np.uint8)).convert("P")
+  image.putpalette([200, 0, 0, 0, 0, 100])
+  np.testing.assert_array_equal(area_crop(image, 1)[0, 0], [100, 0, 50])
+
+
+@pytest.mark.parametrize("crop", [area_crop, centre_crop])
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32])
+def test_16_bits_keep_their_brightness(crop, dtype):
+  """As I;16, and as mode I, which older versions of Pillow make of a PNG of 16 bits."""
+  np.testing.assert_array_equal(crop(Image.fromarray(np.full([8, 8], 0x8000, dtype)), 4), 128)
+
+
+def test_refuses_a_size_of_0():
+  with pytest.raises(ValueError, match="^size: expected a positive number of pixels, received 0$"):
+    area_crop(Image.new("RGB", (8, 8)), 0)
+
+
+def test_area_enlarges_by_repeating_pixels():
+  pixels = noise(3, 3, 3)
+  np.testing.assert_array_equal(
+      area_crop(Image.fromarray(pixels), 6), pixels.repeat(2, axis=0).repeat(2, axis=1))
+  row = Image.fromarray(np.tile(np.array([0, 90], np.uint8), (2, 1)))
+  np.testing.assert_array_equal(area_crop(row, 3)[0, :, 0], [0, 45, 90])
