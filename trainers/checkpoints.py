@@ -16,7 +16,8 @@ class Checkpoints:
   def __init__(self, state, folder, keep=None):
     """Of a `TrainState`, or of any `tf.train.Checkpoint`, in the model folder `folder`."""
     self.folder = pathlib.Path(folder) / FOLDER
-    self._checkpoint = state if isinstance(state, tf.train.Checkpoint) else state.checkpoint()
+    self._state = None if isinstance(state, tf.train.Checkpoint) else state
+    self._checkpoint = self._state.checkpoint() if self._state else state
     try:
       self._manager = tf.train.CheckpointManager(
           self._checkpoint, self.folder, max_to_keep=keep, checkpoint_name=_NAME)
@@ -58,7 +59,7 @@ class Checkpoints:
     if path is None:
       return 0
     try:
-      status = self._checkpoint.restore(path)
+      status = self._as_in(path).restore(path)
       status.assert_existing_objects_matched() if partial else status.assert_consumed()
       status.expect_partial()  # Or the parts not asked for are warned of at exit, one by one.
     except (tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
@@ -66,6 +67,12 @@ class Checkpoints:
           f"{path}: expected a whole checkpoint of this model, received a damaged or foreign one "
           f"({str(error).splitlines()[0][:200]})") from None
     return int(path.rsplit("-", 1)[-1])
+
+  def _as_in(self, path):
+    """What to restore from the checkpoint at `path`: one of version 1 lacks the optimizer's moments_start."""
+    if self._state and not any("moments_start" in name for name, _ in tf.train.list_variables(path)):
+      return self._state.checkpoint(moments_start=False)
+    return self._checkpoint
 
 
 def restore_network(network, folder, ema):

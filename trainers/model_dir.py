@@ -7,6 +7,7 @@ from iddpm_tf import config as config_lib
 from trainers import flags
 
 CONFIG = "config.json"
+IMPORTED = "imported.json"  # Of a model that trainers.import_openai made: where its weights are from.
 
 
 def require_given(path):

@@ -31,8 +31,11 @@ def main(options, flag_values):
   from trainers import strategy
 
   source = sources.load(config.data, "train")
+  # An unconditional network has no use for classes: an imported one was made without a look at the data's.
+  blind = stored and not stored.network.class_conditional
   config = dataclasses.replace(config, data=dataclasses.replace(
-      config.data, image_shape=source.images.shape[1:], num_classes=source.num_classes))
+      config.data, image_shape=source.images.shape[1:],
+      num_classes=stored.data.num_classes if blind else source.num_classes))
   if stored:
     config_lib.require(
         config.data == dataclasses.replace(stored.data, data_dir=config.data.data_dir), "dataset",

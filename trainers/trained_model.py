@@ -8,6 +8,7 @@ import keras
 from iddpm_tf import config as config_lib
 from iddpm_tf import networks
 from trainers import checkpoints
+from trainers import model_dir
 
 
 class TrainedModel(NamedTuple):
@@ -37,7 +38,8 @@ def load(folder, config, ema, flag="ema"):
     raise ValueError(f"--{flag}: expected one of {', '.join(map(str, (*rates, 0)))}, received {ema}")
   network = networks.build_network(config)
   step = checkpoints.restore_network(network, folder, ema)
-  if ema and step * (1 - ema) < 1:
+  # An imported model's averages began at its weights, and its step may be unknown.
+  if ema and step * (1 - ema) < 1 and not (pathlib.Path(folder) / model_dir.IMPORTED).exists():
     print(f"note: the average of rate {ema} looks back {1 / (1 - ema):.0f} steps and the model has made "
           f"{step}, so it is still close to its random start; --{flag}=0 takes the raw weights")
   return TrainedModel(pathlib.Path(folder), config, network, step, ema)

@@ -59,16 +59,6 @@ def load_state_dict(network, state_dict):
     entry.variable.assign(entry.from_torch(np.asarray(state_dict[name])))
 
 
-def read_state_dict(path):
-  """The state dict of a `.pt` file, as NumPy arrays. Runs no code from the file."""
-  try:
-    import torch  # Only here: nothing else needs it.
-  except ImportError:
-    raise ImportError("reading a .pt file needs PyTorch: pip install iddpm_tf[torch]") from None
-  state_dict = torch.load(path, map_location="cpu", weights_only=True)
-  return {name: tensor.float().numpy() for name, tensor in state_dict.items()}
-
-
 def _block(name, block):
   entries = {}
   for j, layer in enumerate(block):

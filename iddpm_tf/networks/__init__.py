@@ -7,7 +7,7 @@ __all__ = ["SuperResolutionUNet", "UNet", "build_network"]
 
 
 def build_network(config):
-  """The network of an `iddpm_tf.config.Config`, with its variables: a `SuperResolutionUNet` if it enlarges."""
+  """The built network of an `iddpm_tf.config.Config`: a `SuperResolutionUNet` if it enlarges images."""
   options, image_shape = config.network, config.data.image_shape
   kind = SuperResolutionUNet if config.low_res_shape else UNet
   network = kind(

@@ -32,11 +32,29 @@ class AdamW(keras.optimizers.AdamW):
   parts from the authors' by 2e-3; so it stays within 1e-4.
   """
 
+  def build(self, variables):
+    if self.built:
+      return
+    super().build(variables)
+    # The value of `iterations` at which the moments were zero. Not a number of steps since: this one never
+    # changes, whatever the number of replicas.
+    self.moments_start = self.add_variable(
+        shape=(), dtype="int", aggregation="only_first_replica", name="moments_start")
+
+  def start_at(self, step):
+    """Goes on from a step of which there are weights but no moments; on an optimizer that has made no step.
+
+    The learning rate is then that step's, while the moments' bias is corrected as from their zeros: by the
+    step itself it would not be, and the next hundred updates would be up to six times too large.
+    """
+    self.iterations.assign(step)
+    self.moments_start.assign(step)
+
   def update_step(self, gradient, variable, learning_rate):
     index = self._get_variable_index(variable)
     m, v = self._momentums[index], self._velocities[index]
     learning_rate, gradient = (ops.cast(value, variable.dtype) for value in (learning_rate, gradient))
-    step = ops.cast(self.iterations + 1, variable.dtype)
+    step = ops.cast(self.iterations - self.moments_start + 1, variable.dtype)
     self.assign_add(m, (gradient - m) * (1 - self.beta_1))
     self.assign_add(v, (ops.square(gradient) - v) * (1 - self.beta_2))
     m_hat = m / (1 - ops.power(self.beta_1, step))

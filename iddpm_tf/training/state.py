@@ -30,15 +30,16 @@ class TrainState:
     """Steps done, a Keras variable."""
     return self.optimizer.iterations
 
-  def checkpoint(self):
-    """A `tf.train.Checkpoint` of all of it.
+  def checkpoint(self, *, moments_start=True):
+    """A `tf.train.Checkpoint` of all of it; of version 1, which had no `moments_start` (0, that is), without.
 
     Variables are listed by their paths: Keras layers in lists and dictionaries would be left out
     without a word if the network itself were handed over.
     """
     return tf.train.Checkpoint(
         network=by_path(self.network),
-        optimizer={variable.path: variable.value for variable in self.optimizer.variables},
+        optimizer={variable.path: variable.value for variable in self.optimizer.variables
+                   if moments_start or variable is not self.optimizer.moments_start},
         averages={str(rate): by_path(self.network, self.averages.at_rate(rate))
                   for rate in self.averages.rates},
         timestep_sampler=self.timestep_sampler)

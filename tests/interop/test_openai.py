@@ -1,7 +1,5 @@
 """The authors' state dicts: there and back, and what does not fit. Their numbers: tests/parity."""
 
-import sys
-
 import numpy as np
 import pytest
 
@@ -73,19 +71,3 @@ def test_a_state_dict_that_does_not_fit_changes_nothing(change, message):
     interop.load_state_dict(network, state_dict)
   for name, array in interop.to_state_dict(network).items():
     np.testing.assert_array_equal(array, before[name])
-
-
-def test_reading_without_pytorch_says_what_to_install(monkeypatch):
-  monkeypatch.setitem(sys.modules, "torch", None)
-  with pytest.raises(ImportError, match=r"pip install iddpm_tf\[torch\]"):
-    interop.read_state_dict("model.pt")
-
-
-def test_reading_a_file_of_pytorch(tmp_path):
-  torch = pytest.importorskip("torch")
-  network = small()
-  state_dict = random_state_dict(network)
-  torch.save({name: torch.from_numpy(array) for name, array in state_dict.items()}, tmp_path / "model.pt")
-  read = interop.read_state_dict(tmp_path / "model.pt")
-  assert list(read) == list(state_dict)
-  assert all(read[name].tobytes() == array.tobytes() for name, array in state_dict.items())

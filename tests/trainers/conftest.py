@@ -7,6 +7,8 @@ import pytest
 from trainers import command
 from trainers import evaluate
 from trainers import export
+from trainers import export_openai
+from trainers import import_openai
 from trainers import sample
 from trainers import train
 
@@ -25,7 +27,8 @@ class Result:
 @pytest.fixture(name="run")
 def fixture_run(capfd):
   """run("train", *flags) -> `Result`."""
-  modules = {"train": train, "sample": sample, "evaluate": evaluate, "export": export}
+  modules = {"train": train, "sample": sample, "evaluate": evaluate, "export": export,
+             "import_openai": import_openai, "export_openai": export_openai}
 
   def run(name, *flags):
     module = modules[name]

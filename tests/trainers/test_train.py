@@ -11,7 +11,9 @@ import pytest
 import tensorflow as tf
 
 from iddpm_tf import config as config_lib
+from iddpm_tf.training import state as state_lib
 from tests.trainers import conftest
+from trainers import checkpoints
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -114,3 +116,16 @@ def test_flags_that_contradict_the_folder_are_refused(run, model_dir, flags, wor
   result = run("train", f"--model_dir={model_dir}", *flags)
   assert result.status == 2 and result.err.count("\n") == 1
   assert all(word in result.err for word in (*words, str(model_dir)))
+
+
+def test_a_checkpoint_of_the_first_version_is_restored(tmp_path):
+  """It has no `moments_start`, which is then 0."""
+  config = config_lib.Config(
+      network=config_lib.NetworkConfig(channel_multipliers=(1,), attention_resolutions=()),
+      data=config_lib.DataConfig(image_shape=(8, 8, 1)))
+  state = state_lib.TrainState(config)
+  state.step.assign(3)
+  checkpoints.Checkpoints(state.checkpoint(moments_start=False), tmp_path).save(3)
+  later = state_lib.TrainState(config)
+  assert checkpoints.Checkpoints(later, tmp_path).restore() == 3
+  assert int(later.step.value) == 3 and int(later.optimizer.moments_start.value) == 0
