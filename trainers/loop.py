@@ -11,6 +11,7 @@ from iddpm_tf.training import state as state_lib
 from iddpm_tf.training import train_step
 from trainers import checkpoints as checkpoints_lib
 from trainers import model_dir
+from trainers import preflight
 from trainers import progress
 from trainers import samples
 from trainers import strategy as strategy_lib
@@ -35,9 +36,10 @@ def train(config, source, folder, strategy):
   first_step = checkpoints.restore()
   batches = _batches(source, config, first_step, strategy)
   model_dir.write_config(folder, config)
-  _say_where(folder, first_step, options.train_steps, state)
+  _say_where(folder, first_step, options.train_steps)
   if first_step >= options.train_steps:
     return 0
+  preflight.report(state, source, strategy)
   writer = summaries.Writer(folder, config, first_step)
   grids = samples.Grids(config, state, source, folder, writer)
   steps = _make_steps(state, strategy)
@@ -139,14 +141,13 @@ def _require_finite(records, step, checkpoints):
         "may help")
 
 
-def _say_where(folder, first_step, train_steps, state):
+def _say_where(folder, first_step, train_steps):
   if first_step >= train_steps:
     print(f"{folder} has finished its {first_step} steps; a larger --train_steps goes on")
   elif first_step:
     print(f"resuming {folder} at step {first_step} of {train_steps}")
   else:
-    parameters = sum(int(np.prod(v.shape)) for v in state.network.trainable_variables)
-    print(f"training {folder}: {parameters:,} parameters, {train_steps} steps")
+    print(f"training {folder}: {train_steps} steps")
 
 
 class _Stop:

@@ -1,16 +1,46 @@
-"""The flagfiles say what they are meant to."""
+"""The flagfiles say what they are meant to, and what their README says of them."""
 
 import dataclasses
+import functools
 import pathlib
+import re
 
 from absl import flags as absl_flags
+import numpy as np
 import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
 
 from iddpm_tf import config as config_lib
+from iddpm_tf.data import images as images_lib
+from iddpm_tf.data import sources
+from iddpm_tf.diffusion import losses
+from iddpm_tf.diffusion import process as process_lib
+from iddpm_tf.networks import cost as cost_lib
+from iddpm_tf.training import state as state_lib
+from iddpm_tf.training import train_step
 from trainers import flags
 
 ROOT = pathlib.Path(__file__).parents[2]
 FILES = sorted(path.name for path in (ROOT / "configs").glob("*.flags"))
+PAPERS = [name for name in FILES if not name.startswith(("digits", "photos"))]
+
+# Height, channels and classes of the data sets; `--image_size` is the height if it is given.
+DATA = {"digits": (8, 1, 10), "photos": (None, 3, 0), "cifar10": (None, 3, 10), "imagenet_npz": (None, 3, 0),
+        "imagenet2012": (None, 3, 1000), "lsun": (None, 3, 0)}
+
+# Counted by building the authors' networks; the table's small and single-stage networks are our reading.
+PARAMETERS = {
+    "cifar10": 52_546_438, "cifar10_vlb": 52_546_438, "table2_linear_1k_simple": 52_542_979,
+    "table2_linear_4k_simple": 52_542_979, "table2_linear_4k_hybrid": 52_546_438,
+    "table2_cosine_4k_simple": 52_542_979, "imagenet64": 121_063_942, "imagenet64_vlb": 121_063_942,
+    "table1_linear_1k_simple": 121_060_483, "table1_linear_4k_simple": 121_060_483,
+    "table1_linear_4k_hybrid": 121_063_942, "table1_cosine_4k_simple": 121_060_483,
+    "table1_cosine_4k_hybrid": 121_063_942, "table1_cosine_4k_vlb": 121_063_942,
+    "imagenet64_class_conditional": 273_049_350, "imagenet64_class_conditional_small": None,
+    "imagenet256": None, "imagenet256_upsampler": 279_792_390, "lsun_bedroom": 113_676_678,
+    "lsun_bedroom_small_batch": 113_676_678, "scaling_64": 30_303_494, "scaling_96": 68_126_598,
+    "scaling_128": 121_063_942, "scaling_192": 272_281_350}
 
 
 def read(*argv):
@@ -22,6 +52,32 @@ def read(*argv):
   return flags.override(config_lib.Config(), values)
 
 
+def read_file(name, *overrides):
+  return read(f"--flagfile=configs/{name}.flags", *overrides)
+
+
+def with_data(config):
+  """As `trainers.train` makes it of what the data turns out to be."""
+  height, channels, classes = DATA[config.data.dataset]
+  height = config.data.image_size or height
+  return dataclasses.replace(config, data=dataclasses.replace(
+      config.data, image_shape=(height, height, channels), num_classes=classes))
+
+
+@functools.cache
+def cost(network, diffusion, image_shape, num_classes):
+  return cost_lib.of_config(config_lib.Config(network, diffusion, config_lib.DataConfig(
+      image_shape=image_shape, num_classes=num_classes)))
+
+
+def cost_of(name):
+  config = with_data(read_file(name))
+  # Of the diffusion the network knows only whether it learns variances: one of each is enough.
+  simple = {} if config.diffusion.learns_variance else {"objective": "simple", "variance_type": "fixed_large"}
+  network = dataclasses.replace(config.network, dropout=0.0)
+  return cost(network, config_lib.DiffusionConfig(**simple), config.data.image_shape, config.num_classes)
+
+
 @pytest.fixture(autouse=True)
 def fixture_root(monkeypatch):
   """Nested flagfiles are relative to the working folder."""
@@ -30,13 +86,54 @@ def fixture_root(monkeypatch):
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_flagfile_is_valid_and_fits_its_data(name):
-  config = read(f"--flagfile=configs/{name}")
-  shape = {"digits": (8, 8, 1), "cifar10": (32, 32, 3)}[config.data.dataset]
-  dataclasses.replace(config, data=dataclasses.replace(config.data, image_shape=shape, num_classes=10))
+  with_data(read(f"--flagfile=configs/{name}"))
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_papers_say_which_images_they_want(name):
+  assert read(f"--flagfile=configs/{name}").data.image_size in (32, 64, 256)
+
+
+def test_parts_are_all_used():
+  nested = re.findall(r"^--flagfile=(\S+)$", "".join(
+      path.read_text() for path in (ROOT / "configs").rglob("*.flags")), re.MULTILINE)
+  assert {f"configs/parts/{path.name}" for path in (ROOT / "configs/parts").iterdir()} <= set(nested)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_networks_have_the_authors_parameters(name):
+  if PARAMETERS[name]:
+    assert cost_of(name).parameters == PARAMETERS[name]
+
+
+def test_every_model_of_the_paper_is_counted():
+  assert {f"{name}.flags" for name in PARAMETERS} == set(PAPERS)
+  # "100M parameters"; the network is our reading.
+  assert cost_of("imagenet64_class_conditional_small").parameters == pytest.approx(100e6, rel=0.1)
+
+
+def readme_rows():
+  """File to the cells after it, of the README's table."""
+  lines = (ROOT / "configs/README.md").read_text().splitlines()
+  rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
+  assert len(rows) == len({row[0] for row in rows})
+  return {row[0].strip("`"): row[1:] for row in rows}
+
+
+def test_readme_lists_every_file():
+  assert set(readme_rows()) == set(FILES)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_readme_knows_parameters_and_gflop(name):
+  found = cost_of(name.removesuffix(".flags"))
+  _, parameters, gflop, *_ = readme_rows()[name]
+  assert (parameters, gflop) == (f"{found.parameters:,}", f"{found.flops / 1e9:.3g}" if found.flops < 1e12
+                                 else f"{found.flops / 1e9:,.0f}")
 
 
 def test_cifar10_is_the_papers():
-  config = read("--flagfile=configs/cifar10.flags")
+  config = read_file("cifar10")
   network, diffusion, training = config.network, config.diffusion, config.training
   assert (network.base_channels, network.channel_multipliers) == (128, (1, 2, 2, 2))
   assert network.num_res_blocks == 3
@@ -48,14 +145,145 @@ def test_cifar10_is_the_papers():
       "learned_range", None, True)
   assert (training.train_steps, training.batch_size, training.learning_rate, training.ema) == (
       500_000, 128, 1e-4, (0.9999,))
+  assert training.weight_decay == 0 and not config.data.random_flip
+
+
+@pytest.mark.parametrize("name, steps, schedule, objective, train_steps, dropout", [
+    ("table1_linear_1k_simple", 1000, "linear", "simple", 200_000, 0),
+    ("table1_linear_4k_simple", 4000, "linear", "simple", 200_000, 0),
+    ("table1_linear_4k_hybrid", 4000, "linear", "hybrid", 200_000, 0),
+    ("table1_cosine_4k_simple", 4000, "cosine", "simple", 200_000, 0),
+    ("table1_cosine_4k_hybrid", 4000, "cosine", "hybrid", 200_000, 0),
+    ("table1_cosine_4k_vlb", 4000, "cosine", "vlb", 200_000, 0),
+    ("imagenet64", 4000, "cosine", "hybrid", 1_500_000, 0),
+    ("imagenet64_vlb", 4000, "cosine", "vlb", 1_500_000, 0),
+    ("table2_linear_1k_simple", 1000, "linear", "simple", 500_000, 0.1),
+    ("table2_linear_4k_simple", 4000, "linear", "simple", 500_000, 0.1),
+    ("table2_linear_4k_hybrid", 4000, "linear", "hybrid", 500_000, 0.1),
+    ("table2_cosine_4k_simple", 4000, "cosine", "simple", 500_000, 0.3),
+    ("cifar10", 4000, "cosine", "hybrid", 500_000, 0.3),
+    ("cifar10_vlb", 4000, "cosine", "vlb", 500_000, 0.3)])
+def test_rows_of_tables_1_and_2(name, steps, schedule, objective, train_steps, dropout):
+  config = read_file(name)
+  diffusion, training = config.diffusion, config.training
+  assert (diffusion.diffusion_steps, diffusion.noise_schedule) == (steps, schedule)
+  assert diffusion.objective == objective
+  assert diffusion.variance_type == ("fixed_large" if objective == "simple" else "learned_range")
+  assert diffusion.timestep_sampler == ("loss_second_moment" if objective == "vlb" else "uniform")
+  assert (training.train_steps, training.batch_size, training.learning_rate) == (train_steps, 128, 1e-4)
+  assert (config.network.dropout, config.data.dataset) == (
+      dropout, "cifar10" if "2" in name.split("_")[0] or "cifar" in name else "imagenet_npz")
+
+
+@pytest.mark.parametrize("name, train_steps, batch_size, learning_rate, schedule, steps", [
+    ("imagenet64_class_conditional", 250_000, 2048, 3e-4, "cosine", 4000),
+    ("imagenet64_class_conditional_small", 1_700_000, 128, 1e-4, "cosine", 4000),
+    ("imagenet256_upsampler", 500_000, 256, 3e-4, "linear", 4000),
+    ("imagenet256", 500_000, 256, 3e-4, "linear", 4000),
+    ("lsun_bedroom", 1_200_000, 128, 1e-4, "linear", 1000),
+    ("lsun_bedroom_small_batch", 2_400_000, 64, 2e-5, "linear", 1000)])
+def test_raw_models(name, train_steps, batch_size, learning_rate, schedule, steps):
+  config = read_file(name)
+  training, diffusion = config.training, config.diffusion
+  assert (training.train_steps, training.batch_size, training.learning_rate) == (
+      train_steps, batch_size, learning_rate)
+  assert (diffusion.diffusion_steps, diffusion.noise_schedule) == (steps, schedule)
+  assert diffusion.objective == "hybrid"
+  assert not diffusion.rescale_timesteps and config.data.resize == "area"
+  assert config.network.class_conditional == ("imagenet" in name)
+  assert config.network.low_res_size == (64 if "upsampler" in name else 0)
+
+
+@pytest.mark.parametrize("name", ["imagenet64_class_conditional", "lsun_bedroom"])
+def test_raw_models_weigh_the_term_of_the_bound_by_one(name):
+  """The authors' loss "mse": L_simple plus the term of the bound at t, whatever T is."""
+  diffusion = read_file(name).diffusion
+  process = process_lib.make_process(diffusion)
+  rng = np.random.default_rng(0)
+  x_start, noise, output = (tf.constant(rng.standard_normal((3, 4, 4, channels)), tf.float32)
+                            for channels in (1, 1, 2))
+  t = tf.constant([1, 20, 900])
+  x_t = process.q_sample(x_start, t, noise)
+  found = losses.training_losses(process, diffusion, output, x_start=x_start, x_t=x_t, t=t, noise=noise)
+  prediction = losses.reverse.predict(process, diffusion, output, x_t, t, clip=False)
+  term = losses.vlb_term(process, diffusion, prediction, x_start=x_start, x_t=x_t, t=t)
+  np.testing.assert_allclose(found.loss, found.mse + term, rtol=1e-5)
+
+
+@pytest.mark.parametrize("width", [64, 96, 128, 192])
+def test_scaling_changes_width_and_learning_rate_only(width):
+  scaled, base = read_file(f"scaling_{width}"), read_file("imagenet64")
+  assert scaled.training.learning_rate == pytest.approx(1e-4 / (width / 128) ** 0.5, rel=1e-4)
+  assert dataclasses.replace(scaled, training=base.training) == dataclasses.replace(
+      base, network=dataclasses.replace(base.network, base_channels=width))
 
 
 def test_later_flags_win_and_tuples_are_replaced_not_appended():
-  config = read("--flagfile=configs/cifar10.flags", "--ema=0.9,0.99", "--batch_size=64")
+  config = read_file("cifar10", "--ema=0.9,0.99", "--batch_size=64")
   assert config.training.ema == (0.9, 0.99) and config.training.batch_size == 64
+
+
+def test_an_objective_can_be_laid_over_any_model():
+  """As the README says of Figures 8 and 11."""
+  config = read_file("lsun_bedroom", "--flagfile=configs/parts/simple.flags")
+  assert (config.diffusion.objective, config.diffusion.variance_type) == ("simple", "fixed_large")
 
 
 def test_the_defaults_train_the_digits():
   config = read()
   assert config.data.dataset == "digits"
-  dataclasses.replace(config, data=dataclasses.replace(config.data, image_shape=(8, 8, 1), num_classes=10))
+  with_data(config)
+
+
+def narrow(name):
+  """A model of the paper, as narrow as the network can be, on one image of 128x128 at most."""
+  config = with_data(read_file(name))
+  height, width, channels = config.data.image_shape
+  return dataclasses.replace(
+      config, training=config_lib.TrainingConfig(batch_size=1),
+      network=dataclasses.replace(config.network, base_channels=32, num_res_blocks=1),
+      data=dataclasses.replace(config.data, image_shape=(min(height, 128), min(width, 128), channels)))
+
+
+def narrow_models():
+  """Files that have between them every different network, and every different diffusion."""
+  seen, files = set(), []
+  for name in PARAMETERS:
+    config = narrow(name)
+    parts = {(config.network, config.data), config.diffusion}
+    if parts - seen:
+      files.append(name)
+    seen |= parts
+  return files
+
+
+def pytest_generate_tests(metafunc):
+  if "narrow_name" in metafunc.fixturenames:
+    with pytest.MonkeyPatch.context() as patch:
+      patch.chdir(ROOT)
+      metafunc.parametrize("narrow_name", narrow_models())
+
+
+def test_every_model_of_the_paper_takes_a_step(narrow_name):
+  config = narrow(narrow_name)
+  state = state_lib.TrainState(config)
+  # The last layer starts as zeros.
+  before = state.network.out_conv.kernel.numpy()
+  record = train_step.train_step(state, one_image(config))
+  assert np.isfinite(record.grad_norm) and record.grad_norm > 0
+  assert np.isfinite(record.loss) and record.loss > 0
+  assert np.any(state.network.out_conv.kernel.numpy() != before)
+  assert int(state.step.value) == 1
+
+
+def one_image(config):
+  """Of CIFAR-10 as it is read, though its images are made up; of the right shape for the rest."""
+  if config.data.dataset == "cifar10":
+    with tfds.testing.mock_data(num_examples=1):
+      source = sources.load(config.data, "train")
+    assert source.num_classes == config.data.num_classes
+    assert source.images.shape == (1, *config.data.image_shape)
+    return {"image": images_lib.to_unit_range(tf.constant(source.images[:1])),
+            "label": tf.constant(source.labels[:1])}
+  image = np.random.default_rng(0).uniform(-1, 1, (1, *config.data.image_shape))
+  return {"image": tf.constant(image, tf.float32), "label": tf.constant([config.data.num_classes // 2])}

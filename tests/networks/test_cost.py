@@ -1,0 +1,111 @@
+"""The analytic cost of networks against what TensorFlow counts in their graphs."""
+
+import math
+import re
+
+import keras
+import pytest
+import tensorflow as tf
+
+from iddpm_tf import config as configs
+from iddpm_tf import networks
+from iddpm_tf.networks import cost
+
+SHAPE = (16, 8, 3)
+
+
+def config_of(image_shape=SHAPE, num_classes=0, **options):
+  options = {"base_channels": 32, "channel_multipliers": (1, 2, 2), "num_res_blocks": 1,
+             "attention_resolutions": (8, 4), "num_heads": 2, **options}
+  return configs.Config(network=configs.NetworkConfig(**options),
+                        data=configs.DataConfig(image_shape=image_shape, num_classes=num_classes))
+
+
+def traced(config):
+  """The graph of a forward pass of one image."""
+  network = networks.build_network(config)
+  inputs = [tf.TensorSpec([1, *config.data.image_shape]), tf.TensorSpec([1])]
+  low_res = tf.zeros([1, *config.low_res_shape]) if config.low_res_shape else None
+
+  @tf.function(autograph=False)
+  def forward(x, t):
+    label = tf.zeros([1], tf.int32) if config.num_classes else None
+    return network(x, t, label, **({} if low_res is None else {"low_res": low_res}))
+
+  return forward.get_concrete_function(*inputs).graph
+
+
+def counted(graph):
+  """FLOP of a graph's products: the profiler's, and those of einsums, which it does not know."""
+  options = {**tf.compat.v1.profiler.ProfileOptionBuilder.float_operation(), "output": "none"}
+  operations = tf.compat.v1.profiler.profile(graph, cmd="op", options=options)
+  total, queue = 0, [operations]
+  while queue:
+    node = queue.pop()
+    queue.extend(node.children)
+    if node.name in ("Conv2D", "MatMul", "BatchMatMul", "BatchMatMulV2"):
+      total += node.float_ops
+  return total + sum(map(einsum_flops, (op for op in graph.get_operations() if op.type.endswith("Einsum"))))
+
+
+def einsum_flops(op):
+  sizes = {}
+  terms = re.split(",|->", op.get_attr("equation").decode())
+  for term, tensor in zip(terms, op.inputs):
+    sizes.update(zip(term, tensor.shape))
+  return 2 * math.prod(sizes.values())
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"class_conditional": True, "num_classes": 5, "scale_shift_norm": False, "num_heads": 1},
+    {"conv_resample": False, "num_res_blocks": 2}, {"low_res_size": 8}, {"attention_resolutions": ()}],
+    ids=lambda options: "-".join(options) or "plain")
+def test_flops_are_those_of_the_graph(options):
+  config = config_of(**options)
+  assert cost.of_config(config).flops == counted(traced(config))
+
+
+def test_a_network_that_is_there_costs_the_same():
+  config = config_of(class_conditional=True, num_classes=5, low_res_size=4)
+  network = networks.build_network(config)
+  assert cost.of_network(network, *SHAPE[:2]) == cost.of_config(config)
+  assert cost.of_config(config).parameters == network.count_params()
+
+
+def test_cifar10_takes_16_8_gflop():
+  config = config_of((32, 32, 3), base_channels=128, channel_multipliers=(1, 2, 2, 2), num_res_blocks=3,
+                     attention_resolutions=(16, 8), num_heads=4)
+  assert cost.of_config(config).flops == pytest.approx(16.8e9, rel=0.005)
+
+
+def test_weights_are_not_allocated_then_or_later():
+  before = resident_bytes()
+  parameters = cost.of_config(config_of(base_channels=320, channel_multipliers=(1, 2, 4))).parameters
+  with keras.StatelessScope():
+    pass  # Its end initialises whatever waits for it.
+  assert parameters > 1e8
+  assert resident_bytes() - before < parameters
+
+
+def resident_bytes():
+  with open("/proc/self/status", encoding="utf8") as status:
+    return 1024 * next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+
+
+def test_errors_of_the_network_are_the_callers():
+  # 48 channels cannot be normalised in 32 groups, and only the network knows it.
+  config = config_of()
+  object.__setattr__(config.network, "base_channels", 48)
+  with pytest.raises(ValueError, match="multiple of 32 channels"):
+    cost.of_config(config)
+
+
+def test_activations_grow_with_the_image_and_shrink_with_the_precision():
+  plain, large = (cost.of_config(config_of(shape, attention_resolutions=())).activation_bytes
+                  for shape in (SHAPE, (32, 8, 3)))
+  # The attention in the middle, which is always there, grows faster.
+  assert 2 * plain < large < 2.01 * plain
+  attention = cost.of_config(config_of()).activation_bytes
+  mixed = cost.of_config(config_of(precision="mixed_bfloat16")).activation_bytes
+  dropout = cost.of_config(config_of(dropout=0.1)).activation_bytes
+  assert attention / 2 < mixed < attention < dropout
