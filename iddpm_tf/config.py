@@ -161,16 +161,18 @@ class DataConfig:
 
   dataset: str = setting(
       "digits", "digits or photos (both embedded); records (of trainers.prepare_data); folder (of pictures); "
-      "imagenet_npz (the official batches); lsun (an LMDB); or the name of a TFDS data set with images")
+      "imagenet_npz (the official batches); lsun (an LMDB); or the name of a TFDS data set with images",
+      changeable=True)
   data_dir: str | None = setting(
       None, "where the data is; unset: TFDS's own folder", changeable=True)
   image_size: int = setting(0, "height and width to bring the images to; 0: as they are", since=2)
   resize: str = setting(
       "bicubic", "how; bicubic: the authors' (halved while twice the size, then bicubic, then cropped); "
-      "area: cropped, then averaged, as for class-conditional ImageNet", choices=("bicubic", "area"), since=2)
+      "area: cropped, then averaged, as for class-conditional ImageNet", choices=("bicubic", "area"),
+      changeable=True, since=2)
   folder_labels: str = setting(
       "subfolders", "where a folder's labels are: the names of sub-folders, the names of files up to the "
-      "first underscore, or nowhere", choices=("subfolders", "prefix", "none"), since=2)
+      "first underscore, or nowhere", choices=("subfolders", "prefix", "none"), changeable=True, since=2)
   random_flip: bool = setting(False, "mirror half of the training images")
   image_shape: tuple[int, ...] = recorded(())  # Height, width, channels.
   num_classes: int = recorded(0)  # 0: the data has no labels.

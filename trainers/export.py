@@ -47,7 +47,7 @@ def main(options, flag_values):
   made_from = {"training_step": model.step, "ema": model.ema, "version": __version__}
   assets = {"config.json": config.to_json()}
   if upsampler_config:
-    (spec,) = samples.require_samplers(upsampler_config)
+    (spec,) = samples.require_samplers(upsampler_config, "upsampler_sampler")
     upsampler = trained_model.load(
         options.upsampler_dir, upsampler_config, options.upsampler_ema, flag="upsampler_ema")
     enlarging = image_sampler.ImageSampler(upsampler_config, upsampler.network, spec)

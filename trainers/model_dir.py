@@ -51,6 +51,19 @@ def read_config(folder):
                    f"received {folder}")
 
 
+def require_same_data(config, source, folder):
+  """`ValueError` unless a `Source` has the images and, if the model has any, the classes of its `Config`."""
+  def described(shape, classes):
+    of_classes = f" in {classes} classes" if config.network.class_conditional else ""
+    return "x".join(map(str, shape)) + of_classes
+
+  expected = described(config.data.image_shape, config.data.num_classes)
+  received = described(source.images.shape[1:], source.num_classes)
+  if expected != received:
+    raise ValueError(f"--dataset: expected images of {expected}, with which {folder} was made, received "
+                     f"{received} ({source.name})")
+
+
 def write_config(folder, config):
   """Writes `config.json`, whole or not at all; makes the folder."""
   try:

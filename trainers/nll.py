@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import zlib
 
 import matplotlib
 import numpy as np
@@ -18,6 +19,7 @@ from iddpm_tf.diffusion import respacing
 from iddpm_tf.diffusion import samplers
 from iddpm_tf.networks.stateless import call_network
 from trainers import command
+from trainers import model_dir
 from trainers import progress
 from trainers import trained_model
 
@@ -33,6 +35,7 @@ def evaluate(config, options):
     config = dataclasses.replace(
         config, diffusion=dataclasses.replace(config.diffusion, decoder=options.decoder))
   source = sources.load(config.data, options.split)
+  model_dir.require_same_data(config, source, options.model_dir)
   config_lib.require(options.num_examples <= len(source.images), "num_examples",
                      f"at most {len(source.images)}, the {options.split} images of {source.name}",
                      options.num_examples)
@@ -107,8 +110,10 @@ def _write(folder, model, process, dataset, bits, options):
   name += f"_{options.nll_schedule}_{options.nll_steps}" if options.nll_steps else ""
   name += f"_{decoder}" if decoder != "exact" else ""
   name += "" if model.config.sampling.clip_denoised else "_unclipped"
+  name += _other_data(model)
   result = {
-      "bits_per_dim": mean, "stderr": stderr, "dataset": dataset, "split": options.split,
+      "bits_per_dim": mean, "stderr": stderr, "dataset": dataset, "data_dir": model.config.data.data_dir,
+      "split": options.split,
       "num_examples": len(bits.total), "training_step": model.step, "ema": model.ema,
       "decoder": decoder, "seed": options.seed, "clip_denoised": model.config.sampling.clip_denoised,
       "timesteps": process.timestep_map.tolist(), "prior": _mean(bits.prior),
@@ -122,6 +127,14 @@ def _write(folder, model, process, dataset, bits, options):
   _plot(folder / f"{name}.png", process.timestep_map, np.mean(bits.terms, axis=0))
   print(f"{mean:.4f} bits/dim, standard error {'unknown' if stderr is None else f'{stderr:.4f}'}\n"
         f"wrote {path} and {path.with_suffix('.png')}")
+
+
+def _other_data(model):
+  """For the name of a result: which data, where it is not the model's own."""
+  own, data = model_dir.read_config(model.folder).data, model.config.data
+  if data == own:
+    return ""
+  return f"_{zlib.crc32(repr(data).encode()):08x}"
 
 
 def _mean(values):

@@ -13,8 +13,15 @@ from iddpm_tf.serving import image_sampler
 FOLDER = "samples"
 
 
-def require_samplers(config):
-  """The `SamplerSpec`s of `--samplers`; `ValueError` for one that the model cannot run."""
+def require_samplers(config, flag="samplers"):
+  """The `SamplerSpec`s of `--samplers`; `ValueError`, of `flag`, for one that the model cannot run."""
+  try:
+    return _specs(config)
+  except ValueError as error:
+    raise ValueError(str(error).replace("--samplers:", f"--{flag}:")) from None
+
+
+def _specs(config):
   specs = [samplers.SamplerSpec.parse(text) for text in config.sampling.samplers]
   config_lib.require(len(set(specs)) == len(specs), "samplers", "each sampler once", config.sampling.samplers)
   for spec in specs:

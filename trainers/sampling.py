@@ -2,11 +2,11 @@
 
 import os
 import pathlib
-import zipfile
 
 import numpy as np
 
 from iddpm_tf import config as config_lib
+from iddpm_tf.data import npz
 from iddpm_tf.data import pictures
 from iddpm_tf.serving import image_sampler
 from trainers import command
@@ -23,7 +23,7 @@ def sample(config, options, upsampler_config=None):
   """
   specs = samples.require_samplers(config)
   if upsampler_config:
-    (upsampler_spec,) = samples.require_samplers(upsampler_config)
+    (upsampler_spec,) = samples.require_samplers(upsampler_config, "upsampler_sampler")
   folder = _folder(options)
   strategy = strategy_lib.make_strategy()
   with strategy.scope():
@@ -113,22 +113,24 @@ def _base_samples(options, config):
   """The images uint8 [N, h, w, C] and labels int32 [N], or None, of `--base_samples`."""
   path, shape = options.base_samples, config.low_res_shape
   try:
-    with np.load(path) as content:
-      images, labels = content["arr_0"], content.get("arr_1")
-  except (ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-    raise ValueError(
-        f"--base_samples: expected an .npz of images in arr_0, received {path} ({error})") from None
+    arrays = npz.read(path, "arr_0", optional=("arr_1",))
+  except ValueError as error:
+    raise ValueError(f"--base_samples: {error}") from None
+  images, labels = arrays["arr_0"], arrays.get("arr_1")
   if images.dtype != np.uint8 or images.shape[1:] != shape or not len(images):
     raise ValueError(f"--base_samples: expected uint8 images of {'x'.join(map(str, shape))}, received "
                      f"{images.dtype} {list(images.shape)} ({path})")
-  if not config.num_classes:
-    return images, None
   if options.labels:
     return images, np.resize(np.array(options.labels, np.int32), len(images))
-  if labels is None or labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
-    raise ValueError(f"--base_samples: expected a label for each image in arr_1, since the model has "
-                     f"classes, received none ({path}); --labels gives them")
-  if labels.min() < 0 or labels.max() >= config.num_classes:
+  if labels is None:
+    config_lib.require(
+        not config.num_classes, "base_samples",
+        "a label for each image in arr_1, since the model has classes; --labels gives them", path)
+    return images, None
+  if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
+    raise ValueError(f"--base_samples: expected {len(images)} whole numbers as labels in arr_1, received "
+                     f"{labels.dtype} {list(labels.shape)} ({path})")
+  if config.num_classes and (labels.min() < 0 or labels.max() >= config.num_classes):
     raise ValueError(f"--base_samples: expected labels from 0 to {config.num_classes - 1}, received "
                      f"{labels.min()} to {labels.max()} ({path})")
   return images, labels.astype(np.int32)

@@ -7,6 +7,8 @@ import dataclasses
 import os
 import sys
 
+import numpy as np
+
 from iddpm_tf import config as config_lib
 from trainers import command
 from trainers import flags
@@ -31,16 +33,17 @@ def main(options, flag_values):
   from trainers import strategy
 
   source = sources.load(config.data, "train")
-  # An unconditional network has no use for classes: an imported one was made without a look at the data's.
-  blind = stored and not stored.network.class_conditional
-  config = dataclasses.replace(config, data=dataclasses.replace(
-      config.data, image_shape=source.images.shape[1:],
-      num_classes=stored.data.num_classes if blind else source.num_classes))
   if stored:
-    config_lib.require(
-        config.data == dataclasses.replace(stored.data, data_dir=config.data.data_dir), "dataset",
-        f"images of {stored.data.image_shape} in {stored.data.num_classes} classes, with which "
-        f"{folder} was made", f"{config.data.image_shape} in {config.data.num_classes}")
+    model_dir.require_same_data(stored, source, folder)
+    if config.data.dataset != stored.data.dataset:
+      print(f"note: {folder} was made with --dataset={stored.data.dataset} and goes on with {source.name}")
+  else:
+    config = dataclasses.replace(config, data=dataclasses.replace(
+        config.data, image_shape=source.images.shape[1:], num_classes=source.num_classes))
+  present = len(np.unique(source.labels))
+  config_lib.require(
+      present > 1 or not config.network.class_conditional, "class_conditional",
+      f"training images of two classes or more, which {source.name} has not ({present})", True)
   return loop.train(config, source, folder, strategy.make_strategy())
 
 

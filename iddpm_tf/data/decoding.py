@@ -7,6 +7,7 @@ import itertools
 import os
 import pathlib
 import re
+import stat
 from typing import NamedTuple
 
 import numpy as np
@@ -91,8 +92,10 @@ def outcomes(pictures, form, workers=None):
         yield from running.popleft().result()
     while running:
       yield from running.popleft().result()
-  finally:
-    executor.shutdown(cancel_futures=True)
+  except BaseException:
+    executor.shutdown(wait=False, cancel_futures=True)  # A thread may hang on a dead disk.
+    raise
+  executor.shutdown()
 
 
 def require_same_shape(outcome, shape, first):
@@ -113,6 +116,8 @@ def _outcome(picture, form):
 
 def _read(path):
   try:
+    if not stat.S_ISREG(path.stat().st_mode):
+      raise UnreadableImage("is no regular file")  # To read a FIFO would wait for ever.
     return path.read_bytes()
   except OSError as error:
     raise UnreadableImage(f"cannot be opened ({error.strerror})") from None

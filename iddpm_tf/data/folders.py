@@ -79,31 +79,43 @@ def _split_folders(folder):
   if not (folder / "train").is_dir():
     return {"train": folder}
   test = next((folder / name for name in _TEST_NAMES if (folder / name).is_dir()), None)
-  if test:
-    return {"train": folder / "train", "test": test}
-  # A class may be called train.
+  result = {"train": folder / "train", **({"test": test} if test else {})}
+  # A class may be called train, or test.
+  if left_out := _pictures_beside(folder, set(result.values())):
+    raise ValueError(
+        f"--data_dir: expected no other pictures in {folder} than those of {' and '.join(result)}"
+        f"{f' ({test.name})' if test and test.name != 'test' else ''}, which are splits, received "
+        f"{listing.printable(str(left_out))}, which would be left out; move it (if all are classes, move "
+        f"them into {folder}/train/), or give --data_dir={folder}/train")
+  return result
+
+
+def _pictures_beside(folder, used):
+  """The first picture in a folder, or sub-folder with pictures that is none of `used`; or None."""
   for path in sorted(folder.iterdir()):
-    if path.name != "train" and path.is_dir() and not path.name.startswith(".") and _scan(path)[0]:
-      raise ValueError(
-          f"--data_dir: expected beside {folder / 'train'} no other folder of pictures than test, val or "
-          f"validation, received {path}; if both are classes, move them into {folder}/train/")
-  return {"train": folder / "train"}
+    if path in used or path.name.startswith("."):
+      continue
+    if _scan(path)[0] if path.is_dir() else path.name.lower().endswith(EXTENSIONS):
+      return path
+  return None
 
 
 def _scan(folder):
   """Paths of pictures and of other files, relative to the folder; each sorted. Hidden ones are left out."""
-  names, others, seen = [], [], set()
+  names, others, chains = [], [], {os.fspath(folder): (os.path.realpath(folder),)}
 
   def fail(error):
     raise error
 
   for path, folders, files in os.walk(folder, followlinks=True, onerror=fail):
-    # A link to a folder above would lead round for ever.
-    if (real := os.path.realpath(path)) in seen:
-      folders.clear()
-      continue
-    seen.add(real)
-    folders[:] = sorted(name for name in folders if not name.startswith("."))
+    chain, inner = chains.pop(path), sorted(name for name in folders if not name.startswith("."))
+    folders.clear()
+    for name in inner:
+      # A link to a folder above would lead round for ever; one to a folder beside is a folder of its own.
+      real = os.path.realpath(os.path.join(path, name))
+      if not any(os.path.join(above, "").startswith(os.path.join(real, "")) for above in chain):
+        chains[os.path.join(path, name)] = (*chain, real)
+        folders.append(name)
     relative = os.path.relpath(path, folder)
     for name in files:
       if not name.startswith("."):

@@ -79,6 +79,11 @@ class Preparation:
       except OSError:
         pass  # Some network file systems have no locks.
       self._require_plan()
+      if self.is_finished and (damaged := self._damaged()):
+        # First: a kill leaves no index over damaged shards.
+        (self._folder / shards_lib.INDEX).unlink()
+        print(f"{self._folder} was finished, but is damaged: {len(damaged)} of its shards or their index "
+              f"(the first: {damaged[0]}); these are made again")
       if not self.is_finished:
         self._facts = {shard: facts for shards in self._shards.values() for shard in shards
                        if (facts := shards_lib.finished(shard)) and not self._is_mended(shard, facts)}
@@ -163,6 +168,18 @@ class Preparation:
       raise ValueError(
           f"--output_dir: expected a new folder, or the settings and pictures that {self._folder} was "
           f"begun with, received other {name} ({hint})")
+
+  def _damaged(self):
+    """What of finished records is not as they were made, by the sizes of their files."""
+    index = self._folder / shards_lib.INDEX
+    try:
+      splits = json.loads(index.read_text())["splits"]
+      listed = {shard: content["files"] for split, shards in self._shards.items()
+                for shard, content in zip(shards, splits[split]["shards"], strict=True)}
+    except (OSError, ValueError, KeyError, TypeError):
+      return [index]
+    return [shard.path("images") for shard, files in listed.items()
+            if (shards_lib.finished(shard) or {}).get("files") != files]
 
   def _is_mended(self, shard, facts):
     """Whether a picture that could not be read now can: the user may have copied it again."""

@@ -58,6 +58,12 @@ class Records:
       raise ValueError(
           f"--image_size: expected {height}x{width}, the size of the records in {self._folder}, or "
           f"nothing, received {config.image_size}")
+    # Of a default nobody knows whether it was given; without a size nothing was resized.
+    for name in ("resize", "folder_labels") if self._index.get("image_size") else ("folder_labels",):
+      given, made_with = getattr(config, name), self._index.get(name)
+      if given not in (made_with, getattr(type(config)(), name)) and made_with is not None:
+        raise ValueError(f"--{name}: expected {made_with}, with which the records in {self._folder} were "
+                         f"made, or nothing, received {given}")
 
   @property
   def splits(self):

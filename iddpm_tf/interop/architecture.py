@@ -122,6 +122,10 @@ def _levels(shapes):
   for name in shapes:
     if _part(name, 0) == "input_blocks" and _part(name, 1).isdigit():
       kinds.setdefault(int(_part(name, 1)), set()).add(_part(name, 3))
+  # A resampling without parameters leaves a gap, but never two together.
+  if max(kinds) > 2 * len(kinds):
+    raise ValueError(f"expected a UNet of the authors, with input_blocks one after the other, received "
+                     f"{len(kinds)} of them and number {max(kinds)}")
   levels = [[]]
   for i in range(1, max(kinds) + 1):
     if kinds.get(i, set()).isdisjoint(("in_layers", "emb_layers", "out_layers")):

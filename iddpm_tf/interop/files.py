@@ -93,6 +93,8 @@ def _read_pt(path):
         f"{path}: expected a state dict as PyTorch saves it, received {_refused(error)}") from None
   if not isinstance(content, dict):
     raise ValueError(f"{path}: expected a state dict, received a {type(content).__name__}")
+  if not all(isinstance(name, str) for name in content):
+    raise ValueError(f"{path}: expected a state dict, received a dictionary of other keys than names")
   if content.keys() >= {"state", "param_groups"}:
     raise ValueError(f"{path}: expected a network's state dict, received an optimizer's; the model*.pt or "
                      "ema_*.pt beside it is meant")
@@ -101,7 +103,8 @@ def _read_pt(path):
 
 def _refused(error):
   if not isinstance(error, pickle.UnpicklingError):
-    return f"a damaged or foreign file ({_first_line(error)})"
+    reason = _first_line(error)
+    return "a damaged or foreign file" + ("" if reason.isdigit() else f" ({reason})")
   # All that PyTorch takes is tensors and what they are made of.
   asked = re.search(r"GLOBAL (\S+)", str(error))
   return ("one that " + (f"asks for {asked[1]}" if asked else "is damaged or holds other things than tensors")

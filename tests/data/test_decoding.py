@@ -1,9 +1,12 @@
 """Files to arrays: four formats, every mode, and one plain reason for what cannot be read."""
 
 import io
+import os
+import pathlib
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
 
@@ -119,6 +122,11 @@ def test_a_missing_file_says_why(tmp_path):
   assert reason(tmp_path / "none.png") == "cannot be opened (No such file or directory)"
 
 
+def test_a_fifo_is_not_waited_for(tmp_path):
+  os.mkfifo(tmp_path / "x.png")
+  assert reason(tmp_path / "x.png") == reason(pathlib.Path("/dev/null")) == "is no regular file"
+
+
 def test_sizes_that_cannot_be():
   assert reason(png_header(0, 5)) == "has no pixels"
   start = time.monotonic()
@@ -186,3 +194,21 @@ def test_an_error_of_the_source_comes_through():
 
   with pytest.raises(ValueError, match="the disk is gone"):
     list(decoding.outcomes(pictures(), RGB))
+
+
+def test_an_error_does_not_wait_for_a_stuck_thread(monkeypatch):
+  free = threading.Event()
+  monkeypatch.setattr(decoding, "decode", lambda *_: free.wait(60))
+
+  def pictures():
+    for _ in range(8):
+      yield Picture("a", b"", 0)
+    raise ValueError("the disk is gone")
+
+  start = time.monotonic()
+  try:
+    with pytest.raises(ValueError, match="the disk is gone"):
+      list(decoding.outcomes(pictures(), RGB, workers=1))
+    assert time.monotonic() - start < 30
+  finally:
+    free.set()

@@ -89,7 +89,7 @@ def test_a_class_that_training_has_not_is_refused(tmp_path):
   for name in ("train/ant/0.png", "train/bee/0.png", "test/wasp/0.png"):
     draw(tmp_path / name)
   assert "classes of train only, received wasp" in refused(tmp_path, "test")
-  (tmp_path / "test/wasp").rename(tmp_path / "elsewhere")
+  (tmp_path / "test/wasp").rename(tmp_path / ".elsewhere")
   draw(tmp_path / "test/0.png")
   assert "sub-folders of classes" in refused(tmp_path, "test")
 
@@ -104,6 +104,19 @@ def test_a_class_called_train_is_no_split(tmp_path):
   for name in ("car/0.png", "plane/0.png", "train/0.png"):
     draw(tmp_path / name)
   assert f"move them into {tmp_path}/train/" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("other", ["dog/deep/0.png", "val/ant/0.png", "stray.JPG"])
+def test_what_splits_would_leave_out_is_refused(tmp_path, other):
+  for name in ("train/ant/0.png", "test/ant/0.png", ".hidden/0.png", other):
+    draw(tmp_path / name)
+  (tmp_path / "validation").mkdir()
+  (tmp_path / "README").write_text("")
+  for split in ("train", "test"):
+    message = refused(tmp_path, split)
+    assert f"received {tmp_path / other.split('/')[0]}, which" in message
+    assert f"--data_dir={tmp_path}/train" in message
+  assert names(tmp_path / "train") == ["ant/0.png"]
 
 
 def test_one_class_is_one_class(tmp_path):
@@ -173,6 +186,14 @@ def test_links_are_followed_once(tmp_path):
   os.symlink(tmp_path / "nowhere.png", tmp_path / "data/cat/gone.png")
   assert names(tmp_path / "data") == ["cat/gone.png", "cat/more/0.png"]
   assert "gone.png: it cannot be opened (No such file or directory)" in refused(tmp_path / "data")
+
+
+def test_a_link_beside_a_class_is_a_class_of_its_own(tmp_path):
+  draw(tmp_path / "cats/0.png")
+  for link, target in (("alias", "cats"), ("cats/up", "."), ("cats/self", "cats"), ("cats/above", "..")):
+    os.symlink(tmp_path / target, tmp_path / link)
+  assert names(tmp_path) == ["alias/0.png", "cats/0.png"]
+  assert sources.load(config(tmp_path), "train").num_classes == 2
 
 
 def test_names_of_any_bytes_stay_on_one_line(tmp_path):

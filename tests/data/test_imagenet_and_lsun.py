@@ -1,6 +1,7 @@
 """The two formats that ImageNet-64 and LSUN are published in, made small on the spot."""
 
 import io
+import os
 import sys
 
 import lmdb
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from iddpm_tf.config import DataConfig
-from iddpm_tf.data import sources
+from iddpm_tf.data import npz, sources
 
 
 def config(dataset, folder, **settings):
@@ -90,6 +91,56 @@ def test_imagenet_folders_that_are_none(tmp_path):
                  {"data": np.zeros([2, 48], np.uint8), "labels": [0, 1]}):
     np.savez(path, **arrays)
     assert str(path) in refused("imagenet_npz", tmp_path)
+
+
+def test_compressed_batches_are_read_or_refused_in_one_line(tmp_path):
+  path, images = tmp_path / "train_data_batch_1.npz", np.zeros([20, 8, 8, 3], np.uint8)
+  images[:] = np.random.default_rng(0).integers(0, 256, images.shape)
+  np.savez_compressed(path, data=images.transpose(0, 3, 1, 2).reshape(20, -1), labels=np.arange(20) + 1)
+  whole, rng, wrong = path.read_bytes(), np.random.default_rng(0), 0
+  np.testing.assert_array_equal(sources.load(config("imagenet_npz", tmp_path), "train").images, images)
+  # The compression of the first member, in both of its headers.
+  foreign = bytearray(whole)
+  foreign[8] = foreign[whole.index(b"PK\x01\x02") + 10] = 77
+  broken = [bytes(foreign), whole[:-30], *(bytearray(whole) for _ in range(200))]
+  for content in broken[2:]:
+    for position in rng.integers(0, len(content), 3):
+      content[position] = rng.integers(256)
+  for content in broken:
+    path.write_bytes(content)
+    try:
+      sources.load(config("imagenet_npz", tmp_path), "train")
+    except ValueError as error:
+      assert str(error).startswith(f"{path}: expected") and "\n" not in str(error)
+      wrong += 1
+  assert wrong > 150
+
+
+def test_npz_says_what_a_file_is(tmp_path):
+  path = tmp_path / "x.npz"
+
+  def says(*names):
+    with pytest.raises(ValueError) as caught:
+      npz.read(path, *names)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: expected an .npz with 'a'") and "pickle" not in message
+    return message.split("received ")[1]
+
+  assert says("a") == "none (No such file or directory)"
+  for content, word in ((b"", "an empty file"), (b"hello\n", "another file (no zip archive)"),
+                        (b"PK\x03\x04", "one that cannot be read")):
+    path.write_bytes(content)
+    assert says("a").startswith(word)
+  with open(path, "wb") as file:
+    np.save(file, [1])
+  assert says("a").startswith("an .npy file")
+  np.savez(path, a=np.array([{}]), b=[1])
+  assert says("a") == "one that cannot be read (an array of Python objects, which is not read)"
+  assert says("a", "c", "d") == "one without 'c' and 'd' (it has 'a' and 'b')"
+  assert list(npz.read(path, "b", optional=("c",))) == ["b"]
+  path.unlink()
+  os.mkfifo(path)
+  assert says("a") == "no regular file"
 
 
 def write_lmdb(path, greys):

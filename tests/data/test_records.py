@@ -1,6 +1,7 @@
 """Records: what is written is what is read, wherever a run broke off; broken ones are named."""
 
 import json
+import os
 import pathlib
 
 import numpy as np
@@ -162,6 +163,30 @@ def test_a_lost_or_cut_shard_is_made_again(folder, tmp_path):
   assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("name, size", [
+    ("train/images-00003-of-00006.npy", 100), ("train/labels-00001-of-00006.npy", None),
+    ("train/shard-00002-of-00006.json", None), ("index.json", 20)])
+def test_finished_records_that_are_damaged_are_made_again(folder, tmp_path, capsys, name, size):
+  prepare(folder, tmp_path / "out")
+  whole, path = contents(tmp_path / "out"), tmp_path / "out" / name
+  if size is None:
+    path.unlink()
+  else:
+    os.truncate(path, size)
+
+  def on_picture():
+    raise Killed
+
+  if name != "index.json":
+    with pytest.raises(Killed):
+      prepare(folder, tmp_path / "out", on_picture)
+    assert "is damaged: 1 of its shards" in capsys.readouterr().out
+    assert not (tmp_path / "out/index.json").exists()
+  assert prepare(folder, tmp_path / "out") == {"train": 18}
+  assert contents(tmp_path / "out") == whole
+  assert prepare(folder, tmp_path / "out") is None
+
+
 def test_a_mended_picture_is_taken(folder, tmp_path):
   prepare(folder, tmp_path / "out")
   (tmp_path / "out/index.json").unlink()  # As --unreadable=refuse leaves it.
@@ -238,6 +263,18 @@ def test_the_size_must_be_the_records(output):
   assert len(load(output, image_size=4).images) == 18
   message = refused(output, image_size=8)
   assert message.startswith("--image_size: expected 4x4") and "received 8" in message
+
+
+def test_other_settings_than_the_records_are_refused(output, folder, tmp_path):
+  message = refused(output, resize="area")
+  assert message.startswith("--resize: expected bicubic, with which") and message.endswith("received area")
+  assert refused(output, folder_labels="none").startswith("--folder_labels: expected subfolders")
+  prepare(folder, tmp_path / "area", resize="area", folder_labels="none")
+  for settings in ({}, {"resize": "area"}, {"folder_labels": "none"}):
+    assert load(tmp_path / "area", **settings).num_classes == 0
+  assert "--folder_labels" in refused(tmp_path / "area", folder_labels="prefix")
+  prepare(folder, tmp_path / "as_is", image_size=0)
+  assert len(load(tmp_path / "as_is", resize="area").images) == 18  # Nothing was resized.
 
 
 def test_a_split_that_is_not_there(output):

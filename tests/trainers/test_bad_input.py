@@ -1,12 +1,15 @@
 """What is wrong is said in one line, with a non-zero exit, and nothing is left behind."""
 
+import json
 import pathlib
 import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from iddpm_tf.data import pictures
 from tests.trainers import conftest
 from trainers import model_dir as model_dir_lib
 
@@ -57,6 +60,33 @@ def test_missing_data_is_said_with_how_to_get_it(run, tmp_path):
                f"--data_dir={tmp_path}")
   assert_refused(result, "cifar10", str(tmp_path), "tfds build")
   assert not (tmp_path / "run").exists()
+
+
+def test_one_class_only_with_class_conditioning(run, tmp_path):
+  for name in ("a", "b"):
+    (tmp_path / f"data/{name}").mkdir(parents=True)
+  for i in range(8):
+    pictures.write_png(tmp_path / f"data/a/{i}.png", np.zeros([8, 8, 3], np.uint8))
+  result = run("train", *conftest.SMALL, "--dataset=folder", f"--data_dir={tmp_path}/data",
+               f"--model_dir={tmp_path / 'run'}")
+  assert_refused(result, "--class_conditional", "two classes")
+  assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("flags, words", [
+    (("--dataset=photos", "--image_size=8"), ("8x8x3", "8x8x1")), (("--image_size=4",), ("4x4x1", "8x8x1"))])
+@pytest.mark.parametrize("command", ("train", "evaluate"))
+def test_data_unlike_the_models(run, model_dir, tmp_path, command, flags, words):
+  folder = tmp_path / "copy"
+  shutil.copytree(model_dir, folder)
+  config = folder / "config.json"
+  content = json.loads(config.read_text())
+  for flag in flags:
+    name, value = flag.removeprefix("--").split("=")
+    content["data"][name] = int(value) if value.isdigit() else value
+  config.write_text(json.dumps(content))
+  own = ("--train_steps=20",) if command == "train" else ("--nll",)
+  assert_refused(run(command, f"--model_dir={folder}", *own), "--dataset", *words)
 
 
 def test_a_foreign_folder_is_left_alone(run, tmp_path):

@@ -180,7 +180,8 @@ def test_an_unknown_step_is_said(run, tmp_path, checkpoint):
   result = run("import_openai", f"--checkpoint={path}", f"--model_dir={tmp_path / 'run'}", *FLAGS)
   assert result.status == 0 and "step 0" in result.out and "--step" in result.out
   # The averages are the file's weights, and no young ones.
-  assert "note" not in run("export_openai", f"--model_dir={tmp_path / 'run'}", f"--output={tmp_path}/x.pt").out
+  exported = run("export_openai", f"--model_dir={tmp_path / 'run'}", f"--output={tmp_path}/x.pt")
+  assert exported.status == 0 and "note" not in exported.out
 
 
 class Malicious:
@@ -205,6 +206,9 @@ def spoil(name, value):
     ("m.pt", lambda path, _: torch.save(torch.zeros(3), path), ("a Tensor",)),
     ("m.pt", lambda path, _: torch.save([], path), ("a list",)),
     ("m.pt", lambda path, _: torch.save({}, path), ("a UNet of the authors",)),
+    ("m.pt", lambda path, _: torch.save({1: torch.zeros(3)}, path), ("other keys than names",)),
+    ("m.pt", lambda path, weights: interop.write_state_dict(
+        path, weights | {"input_blocks.99999999999.0.op.bias": np.zeros(1, np.float32)}), ("99999999999",)),
     ("m.pt", lambda path, _: torch.save(torch.nn.Linear(1, 1), path), ("torch.nn.modules.linear.Linear",)),
     ("m.pt", lambda path, _: torch.save(
         {"x": Malicious(path.with_name("was_run"))}, path), ("system", "nothing of it was run")),

@@ -87,6 +87,16 @@ def test_prepares_both_splits_and_says_how_to_train(prepare, pictures, tmp_path)
   assert again.status == 0 and "is finished" in again.out and contents(tmp_path / "out") == before
 
 
+def test_finished_records_that_are_damaged_are_made_again(prepare, pictures, tmp_path):
+  flags = of(pictures, tmp_path / "out", "--shard_size=16")
+  assert prepare(*flags).status == 0
+  before, path = contents(tmp_path / "out"), tmp_path / "out/train/images-00001-of-00003.npy"
+  path.write_bytes(path.read_bytes()[:-9])
+  result = prepare(*flags)
+  assert result.status == 0 and f"is damaged: 1 of its shards or their index (the first: {path}" in result.out
+  assert "resuming" in result.out and contents(tmp_path / "out") == before
+
+
 def test_one_split_and_no_size(prepare, pictures, tmp_path):
   assert_refused(prepare("--dataset=folder", f"--data_dir={pictures}", f"--output_dir={tmp_path / 'out'}"),
                  "--image_size", "of several")

@@ -150,7 +150,8 @@ def test_models_that_do_not_fit_are_refused(run, base, upsampler, name, tmp_path
   refused(upsampler, f"--upsampler_dir={upsampler}", words=("--model_dir", "4x4x1"))
   refused(base, f"--upsampler_dir={tmp_path}/none", words=("--upsampler_dir", "does not exist"))
   refused(base, "--upsampler_sampler=ddim:5", words=("--upsampler_sampler", "--upsampler_dir"))
-  refused(base, f"--upsampler_dir={upsampler}", "--upsampler_sampler=ddim:50", words=("25", "50"))
+  refused(base, f"--upsampler_dir={upsampler}", "--upsampler_sampler=ddim:50",
+          words=("--upsampler_sampler", "25", "50"))
   refused(base, f"--upsampler_dir={upsampler}", "--upsampler_ema=0.5", words=("--upsampler_ema", "0.5"))
   for kind, config in (("larger", config_of(16, low_res_size=8)), ("fewer", config_of(8, 4, classes=3)),
                        ("colour", config_of(8, 4, channels=3))):
@@ -170,7 +171,7 @@ def test_an_upsampler_needs_images_to_enlarge(run, base, upsampler, tmp_path):
   small = np.zeros([3, 4, 4, 1], np.uint8)
   refused(upsampler, words=("--base_samples", "4x4x1", "--upsampler_dir"))
   refused(base, saved(small), words=("--base_samples", "none"))
-  refused(upsampler, f"--base_samples={tmp_path}/none.npz", words=("none.npz",))
+  refused(upsampler, f"--base_samples={tmp_path}/none.npz", words=("--base_samples", "none.npz"))
   refused(upsampler, saved(small.astype(float)), words=("--base_samples", "float64"))
   refused(upsampler, saved(small[:, :3]), words=("--base_samples", "4x4x1", "[3, 3, 4, 1]"))
   refused(upsampler, saved(small), words=("--base_samples", "arr_1"))
