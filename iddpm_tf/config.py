@@ -227,6 +227,9 @@ class SamplingConfig:
       changeable=True)
   num_samples: int = setting(100, "images to draw", changeable=True)
   clip_denoised: bool = setting(True, "clip the predicted x_0 to [-1, 1]", changeable=True)
+  consistent: bool = setting(
+      False, "hold each predicted x_0 of a super-resolution model to the image that it enlarges",
+      changeable=True, since=2)
 
   def __post_init__(self):
     _require_positive(self, "num_samples")
@@ -266,6 +269,9 @@ class Config:
     low = self.network.low_res_size
     require(not low or (low < height and height % low == 0 and width * low % height == 0), "low_res_size",
             f"a divisor, and less, of the height of the images of {self.data.dataset}, {height}x{width}", low)
+
+    require(not self.sampling.consistent or low, "consistent",
+            "nothing with a model that does not enlarge images (--low_res_size)", True)
 
   @property
   def num_classes(self):

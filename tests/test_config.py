@@ -22,7 +22,8 @@ EVERYTHING = Config(
     TrainingConfig(train_steps=7, batch_size=3, learning_rate=2e-4, warmup_steps=5, decay_steps=8,
                    weight_decay=0.01, ema=(0.9, 0.99), seed=3, steps_per_call=1, log_every=2, sample_every=6,
                    save_every=4, keep_checkpoints=1),
-    SamplingConfig(samplers=("ancestral", "ddim:50:0.5"), num_samples=9, clip_denoised=False))
+    SamplingConfig(samplers=("ancestral", "ddim:50:0.5"), num_samples=9, clip_denoised=False,
+                   consistent=True))
 
 
 def refused(name, make, **settings):
@@ -235,6 +236,11 @@ def test_class_conditional_needs_labels():
 def test_a_low_resolution_that_does_not_divide_is_refused(low, shape):
   assert f"{shape[0]}x{shape[1]}" in refused(
       "low_res_size", on_images, shape=shape, low_res_size=low, channel_multipliers=(1,))
+
+
+def test_only_what_enlarges_can_be_consistent():
+  with pytest.raises(ValueError, match="^--consistent: expected nothing with .* received True$"):
+    dataclasses.replace(on_images(), sampling=SamplingConfig(consistent=True))
 
 
 def test_the_shape_of_the_low_resolution_image():

@@ -14,6 +14,17 @@ def area_downsample(image, height):
   return tf.nn.avg_pool2d(image, factor, strides=factor, padding="VALID")
 
 
+def with_low_resolution(image, low_res):
+  """`image` [B, H, W, C] moved, square by square, so that `area_downsample` gives `low_res` [B, h, w, C].
+
+  The nearest such image: the projection of Wang et al. (2023), "Zero-shot image restoration using denoising
+  diffusion null-space model", section 3.2, for averages.
+  """
+  factor = image.shape[1] // low_res.shape[1]
+  difference = low_res - area_downsample(image, low_res.shape[1])
+  return image + tf.repeat(tf.repeat(difference, factor, axis=1), factor, axis=2)
+
+
 def to_unit_range(image):
   """uint8 of any shape to float32 in [-1, 1]: x / 127.5 - 1."""
   return tf.cast(image, tf.float32) / 127.5 - 1.0

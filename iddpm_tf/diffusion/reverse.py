@@ -15,7 +15,7 @@ class Prediction(NamedTuple):
   x_start: tf.Tensor  # The predicted x_0, [B, H, W, C].
 
 
-def predict(process, config, output, x_t, t, *, clip):
+def predict(process, config, output, x_t, t, *, clip, constrain=None):
   """p(x_{t-1} | x_t) of a network's output.
 
   Args:
@@ -25,6 +25,7 @@ def predict(process, config, output, x_t, t, *, clip):
     x_t: `[B, H, W, C]`.
     t: `[B]`.
     clip: whether the predicted x_0 is clipped to [-1, 1].
+    constrain: a function of the predicted x_0 that says what of it is known.
   """
   mean_output, variance_output = split_output(config, output)
   x_start = {
@@ -34,7 +35,9 @@ def predict(process, config, output, x_t, t, *, clip):
   }[config.mean_type](x_t, t, mean_output)
   if clip:
     x_start = tf.clip_by_value(x_start, -1.0, 1.0)
-  if config.mean_type == "x_prev":
+  if constrain:
+    x_start = constrain(x_start)
+  if config.mean_type == "x_prev" and not constrain:
     mean = mean_output
   else:
     mean = process.q_posterior(x_start, x_t, t).mean

@@ -60,6 +60,8 @@ class Samples(NamedTuple):
 class Options(NamedTuple):
   """What every loop takes."""
   clip: bool = True  # The predicted x_0, to [-1, 1].
+  # Makes the predicted x_0, [B, H, W, C], agree with what is known of it.
+  constrain: Callable[[tf.Tensor], tf.Tensor] | None = None
   trajectory: bool = False  # Whether to return every x_t.
   # Called in each step with the number of steps done, int32; see `python_progress`.
   progress: Callable[[tf.Tensor], None] | None = None
@@ -83,7 +85,7 @@ def draw(denoise_fn, process, config, spec, noise_fn, options=Options()):
   noise_needed = spec.name == "ancestral" or spec.eta > 0
 
   def step(x_t, t, k):
-    prediction = _denoise(denoise_fn, process, config, x_t, t, options.clip)
+    prediction = _denoise(denoise_fn, process, config, x_t, t, options)
     # The last step adds no noise.
     noise = noise_fn(k + 1) * at(_no_noise_at_the_end(process), t) if noise_needed else 0.0
     if spec.name == "ancestral":
@@ -99,7 +101,7 @@ def encode(denoise_fn, process, config, image, options=Options()):
 
   def step(x_t, t, k):
     del k
-    prediction = _denoise(denoise_fn, process, config, x_t, t, options.clip)
+    prediction = _denoise(denoise_fn, process, config, x_t, t, options)
     return ddim_reverse_step(process, prediction.x_start, x_t, t)
 
   return _loop(step, image, lambda k: k, process.num_timesteps, options)
@@ -152,9 +154,10 @@ def python_progress(callback):
   return lambda done: tf.py_function(report, [done], [])
 
 
-def _denoise(denoise_fn, process, config, x_t, t, clip):
+def _denoise(denoise_fn, process, config, x_t, t, options):
   output = denoise_fn(x_t, process.network_timesteps(t))
-  return reverse.predict(process, config, output, x_t, t, clip=clip)
+  return reverse.predict(
+      process, config, output, x_t, t, clip=options.clip, constrain=options.constrain)
 
 
 def _no_noise_at_the_end(process):

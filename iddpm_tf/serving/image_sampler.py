@@ -64,8 +64,11 @@ class ImageSampler(tf.Module):
 
     noise_fn = samplers.seeded_noise(seed, self.config.data.image_shape,
                                      _BASE_STREAM if low_res is None else _UPSAMPLER_STREAM)
+    options = self._options
+    if self.config.sampling.consistent:
+      options = options._replace(constrain=lambda x_start: images_lib.with_low_resolution(x_start, low_res))
     samples = samplers.draw(
-        denoise_fn, self.process, self.config.diffusion, self.spec, noise_fn, self._options)
+        denoise_fn, self.process, self.config.diffusion, self.spec, noise_fn, options)
     return images_lib.to_uint8(samples.image)
 
 

@@ -87,6 +87,24 @@ def test_the_upsampler_alone_enlarges_what_was_written_to_the_same_images(run, u
     np.testing.assert_array_equal(value, chained[name])
 
 
+@pytest.mark.parametrize("sampler", ("ancestral:3", "ddim:2"))
+def test_a_consistent_image_averages_to_the_one_that_was_enlarged(run, upsampler, drawn, tmp_path, sampler):
+  (path,) = drawn.glob("ddim_2_samples_*.npz")
+
+  def error(name, *flags):
+    run("sample", f"--model_dir={upsampler}", f"--base_samples={path}", f"--output_dir={tmp_path / name}",
+        f"--samplers={sampler}", *flags)
+    large = images(tmp_path / name, sampler.replace(":", "_"))["arr_0"].astype(float)
+    squares = large.reshape(12, 4, 2, 4, 2, 1)
+    # Where no pixel had to be clipped at black or white.
+    inside = (squares.min((2, 4)) > 0) & (squares.max((2, 4)) < 255)
+    assert inside.sum() > 10
+    return np.abs(squares.mean((2, 4)) - images(drawn, "ddim_2")["arr_0"])[inside].max()
+
+  assert error("free") > 5
+  assert error("held", "--consistent") <= 0.5  # Rounding alone.
+
+
 def test_the_small_image_and_the_label_both_matter(run, upsampler, drawn, tmp_path):
   low_res = images(drawn, "ddim_2")["arr_0"]
 
