@@ -71,8 +71,8 @@ def test_an_upsampler_of_photographs_beats_bicubic(tmp_path):
 def _enlarged(folder, upsampler, flag):
   """The images of folder/small.npz by the upsampler."""
   output = folder / flag.strip("-")
-  command("sample", f"--model_dir={upsampler}", f"--base_samples={folder}/small.npz", f"--output_dir={output}",
-          flag)
+  command("sample", f"--model_dir={upsampler}", f"--base_samples={folder}/small.npz",
+          f"--output_dir={output}", flag)
   return arrays(output, "*_samples_*x32x32x3.npz")["arr_0"]
 
 
