@@ -110,7 +110,7 @@ def test_steps_a_call_do_not_matter_and_a_finished_run_goes_on(run, tmp_path, mo
     (("--learning_rate=0.5",), ("--learning_rate", "0.001", "0.5")),
     (("--channel_multipliers=1,2",), ("--channel_multipliers", "1,2")),
     (("--seed=3",), ("--seed", "0", "3")),
-    (("--dataset=mnist",), ("--dataset", "digits", "mnist")),
+    (("--random_flip",), ("--random_flip", "False", "True")),
 ])
 def test_flags_that_contradict_the_folder_are_refused(run, model_dir, flags, words):
   result = run("train", f"--model_dir={model_dir}", *flags)
