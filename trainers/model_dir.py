@@ -1,8 +1,8 @@
 """The model folder: everything about a run, and all that the other commands need."""
 
-import os
 import pathlib
 
+from iddpm_tf import atomic
 from iddpm_tf import config as config_lib
 from trainers import flags
 
@@ -45,7 +45,7 @@ def read_config(folder):
   if not folder.exists():
     return None
   # A kill may have left the file that config.json was to be renamed from.
-  if folder.is_dir() and all(path.name.startswith(f".{CONFIG}.") for path in folder.iterdir()):
+  if folder.is_dir() and all(path.name.startswith(".") and CONFIG in path.name for path in folder.iterdir()):
     return None
   raise ValueError(f"--model_dir: expected a folder with {CONFIG}, or an empty or new one, "
                    f"received {folder}")
@@ -68,9 +68,8 @@ def write_config(folder, config):
   """Writes `config.json`, whole or not at all; makes the folder."""
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{CONFIG}.{os.getpid()}"
-    temporary.write_text(config.to_json())
-    os.replace(temporary, folder / CONFIG)
+    with atomic.whole(folder / CONFIG) as temporary:
+      temporary.write_text(config.to_json())
   except OSError as error:
     raise ValueError(f"--model_dir: expected a folder that can be written, received {folder} "
                      f"({error.strerror})") from None

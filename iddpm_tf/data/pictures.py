@@ -1,11 +1,9 @@
 """Pictures for people: grids of images, and PNG files."""
 
-import os
-import pathlib
-
 import numpy as np
 from PIL import Image
 
+from iddpm_tf import atomic
 
 MIN_CELL = 32  # Pixels: smaller images are magnified in a grid.
 GAP = 2  # Between images, and around them.
@@ -41,14 +39,8 @@ def write_png(path, image):
   _require_uint8("image", image, rank=3)
   if image.shape[-1] not in (1, 3):
     raise ValueError(f"image: expected 1 or 3 channels, received {image.shape[-1]}")
-  path = pathlib.Path(path)
-  # In the same folder, since only within one file system is renaming atomic.
-  temporary = path.with_name(f".{path.name}.{os.getpid()}")
-  try:
+  with atomic.whole(path) as temporary:
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(temporary, format="PNG")
-    os.replace(temporary, path)
-  finally:
-    temporary.unlink(missing_ok=True)
 
 
 def _require_uint8(name, array, rank):

@@ -143,7 +143,7 @@ def test_a_kill_before_the_list_is_written_loses_no_checkpoint(run, tmp_path, mo
 
 
 def test_a_kill_while_the_configuration_is_written_is_no_obstacle(tmp_path):
-  (tmp_path / ".config.json.77").write_text("{")
+  (tmp_path / ".77-config.json").write_text("{")
   assert model_dir_lib.read_config(tmp_path) is None
 
 
