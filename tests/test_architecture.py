@@ -9,8 +9,8 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = {
     "iddpm_tf": 0, "iddpm_tf.config": 1,
-    "iddpm_tf.diffusion": 2, "iddpm_tf.networks": 2, "iddpm_tf.data": 2, "iddpm_tf.evaluation": 2,
-    "iddpm_tf.training": 3, "iddpm_tf.interop": 3, "iddpm_tf.serving": 3,
+    "iddpm_tf.diffusion": 2, "iddpm_tf.networks": 2, "iddpm_tf.data": 2,
+    "iddpm_tf.evaluation": 3, "iddpm_tf.training": 3, "iddpm_tf.interop": 3, "iddpm_tf.serving": 3,
     "trainers": 4,
 }
 PACKAGES = ("iddpm_tf", "trainers")

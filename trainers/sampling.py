@@ -1,10 +1,10 @@
 """The work of `trainers.sample`: images drawn in batches over all devices, and their files."""
 
-import os
 import pathlib
 
 import numpy as np
 
+from iddpm_tf import atomic
 from iddpm_tf import config as config_lib
 from iddpm_tf.data import npz
 from iddpm_tf.data import pictures
@@ -67,14 +67,18 @@ def enlarge(config, options, *, number_given):
 
 
 def draw(model, spec, inputs, batch_size, strategy):
-  """uint8 [N, H, W, C] by the sampler `spec`, with a bar of network evaluations.
+  """uint8 [N, H, W, C] by the sampler `spec`; see `batches`."""
+  return np.concatenate(list(batches(model, spec, inputs, batch_size, strategy)))
+
+
+def batches(model, spec, inputs, batch_size, strategy):
+  """uint8 [batch_size or fewer, H, W, C], one batch after the other, with a bar of network evaluations.
 
   `inputs`: arrays by the names of the sampler's inputs: `seed` int64 [N], `label` int32 [N], `low_res` uint8
   [N, h, w, C]; those that the model does not take are left.
   """
   steps = spec.steps or model.config.diffusion.diffusion_steps
   starts = range(0, len(inputs["seed"]), batch_size)
-  batches = []
   # Each replica reports each of its steps.
   total = steps * len(starts) * strategy.num_replicas_in_sync
   with progress.bar(total=total, unit="step", description=str(spec)) as bar:
@@ -83,8 +87,7 @@ def draw(model, spec, inputs, batch_size, strategy):
     arrays = [inputs[tensor.name] for tensor in sampler.input_signature()]
     run = strategy_lib.over_replicas(strategy, sampler.draw)
     for start in starts:
-      batches.append(run(*(array[start:start + batch_size] for array in arrays)))
-  return np.concatenate(batches)
+      yield run(*(array[start:start + batch_size] for array in arrays))
 
 
 def write(folder, name, images, inputs, *, png):
@@ -93,9 +96,8 @@ def write(folder, name, images, inputs, *, png):
   pictures.write_png(folder / f"{name}.png", samples.grid(images, labels))
   # The authors' layout, and their name after the sampler's.
   path = folder / f"{name}_samples_{'x'.join(map(str, images.shape))}.npz"
-  temporary = path.with_name(f".{os.getpid()}-{path.name}")
-  np.savez(temporary, *([images] if labels is None else [images, labels]))
-  os.replace(temporary, path)
+  with atomic.whole(path) as temporary:
+    np.savez(temporary, *([images] if labels is None else [images, labels]))
   print(f"wrote {folder / f'{name}.png'} and {path}")
   if png:
     (folder / name).mkdir(exist_ok=True)

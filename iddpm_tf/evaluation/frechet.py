@@ -79,13 +79,18 @@ def frechet_distance(reference, sample):
 def require_features(name, features):
   """Finite features [N, D] as float64, N of at least 1; `ValueError` with their name otherwise."""
   features = np.asarray(features, np.float64)
+  require_finite(name, features)
+  return features
+
+
+def require_finite(name, features):
+  """`ValueError` unless an array is of shape [N, D], with neither 0, and finite."""
   if features.ndim != 2 or 0 in features.shape:
     raise ValueError(f"{name}: expected shape [N, D] with neither 0, received {list(features.shape)}")
   broken = np.count_nonzero(~np.isfinite(features).all(axis=1))
   if broken:
     raise ValueError(f"{name}: expected finite numbers, received {broken} of {len(features)} rows "
                      "with NaN or infinity")
-  return features
 
 
 def _factor(covariance):

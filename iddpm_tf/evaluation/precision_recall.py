@@ -16,55 +16,78 @@ class PrecisionRecall(NamedTuple):
 
 
 def precision_recall(reference, sample, *, neighbours=3):
-  """`PrecisionRecall` of features [N, D] and [M, D].
+  """`PrecisionRecall` of features [N, D] and [M, D] for one number of neighbours; see `precision_recalls`."""
+  return precision_recalls(reference, sample, (neighbours,))[0]
+
+
+def precision_recalls(reference, sample, neighbours):
+  """A `PrecisionRecall` for each k of `neighbours`, of features [N, D] and [M, D].
 
   A set's manifold is the union of balls about its members, each reaching to the member's
-  `neighbours`-th nearest neighbour in the set (k in the paper's Eq. 1).
+  k-th nearest neighbour in the set (the paper's Eq. 1).
+
+  Three passes over pairs: within either set, and between them. Features are held in their own precision,
+  if that is float32 or float64, and distances are summed in float64.
 
   `ValueError` if a set has no more members than neighbours, features are not finite, or the
   feature sizes differ.
   """
-  reference = _checked("reference", reference, neighbours)
-  sample = _checked("sample", sample, neighbours)
+  reference = _checked("reference", reference, max(neighbours), min(neighbours))
+  sample = _checked("sample", sample, max(neighbours), min(neighbours))
   if reference.shape[1] != sample.shape[1]:
     raise ValueError(f"sample: expected {reference.shape[1]} numbers a feature, as the reference has, "
                      f"received {sample.shape[1]}")
   # Distances are the same about any origin; a near one makes |a|^2 + |b|^2 - 2ab exacter.
-  centre = reference.mean(axis=0)
+  centre = reference.mean(axis=0, dtype=np.float64).astype(reference.dtype)
   reference, sample = reference - centre, sample - centre
-  # That sum is rounded, by up to about this much: without the slack an exact copy of a
-  # member could fall outside a ball of radius 0, which is what repeated images have.
-  slack = 1e-12 * max(np.square(features).sum(axis=1).max() for features in (reference, sample))
-  return PrecisionRecall(
-      precision=_fraction_inside(sample, reference, _radii(reference, neighbours) + slack),
-      recall=_fraction_inside(reference, sample, _radii(sample, neighbours) + slack))
+  # That sum is rounded, by up to about this much, and its result to the features' precision: without the
+  # slack an exact copy of a member could fall outside a ball of radius 0, which is what repeated images have.
+  largest = max(np.square(features, dtype=np.float64).sum(axis=1).max() for features in (reference, sample))
+  rounding = 1 + 4 * max(np.finfo(features.dtype).eps for features in (reference, sample))
+  reference_radii, sample_radii = (
+      _radii(features, neighbours) * rounding + 1e-12 * largest for features in (reference, sample))
+  return _between(reference, reference_radii, sample, sample_radii)
 
 
-def _checked(name, features, neighbours):
-  if neighbours < 1:
-    raise ValueError(f"neighbours: expected a number of at least 1, received {neighbours}")
-  features = frechet.require_features(name, features)
-  if len(features) <= neighbours:
-    raise ValueError(f"{name}: expected more than {neighbours} features for {neighbours} neighbours, "
+def _checked(name, features, most, least):
+  if least < 1:
+    raise ValueError(f"neighbours: expected a number of at least 1, received {least}")
+  features = np.asarray(features)
+  if features.dtype != np.float32:
+    features = features.astype(np.float64)
+  frechet.require_finite(name, features)
+  if len(features) <= most:
+    raise ValueError(f"{name}: expected more than {most} features for {most} neighbours, "
                      f"received {len(features)}")
   return features
 
 
 def _radii(members, neighbours):
-  """Squared distance of each member [N, D] to its `neighbours`-th nearest other member: [N]."""
+  """Squared distance of each member [N, D] to its k-th nearest other member: [N, len(neighbours)]."""
   # Entry 0 of a sorted row is the member itself.
-  return _reduce_distances(
-      members, members, lambda block: np.partition(block, neighbours, axis=1)[:, neighbours])
+  return np.concatenate([
+      np.partition(block, neighbours, axis=1)[:, list(neighbours)]
+      for _, block in _distances(members, members)])
 
 
-def _fraction_inside(points, members, radii):
-  """Fraction of points [M, D] within the squared radius [N] of at least one member [N, D]."""
-  return float(_reduce_distances(points, members, lambda block: (block <= radii).any(axis=1)).mean())
+def _between(reference, reference_radii, sample, sample_radii):
+  """A `PrecisionRecall` for each column of the squared radii [N, K] and [M, K]."""
+  kinds = reference_radii.shape[1]
+  sample_inside = np.zeros([len(sample), kinds], bool)
+  reference_inside = np.zeros([len(reference), kinds], bool)
+  for start, block in _distances(sample, reference):  # [rows, N]
+    rows = slice(start, start + len(block))
+    for kind in range(kinds):
+      sample_inside[rows, kind] = (block <= reference_radii[:, kind]).any(axis=1)
+      reference_inside[:, kind] |= (block <= sample_radii[rows, kind, None]).any(axis=0)
+  return [PrecisionRecall(float(precision), float(recall))
+          for precision, recall in zip(sample_inside.mean(axis=0), reference_inside.mean(axis=0))]
 
 
-def _reduce_distances(points, members, reduce_rows):
-  """`reduce_rows` of the squared distances [M, N], in blocks of rows: [M]."""
-  blocks = sklearn.metrics.pairwise_distances_chunked(
-      points, members, metric="euclidean", squared=True, working_memory=BLOCK_MIB,
-      reduce_func=lambda block, start: reduce_rows(block))
-  return np.concatenate(list(blocks))
+def _distances(points, members):
+  """(first row, squared distances [rows, N]) of blocks of rows of points [M, D] to members [N, D]."""
+  start = 0
+  for block in sklearn.metrics.pairwise_distances_chunked(
+      points, members, metric="euclidean", squared=True, working_memory=BLOCK_MIB):
+    yield start, block
+    start += len(block)

@@ -5,6 +5,7 @@ import pytest
 
 from iddpm_tf.evaluation import precision_recall as module
 from iddpm_tf.evaluation.precision_recall import precision_recall
+from iddpm_tf.evaluation.precision_recall import precision_recalls
 
 
 def features(seed, count, scale=1.0):
@@ -78,3 +79,22 @@ def test_refuses_what_cannot_be_compared():
     precision_recall(good, good * np.nan)
   with pytest.raises(ValueError, match="^neighbours: expected a number of at least 1, received 0$"):
     precision_recall(good, good, neighbours=0)
+
+
+def test_several_numbers_of_neighbours_are_as_each_alone():
+  rng = np.random.default_rng(0)
+  reference, sample = rng.normal(size=(120, 4)), rng.normal(0.5, 1, size=(90, 4))
+  found = precision_recalls(reference, sample, (5, 1, 3))
+  assert found == [precision_recall(reference, sample, neighbours=k) for k in (5, 1, 3)]
+
+
+def test_features_of_single_precision_keep_it_and_copies_are_inside():
+  rng = np.random.default_rng(0)
+  features = (1e3 + rng.normal(size=(80, 5))).astype(np.float32)
+  repeated = np.concatenate([features[:6]] * 5)
+  for neighbours in (1, 3):
+    assert precision_recall(features, features, neighbours=neighbours) == (1, 1)
+    # Balls of radius 0 about what is there more than k times.
+    assert precision_recall(repeated, features[:6].repeat(5, axis=0), neighbours=neighbours) == (1, 1)
+  double = precision_recall(features.astype(np.float64), features[::2] + np.float32(0.1))
+  assert precision_recall(features, features[::2] + np.float32(0.1)) == double
