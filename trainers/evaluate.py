@@ -1,7 +1,13 @@
-"""Scores a model: python -m trainers.evaluate --model_dir=DIR --nll
+"""Scores a model: python -m trainers.evaluate --model_dir=DIR --nll --fid
 
 --nll: the variational bound of the test images in bits per dimension, with every term to JSON and a plot of
 the terms by timestep (Figure 2).
+
+--fid, --sfid, --inception_score, --precision_recall: --num_samples images by each of --samplers, against the
+training images or --reference. What is drawn is kept in the model's folder: a killed command goes on, and more
+samples begin with those. --samples scores an .npz of images instead, which need not be a model's of this project.
+
+Every result is a line of MODEL_DIR/results.jsonl.
 """
 
 import dataclasses
@@ -11,11 +17,24 @@ from iddpm_tf import config as config_lib
 from trainers import command
 from trainers import model_dir
 
+SAMPLE_SCORES = ("fid", "sfid", "inception_score", "precision_recall")
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
   model_dir: str | None = config_lib.setting(None, "folder of the run; required")
   nll: bool = config_lib.setting(False, "the negative log-likelihood's bound")
+  fid: bool = config_lib.setting(False, "the Fréchet distance of features")
+  sfid: bool = config_lib.setting(False, "the same of spatial features")
+  inception_score: bool = config_lib.setting(False, "of the features' classifier")
+  precision_recall: bool = config_lib.setting(False, "improved precision and recall, k = 3 and 5")
+  features: str | None = config_lib.setting(
+      None, "whose features: 'digits', the path of the Inception graph, or a SavedModel's folder; unset: "
+      "digits for 8x8 images of one channel")
+  reference: str | None = config_lib.setting(
+      None, "an .npz of trainers.reference_stats or in the authors' layout; unset: the model's training images")
+  samples: str | None = config_lib.setting(
+      None, "score the images of this .npz (arr_0) instead of drawing some")
   output_dir: str | None = config_lib.setting(None, "where results go; unset: MODEL_DIR/evaluations")
   split: str = config_lib.setting("test", "of the data", choices=("test", "train"))
   num_examples: int = config_lib.setting(0, "the first so many images; 0: all")
@@ -32,7 +51,13 @@ class Options:
       None, "rate of the averaged weights to take; 0: the raw weights; unset: the run's first rate")
 
   def __post_init__(self):
-    config_lib.require(self.nll, "nll", "a score to compute, that is --nll", self.nll)
+    chosen = [name for name in ("nll", *SAMPLE_SCORES) if getattr(self, name)]
+    config_lib.require(chosen, "nll", f"a score to compute: --nll, --{', --'.join(SAMPLE_SCORES)}", None)
+    for name in ("features", "reference", "samples"):
+      config_lib.require(getattr(self, name) is None or set(chosen) - {"nll"}, name,
+                         "nothing without a score of samples, such as --fid", getattr(self, name))
+    config_lib.require(not (self.samples and self.nll), "samples", "nothing with --nll, which is of a model",
+                       self.samples)
     config_lib.require(self.batch_size > 0, "batch_size", "a positive number", self.batch_size)
     config_lib.require_seed(self.seed)
     for name in ("num_examples", "nll_steps"):
@@ -40,12 +65,29 @@ class Options:
 
 
 def main(options, flag_values):
-  config = model_dir.trained_config(options, flag_values)
-  config_lib.require(options.nll_steps <= config.diffusion.diffusion_steps, "nll_steps",
-                     f"at most the model's {config.diffusion.diffusion_steps}", options.nll_steps)
+  config = None
+  if options.model_dir or not options.samples:
+    config = model_dir.trained_config(options, flag_values)
+    config_lib.require(options.nll_steps <= config.diffusion.diffusion_steps, "nll_steps",
+                       f"at most the model's {config.diffusion.diffusion_steps}", options.nll_steps)
+  _require_scores_fit(options, config)
   command.load_tensorflow()
-  from trainers import nll
-  return nll.evaluate(config, options)
+  if options.nll:
+    from trainers import nll
+    nll.evaluate(config, options)
+  if any(getattr(options, name) for name in SAMPLE_SCORES):
+    from trainers import scoring
+    scoring.evaluate(config, options)
+  return 0
+
+
+def _require_scores_fit(options, config):
+  """Of settings that can be known to be wrong before TensorFlow loads."""
+  wanted = any(getattr(options, name) for name in SAMPLE_SCORES)
+  if config and wanted and not options.samples:
+    config_lib.require(
+        not config.low_res_shape, "samples", "an .npz of images for a super-resolution model, since it draws none "
+        "from noise alone: trainers.sample --base_samples=FILE.npz makes one", None)
 
 
 if __name__ == "__main__":

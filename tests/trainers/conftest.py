@@ -9,6 +9,7 @@ from trainers import evaluate
 from trainers import export
 from trainers import export_openai
 from trainers import import_openai
+from trainers import reference_stats
 from trainers import sample
 from trainers import train
 
@@ -28,7 +29,7 @@ class Result:
 def fixture_run(capfd):
   """run("train", *flags) -> `Result`."""
   modules = {"train": train, "sample": sample, "evaluate": evaluate, "export": export,
-             "import_openai": import_openai, "export_openai": export_openai}
+             "import_openai": import_openai, "export_openai": export_openai, "reference_stats": reference_stats}
 
   def run(name, *flags):
     module = modules[name]

@@ -1,0 +1,53 @@
+"""Statistics of real images, to score samples against: python -m trainers.reference_stats --dataset=cifar10
+    --features=classify_image_graph_def.pb --output=cifar10.npz
+
+The mean and covariance of their features in the authors' layout (mu, sigma; mu_s, sigma_s of the spatial ones),
+and --num_images of the images (arr_0), for precision and recall. Appendix A: the full training set.
+"""
+
+import dataclasses
+import sys
+
+from iddpm_tf import config as config_lib
+from trainers import command
+from trainers import flags
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  output: str | None = config_lib.setting(None, "the .npz to write; required")
+  features: str | None = config_lib.setting(
+      None, "whose features: 'digits', the path of the Inception graph, or a SavedModel's folder; unset: "
+      "digits for 8x8 images of one channel")
+  split: str = config_lib.setting("train", "of the data", choices=("train", "test"))
+  num_examples: int = config_lib.setting(0, "so many images, evenly over the split; 0: all")
+  num_images: int = config_lib.setting(10_000, "images to keep for precision and recall, evenly over those")
+  batch_size: int = config_lib.setting(100, "images at a time")
+
+  def __post_init__(self):
+    config_lib.require(self.output and self.output.endswith(".npz"), "output", "a path that ends with .npz",
+                       self.output)
+    config_lib.require(self.batch_size > 0, "batch_size", "a positive number", self.batch_size)
+    for name in ("num_examples", "num_images"):
+      config_lib.require(getattr(self, name) >= 0, name, "a number of at least 0", getattr(self, name))
+
+
+def main(options, flag_values):
+  config = flags.override(config_lib.Config(), flag_values, skip=vars(options)).data
+  command.load_tensorflow()
+  from iddpm_tf.data import sources
+  from iddpm_tf.evaluation import features
+  from trainers import referencing
+  source = sources.load(config, options.split)
+  config_lib.require(options.num_examples <= len(source.images), "num_examples",
+                     f"at most {len(source.images)}, the {options.split} images of {source.name}",
+                     options.num_examples)
+  extractor = features.for_images(options.features, source.images.shape[1:])
+  referencing.write(options.output, source, extractor, split=options.split, count=options.num_examples,
+                    kept=options.num_images, batch_size=options.batch_size)
+  print(f"wrote {options.output}")
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(command.run(main, Options, __doc__))

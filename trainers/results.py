@@ -1,0 +1,42 @@
+"""The results of a run: a line of JSON each in `results.jsonl`, with all that tells one from another."""
+
+import datetime
+import json
+import os
+import pathlib
+
+import iddpm_tf
+from iddpm_tf import config as config_lib
+from trainers import command
+from trainers import model_dir
+
+FILE = "results.jsonl"
+
+
+def of_model(model, *, seed):
+  """What was evaluated, of a `TrainedModel`: a dictionary."""
+  return {"model": str(model.folder), "training_step": model.step, "ema": model.ema, "seed": seed,
+          "clip_denoised": model.config.sampling.clip_denoised}
+
+
+def append(folder, result):
+  """Adds a dictionary, with the version of the code and the time, to the folder's results; the file's path."""
+  now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+  line = json.dumps(result | {"version": iddpm_tf.__version__, "time": now}) + "\n"
+  path = pathlib.Path(folder) / FILE
+  # One write to the end of the file: lines of two commands at once do not mix.
+  file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+  try:
+    os.write(file, line.encode())
+  finally:
+    os.close(file)
+  return path
+
+
+def folder_of(options):
+  """Where a command's results go: `--output_dir`, or the model's folder; made if need be."""
+  config_lib.require(options.output_dir or options.model_dir, "output_dir",
+                     "a folder for the results, since there is no --model_dir", options.output_dir)
+  if options.output_dir:
+    command.make_output_dir(options.output_dir)
+  return pathlib.Path(options.output_dir or model_dir.require_given(options.model_dir))

@@ -1,0 +1,68 @@
+"""Samples kept on disk: a killed evaluation goes on, and a larger one begins where a smaller one ended.
+
+Image i depends on its seed alone, so what was drawn for 10,000 samples is the first fifth of 50,000.
+"""
+
+import json
+import pathlib
+import zlib
+
+import numpy as np
+
+from iddpm_tf import atomic
+from iddpm_tf.data import records
+from trainers import samples
+from trainers import sampling
+
+FOLDER = "samples"
+
+
+def drawn(model, spec, folder, *, count, first_seed, batch_size, strategy):
+  """uint8 [count, H, W, C], on disk, of a `TrainedModel` by a `SamplerSpec`: what is missing is drawn.
+
+  Indexed as `records.RecordImages` is. `folder`: of the evaluations. Labels go round the classes.
+  """
+  sampling_config = model.config.sampling
+  drawn_by = {
+      "training_step": model.step, "ema": model.ema, "sampler": str(spec), "first_seed": first_seed,
+      "clip_denoised": sampling_config.clip_denoised, "image_shape": list(model.config.data.image_shape)}
+  # A checkpoint's name alone would not tell a run from one that was started anew in the same folder.
+  key = zlib.crc32(json.dumps([drawn_by, weights_checksum(model)]).encode())
+  store = pathlib.Path(folder) / FOLDER / f"step_{model.step}_ema_{model.ema}_{spec}_{key:08x}"
+  store.mkdir(parents=True, exist_ok=True)
+  have = _files(store, model.config.data.image_shape)
+  start = sum(len(images) for images in have)
+  if start < count:
+    seeds, labels = samples.order(count, model.config.num_classes, first_seed)
+    inputs = {"seed": seeds[start:], "label": None if labels is None else labels[start:]}
+    if start:
+      print(f"{start:,} of {count:,} samples are in {store}")
+    for images in sampling.batches(model, spec, inputs, batch_size, strategy):
+      with atomic.whole(store / f"{start:08d}.npy") as temporary:
+        np.save(temporary, images)
+      start += len(images)
+    have = _files(store, model.config.data.image_shape)
+  return records.RecordImages(have, model.config.data.image_shape)
+
+
+def weights_checksum(model):
+  """Of the weights that the model samples with."""
+  checksum = 0
+  for variable in model.network.trainable_variables:
+    checksum = zlib.crc32(np.ascontiguousarray(variable.value.numpy()).view(np.uint8), checksum)
+  return f"{checksum:08x}"
+
+
+def _files(store, image_shape):
+  """The arrays from the first image on, mapped into memory, up to the first that is missing or damaged."""
+  arrays, count = [], 0
+  while (path := store / f"{count:08d}.npy").exists():
+    try:
+      images = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError):
+      break
+    if images.dtype != np.uint8 or images.shape[1:] != tuple(image_shape) or not len(images):
+      break
+    arrays.append(images)
+    count += len(images)
+  return arrays
