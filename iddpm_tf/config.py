@@ -9,58 +9,11 @@ import json
 import math
 
 from iddpm_tf import json_settings
+# The commands' own settings are made of these, too, and take them from here.
+from iddpm_tf.settings import MAX_SEED, recorded, require, require_seed, setting, shown  # pylint: disable=unused-import
+from iddpm_tf.settings import require_choices, require_not_negative, require_positive
 
-VERSION = 2  # Of the layout of config.json.
-MAX_SEED = 2 ** 31 - 1
-
-
-def setting(default, text, *, choices=(), changeable=False, since=1):
-  """A field with its help text.
-
-  `changeable`: may differ when a run is resumed. `since`: the first version of config.json that has it; in an
-  older one the default stands for it.
-  """
-  return dataclasses.field(default=default, metadata={
-      "help": text, "choices": choices, "changeable": changeable, "since": since})
-
-
-def recorded(default):
-  """A field that comes from the data, not from a flag."""
-  return dataclasses.field(default=default, metadata={"recorded": True})
-
-
-def require(condition, name, expected, received):
-  """Raises the one-line `ValueError` that a user sees for a setting that cannot be."""
-  if not condition:
-    raise ValueError(f"--{name}: expected {expected}, received {shown(received)}")
-
-
-def require_seed(seed):
-  require(0 <= seed <= MAX_SEED, "seed", f"a number from 0 to {MAX_SEED}", seed)
-
-
-def shown(value):
-  """A value as on the command line."""
-  return ",".join(map(str, value)) if isinstance(value, tuple) else repr(value)
-
-
-def _require_choices(config):
-  for field in dataclasses.fields(config):
-    choices = field.metadata.get("choices", ())
-    value = getattr(config, field.name)
-    require(not choices or value in choices, field.name, f"one of {', '.join(choices)}", value)
-
-
-def _require_positive(config, *names):
-  for name in names:
-    value = getattr(config, name)
-    require(0 < value < math.inf, name, "a positive number", value)
-
-
-def _require_not_negative(config, *names):
-  for name in names:
-    value = getattr(config, name)
-    require(value >= 0 and math.isfinite(value), name, "a number of at least 0", value)
+VERSION = 3  # Of the layout of config.json.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,9 +42,9 @@ class NetworkConfig:
       choices=("float32", "mixed_bfloat16"))
 
   def __post_init__(self):
-    _require_choices(self)
-    _require_positive(self, "base_channels", "num_res_blocks", "num_heads")
-    _require_not_negative(self, "num_heads_upsample", "low_res_size")
+    require_choices(self)
+    require_positive(self, "base_channels", "num_res_blocks", "num_heads")
+    require_not_negative(self, "num_heads_upsample", "low_res_size")
     require(0 <= self.dropout < 1, "dropout", "a rate in [0, 1)", self.dropout)
     require(self.channel_multipliers and min(self.channel_multipliers) > 0, "channel_multipliers",
             "one positive number or more, comma-separated", self.channel_multipliers)
@@ -133,8 +86,8 @@ class DiffusionConfig:
       choices=("uniform", "loss_second_moment"))
 
   def __post_init__(self):
-    _require_choices(self)
-    _require_positive(self, "diffusion_steps")
+    require_choices(self)
+    require_positive(self, "diffusion_steps")
     require(self.noise_schedule != "linear" or self.diffusion_steps > 20, "diffusion_steps",
             "more than 20 for the linear schedule (its last beta is 0.02 * 1000 / T, below 1)",
             self.diffusion_steps)
@@ -180,8 +133,8 @@ class DataConfig:
   def __post_init__(self):
     require(len(self.image_shape) in (0, 3) and all(size > 0 for size in self.image_shape),
             "image_shape", "height, width and channels", self.image_shape)
-    _require_choices(self)
-    _require_not_negative(self, "num_classes", "image_size")
+    require_choices(self)
+    require_not_negative(self, "num_classes", "image_size")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,9 +158,9 @@ class TrainingConfig:
   keep_checkpoints: int = setting(3, "checkpoints to keep", changeable=True)
 
   def __post_init__(self):
-    _require_positive(self, "train_steps", "batch_size", "learning_rate", "steps_per_call",
+    require_positive(self, "train_steps", "batch_size", "learning_rate", "steps_per_call",
                       "log_every", "save_every", "keep_checkpoints")
-    _require_not_negative(self, "warmup_steps", "decay_steps", "weight_decay", "sample_every")
+    require_not_negative(self, "warmup_steps", "decay_steps", "weight_decay", "sample_every")
     require(self.decay_steps == 0 or self.decay_steps > self.warmup_steps, "decay_steps",
             f"0, or more than --warmup_steps={self.warmup_steps}", self.decay_steps)
     require(self.decay_steps == 0 or self.decay_steps >= self.train_steps, "decay_steps",
@@ -232,9 +185,51 @@ class SamplingConfig:
       changeable=True, since=2)
 
   def __post_init__(self):
-    _require_positive(self, "num_samples")
+    require_positive(self, "num_samples")
     require(self.samplers, "samplers", "one sampler or more, such as ancestral:250,ddim:50",
             self.samplers)
+
+
+SCORES = ("fid", "sfid", "inception_score", "precision_recall")  # Of samples.
+NEIGHBOURS = (3, 5)  # k of precision and recall (Kynkäänniemi et al., 2019, and Table 4).
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+  """Scores in training, of each moving average (Appendices F and G: models overfit, and the rate matters)."""
+
+  eval_every: int = setting(0, "steps between evaluations of the averaged weights; 0: none",
+                            changeable=True, since=3)
+  eval_scores: tuple[str, ...] = setting(
+      ("fid",), f"what to compute: nll, {', '.join(SCORES)}, comma-separated", changeable=True, since=3)
+  eval_samples: int = setting(1000, "images to draw, by the first of --samplers", changeable=True, since=3)
+  eval_examples: int = setting(100, "test images for nll; 0: all", changeable=True, since=3)
+  eval_nll_steps: int = setting(
+      100, "timesteps for nll, by Appendix E's schedule; 0: all", changeable=True, since=3)
+  eval_features: str | None = setting(
+      None, "whose features, as --features of trainers.evaluate", changeable=True, since=3)
+  eval_reference: str | None = setting(
+      None, "real images' statistics, as --reference of trainers.evaluate; unset: the training images",
+      changeable=True, since=3)
+  best_score: str | None = setting(
+      None, "keep the best checkpoint by this score, such as fid, nll or recall_k3", changeable=True, since=3)
+
+  def __post_init__(self):
+    require_not_negative(self, "eval_every", "eval_examples", "eval_nll_steps")
+    require_positive(self, "eval_samples")
+    kinds = ("nll", *SCORES)
+    require(self.eval_scores and len(set(self.eval_scores)) == len(self.eval_scores)
+            and set(self.eval_scores) <= set(kinds), "eval_scores",
+            f"distinct names of {', '.join(kinds)}, comma-separated", self.eval_scores)
+    require(self.best_score is None or self.best_score in self.score_names, "best_score",
+            f"one that --eval_scores computes: {', '.join(self.score_names)}", self.best_score)
+
+  @property
+  def score_names(self):
+    """What the scores are called in results."""
+    names = [[f"{part}_k{k}" for k in NEIGHBOURS for part in ("precision", "recall")]
+             if score == "precision_recall" else [score] for score in self.eval_scores]
+    return tuple(name for group in names for name in group)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,6 +241,7 @@ class Config:
   data: DataConfig = DataConfig()
   training: TrainingConfig = TrainingConfig()
   sampling: SamplingConfig = SamplingConfig()
+  evaluation: EvaluationConfig = EvaluationConfig()
 
   def __post_init__(self):
     if self.data.image_shape:
@@ -270,6 +266,9 @@ class Config:
     require(not low or (low < height and height % low == 0 and width * low % height == 0), "low_res_size",
             f"a divisor, and less, of the height of the images of {self.data.dataset}, {height}x{width}", low)
 
+    require(not self.evaluation.eval_every or not low or self.evaluation.eval_scores == ("nll",), "eval_scores",
+            "nll alone for a model that enlarges images, which draws none from noise alone",
+            self.evaluation.eval_scores)
     require(not self.sampling.consistent or low, "consistent",
             "nothing with a model that does not enlarge images (--low_res_size)", True)
 

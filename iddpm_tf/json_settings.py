@@ -8,8 +8,11 @@ import typing
 def read(dataclass, content, version):
   """A `dataclass` of the settings in a dictionary, which it empties; `ValueError` for anything else.
 
-  Settings that are younger than `version` take their defaults.
+  Settings that are younger than `version` take their defaults; where all are, there need be no section (None).
   """
+  if content is None and all(
+      field.metadata.get("since", 1) > version for field in dataclasses.fields(dataclass)):
+    return dataclass()
   if not isinstance(content, dict):
     raise ValueError(f"expected a section for {dataclass.__name__}, received {content!r}")
   fields = {field.name: field for field in dataclasses.fields(dataclass)}

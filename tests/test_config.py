@@ -7,7 +7,7 @@ import pytest
 
 from iddpm_tf import config as config_lib
 from iddpm_tf.config import (
-    Config, DataConfig, DiffusionConfig, NetworkConfig, SamplingConfig, TrainingConfig)
+    Config, DataConfig, DiffusionConfig, EvaluationConfig, NetworkConfig, SamplingConfig, TrainingConfig)
 
 EVERYTHING = Config(
     NetworkConfig(base_channels=64, channel_multipliers=(1, 2, 2), num_res_blocks=2,
@@ -23,7 +23,9 @@ EVERYTHING = Config(
                    weight_decay=0.01, ema=(0.9, 0.99), seed=3, steps_per_call=1, log_every=2, sample_every=6,
                    save_every=4, keep_checkpoints=1),
     SamplingConfig(samplers=("ancestral", "ddim:50:0.5"), num_samples=9, clip_denoised=False,
-                   consistent=True))
+                   consistent=True),
+    EvaluationConfig(eval_every=5, eval_scores=("nll",), eval_samples=8, eval_examples=4, eval_nll_steps=3,
+                     eval_features="features.pb", eval_reference="reference.npz", best_score="nll"))
 
 
 def refused(name, make, **settings):
@@ -89,6 +91,8 @@ def test_an_older_configuration_takes_the_defaults_of_younger_settings():
     content["version"] = 1
     for section, name in younger:
       content[section].pop(name)
+    if not content["evaluation"]:
+      content.pop("evaluation")
 
   assert younger and Config.from_json(changed(older, Config())) == Config()
 
@@ -253,3 +257,24 @@ def test_output_channels_are_doubled_where_the_variance_is_learned():
   assert config.out_channels == 6
   fixed = DiffusionConfig(objective="simple", variance_type="fixed_small")
   assert dataclasses.replace(config, diffusion=fixed).out_channels == 3
+
+
+@pytest.mark.parametrize("settings, name", [
+    ({"eval_every": -1}, "eval_every"), ({"eval_samples": 0}, "eval_samples"),
+    ({"eval_scores": ()}, "eval_scores"), ({"eval_scores": ("fid", "fid")}, "eval_scores"),
+    ({"eval_scores": ("bpd",)}, "eval_scores"), ({"best_score": "nll"}, "best_score"),
+    ({"eval_scores": ("precision_recall",), "best_score": "precision_recall"}, "best_score")])
+def test_evaluations_that_cannot_be(settings, name):
+  refused(name, EvaluationConfig, **settings)
+
+
+def test_the_best_score_is_any_that_is_computed():
+  for name in ("fid", "recall_k3", "precision_k5"):
+    EvaluationConfig(eval_scores=("precision_recall", "fid"), best_score=name)
+
+
+def test_samples_of_what_enlarges_are_not_scored_in_training():
+  config = on_images(low_res_size=4)
+  with pytest.raises(ValueError, match="^--eval_scores: expected nll alone"):
+    dataclasses.replace(config, evaluation=EvaluationConfig(eval_every=5))
+  dataclasses.replace(config, evaluation=EvaluationConfig(eval_every=5, eval_scores=("nll",)))

@@ -4,11 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from iddpm_tf.config import NEIGHBOURS
 from iddpm_tf.evaluation import frechet
 from iddpm_tf.evaluation import inception_score
 from iddpm_tf.evaluation import precision_recall
-
-NEIGHBOURS = (3, 5)  # k of Kynkäänniemi et al. (2019), and of the paper's Table 4.
 
 
 class Wanted(NamedTuple):
