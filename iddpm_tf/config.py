@@ -144,6 +144,9 @@ class TrainingConfig:
   train_steps: int = setting(1500, "steps in all; a larger number resumes a finished run",
                              changeable=True)
   batch_size: int = setting(128, "images a step, over all replicas")
+  microbatches: int = setting(
+      1, "parts of a replica's images whose gradients are computed one after the other, to save memory, and averaged",
+      changeable=True, since=3)
   learning_rate: float = setting(1e-3, "AdamW's learning rate")
   warmup_steps: int = setting(0, "steps of linear warm-up of the learning rate")
   decay_steps: int = setting(0, "step at which the learning rate has fallen linearly to 0; 0: never",
@@ -158,8 +161,10 @@ class TrainingConfig:
   keep_checkpoints: int = setting(3, "checkpoints to keep", changeable=True)
 
   def __post_init__(self):
-    require_positive(self, "train_steps", "batch_size", "learning_rate", "steps_per_call",
-                      "log_every", "save_every", "keep_checkpoints")
+    require_positive(self, "train_steps", "batch_size", "microbatches", "learning_rate", "steps_per_call",
+                     "log_every", "save_every", "keep_checkpoints")
+    require(self.batch_size % self.microbatches == 0, "microbatches",
+            f"a divisor of --batch_size={self.batch_size}", self.microbatches)
     require_not_negative(self, "warmup_steps", "decay_steps", "weight_decay", "sample_every")
     require(self.decay_steps == 0 or self.decay_steps > self.warmup_steps, "decay_steps",
             f"0, or more than --warmup_steps={self.warmup_steps}", self.decay_steps)

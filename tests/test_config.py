@@ -19,7 +19,7 @@ EVERYTHING = Config(
                     rescale_timesteps=False, timestep_sampler="loss_second_moment"),
     DataConfig(dataset="mnist", data_dir="/somewhere", image_size=8, resize="area", folder_labels="prefix",
                random_flip=True, image_shape=(8, 8, 1), num_classes=10),
-    TrainingConfig(train_steps=7, batch_size=3, learning_rate=2e-4, warmup_steps=5, decay_steps=8,
+    TrainingConfig(train_steps=7, batch_size=6, microbatches=3, learning_rate=2e-4, warmup_steps=5, decay_steps=8,
                    weight_decay=0.01, ema=(0.9, 0.99), seed=3, steps_per_call=1, log_every=2, sample_every=6,
                    save_every=4, keep_checkpoints=1),
     SamplingConfig(samplers=("ancestral", "ddim:50:0.5"), num_samples=9, clip_denoised=False,
@@ -83,12 +83,13 @@ def test_a_missing_or_misshapen_section_is_named(section):
     Config.from_json(changed(lambda content: content.update({section: 3})))
 
 
-def test_an_older_configuration_takes_the_defaults_of_younger_settings():
+@pytest.mark.parametrize("version", range(1, config_lib.VERSION))
+def test_an_older_configuration_takes_the_defaults_of_younger_settings(version):
   younger = [(section, field.name) for section, part in config_lib.parts().items()
-             for field in dataclasses.fields(part) if field.metadata.get("since", 1) > 1]
+             for field in dataclasses.fields(part) if field.metadata.get("since", 1) > version]
 
   def older(content):
-    content["version"] = 1
+    content["version"] = version
     for section, name in younger:
       content[section].pop(name)
     if not content["evaluation"]:
@@ -181,6 +182,7 @@ def test_a_choice_that_is_none_lists_the_choices(make, name):
     (NetworkConfig, "dropout", float("nan")),
     (DiffusionConfig, "diffusion_steps", 0),
     (TrainingConfig, "train_steps", 0), (TrainingConfig, "batch_size", 0),
+    (TrainingConfig, "microbatches", 0), (TrainingConfig, "microbatches", 3),
     (TrainingConfig, "learning_rate", 0.0), (TrainingConfig, "learning_rate", float("nan")),
     (TrainingConfig, "learning_rate", float("inf")),
     (TrainingConfig, "weight_decay", -0.1), (TrainingConfig, "weight_decay", float("inf")),

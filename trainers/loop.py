@@ -28,7 +28,7 @@ def train(config, source, folder, strategy):
     strategy: a `tf.distribute.Strategy`.
   """
   options = config.training
-  strategy_lib.require_divides(strategy, options.batch_size)
+  strategy_lib.images_a_part(strategy, options)
   samples.require_samplers(config)
   with strategy.scope():
     state = state_lib.TrainState(config)
@@ -81,15 +81,16 @@ def _run(state, steps, iterator, checkpoints, writer, grids, stop):
 def _make_steps(state, strategy):
   """`steps(iterator, count)`: that many steps in one graph call; a `StepRecord` of all of them.
 
-  Its parts are [count, batch size], the gradient norm [count].
+  Its parts are [count, batch size], the gradients' norms [count].
   """
   def joined(values):
-    return tf.concat(strategy.experimental_local_results(values), axis=0)
+    """Of each replica's images: of all. A norm, of which all replicas have the same: that."""
+    values = strategy.experimental_local_results(values)
+    return tf.concat(values, axis=0) if values[0].shape.rank else values[0]
 
   def step(iterator):
     record = strategy.run(train_step.train_step, args=(state, next(iterator)))
-    norm = strategy.experimental_local_results(record.grad_norm)[0]
-    record = train_step.StepRecord(*map(joined, record[:-1]), norm)
+    record = train_step.StepRecord(*map(joined, record))
     # The losses of all replicas, outside of any: each then samples from the same distribution.
     state.timestep_sampler.update(record.t, record.loss)
     return record

@@ -25,7 +25,7 @@ def report(state, source, strategy):
   """Prints what the rest of the run will take: a `TrainState`, a `Source` and a `tf.distribute.Strategy`."""
   options, (height, width, channels) = state.config.training, state.config.data.image_shape
   cost = cost_lib.of_network(state.network, height, width)
-  share = options.batch_size // strategy.num_replicas_in_sync
+  share = options.batch_size // strategy.num_replicas_in_sync // options.microbatches
   need, have = memory(state, cost, strategy)
   rate = flops_per_second(state.network, (height, width), share, strategy.extended.worker_devices[0])
   step, grid = step_seconds(state.config, cost, rate, strategy), grid_seconds(state.config, cost, rate)
@@ -46,8 +46,9 @@ def warnings(config, need, have):
   """What is likely a mistake, though it can be: texts. `need` and `have`: bytes; 0: not known."""
   options, found = config.training, []
   if have and need > have:
-    less = "" if config.network.precision != "float32" else " or take --precision=mixed_bfloat16"
-    found.append(f"that is more memory than there is: lower --batch_size={options.batch_size}{less}")
+    less = "" if config.network.precision != "float32" else ", or take --precision=mixed_bfloat16"
+    more = "" if options.microbatches == options.batch_size else f"raise --microbatches={options.microbatches} or "
+    found.append(f"that is more memory than there is: {more}lower --batch_size={options.batch_size}{less}")
   slow = [rate for rate in options.ema if rate ** options.train_steps > 0.05]
   for rate in slow:
     found.append(f"--ema={rate} will be {rate ** options.train_steps:.0%} initial weights after "
@@ -75,8 +76,10 @@ def memory(state, cost, strategy):
   """Bytes that the fullest device will hold, and that it has (0: not known)."""
   weights = sum(math.prod(variable.shape) * 4 for variable in state.network.trainable_variables)
   replicas = strategy.num_replicas_in_sync
-  # The gradients and their scaled copies. The weights, Adam and the averages are there already.
-  to_come = replicas * 2 * weights + state.config.training.batch_size * cost.activation_bytes
+  # Of each replica the activations of one microbatch, and its gradients with their sums or scaled copies. The
+  # weights, Adam and the averages are there already.
+  images = state.config.training.batch_size // state.config.training.microbatches
+  to_come = replicas * 2 * weights + images * cost.activation_bytes
   grids = weights  # A copy of the weights that draws.
   if on_gpu(strategy):
     return _gpu_bytes(strategy) + to_come // replicas + grids, _gpu_total_bytes()

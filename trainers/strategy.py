@@ -15,12 +15,16 @@ def make_strategy():
   return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
-def require_divides(strategy, batch_size):
-  """`ValueError` unless every replica gets the same number of images."""
-  replicas = strategy.num_replicas_in_sync
+def images_a_part(strategy, options):
+  """Images of a replica's microbatch; `ValueError` unless that is the same number in all. Of a `TrainingConfig`."""
+  replicas, batch_size, parts = strategy.num_replicas_in_sync, options.batch_size, options.microbatches
   if batch_size % replicas:
     raise ValueError(f"--batch_size: expected a multiple of {replicas}, the number of replicas, "
                      f"received {batch_size}")
+  if batch_size // replicas % parts:
+    raise ValueError(f"--microbatches: expected a divisor of {batch_size // replicas}, the images that each of "
+                     f"{replicas} replicas has of --batch_size={batch_size}, received {parts}")
+  return batch_size // replicas // parts
 
 
 def over_replicas(strategy, function):

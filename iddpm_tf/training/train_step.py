@@ -8,6 +8,7 @@ import tensorflow as tf
 from iddpm_tf.data import images as images_lib
 from iddpm_tf.diffusion import losses as losses_lib
 from iddpm_tf.networks.stateless import call_network
+from iddpm_tf.training import microbatches
 
 # What the random numbers of a step are for.
 _TIMESTEPS, _NOISE, _DROPOUT = range(3)
@@ -21,13 +22,15 @@ class StepRecord(NamedTuple):
   mse: tf.Tensor
   vlb: tf.Tensor
   grad_norm: tf.Tensor  # [], of all replicas' gradients together.
+  part_squared_norm: tf.Tensor  # [], the mean of |gradient|^2 of all replicas' microbatches alone.
 
 
 def train_step(state, batch):
   """Updates `state` by this replica's part of the batch; in replica context.
 
   Noise and timesteps are drawn for the whole batch from (seed, step), and each replica takes its part,
-  so that any number of replicas makes the same step (dropout's masks alone depend on their number).
+  so that any number of replicas and of microbatches makes the same step (dropout's masks alone depend on the
+  number of parts).
 
   Args:
     state: a `TrainState`.
@@ -48,14 +51,22 @@ def train_step(state, batch):
   t, weights = map(own, state.timestep_sampler.sample(total, seed_for(_TIMESTEPS)))
   noise = own(tf.random.stateless_normal(
       tf.concat([[total], batch["image"].shape[1:]], 0), seed_for(_NOISE), alg="philox"))
-  dropout_seed = seed_for(_DROPOUT) + [0, replica.replica_id_in_sync_group]
-  losses, gradients = loss_and_gradients(state, batch, t, weights, noise, dropout_seed)
-  grad_norm = apply_gradients(state, gradients)
-  return StepRecord(t, weights, losses.loss, losses.mse, losses.vlb, grad_norm)
+  parts, dropout_seed = state.config.training.microbatches, seed_for(_DROPOUT)
+
+  def part_gradients(i, arrays):
+    # Every part of every replica has masks of its own.
+    number = replica.replica_id_in_sync_group * parts + i
+    return loss_and_gradients(state, *arrays, dropout_seed + tf.stack([0, tf.cast(number, dropout_seed.dtype)]))
+
+  losses, gradients = microbatches.accumulate(
+      part_gradients, parts, (batch, t, weights, noise), state.network.trainable_variables)
+  grad_norm = apply_gradients(state, gradients.mean)
+  part_squared_norm = replica.all_reduce(tf.distribute.ReduceOp.MEAN, gradients.part_squared_norm)
+  return StepRecord(t, weights, losses.loss, losses.mse, losses.vlb, grad_norm, part_squared_norm)
 
 
 def loss_and_gradients(state, batch, t, weights, noise, dropout_seed):
-  """`Losses` of each image, and the gradients of their weighted mean (Eq. 18) over this replica."""
+  """`Losses` of each image of a batch, and the gradients of their weighted mean (Eq. 18)."""
   config, process = state.config, state.process
   x_start = batch["image"]
   x_t = process.q_sample(x_start, t, noise)

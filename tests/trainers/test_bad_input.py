@@ -41,6 +41,7 @@ def assert_refused(result, *words):
     (("--channel_multipliers=1,1,1,1,1",), ("--channel_multipliers", "8x8")),
     (("--attention_resolutions=3",), ("--attention_resolutions", "3")),
     (("--batch_size=2000",), ("--batch_size", "1437", "2000")),
+    (("--microbatches=3",), ("--microbatches", "--batch_size=8", "3")),
     (("--dataset=nonsense",), ("--dataset", "nonsense")),
     (("--ema=1.5",), ("--ema", "1.5")),
     (("--decay_steps=100",), ("--decay_steps", "--train_steps", "100")),

@@ -1,10 +1,14 @@
-"""Sampling on two devices draws the images of one."""
+"""Sampling on two devices draws the images of one; a batch that they cannot share is refused."""
 
 import pathlib
 import subprocess
 import sys
 
 import numpy as np
+import pytest
+
+from iddpm_tf import config as config_lib
+from trainers import strategy as strategy_lib
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -28,3 +32,20 @@ def test_two_devices_draw_the_images_of_one(run, model_dir, tmp_path):
   one, two = (np.load(tmp_path / name / "ancestral_5_samples_7x8x8x1.npz")["arr_0"]
               for name in ("one", "two"))
   np.testing.assert_allclose(one.astype(int), two.astype(int), atol=1)
+
+
+@pytest.mark.parametrize("batch_size, microbatches, size, words", [
+    (32, 1, 16, ()), (32, 4, 4, ()), (32, 16, 1, ()),
+    (9, 1, None, ("--batch_size", "2", "9")), (9, 3, None, ("--batch_size", "2", "9")),
+    (12, 4, None, ("--microbatches", "6", "2 replicas", "--batch_size=12", "4"))])
+def test_a_batch_is_divided_evenly_or_refused(batch_size, microbatches, size, words):
+  class Strategy:
+    num_replicas_in_sync = 2
+
+  options = config_lib.TrainingConfig(batch_size=batch_size, microbatches=microbatches)
+  if size:
+    assert strategy_lib.images_a_part(Strategy, options) == size
+    return
+  with pytest.raises(ValueError) as caught:
+    strategy_lib.images_a_part(Strategy, options)
+  assert all(word in str(caught.value) for word in words) and "\n" not in str(caught.value)

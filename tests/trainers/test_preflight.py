@@ -58,7 +58,8 @@ def test_warns_in_the_report(state, strategy, capsys, monkeypatch):
   preflight.report(state, source_of(4), strategy)
   out = capsys.readouterr().out
   assert "estimates: 3.0 GiB of memory of 1.0," in out
-  assert "warning: that is more memory than there is: lower --batch_size=8 or take --precision=mixed_b" in out
+  assert ("warning: that is more memory than there is: raise --microbatches=1 or lower --batch_size=8, or take "
+          "--precision=mixed_bfloat16") in out
 
 
 @pytest.mark.parametrize("config, text", [
@@ -77,6 +78,8 @@ def test_warns_of_memory_only_where_it_is_known_to_lack():
   config = config_of(precision="mixed_bfloat16")
   assert preflight.warnings(config, 2, 2) == preflight.warnings(config, 2, 0) == []
   assert preflight.warnings(config, 2, 1) == [
+      "that is more memory than there is: raise --microbatches=1 or lower --batch_size=8"]
+  assert preflight.warnings(config_of(precision="mixed_bfloat16", microbatches=8), 2, 1) == [
       "that is more memory than there is: lower --batch_size=8"]
 
 
@@ -88,10 +91,12 @@ def test_resampling_begins_when_every_timestep_has_ten_losses():
   assert preflight.resampling_begins(config) == pytest.approx(tenth / 8, rel=0.3)
 
 
-def test_memory_grows_by_the_activations_of_the_batch(state, strategy):
+@pytest.mark.parametrize("batch_size, microbatches", [(10_008, 1), (50_040, 5)])
+def test_memory_grows_by_the_activations_of_a_microbatch(state, strategy, batch_size, microbatches):
   cost = cost_lib.of_network(state.network, 8, 8)
   larger = state_lib.TrainState.__new__(state_lib.TrainState)  # The same weights with another batch.
-  larger.network, larger.config = state.network, config_of(batch_size=10_008)
+  larger.network = state.network
+  larger.config = config_of(batch_size=batch_size, microbatches=microbatches)
   (small, have), (large, _) = (preflight.memory(each, cost, strategy) for each in (state, larger))
   assert large - small == pytest.approx(10_000 * cost.activation_bytes, abs=2 ** 25)
   assert 2 ** 28 < small < 2 ** 33 and have > small

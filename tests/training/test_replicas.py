@@ -1,10 +1,11 @@
-"""Two replicas make the steps of one on the same global batch."""
+"""Any number of replicas and of microbatches makes the same steps on the same global batch."""
 
 import pathlib
 import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -13,7 +14,7 @@ SCRIPT = """
 import sys
 import numpy as np
 import tensorflow as tf
-replicas, path = int(sys.argv[1]), sys.argv[2]
+replicas, microbatches, path = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
 from iddpm_tf import config as config_lib
@@ -30,7 +31,8 @@ config = config_lib.Config(
     diffusion=config_lib.DiffusionConfig(
         diffusion_steps=4, timestep_sampler="loss_second_moment", objective="vlb"),
     data=config_lib.DataConfig(image_shape=(8, 8, 1), num_classes=10),
-    training=config_lib.TrainingConfig(batch_size=32, learning_rate=1e-3, ema=(0.9,)))
+    training=config_lib.TrainingConfig(
+        batch_size=32, microbatches=microbatches, learning_rate=1e-3, ema=(0.9,)))
 strategy = strategy_lib.make_strategy()
 assert strategy.num_replicas_in_sync == replicas
 with strategy.scope():
@@ -44,17 +46,32 @@ np.savez(path, **records._asdict(), **weights, **averages, p=state.timestep_samp
 """
 
 
-def test_two_replicas_equal_one(tmp_path):
-  results = []
-  for replicas in (1, 2):
-    path = tmp_path / f"{replicas}.npz"
-    subprocess.run([sys.executable, "-c", SCRIPT, str(replicas), path], cwd=ROOT, check=True)
+@pytest.fixture(name="results", scope="module")
+def fixture_results(tmp_path_factory):
+  """What (replicas, microbatches) have made."""
+  made = {}
+  for parts in ((1, 1), (2, 1), (1, 4), (2, 2)):
+    path = tmp_path_factory.mktemp("results") / "result.npz"
+    subprocess.run([sys.executable, "-c", SCRIPT, *map(str, parts), path], cwd=ROOT, check=True)
     with np.load(path) as content:
-      results.append(dict(content))
-  one, two = results
-  assert one.keys() == two.keys() and len(one) > 50
-  np.testing.assert_array_equal(one["t"], two["t"])
-  assert np.ptp(one["p"]) > 0.01  # Adapted, hence fed by both replicas' losses.
-  for name, value in one.items():
+      made[parts] = dict(content)
+  return made
+
+
+@pytest.mark.parametrize("parts", [(2, 1), (1, 4), (2, 2)])
+def test_parts_of_the_batch_equal_the_whole(results, parts):
+  one, other = results[1, 1], results[parts]
+  assert one.keys() == other.keys() and len(one) > 50
+  np.testing.assert_array_equal(one["t"], other["t"])
+  assert np.ptp(one["p"]) > 0.01  # Adapted, hence fed by all parts' losses.
+  for name in one.keys() - {"part_squared_norm"}:
     # Sums in another order; a weight has moved by up to 8e-3.
-    np.testing.assert_allclose(value, two[name], rtol=1e-5, atol=5e-5, err_msg=name)
+    np.testing.assert_allclose(one[name], other[name], rtol=1e-5, atol=5e-5, err_msg=name)
+
+
+def test_the_norms_of_parts_depend_on_their_size_alone(results):
+  norms = {parts: result["part_squared_norm"] for parts, result in results.items()}
+  np.testing.assert_allclose(norms[1, 1], np.square(results[1, 1]["grad_norm"]), rtol=1e-5)
+  np.testing.assert_allclose(norms[1, 4], norms[2, 2], rtol=1e-3)
+  # |.|^2 is convex, and parts differ.
+  assert np.all(norms[1, 1] < norms[2, 1]) and np.all(norms[2, 1] < norms[2, 2])
