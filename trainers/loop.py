@@ -28,7 +28,7 @@ def train(config, source, folder, strategy):
     strategy: a `tf.distribute.Strategy`.
   """
   options = config.training
-  strategy_lib.images_a_part(strategy, options)
+  part_size = strategy_lib.images_a_part(strategy, options)
   samples.require_samplers(config)
   with strategy.scope():
     state = state_lib.TrainState(config)
@@ -40,7 +40,7 @@ def train(config, source, folder, strategy):
   if first_step >= options.train_steps:
     return 0
   preflight.report(state, source, strategy)
-  writer = summaries.Writer(folder, config, first_step)
+  writer = summaries.Writer(folder, config, first_step, part_size)
   grids = samples.Grids(config, state, source, folder, writer)
   steps = _make_steps(state, strategy)
   with _Stop() as stop:

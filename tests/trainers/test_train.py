@@ -1,5 +1,6 @@
 """What a user does with `trainers.train`: runs, stops, resumes, looks."""
 
+import collections
 import pathlib
 import signal
 import subprocess
@@ -12,8 +13,10 @@ import tensorflow as tf
 
 from iddpm_tf import config as config_lib
 from iddpm_tf.training import state as state_lib
+from iddpm_tf.training import train_step
 from tests.trainers import conftest
 from trainers import checkpoints
+from trainers import summaries
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -64,6 +67,48 @@ def test_tensorboard_shows_losses_quartiles_norms_rates_samples_and_hparams(mode
   for name in ("loss", "mse", "vlb"):
     assert any(tag.startswith(f"{name}_by_quartile/q") for tag in tags)
   assert "_hparams_/session_start_info" in tags
+  # One part of a batch does not tell.
+  assert not any(tag.startswith("gradient_noise") for tag in tags)
+
+
+def scalars(folder):
+  """{tag: {step: value}} of TensorBoard's files."""
+  found = collections.defaultdict(dict)
+  for path in sorted((folder / "tensorboard").iterdir()):
+    for event in tf.compat.v1.train.summary_iterator(str(path)):
+      for value in event.summary.value:
+        if value.tensor.dtype == tf.float32.as_datatype_enum and not value.tensor.tensor_shape.dim:
+          found[value.tag][event.step] = float(tf.make_ndarray(value.tensor))
+  return found
+
+
+def test_microbatches_show_the_noise_scale_and_may_change(run, tmp_path):
+  folder = tmp_path / "run"
+  flags = (*conftest.SMALL, f"--model_dir={folder}", "--microbatches=4")
+  assert run("train", *flags, "--train_steps=10").status == 0
+  resumed = run("train", f"--model_dir={folder}", "--microbatches=2", "--train_steps=15")
+  assert resumed.status == 0 and "at step 10 of 15" in resumed.out
+  shown = scalars(folder)
+  trace, squared_norm = (shown[f"gradient_noise/{name}"] for name in ("trace_of_covariance", "squared_norm"))
+  assert trace.keys() == squared_norm.keys() == {5, 10, 15} and min(trace.values()) > 0
+  scale = {step: trace[step] / value for step, value in squared_norm.items() if value > 0}
+  assert scale and shown["gradient_noise_scale"] == pytest.approx(scale, rel=1e-4)
+
+
+@pytest.mark.parametrize("part_squared_norm, scale", [
+    # Means: 10 of a part, 5 of the batch; |G|^2 = (8 * 5 - 2 * 10) / 6, tr = (10 - 5) / (1 / 2 - 1 / 8).
+    ([7.0, 13.0], 4.0), ([15.0, 25.0], None), ([20.0, 24.0], None), ([8.0, np.inf], None)])
+def test_the_noise_scale_is_of_averages_and_is_shown_only_where_they_tell(tmp_path, part_squared_norm, scale):
+  config = config_lib.Config(training=config_lib.TrainingConfig(batch_size=8, microbatches=4))
+  images, norms = np.ones([2, 8], np.float32), np.array(part_squared_norm, np.float32)
+  records = train_step.StepRecord(
+      images.astype(np.int32), images, images, images, images, np.array([1.0, 3.0], np.float32), norms)
+  with summaries.Writer(tmp_path, config, 0, part_size=2) as writer:
+    with writer._writer.as_default(step=2):
+      writer._write_noise_scale(records)
+  shown = scalars(tmp_path)
+  assert shown["gradient_noise/trace_of_covariance"].keys() == {2}
+  assert shown["gradient_noise_scale"] == ({} if scale is None else {2: pytest.approx(scale, rel=1e-5)})
 
 
 def test_a_killed_run_resumes_as_if_it_had_never_stopped(run, tmp_path):
