@@ -13,9 +13,9 @@ _NAME = "step"
 class Checkpoints:
   """The checkpoints of a run, newest last."""
 
-  def __init__(self, state, folder, keep=None):
-    """Of a `TrainState`, or of any `tf.train.Checkpoint`, in the model folder `folder`."""
-    self.folder = pathlib.Path(folder) / FOLDER
+  def __init__(self, state, folder, keep=None, name=FOLDER):
+    """Of a `TrainState`, or of any `tf.train.Checkpoint`, in `name` in the model folder `folder`."""
+    self.folder = pathlib.Path(folder) / name
     self._state = None if isinstance(state, tf.train.Checkpoint) else state
     self._checkpoint = self._state.checkpoint() if self._state else state
     try:
@@ -44,18 +44,19 @@ class Checkpoints:
     if listed and listed[-1] not in whole:
       raise ValueError(f"{self.folder}/{_NAME}-{listed[-1]}: expected the newest checkpoint, which "
                        f"{self.folder}/checkpoint lists, received no such files, or a part of them")
-    return str(self.folder / f"{_NAME}-{max(whole)}") if whole else None
+    return self._path(max(whole)) if whole else None
 
-  def restore(self, *, partial=False):
+  def restore(self, *, partial=False, step=None):
     """Restores the newest; the step it was saved at, or 0 where there is none.
 
     Args:
       partial: whether the file may hold more than is asked for.
+      step: that of the one to restore instead.
 
     Raises:
       ValueError: it is damaged, or of something else.
     """
-    path = self.newest()
+    path = self.newest() if step is None else self._path(step)
     if path is None:
       return 0
     try:
@@ -68,6 +69,9 @@ class Checkpoints:
           f"({str(error).splitlines()[0][:200]})") from None
     return int(path.rsplit("-", 1)[-1])
 
+  def _path(self, step):
+    return str(self.folder / f"{_NAME}-{step}")
+
   def _as_in(self, path):
     """What to restore from the checkpoint at `path`: one of version 1 lacks the optimizer's moments_start."""
     if self._state and not any("moments_start" in name for name, _ in tf.train.list_variables(path)):
@@ -75,8 +79,10 @@ class Checkpoints:
     return self._checkpoint
 
 
-def restore_network(network, folder, ema):
+def restore_network(network, folder, ema, *, name=FOLDER, step=None):
   """Gives a built network the newest weights, or their averages of rate `ema`; the step.
+
+  `name` and `step`: as for `Checkpoints` and its `restore`.
 
   Raises:
     ValueError: no checkpoint, or a damaged one.
@@ -84,7 +90,7 @@ def restore_network(network, folder, ema):
   variables = state_lib.by_path(network)
   checkpoint = (tf.train.Checkpoint(averages={str(ema): variables}) if ema
                 else tf.train.Checkpoint(network=variables))
-  checkpoints = Checkpoints(checkpoint, folder)
+  checkpoints = Checkpoints(checkpoint, folder, name=name)
   if checkpoints.newest() is None:
     raise ValueError(f"--model_dir: expected a model with a checkpoint, received {folder}, which has none")
-  return checkpoints.restore(partial=True)
+  return checkpoints.restore(partial=True, step=step)

@@ -17,12 +17,9 @@ from iddpm_tf import config as config_lib
 from trainers import command
 from trainers import model_dir
 
-SAMPLE_SCORES = ("fid", "sfid", "inception_score", "precision_recall")
-
 
 @dataclasses.dataclass(frozen=True)
-class Options:
-  model_dir: str | None = config_lib.setting(None, "folder of the run; required")
+class Options(model_dir.ModelOptions):
   nll: bool = config_lib.setting(False, "the negative log-likelihood's bound")
   fid: bool = config_lib.setting(False, "the Fréchet distance of features")
   sfid: bool = config_lib.setting(False, "the same of spatial features")
@@ -47,12 +44,10 @@ class Options:
       "numbers; unset: the model's", choices=("exact", "tanh"))
   seed: int = config_lib.setting(0, "of the noise")
   batch_size: int = config_lib.setting(100, "images at a time")
-  ema: float | None = config_lib.setting(
-      None, "rate of the averaged weights to take; 0: the raw weights; unset: the run's first rate")
 
   def __post_init__(self):
-    chosen = [name for name in ("nll", *SAMPLE_SCORES) if getattr(self, name)]
-    config_lib.require(chosen, "nll", f"a score to compute: --nll, --{', --'.join(SAMPLE_SCORES)}", None)
+    chosen = [name for name in ("nll", *config_lib.SCORES) if getattr(self, name)]
+    config_lib.require(chosen, "nll", f"a score to compute: --nll, --{', --'.join(config_lib.SCORES)}", None)
     for name in ("features", "reference", "samples"):
       config_lib.require(getattr(self, name) is None or set(chosen) - {"nll"}, name,
                          "nothing without a score of samples, such as --fid", getattr(self, name))
@@ -75,7 +70,7 @@ def main(options, flag_values):
   if options.nll:
     from trainers import nll
     nll.evaluate(config, options)
-  if any(getattr(options, name) for name in SAMPLE_SCORES):
+  if any(getattr(options, name) for name in config_lib.SCORES):
     from trainers import scoring
     scoring.evaluate(config, options)
   return 0
@@ -83,7 +78,7 @@ def main(options, flag_values):
 
 def _require_scores_fit(options, config):
   """Of settings that can be known to be wrong before TensorFlow loads."""
-  wanted = any(getattr(options, name) for name in SAMPLE_SCORES)
+  wanted = any(getattr(options, name) for name in config_lib.SCORES)
   if config and wanted and not options.samples:
     config_lib.require(
         not config.low_res_shape, "samples", "an .npz of images for a super-resolution model, since it draws none "

@@ -17,15 +17,12 @@ from trainers import model_dir
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(chain.UpsamplerOptions):
-  model_dir: str | None = config_lib.setting(None, "folder of the run; required")
+class Options(chain.UpsamplerOptions, model_dir.ModelOptions):
   output_dir: str = config_lib.setting("saved_models", "where servables go")
   name: str | None = config_lib.setting(None, "of the servable; unset: the model folder's")
   version: int = config_lib.setting(0, "of the servable; 0: the next one")
   verify: bool = config_lib.setting(
       False, "load it again and compare its images with the model's before it is put in place")
-  ema: float | None = config_lib.setting(
-      None, "rate of the averaged weights to take; 0: the raw weights; unset: the run's first rate")
 
   def __post_init__(self):
     super().__post_init__()
@@ -42,7 +39,7 @@ def main(options, flag_values):
   from trainers import trained_model
 
   specs = samples.require_samplers(config)
-  model = trained_model.load(options.model_dir, config, options.ema)
+  model = trained_model.load(options.model_dir, config, options.ema, best=options.best)
   samplers = [image_sampler.ImageSampler(config, model.network, spec) for spec in specs]
   made_from = {"training_step": model.step, "ema": model.ema, "version": __version__}
   assets = {"config.json": config.to_json()}

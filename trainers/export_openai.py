@@ -13,11 +13,8 @@ from trainers import model_dir
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
-  model_dir: str | None = config_lib.setting(None, "folder of the run; required")
+class Options(model_dir.ModelOptions):
   output: str | None = config_lib.setting(None, "the new .pt or .safetensors file; required")
-  ema: float | None = config_lib.setting(
-      None, "rate of the averaged weights to take; 0: the raw weights; unset: the run's first rate")
 
 
 def main(options, flag_values):
@@ -30,7 +27,7 @@ def main(options, flag_values):
 
   path = files.require_suffix("--output", options.output)
   files.require_new(path)
-  model = trained_model.load(options.model_dir, config, options.ema)
+  model = trained_model.load(options.model_dir, config, options.ema, best=options.best)
   state_dict = interop.to_state_dict(model.network)
   try:
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from iddpm_tf.data import pipeline
 from iddpm_tf.training import state as state_lib
 from iddpm_tf.training import train_step
 from trainers import checkpoints as checkpoints_lib
+from trainers import evaluations
 from trainers import model_dir
 from trainers import preflight
 from trainers import progress
@@ -35,25 +36,30 @@ def train(config, source, folder, strategy):
   checkpoints = checkpoints_lib.Checkpoints(state, folder, options.keep_checkpoints)
   first_step = checkpoints.restore()
   batches = _batches(source, config, first_step, strategy)
+  finished = first_step >= options.train_steps
+  scores = None if finished else evaluations.Evaluations(state, folder, strategy)
   model_dir.write_config(folder, config)
   _say_where(folder, first_step, options.train_steps)
-  if first_step >= options.train_steps:
+  if finished:
     return 0
   preflight.report(state, source, strategy)
   writer = summaries.Writer(folder, config, first_step, part_size)
   grids = samples.Grids(config, state, source, folder, writer)
+  scores.begin(writer)
   steps = _make_steps(state, strategy)
   with _Stop() as stop:
-    return _run(state, steps, iter(batches), checkpoints, writer, grids, stop)
+    return _run(state, steps, iter(batches), checkpoints, writer, grids, scores, stop)
 
 
-def _run(state, steps, iterator, checkpoints, writer, grids, stop):
+def _run(state, steps, iterator, checkpoints, writer, grids, scores, stop):
   options = state.config.training
   step = int(state.step.value.numpy())
   saved = step
+  if scores.missed(step):
+    scores.run(step, stop)
   with progress.bar(total=options.train_steps, initial=step, unit="step") as bar, writer:
     while step < options.train_steps and not stop.signal:
-      count = _steps_until_boundary(step, options)
+      count = _steps_until_boundary(step, state.config)
       start = time.perf_counter()
       records = tf.nest.map_structure(np.asarray, steps(iterator, tf.constant(count)))
       step += count
@@ -68,6 +74,11 @@ def _run(state, steps, iterator, checkpoints, writer, grids, stop):
         saved = step
       if options.sample_every and step % options.sample_every == 0 or last:
         grids.draw(step)
+      if scores.due(step):
+        if step != saved:  # An evaluation may be long, and what was trained is not to be lost meanwhile.
+          checkpoints.save(step)
+          saved = step
+        scores.run(step, stop)
     # The signal may have come at any line above.
     if step != saved:
       checkpoints.save(step)
@@ -125,11 +136,13 @@ def _batches(source, config, first_step, strategy):
   return strategy.distribute_datasets_from_function(of_worker)
 
 
-def _steps_until_boundary(step, options):
+def _steps_until_boundary(step, config):
   """Steps of the next graph call: up to the next one after which something is due."""
+  options = config.training
   due = [options.train_steps - step, options.steps_per_call]
   due += [every - step % every
-          for every in (options.log_every, options.save_every, options.sample_every) if every]
+          for every in (options.log_every, options.save_every, options.sample_every,
+                        config.evaluation.eval_every) if every]
   return min(due)
 
 

@@ -1,5 +1,6 @@
 """The model folder: everything about a run, and all that the other commands need."""
 
+import dataclasses
 import pathlib
 
 from iddpm_tf import atomic
@@ -8,6 +9,18 @@ from trainers import flags
 
 CONFIG = "config.json"
 IMPORTED = "imported.json"  # Of a model that trainers.import_openai made: where its weights are from.
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelOptions:
+  """Settings of the commands that take a trained model."""
+
+  model_dir: str | None = config_lib.setting(None, "folder of the run; required")
+  ema: float | None = config_lib.setting(
+      None, "rate of the averaged weights to take; 0: the raw weights; unset: the run's first rate, or with "
+      "--best that of the best score")
+  best: bool = config_lib.setting(
+      False, "take the checkpoint of the best score (--best_score in training) rather than the newest")
 
 
 def require_given(path):

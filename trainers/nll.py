@@ -39,9 +39,9 @@ def evaluate(config, options):
   config_lib.require(options.num_examples <= len(source.images), "num_examples",
                      f"at most {len(source.images)}, the {options.split} images of {source.name}",
                      options.num_examples)
-  model = trained_model.load(options.model_dir, config, options.ema)
+  model = trained_model.load(options.model_dir, config, options.ema, best=options.best)
   count = options.num_examples or len(source.images)
-  process = _process(config, options)
+  process = process_of(config.diffusion, options.nll_steps, options.nll_schedule)
   folder = pathlib.Path(options.output_dir or model.folder / FOLDER)
   command.make_output_dir(folder)
   print(f"bits/dim of {model}: {count} {options.split} images of {source.name}, "
@@ -51,31 +51,36 @@ def evaluate(config, options):
   return 0
 
 
-def _process(config, options):
-  process = process_lib.make_process(config.diffusion)
+def process_of(config, count, schedule):
+  """The process of a `DiffusionConfig` on `count` timesteps (0: all) by `--nll_schedule`'s rule."""
+  process = process_lib.make_process(config)
   steps = process.num_timesteps
-  if not options.nll_steps:
+  if not count:
     return process
-  if options.nll_schedule == "dense_start":
-    return process.respaced(respacing.likelihood_timesteps(steps, options.nll_steps))
-  return process.respaced(respacing.space_timesteps(steps, str(options.nll_steps)))
+  if schedule == "dense_start":
+    return process.respaced(respacing.likelihood_timesteps(steps, count))
+  return process.respaced(respacing.space_timesteps(steps, str(count)))
 
 
 def bits_per_dim(model, process, source, count, options):
   """`BitsPerDim` of the first `count` images, as NumPy, with a bar of network evaluations."""
-  starts = range(0, count, options.batch_size)
-  results = []
-  with progress.bar(total=len(starts) * process.num_timesteps, unit="step") as bar:
-    function = _function(model, process, lambda done: bar.update(1))
-    for start in starts:
-      chosen = slice(start, min(start + options.batch_size, count))
-      # Each image has its own noise, whatever its batch.
-      seeds = tf.range(chosen.start, chosen.stop, dtype=tf.int64) + (options.seed << 32)
-      results.append(function(source.images[chosen], source.labels[chosen], seeds))
+  batches = -(-count // options.batch_size)
+  with progress.bar(total=batches * process.num_timesteps, unit="step") as bar:
+    function = function_of(model, process, lambda done: bar.update(1))
+    results = list(bits_of_batches(function, source, count, seed=options.seed, batch_size=options.batch_size))
   return likelihood.BitsPerDim(*(np.concatenate(parts) for parts in zip(*results)))
 
 
-def _function(model, process, report):
+def bits_of_batches(function, source, count, *, seed, batch_size):
+  """Yields the `BitsPerDim` of each batch of the first `count` images, by a function of `function_of`."""
+  for start in range(0, count, batch_size):
+    chosen = slice(start, min(start + batch_size, count))
+    # Each image has its own noise, whatever its batch.
+    seeds = tf.range(chosen.start, chosen.stop, dtype=tf.int64) + (seed << 32)
+    yield function(source.images[chosen], source.labels[chosen], seeds)
+
+
+def function_of(model, process, report=lambda done: None):
   """uint8 [B, H, W, C], int32 [B], int64 [B] -> `BitsPerDim`, as a graph."""
   config = model.config
   image_shape = config.data.image_shape

@@ -1,5 +1,6 @@
 """The results of a run: a line of JSON each in `results.jsonl`, with all that tells one from another."""
 
+import contextlib
 import datetime
 import json
 import os
@@ -17,6 +18,20 @@ def of_model(model, *, seed):
   """What was evaluated, of a `TrainedModel`: a dictionary."""
   return {"model": str(model.folder), "training_step": model.step, "ema": model.ema, "seed": seed,
           "clip_denoised": model.config.sampling.clip_denoised}
+
+
+def of_sampler(model, spec):
+  """How images were drawn, by a `SamplerSpec`: a dictionary."""
+  return {"sampler": str(spec), "sampling_steps": spec.steps or model.config.diffusion.diffusion_steps}
+
+
+def read(folder):
+  """The results of a folder so far, dictionaries; a line that a kill left in part is left out."""
+  path, found = pathlib.Path(folder) / FILE, []
+  for line in path.read_text().splitlines() if path.exists() else ():
+    with contextlib.suppress(json.JSONDecodeError):
+      found.append(json.loads(line))
+  return found
 
 
 def append(folder, result):

@@ -17,16 +17,13 @@ from trainers import model_dir
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(chain.UpsamplerOptions):
-  model_dir: str | None = config_lib.setting(None, "folder of the run; required")
+class Options(chain.UpsamplerOptions, model_dir.ModelOptions):
   output_dir: str | None = config_lib.setting(None, "where images go; unset: MODEL_DIR/samples")
   seed: int = config_lib.setting(0, "of the first image")
   batch_size: int = config_lib.setting(100, "images at a time")
   labels: tuple[int, ...] = config_lib.setting((), "classes to go round; unset: all of the model's")
   base_samples: str | None = config_lib.setting(
       None, "for a super-resolution model: an .npz of the images to enlarge (arr_0) and their labels (arr_1)")
-  ema: float | None = config_lib.setting(
-      None, "rate of the averaged weights to take; 0: the raw weights; unset: the run's first rate")
   png: bool = config_lib.setting(False, "also write each image as a PNG file")
 
   def __post_init__(self):

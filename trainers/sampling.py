@@ -27,7 +27,7 @@ def sample(config, options, upsampler_config=None):
   folder = _folder(options)
   strategy = strategy_lib.make_strategy()
   with strategy.scope():
-    model = trained_model.load(options.model_dir, config, options.ema)
+    model = trained_model.load(options.model_dir, config, options.ema, best=options.best)
     if upsampler_config:
       upsampler = trained_model.load(
           options.upsampler_dir, upsampler_config, options.upsampler_ema, flag="upsampler_ema")
@@ -56,7 +56,7 @@ def enlarge(config, options, *, number_given):
   folder = _folder(options)
   strategy = strategy_lib.make_strategy()
   with strategy.scope():
-    model = trained_model.load(options.model_dir, config, options.ema)
+    model = trained_model.load(options.model_dir, config, options.ema, best=options.best)
   command.make_output_dir(folder)
   print(f"enlarging {count} images of {options.base_samples} with {model}")
   seeds, _ = samples.order(count, 0, options.seed)

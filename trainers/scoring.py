@@ -1,7 +1,6 @@
 """The work of `trainers.evaluate --fid ...`: samples, drawn or given, against real images."""
 
 import pathlib
-from typing import Any, NamedTuple
 import zlib
 
 import numpy as np
@@ -27,62 +26,93 @@ _TITLES = {"fid": "FID", "sfid": "sFID", "inception_score": "Inception Score"}
 _KEPT = 10_000  # Images of a reference made on the way, for precision and recall.
 
 
-class SampleSet(NamedTuple):
-  """Images to score, and what they are."""
-  images: Any  # uint8 [N or more, H, W, C], indexed by int [B].
-  count: int  # The first so many.
-  about: dict
+class Scorer:
+  """Scores images against a reference."""
+
+  def __init__(self, wanted, extractor, reference, batch_size):
+    """Makes it.
+
+    Args:
+      wanted: `scores.Wanted`.
+      extractor: a `features.Extractor`.
+      reference: a `reference.Reference`; what its file lacks is computed of its images.
+      batch_size: images at a time.
+
+    Raises:
+      ValueError: the reference lacks what is wanted, or is by other features.
+    """
+    self._wanted, self._extractor, self._batch_size = wanted, extractor, batch_size
+    self._against = _summarised(reference, extractor, wanted, batch_size)
+    self._about = {"features": extractor.name, "features_sha256": extractor.checksum, "reference": reference.path,
+                   "reference_sha256": reference.checksum, "reference_about": reference.about}
+
+  def score(self, images, count):
+    """A result, as a dictionary, of the first `count` of images uint8 [N, H, W, C], indexed by int [B]."""
+    summary = scores.summarise(
+        referencing.batches(images, self._extractor, self._batch_size, "features of the samples",
+                            np.arange(count)), self._wanted)
+    found = scores.sample_scores(self._wanted, summary, **self._against)
+    result = {"scores": found, "num_samples": count} | self._about
+    if summary.pool and count <= len(summary.pool.mean):
+      result["warning"] = (
+          f"{count} samples are too few for a covariance of {len(summary.pool.mean)} features: this FID is biased "
+          "upwards, and can be compared only with that of as many samples")
+    return result
+
+
+def load_reference(wanted, extractor, path, config, folder, batch_size):
+  """The `Reference` of a file, or without one of the training images of `config`, kept in the model's `folder`."""
+  if not (wanted.fid or wanted.sfid or wanted.precision_recall):
+    return reference_lib.NONE  # The Inception Score knows no reference.
+  config_lib.require(path or config, "reference",
+                     "a file of real images' statistics, since there is no --model_dir", path)
+  return reference_lib.read(path or _own_reference(config, folder, extractor, batch_size))
+
+
+def require_fit(wanted, extractor, reference, shape, count):
+  """`ValueError` unless `count` samples of a shape can be scored against a `Reference`, or against one to come."""
+  one = extractor(np.zeros([1, *shape], np.uint8))
+  scores.require_parts(one, wanted)
+  if wanted.precision_recall:
+    config_lib.require(count > max(config_lib.NEIGHBOURS), "num_samples",
+                       f"more than {max(config_lib.NEIGHBOURS)} samples for as many neighbours", count)
+  if wanted.fid or wanted.sfid:
+    config_lib.require(count > 1, "num_samples", "2 samples or more for a covariance", count)
+  theirs = reference.about.get("features_sha256")
+  if theirs not in (None, extractor.checksum):
+    raise ValueError(
+        f"--reference: expected statistics by the features of {extractor.name} (SHA-256 "
+        f"{extractor.checksum[:12]}...), received {reference.path}, by those of {reference.about.get('features')} "
+        f"({theirs[:12]}...)")
+  for flag, gaussian, found in (("fid", reference.pool, one.pool), ("sfid", reference.spatial, one.spatial)):
+    if getattr(wanted, flag) and gaussian is not None and len(gaussian.mean) != found.shape[1]:
+      raise ValueError(f"--reference: expected {found.shape[1]} numbers a feature for --{flag}, as "
+                       f"{extractor.name} gives, received {len(gaussian.mean)} ({reference.path})")
 
 
 def evaluate(config, options):
   """Scores as `evaluate.Options` say; `config` is None where `--samples` are not a model's."""
   wanted = scores.Wanted(*(getattr(options, name) for name in scores.Wanted._fields))
   folder = results.folder_of(options)
-  shape = config.data.image_shape if config else None
-  given = _given_samples(options.samples, shape) if options.samples else None
-  extractor = features.for_images(options.features, shape or given.images.shape[1:])
-  reference = _reference(config, options, extractor, wanted)
-  _require_same_features(reference, extractor, wanted, shape or given.images.shape[1:])
-  _require_enough(given.count if given else config.sampling.num_samples, wanted)
-  against = summarise_reference(reference, extractor, wanted, options.batch_size)
-  for sample_set in [given] if given else _drawn_samples(config, options):
-    result = score(sample_set, extractor, wanted, against, options.batch_size)
-    result |= {"reference": reference.about.get("path"), "reference_sha256": reference.checksum,
-               "reference_about": {k: v for k, v in reference.about.items() if k != "path"}}
+  given = None
+  if options.samples is not None:
+    given = _given_samples(options.samples, config.data.image_shape if config else None)
+  shape = config.data.image_shape if given is None else given.shape[1:]
+  extractor = features.for_images(options.features, shape)
+  reference = load_reference(
+      wanted, extractor, options.reference, config, options.model_dir, options.batch_size)
+  require_fit(wanted, extractor, reference, shape,
+              config.sampling.num_samples if given is None else len(given))
+  scorer = Scorer(wanted, extractor, reference, options.batch_size)
+  if given is not None:
+    sets = [(given, len(given), {"samples": options.samples, "samples_sha256": shards.checksum(options.samples)})]
+  else:
+    sets = _drawn_samples(config, options)
+  for images, count, about in sets:
+    result = scorer.score(images, count) | about
     print(described(result))
     print(f"added to {results.append(folder, result)}")
   return 0
-
-
-def summarise_reference(reference, extractor, wanted, batch_size):
-  """The reference's arguments of `scores.sample_scores`; what its file lacks is computed of its images."""
-  missing = scores.Wanted(
-      fid=wanted.fid and reference.pool is None, sfid=wanted.sfid and reference.spatial is None,
-      precision_recall=wanted.precision_recall)
-  if not any(missing):
-    return {"pool": reference.pool, "spatial": reference.spatial}
-  if reference.images is None or not len(reference.images):
-    raise ValueError(f"--reference: expected images (arr_0) to compute what {_names(missing)} needs, received "
-                     f"{reference.about.get('path')} without")
-  extractor.require_shape(reference.images.shape[1:])
-  found = scores.summarise(
-      referencing.batches(reference.images, extractor, batch_size, "features of the reference"), missing)
-  return {"pool": found.pool.gaussian if missing.fid else reference.pool,
-          "spatial": found.spatial.gaussian if missing.sfid else reference.spatial, "features": found.features}
-
-
-def score(sample_set, extractor, wanted, against, batch_size):
-  """A result, as a dictionary: the scores, the features and the samples."""
-  summary = scores.summarise(
-      referencing.batches(sample_set.images, extractor, batch_size, "features of the samples",
-                          np.arange(sample_set.count)), wanted)
-  result = {"scores": scores.sample_scores(wanted, summary, **against)} | sample_set.about | {
-      "num_samples": summary.count, "features": extractor.name, "features_sha256": extractor.checksum}
-  if summary.pool and summary.count <= len(summary.pool.mean):
-    result["warning"] = (
-        f"{summary.count} samples are too few for a covariance of {len(summary.pool.mean)} features: this FID is "
-        "biased upwards, and can be compared only with that of as many samples")
-  return result
 
 
 def described(result):
@@ -96,8 +126,26 @@ def described(result):
   return "\n".join(lines)
 
 
+def _summarised(reference, extractor, wanted, batch_size):
+  """The reference's arguments of `scores.sample_scores`."""
+  missing = scores.Wanted(
+      fid=wanted.fid and reference.pool is None, sfid=wanted.sfid and reference.spatial is None,
+      precision_recall=wanted.precision_recall)
+  if not any(missing):
+    return {"pool": reference.pool, "spatial": reference.spatial}
+  if reference.images is None or not len(reference.images):
+    names = " and ".join(f"--{name}" for name, lacks in missing._asdict().items() if lacks)
+    raise ValueError(f"--reference: expected images (arr_0) to compute what {names} needs, received "
+                     f"{reference.path} without")
+  extractor.require_shape(reference.images.shape[1:])
+  found = scores.summarise(
+      referencing.batches(reference.images, extractor, batch_size, "features of the reference"), missing)
+  return {"pool": found.pool.gaussian if missing.fid else reference.pool,
+          "spatial": found.spatial.gaussian if missing.sfid else reference.spatial, "features": found.features}
+
+
 def _given_samples(path, shape):
-  """The `SampleSet` of an .npz of images."""
+  """uint8 [N, H, W, C] of an .npz."""
   try:
     images = npz.read(path, "arr_0")["arr_0"]
   except ValueError as error:
@@ -106,75 +154,30 @@ def _given_samples(path, shape):
   if shape and images.shape[1:] != shape:
     raise ValueError(f"--samples: expected images of {'x'.join(map(str, shape))}, as the model's, received "
                      f"{'x'.join(map(str, images.shape[1:]))} ({path})")
-  return SampleSet(images, len(images), {"samples": str(path), "samples_sha256": shards.checksum(path)})
+  return images
 
 
 def _drawn_samples(config, options):
-  """A `SampleSet` for each of `--samplers`, drawn over all devices and kept in the model's folder."""
+  """(images, count, what they are) for each of `--samplers`, drawn over all devices and kept in the folder."""
   specs = samples_lib.require_samplers(config)
   strategy = strategy_lib.make_strategy()
   with strategy.scope():
-    model = trained_model.load(options.model_dir, config, options.ema)
+    model = trained_model.load(options.model_dir, config, options.ema, best=options.best)
   count = config.sampling.num_samples
   print(f"scoring {count:,} samples of {model}")
-  folder = model.folder / FOLDER
   for spec in specs:
-    images = sample_store.drawn(model, spec, folder, count=count, first_seed=options.seed,
+    images = sample_store.drawn(model, spec, model.folder / FOLDER, count=count, first_seed=options.seed,
                                 batch_size=options.batch_size, strategy=strategy)
-    yield SampleSet(images, count, results.of_model(model, seed=options.seed) | {
-        "sampler": str(spec), "sampling_steps": spec.steps or config.diffusion.diffusion_steps})
+    yield images, count, results.of_model(model, seed=options.seed) | results.of_sampler(model, spec)
 
 
-def _reference(config, options, extractor, wanted):
-  """The `Reference` of `--reference`, or of the model's training images, kept in its folder."""
-  path = options.reference
-  if path is None:
-    if not (wanted.fid or wanted.sfid or wanted.precision_recall):
-      return reference_lib.Reference(None, None, None, {}, None)  # The Inception Score knows no reference.
-    config_lib.require(
-        config, "reference", "a file of real images' statistics, since there is no --model_dir", None)
-    path = _own_reference(config, options, extractor)
-  reference = reference_lib.read(path)
-  theirs = reference.about.get("features_sha256")
-  if theirs not in (None, extractor.checksum):
-    raise ValueError(
-        f"--reference: expected statistics by the features of {extractor.name} (SHA-256 "
-        f"{extractor.checksum[:12]}...), received {path}, by those of {reference.about.get('features')} "
-        f"({theirs[:12]}...)")
-  return reference._replace(about=reference.about | {"path": str(path)})
-
-
-def _require_same_features(reference, extractor, wanted, shape):
-  """`ValueError` of a reference by features of other sizes, before any samples are drawn."""
-  one = extractor(np.zeros([1, *shape], np.uint8))
-  for flag, gaussian, found in (("fid", reference.pool, one.pool), ("sfid", reference.spatial, one.spatial)):
-    known = gaussian is not None and found is not None
-    if getattr(wanted, flag) and known and len(gaussian.mean) != found.shape[1]:
-      raise ValueError(f"--reference: expected {found.shape[1]} numbers a feature for --{flag}, as "
-                       f"{extractor.name} gives, received {len(gaussian.mean)} ({reference.about['path']})")
-  scores.require_parts(one, wanted)
-
-
-def _require_enough(count, wanted):
-  if wanted.precision_recall:
-    config_lib.require(count > max(scores.NEIGHBOURS), "num_samples",
-                       f"more than {max(scores.NEIGHBOURS)} samples for as many neighbours", count)
-  if wanted.fid or wanted.sfid:
-    config_lib.require(count > 1, "num_samples", "2 samples or more for a covariance", count)
-
-
-def _own_reference(config, options, extractor):
+def _own_reference(config, folder, extractor, batch_size):
   """The path of the statistics of the model's training images, which are computed if they have not been."""
-  folder = pathlib.Path(options.model_dir) / FOLDER
   key = zlib.crc32(repr((config.data, extractor.checksum)).encode())
-  path = folder / f"reference_{key:08x}.npz"
+  path = pathlib.Path(folder) / FOLDER / f"reference_{key:08x}.npz"
   if not path.exists():
-    command.make_output_dir(folder)
+    command.make_output_dir(path.parent)
     source = sources.load(config.data, "train")
-    model_dir.require_same_data(config, source, options.model_dir)
-    referencing.write(path, source, extractor, split="train", kept=_KEPT, batch_size=options.batch_size)
+    model_dir.require_same_data(config, source, folder)
+    referencing.write(path, source, extractor, split="train", kept=_KEPT, batch_size=batch_size)
   return path
-
-
-def _names(wanted):
-  return " and ".join(f"--{name}" for name in scores.Wanted._fields if getattr(wanted, name))

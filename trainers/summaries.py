@@ -49,6 +49,13 @@ class Writer:
     self._writer.flush()
     return f"loss {np.mean(records.loss * records.weights):.4f}, {rate:.0f} images/s"
 
+  def write_scores(self, scores, weights, step):
+    """Scores {name: number} of the weights of that name, such as `ema_0.9999`: the rates share a chart."""
+    with self._writer.as_default(step=step):
+      for name, value in scores.items():
+        tf.summary.scalar(f"evaluation_{name}/{weights}", value)
+    self._writer.flush()
+
   def write_images(self, name, grid, step):
     """A picture, uint8 [H, W, C]."""
     with self._writer.as_default(step=step):

@@ -7,6 +7,7 @@ import keras
 
 from iddpm_tf import config as config_lib
 from iddpm_tf import networks
+from trainers import best as best_lib
 from trainers import checkpoints
 from trainers import model_dir
 
@@ -23,23 +24,34 @@ class TrainedModel(NamedTuple):
     return f"{self.folder}, step {self.step}, {weights}"
 
 
-def load(folder, config, ema, flag="ema"):
-  """The newest model of a folder.
+def load(folder, config, ema, flag="ema", *, best=False):
+  """The newest model of a folder, or with `best` that of the best score.
 
   Args:
     folder: the model folder.
     config: its `Config`.
-    ema: a rate, 0 for the raw weights, or None for the first of the run's rates.
+    ema: a rate, 0 for the raw weights, or None for the first of the run's rates, or that of the best score.
     flag: the name of the rate's flag, for what is said of it.
   """
   rates = config.training.ema
-  ema = (rates or (0.0,))[0] if ema is None else ema
+  chosen = _require_best(folder) if best else None
+  if ema is None:
+    ema = chosen.ema if chosen else (rates or (0.0,))[0]
   if ema and ema not in rates:
     raise ValueError(f"--{flag}: expected one of {', '.join(map(str, (*rates, 0)))}, received {ema}")
   network = networks.build_network(config)
-  step = checkpoints.restore_network(network, folder, ema)
+  where = {"name": best_lib.FOLDER, "step": chosen.step} if chosen else {}
+  step = checkpoints.restore_network(network, folder, ema, **where)
   # An imported model's averages began at its weights, and its step may be unknown.
   if ema and step * (1 - ema) < 1 and not (pathlib.Path(folder) / model_dir.IMPORTED).exists():
     print(f"note: the average of rate {ema} looks back {1 / (1 - ema):.0f} steps and the model has made "
           f"{step}, so it is still close to its random start; --{flag}=0 takes the raw weights")
   return TrainedModel(pathlib.Path(folder), config, network, step, ema)
+
+
+def _require_best(folder):
+  found = best_lib.read(folder)
+  if found is None:
+    raise ValueError(f"--best: expected a run that keeps its best checkpoint (--eval_every, --best_score), "
+                     f"received {folder}, which has no {best_lib.FILE}")
+  return found

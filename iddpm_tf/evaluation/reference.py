@@ -23,7 +23,11 @@ class Reference(NamedTuple):
   spatial: frechet.Gaussian | None
   images: np.ndarray | None  # uint8 [N, H, W, C].
   about: dict  # As written; {} of the authors' files.
-  checksum: str  # SHA-256 of the file.
+  path: str | None
+  checksum: str | None  # SHA-256 of the file.
+
+
+NONE = Reference(None, None, None, {}, None, None)
 
 
 def write(path, *, pool, spatial, images, about):
@@ -56,7 +60,7 @@ def read(path):
                      "which has neither")
   if images is not None:
     require_images("--reference", path, images)
-  return Reference(*gaussians, images, _about(path, arrays.get("about")), shards.checksum(path))
+  return Reference(*gaussians, images, _about(path, arrays.get("about")), str(path), shards.checksum(path))
 
 
 def require_images(flag, path, images):

@@ -1,0 +1,156 @@
+"""Scores in training: curves, results, the best checkpoint, and what a kill leaves."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from iddpm_tf import config as config_lib
+from trainers import best
+from trainers import evaluations
+from trainers import results
+from trainers import trained_model
+from tests.trainers.conftest import SMALL
+
+FLAGS = (*SMALL, "--train_steps=12", "--save_every=5", "--eval_every=4", "--eval_samples=70",
+         "--eval_scores=fid,nll", "--eval_examples=6", "--eval_nll_steps=5", "--samplers=ddim:5")
+
+
+@pytest.fixture(name="trained", scope="module")
+def fixture_trained(tmp_path_factory):
+  """A run of 12 steps with evaluations after 4, 8 and 12."""
+  from trainers import command
+  from trainers import train
+  folder = tmp_path_factory.mktemp("runs") / "evaluated"
+  assert command.run(train.main, train.Options, "", [
+      "train", *FLAGS, "--best_score=fid", f"--model_dir={folder}"]) == 0
+  return folder
+
+
+def lines(folder):
+  return [(line["training_step"], line["ema"], line["scores"]) for line in results.read(folder)]
+
+
+def curves(folder):
+  """{tag: [(step, value)]} of TensorBoard."""
+  found = {}
+  for path in sorted((folder / "tensorboard").iterdir()):
+    for event in tf.compat.v1.train.summary_iterator(str(path)):
+      for value in event.summary.value:
+        if value.tag.startswith("evaluation_"):
+          found.setdefault(value.tag, []).append((event.step, float(tf.make_ndarray(value.tensor))))
+  return found
+
+
+def test_every_rate_is_scored_every_so_often(trained):
+  assert [(step, ema) for step, ema, _ in lines(trained)] == [
+      (step, ema) for step in (4, 8, 12) for ema in (0.9, 0.5)]
+  for line in results.read(trained):
+    assert set(line["scores"]) == {"fid", "nll"} and all(np.isfinite(v) for v in line["scores"].values())
+    assert line["in_training"] and line["sampler"] == "ddim_5" and line["num_samples"] == 70
+    assert line["num_examples"] == 6 and line["nll_timesteps"] == 9 and line["reference_about"]["split"] == "train"
+
+
+def test_tensorboard_has_a_chart_a_score_with_a_curve_a_rate(trained):
+  found = curves(trained)
+  assert set(found) == {f"evaluation_{name}/ema_{ema}" for name in ("fid", "nll") for ema in (0.9, 0.5)}
+  for ema in (0.9, 0.5):
+    expected = [(step, scores["fid"]) for step, rate, scores in lines(trained) if rate == ema]
+    assert [step for step, _ in found[f"evaluation_fid/ema_{ema}"]] == [4, 8, 12]
+    np.testing.assert_allclose([value for _, value in found[f"evaluation_fid/ema_{ema}"]],
+                               [value for _, value in expected], rtol=1e-6)
+
+
+def test_the_best_checkpoint_is_kept_and_taken_by_every_command(run, trained, tmp_path):
+  step, ema, scores = min(lines(trained), key=lambda line: line[2]["fid"])
+  assert best.read(trained) == best.Best("fid", scores["fid"], step, ema)
+  assert run("evaluate", f"--model_dir={trained}", f"--output_dir={tmp_path}", "--best", "--fid",
+             "--samplers=ddim:5", "--num_samples=70").status == 0
+  (line,) = results.read(tmp_path)
+  assert (line["training_step"], line["ema"]) == (step, ema)
+  assert line["scores"]["fid"] == pytest.approx(scores["fid"], rel=1e-6)
+  assert f"step {step}" in run("sample", f"--model_dir={trained}", f"--output_dir={tmp_path}", "--best",
+                               "--num_samples=2").out
+
+
+def test_the_scores_in_training_are_those_of_evaluate(run, trained, tmp_path):
+  last = {ema: scores for step, ema, scores in lines(trained) if step == 12}
+  for ema in (0.9, 0.5):
+    output = tmp_path / str(ema)
+    assert run("evaluate", f"--model_dir={trained}", f"--output_dir={output}", f"--ema={ema}", "--fid", "--nll",
+               "--samplers=ddim:5", "--num_samples=70", "--num_examples=6", "--nll_steps=5").status == 0
+    found = {name: value for line in results.read(output) for name, value in line["scores"].items()}
+    assert found["fid"] == pytest.approx(last[ema]["fid"], rel=1e-6)
+    (path,) = output.glob("nll*.json")
+    assert json.loads(path.read_text())["bits_per_dim"] == pytest.approx(last[ema]["nll"], rel=1e-6)
+
+
+def test_evaluations_do_not_change_the_training(run, trained, tmp_path):
+  assert run("train", *SMALL, "--train_steps=12", "--save_every=5", "--samplers=ddim:5",
+             f"--model_dir={tmp_path / 'plain'}").status == 0
+  config = config_lib.Config.from_json((trained / "config.json").read_text())
+  ours, plain = (trained_model.load(folder, config, 0.9).network for folder in (trained, tmp_path / "plain"))
+  for one, other in zip(ours.trainable_variables, plain.trainable_variables):
+    np.testing.assert_array_equal(one.value, other.value)
+
+
+def test_an_evaluation_that_a_kill_cut_short_is_made_up_for(run, tmp_path, monkeypatch):
+  class Killed(BaseException):
+    pass
+
+  def kill(*_):
+    raise Killed
+
+  flags = (*FLAGS, "--eval_scores=fid", f"--model_dir={tmp_path / 'run'}")
+  with monkeypatch.context() as patch:
+    patch.setattr(evaluations._SampleScores, "score", kill)
+    with pytest.raises(Killed):
+      run("train", *flags)
+  assert run("train", *flags).status == 0
+  assert [(step, ema) for step, ema, _ in lines(tmp_path / "run")] == [
+      (step, ema) for step in (4, 8, 12) for ema in (0.9, 0.5)]
+
+
+def test_the_best_is_by_the_scores_own_direction(tmp_path, monkeypatch):
+  class Unsaved:
+    def __init__(self, *_, **__):
+      pass
+
+    def save(self, step):
+      del step
+
+  monkeypatch.setattr(best.checkpoints_lib, "Checkpoints", Unsaved)
+
+  def offered(score, *values):
+    return best.keep_if_better([best.Best(score, value, 1, rate) for rate, value in enumerate(values)], None, tmp_path)
+
+  assert offered("fid", 3.0, 2.0) and best.read(tmp_path).ema == 1
+  assert not offered("fid", 2.0) and not offered("fid", 2.5) and offered("fid", 1.5, 1.9)
+  assert best.read(tmp_path).ema == 0
+  # Another score begins anew.
+  assert offered("recall_k3", 0.2) and offered("recall_k3", 0.1, 0.3) and not offered("recall_k3", 0.25)
+  assert best.read(tmp_path).value == 0.3
+
+
+def refused(run, folder, *flags):
+  result = run("train", *FLAGS, f"--model_dir={folder}", *flags)
+  assert result.status == 2 and result.err.splitlines()[-1].startswith("train: ")
+  return result.err.splitlines()[-1]
+
+
+def test_bad_input(run, trained, tmp_path, model_dir):
+  assert "--eval_features: " in refused(run, tmp_path / "a", "--eval_features=no.pb")
+  assert "--eval_reference: " in refused(run, tmp_path / "a", "--eval_reference=no.npz")
+  assert "--eval_examples: expected at most 360" in refused(run, tmp_path / "a", "--eval_examples=361")
+  assert "--eval_nll_steps: expected at most" in refused(run, tmp_path / "a", "--eval_nll_steps=26")
+  assert "--eval_samples: expected more than 5" in refused(
+      run, tmp_path / "a", "--eval_scores=precision_recall", "--eval_samples=5")
+  assert "--best_score" in refused(run, tmp_path / "a", "--best_score=recall_k3")
+  assert not (tmp_path / "a").exists()
+  # And goes on once it is right.
+  assert run("train", *FLAGS, f"--model_dir={tmp_path / 'a'}", "--train_steps=1").status == 0
+  result = run("sample", f"--model_dir={model_dir}", "--best")
+  assert result.status == 2 and "--best: expected a run that keeps its best" in result.err
+  (tmp_path / "a/best.json").write_text("{}")
+  assert "best.json" in run("sample", f"--model_dir={tmp_path / 'a'}", "--best").err

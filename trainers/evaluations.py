@@ -1,0 +1,174 @@
+"""Scores in training: of each moving average, to TensorBoard and `results.jsonl`; the best checkpoint."""
+
+import re
+
+import numpy as np
+
+from iddpm_tf import config as config_lib
+from iddpm_tf import networks
+from iddpm_tf.data import sources
+from iddpm_tf.evaluation import features
+from iddpm_tf.evaluation import reference as reference_lib
+from iddpm_tf.evaluation import scores
+from iddpm_tf.serving import image_sampler
+from trainers import best
+from trainers import model_dir
+from trainers import nll
+from trainers import results
+from trainers import samples
+from trainers import scoring
+from trainers import strategy as strategy_lib
+from trainers import trained_model
+
+_BATCH_SIZE = 100  # Images at a time.
+
+
+def _as_in_training(flag):
+  """A flag of trainers.evaluate, at the start of what is said of it, by its name here."""
+  return {"num_samples": "--eval_samples:"}.get(flag[1], f"--eval_{flag[1]}:")
+
+
+class Evaluations:
+  """The evaluations of a run, as its `EvaluationConfig` says.
+
+  All rates of the moving averages are scored by the same seeds: what differs is the rate (Figure 17).
+  """
+
+  def __init__(self, state, folder, strategy):
+    """Checks and loads what is there, so that what is wrong is said before anything is written.
+
+    Args:
+      state: a `TrainState`.
+      folder: the model folder.
+      strategy: a `tf.distribute.Strategy`.
+    """
+    self._state, self._folder, self._writer = state, folder, None
+    self.options, self._kinds = state.config.evaluation, []
+    if not self.options.eval_every:
+      return
+    with strategy.scope():
+      network = networks.build_network(state.config)
+    # One network takes one set of weights after the other.
+    self._model = trained_model.TrainedModel(folder, state.config, network, step=0, ema=0.0)
+    wanted = set(self.options.eval_scores)
+    makers = [_Likelihood] * ("nll" in wanted) + [_SampleScores] * bool(wanted - {"nll"})
+    try:
+      self._kinds = [make(self._model, strategy) for make in makers]
+    except ValueError as error:
+      raise ValueError(re.sub(r"^--(features|reference|num_samples):", _as_in_training, str(error))) from None
+
+  def begin(self, writer):
+    """Computes what is missing, in the model folder; curves go to a `summaries.Writer`."""
+    self._writer = writer
+    for kind in self._kinds:
+      kind.begin()
+
+  def due(self, step):
+    """Whether there is one after this step: every so many, and at the end."""
+    options = self._state.config
+    last = step == options.training.train_steps
+    return bool(self.options.eval_every) and step > 0 and (last or step % self.options.eval_every == 0)
+
+  def missed(self, step):
+    """Whether a run that was stopped at this step had not finished the evaluation that was due."""
+    if not self.due(step):
+      return False
+    done = {line.get("ema") for line in results.read(self._folder)
+            if line.get("training_step") == step and line.get("in_training")}
+    return not set(self._rates()) <= done
+
+  def run(self, step, stop):
+    """Scores each moving average (the raw weights where there is none) and keeps the checkpoint if it is the best.
+
+    Nothing comes of it once `stop.signal` is set: a resumed run does it again.
+    """
+    found = []
+    for rate, values in self._rates().items():
+      for variable, value in zip(self._model.network.trainable_variables, values, strict=True):
+        variable.assign(value)
+      model = self._model._replace(step=step, ema=rate)
+      result = {"scores": {}} | results.of_model(model, seed=0) | {"in_training": True}
+      for kind in self._kinds:
+        part = kind.score(model, stop)
+        if part is None:
+          return
+        result |= part | {"scores": result["scores"] | part["scores"]}
+      found.append(result)
+    for result in found:
+      results.append(self._folder, result)
+      self._writer.write_scores(result["scores"], f"ema_{result['ema']}" if result["ema"] else "raw", step)
+    if name := self.options.best_score:
+      best.keep_if_better([best.Best(name, result["scores"][name], step, result["ema"]) for result in found],
+                          self._state, self._folder)
+
+  def _rates(self):
+    averages = self._state.averages
+    weights = [variable.value for variable in self._state.network.trainable_variables]
+    return {rate: averages.at_rate(rate) for rate in averages.rates} or {0.0: weights}
+
+
+class _SampleScores:
+  """Scores of images that the first of --samplers draws."""
+
+  def __init__(self, model, strategy):
+    config, options = model.config, model.config.evaluation
+    self._model, self._count = model, options.eval_samples
+    self._wanted = scores.Wanted(**{name: name in options.eval_scores for name in config_lib.SCORES})
+    self._extractor = features.for_images(options.eval_features, config.data.image_shape)
+    reference = reference_lib.read(options.eval_reference) if options.eval_reference else reference_lib.NONE
+    scoring.require_fit(self._wanted, self._extractor, reference, config.data.image_shape, self._count)
+    self._scorer = None
+    self._spec = samples.require_samplers(config)[0]
+    # Its graph is traced once.
+    self._sampler = image_sampler.ImageSampler(config, model.network, self._spec)
+    self._draw = strategy_lib.over_replicas(strategy, self._sampler.draw)
+
+  def begin(self):
+    """Loads the reference; of the training images, it is computed once."""
+    config = self._model.config
+    reference = scoring.load_reference(
+        self._wanted, self._extractor, config.evaluation.eval_reference, config, self._model.folder, _BATCH_SIZE)
+    self._scorer = scoring.Scorer(self._wanted, self._extractor, reference, _BATCH_SIZE)
+
+  def score(self, model, stop):
+    """A result, as a dictionary; None if it was stopped."""
+    seeds, labels = samples.order(self._count, model.config.num_classes)
+    inputs = {"seed": seeds, "label": labels}
+    arrays = [inputs[tensor.name] for tensor in self._sampler.input_signature()]
+    images = []
+    for start in range(0, self._count, _BATCH_SIZE):
+      images.append(self._draw(*(array[start:start + _BATCH_SIZE] for array in arrays)))
+      if stop.signal:
+        return None
+    return self._scorer.score(np.concatenate(images), self._count) | results.of_sampler(model, self._spec)
+
+
+class _Likelihood:
+  """The bound of test images, by Appendix E's schedule."""
+
+  def __init__(self, model, strategy):
+    del strategy  # On one device.
+    config, options = model.config, model.config.evaluation
+    source = sources.load(config.data, "test")
+    model_dir.require_same_data(config, source, model.folder)
+    config_lib.require(options.eval_examples <= len(source.images), "eval_examples",
+                       f"at most {len(source.images)}, the test images of {source.name}", options.eval_examples)
+    self._source, self._count = source, options.eval_examples or len(source.images)
+    config_lib.require(options.eval_nll_steps <= config.diffusion.diffusion_steps, "eval_nll_steps",
+                       f"at most the model's {config.diffusion.diffusion_steps}", options.eval_nll_steps)
+    self._process = nll.process_of(config.diffusion, options.eval_nll_steps, "dense_start")
+    self._function = nll.function_of(model, self._process)
+
+  def begin(self):
+    """Nothing is missing."""
+
+  def score(self, model, stop):
+    """A result, as a dictionary; None if it was stopped."""
+    totals = []
+    for bits in nll.bits_of_batches(self._function, self._source, self._count, seed=0, batch_size=_BATCH_SIZE):
+      totals.append(bits.total)
+      if stop.signal:
+        return None
+    return {"scores": {"nll": float(np.mean(np.concatenate(totals), dtype=np.float64))},
+            "num_examples": self._count, "nll_timesteps": self._process.num_timesteps,
+            "decoder": model.config.diffusion.decoder}
