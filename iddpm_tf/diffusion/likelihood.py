@@ -17,6 +17,13 @@ class BitsPerDim(NamedTuple):
   eps_mse: tf.Tensor  # [B, num_timesteps], of the noise that this implies.
 
 
+class Evaluation(NamedTuple):
+  """What one evaluation of the network says, each `[B]`."""
+  term: tf.Tensor  # L_0 (Eq. 5) at t = 0, L_t (Eq. 6) elsewhere, bits/dim.
+  x_start_mse: tf.Tensor  # Of the predicted x_0.
+  eps_mse: tf.Tensor  # Of the noise that this implies.
+
+
 def bits_per_dim(denoise_fn, process, config, x_start, noise_fn, *, clip=True):
   """An upper bound on -log2 p(x_0) / dimensions, with one draw of x_t a timestep.
 
@@ -37,7 +44,8 @@ def bits_per_dim(denoise_fn, process, config, x_start, noise_fn, *, clip=True):
 
   def body(k, *columns):
     t = steps - 1 - k
-    row = _evaluate(denoise_fn, process, config, x_start, t, noise_fn(k), clip)
+    row = evaluate(
+        denoise_fn, process, config, x_start, tf.fill(tf.shape(x_start)[:1], t), noise_fn(k), clip=clip)
     return (k + 1, *(column.write(t, value) for column, value in zip(columns, row)))
 
   _, *columns = tf.while_loop(
@@ -47,13 +55,12 @@ def bits_per_dim(denoise_fn, process, config, x_start, noise_fn, *, clip=True):
   return BitsPerDim(prior + tf.reduce_sum(terms, axis=1), prior, terms, x_start_mse, eps_mse)
 
 
-def _evaluate(denoise_fn, process, config, x_start, t, noise, clip):
-  """The bound's term and the two squared errors at one timestep, each `[B]`."""
-  t = tf.fill(tf.shape(x_start)[:1], t)
+def evaluate(denoise_fn, process, config, x_start, t, noise, *, clip=True):
+  """The `Evaluation` of images `[B, H, W, C]`, each at its own timestep `[B]`, with noise of their shape."""
   x_t = process.q_sample(x_start, t, noise)
   output = denoise_fn(x_t, process.network_timesteps(t))
   prediction = reverse.predict(process, config, output, x_t, t, clip=clip)
   eps = process.eps_from_x_start(x_t, t, prediction.x_start)
-  return (losses.vlb_term(process, config, prediction, x_start=x_start, x_t=x_t, t=t),
-          tf.reduce_mean(tf.square(prediction.x_start - x_start), axis=[1, 2, 3]),
-          tf.reduce_mean(tf.square(eps - noise), axis=[1, 2, 3]))
+  return Evaluation(losses.vlb_term(process, config, prediction, x_start=x_start, x_t=x_t, t=t),
+                    tf.reduce_mean(tf.square(prediction.x_start - x_start), axis=[1, 2, 3]),
+                    tf.reduce_mean(tf.square(eps - noise), axis=[1, 2, 3]))

@@ -97,6 +97,15 @@ def test_columns_are_timesteps_and_noise_goes_from_the_last_to_the_first():
         result.x_start_mse[:, t], np.mean(np.square(prediction - X_START), axis=(1, 2, 3)), rtol=1e-5)
 
 
+def test_an_evaluation_at_timesteps_of_each_image_is_a_cell_of_the_bound():
+  process = process_of(5)
+  result = bits(process, toy_network)
+  noise = tf.stack([noise_fn(4 - 3)[0], noise_fn(4 - 0)[1]])
+  cell = likelihood.evaluate(toy_network, process, EXACT, tf.constant(X_START), tf.constant([3, 0]), noise)
+  for ours, columns in zip(cell, (result.terms, result.x_start_mse, result.eps_mse)):
+    np.testing.assert_allclose(ours, [columns[0, 3], columns[1, 0]], rtol=1e-5)
+
+
 def test_each_image_has_its_own_bits():
   other = X_START.copy()
   other[1] = -other[1]
