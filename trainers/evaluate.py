@@ -1,7 +1,7 @@
 """Scores a model: python -m trainers.evaluate --model_dir=DIR --nll --fid
 
 --nll: the variational bound of the test images in bits per dimension, with every term to JSON and a plot of
-the terms by timestep (Figure 2).
+the terms by timestep (Figure 2). With --nll_stderr it is estimated from a part of the terms.
 
 --fid, --sfid, --inception_score, --precision_recall: --num_samples images by each of --samplers, against the
 training images or --reference. What is drawn is kept in the model's folder: a killed command goes on, and more
@@ -11,6 +11,7 @@ Every result is a line of MODEL_DIR/results.jsonl.
 """
 
 import dataclasses
+import math
 import sys
 
 from iddpm_tf import config as config_lib
@@ -39,6 +40,9 @@ class Options(model_dir.ModelOptions):
   nll_schedule: str = config_lib.setting(
       "dense_start", "which timesteps, with --nll_steps: evenly strided, or also every t up to T/K",
       choices=("dense_start", "strided"))
+  nll_stderr: float | None = config_lib.setting(
+      None, "estimate the sum over all timesteps from a part of them, up to this standard error of the "
+      "estimate in bits/dim; unset: the sum itself")
   decoder: str | None = config_lib.setting(
       None, "the Gaussian CDF in L_0; tanh is the authors' approximation, to compare with their "
       "numbers; unset: the model's", choices=("exact", "tanh"))
@@ -57,6 +61,11 @@ class Options(model_dir.ModelOptions):
     config_lib.require_seed(self.seed)
     for name in ("num_examples", "nll_steps"):
       config_lib.require(getattr(self, name) >= 0, name, "a number of at least 0", getattr(self, name))
+    if self.nll_stderr is not None:
+      config_lib.require(0 < self.nll_stderr < math.inf, "nll_stderr", "a positive number", self.nll_stderr)
+      config_lib.require(not self.nll_steps, "nll_stderr",
+                         "no value with --nll_steps, since it estimates the sum over all timesteps",
+                         self.nll_stderr)
 
 
 def main(options, flag_values):

@@ -1,12 +1,8 @@
 """The work of `trainers.evaluate --nll`: the bound over a split, as JSON and as a plot."""
 
 import dataclasses
-import json
-import os
 import pathlib
-import zlib
 
-import matplotlib
 import numpy as np
 import tensorflow as tf
 
@@ -17,14 +13,12 @@ from iddpm_tf.diffusion import likelihood
 from iddpm_tf.diffusion import process as process_lib
 from iddpm_tf.diffusion import respacing
 from iddpm_tf.diffusion import samplers
-from iddpm_tf.networks.stateless import call_network
 from trainers import command
 from trainers import model_dir
+from trainers import nll_budget
+from trainers import nll_results
 from trainers import progress
 from trainers import trained_model
-
-matplotlib.use("Agg")
-from matplotlib import pyplot  # pylint: disable=wrong-import-position
 
 FOLDER = "evaluations"
 
@@ -46,6 +40,9 @@ def evaluate(config, options):
   command.make_output_dir(folder)
   print(f"bits/dim of {model}: {count} {options.split} images of {source.name}, "
         f"{process.num_timesteps} timesteps")
+  if options.nll_stderr:
+    nll_budget.evaluate(model, process, source, count, options, folder)
+    return 0
   bits = bits_per_dim(model, process, source, count, options)
   _write(folder, model, process, source.name, bits, options)
   return 0
@@ -91,13 +88,12 @@ def function_of(model, process, report=lambda done: None):
       tf.TensorSpec([None], tf.int64)])
   def function(image, label, seeds):
     noise_fn = samplers.seeded_noise(seeds, image_shape)
-    x_start, low = images_lib.to_unit_range(image), config.network.low_res_size
-    low_res = images_lib.area_downsample(x_start, low) if low else None
+    x_start = images_lib.to_unit_range(image)
+    network_fn = model.denoise_fn(x_start, label)
 
     def denoise_fn(x_t, t):
       report(0)
-      return call_network(
-          model.network, x_t, t, label if config.num_classes else None, low_res=low_res)
+      return network_fn(x_t, t)
 
     return likelihood.bits_per_dim(
         denoise_fn, process, config.diffusion, x_start, noise_fn, clip=config.sampling.clip_denoised)
@@ -109,50 +105,18 @@ def _write(folder, model, process, dataset, bits, options):
   mean = float(np.mean(bits.total, dtype=np.float64))
   # Of the mean over images; one alone has none.
   stderr = float(np.std(bits.total, ddof=1) / np.sqrt(len(bits.total))) if len(bits.total) > 1 else None
-  decoder = model.config.diffusion.decoder
-  # All that tells one result from another, so that none replaces another.
-  name = f"nll_step_{model.step}_ema_{model.ema}_{options.split}_{len(bits.total)}_seed_{options.seed}"
-  name += f"_{options.nll_schedule}_{options.nll_steps}" if options.nll_steps else ""
-  name += f"_{decoder}" if decoder != "exact" else ""
-  name += "" if model.config.sampling.clip_denoised else "_unclipped"
-  name += _other_data(model)
   result = {
-      "bits_per_dim": mean, "stderr": stderr, "dataset": dataset, "data_dir": model.config.data.data_dir,
-      "split": options.split,
-      "num_examples": len(bits.total), "training_step": model.step, "ema": model.ema,
-      "decoder": decoder, "seed": options.seed, "clip_denoised": model.config.sampling.clip_denoised,
+      "bits_per_dim": mean, "stderr": stderr,
+      **nll_results.description(model, dataset, len(bits.total), options),
       "timesteps": process.timestep_map.tolist(), "prior": _mean(bits.prior),
       "terms": _mean(bits.terms), "x_start_mse": _mean(bits.x_start_mse), "eps_mse": _mean(bits.eps_mse),
       "bits_per_dim_of_images": bits.total.tolist(),
   }
-  path = folder / f"{name}.json"
-  temporary = path.with_name(f".{os.getpid()}-{path.name}")
-  temporary.write_text(json.dumps(result, indent=1) + "\n")
-  os.replace(temporary, path)
-  _plot(folder / f"{name}.png", process.timestep_map, np.mean(bits.terms, axis=0))
-  print(f"{mean:.4f} bits/dim, standard error {'unknown' if stderr is None else f'{stderr:.4f}'}\n"
-        f"wrote {path} and {path.with_suffix('.png')}")
-
-
-def _other_data(model):
-  """For the name of a result: which data, where it is not the model's own."""
-  own, data = model_dir.read_config(model.folder).data, model.config.data
-  if data == own:
-    return ""
-  return f"_{zlib.crc32(repr(data).encode()):08x}"
+  print(f"{mean:.4f} bits/dim, standard error {'unknown' if stderr is None else f'{stderr:.4f}'}")
+  nll_results.write(folder / f"{nll_results.name(model, len(bits.total), options)}.json", result,
+                    process.timestep_map, np.mean(bits.terms, axis=0))
 
 
 def _mean(values):
   """Over the images."""
   return np.mean(values, axis=0, dtype=np.float64).tolist()
-
-
-def _plot(path, timesteps, terms):
-  """Figure 2: terms of the bound by diffusion step, on a logarithmic axis."""
-  figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
-  axes.plot(timesteps, terms, linewidth=1, marker="." if len(terms) < 60 else None)
-  axes.set(xlabel="diffusion step", ylabel="loss term (bits/dim)", yscale="log",
-           title="Terms of the variational bound")
-  axes.grid(alpha=0.3)
-  figure.savefig(path, dpi=150)
-  pyplot.close(figure)

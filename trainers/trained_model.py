@@ -7,6 +7,8 @@ import keras
 
 from iddpm_tf import config as config_lib
 from iddpm_tf import networks
+from iddpm_tf.data import images as images_lib
+from iddpm_tf.networks.stateless import call_network
 from trainers import best as best_lib
 from trainers import checkpoints
 from trainers import model_dir
@@ -22,6 +24,13 @@ class TrainedModel(NamedTuple):
   def __str__(self):
     weights = f"EMA {self.ema}" if self.ema else "raw weights"
     return f"{self.folder}, step {self.step}, {weights}"
+
+  def denoise_fn(self, x_start, label):
+    """`denoise_fn(x_t, t)` of images [B, H, W, C]: their labels, or what they are enlarged from, closed over."""
+    low = self.config.network.low_res_size
+    low_res = images_lib.area_downsample(x_start, low) if low else None
+    label = label if self.config.num_classes else None
+    return lambda x_t, t: call_network(self.network, x_t, t, label, low_res=low_res)
 
 
 def load(folder, config, ema, flag="ema", *, best=False):

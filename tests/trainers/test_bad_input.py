@@ -174,6 +174,10 @@ def test_nothing_but_the_line_is_on_the_error_stream(model_dir, tmp_path, flags,
     ("evaluate", (), ("--nll",)),
     ("evaluate", ("--nll", "--num_examples=361"), ("--num_examples", "360", "361")),
     ("evaluate", ("--nll", "--nll_steps=26"), ("--nll_steps", "25", "26")),
+    ("evaluate", ("--nll", "--nll_stderr=0"), ("--nll_stderr", "positive", "0.0")),
+    ("evaluate", ("--nll", "--nll_stderr=nan"), ("--nll_stderr", "positive", "nan")),
+    ("evaluate", ("--nll", "--nll_stderr=little"), ("--nll_stderr", "little")),
+    ("evaluate", ("--nll", "--nll_stderr=0.1", "--nll_steps=5"), ("--nll_stderr", "--nll_steps")),
     ("export", ("--version=-1",), ("--version", "-1")),
 ])
 def test_commands_refuse(run, tmp_path, model_dir, command, flags, words):
