@@ -107,14 +107,14 @@ def _write(folder, model, process, dataset, bits, options):
   stderr = float(np.std(bits.total, ddof=1) / np.sqrt(len(bits.total))) if len(bits.total) > 1 else None
   result = {
       "bits_per_dim": mean, "stderr": stderr,
-      **nll_results.description(model, dataset, len(bits.total), options),
+      **nll_results.description(model, dataset, len(bits.total), options), "num_timesteps": process.num_timesteps,
       "timesteps": process.timestep_map.tolist(), "prior": _mean(bits.prior),
       "terms": _mean(bits.terms), "x_start_mse": _mean(bits.x_start_mse), "eps_mse": _mean(bits.eps_mse),
       "bits_per_dim_of_images": bits.total.tolist(),
   }
   print(f"{mean:.4f} bits/dim, standard error {'unknown' if stderr is None else f'{stderr:.4f}'}")
   nll_results.write(folder / f"{nll_results.name(model, len(bits.total), options)}.json", result,
-                    process.timestep_map, np.mean(bits.terms, axis=0))
+                    process.timestep_map, np.mean(bits.terms, axis=0), options)
 
 
 def _mean(values):

@@ -42,7 +42,7 @@ def evaluate(model, process, source, count, options, folder):
           "network_evaluations": estimate.counts.tolist(), "mean_term": estimate.means.tolist(),
           "standard_deviation": estimate.deviations.tolist()}}
   nll_results.write(folder / f"{nll_results.name(model, count, options)}.json", result,
-                    (plan.edges[:-1] + plan.edges[1:] - 1) / 2, estimate.means)
+                    (plan.edges[:-1] + plan.edges[1:] - 1) / 2, estimate.means, options)
 
 
 def estimated(model, process, source, count, options):

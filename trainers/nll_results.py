@@ -1,12 +1,13 @@
 """Results of `trainers.evaluate --nll`: a JSON file and a plot each."""
 
 import json
-import os
 import zlib
 
 import matplotlib
 
+from iddpm_tf import atomic
 from trainers import model_dir
+from trainers import results
 
 matplotlib.use("Agg")
 from matplotlib import pyplot  # pylint: disable=wrong-import-position
@@ -14,10 +15,9 @@ from matplotlib import pyplot  # pylint: disable=wrong-import-position
 
 def description(model, dataset, count, options):
   """What a result is of, for its JSON: a `TrainedModel`, the name of the data, the number of images."""
-  return {
+  return results.of_model(model, seed=options.seed) | {
       "dataset": dataset, "data_dir": model.config.data.data_dir, "split": options.split, "num_examples": count,
-      "training_step": model.step, "ema": model.ema, "decoder": model.config.diffusion.decoder,
-      "seed": options.seed, "clip_denoised": model.config.sampling.clip_denoised}
+      "decoder": model.config.diffusion.decoder}
 
 
 def name(model, count, options):
@@ -31,13 +31,16 @@ def name(model, count, options):
   return text + _other_data(model)
 
 
-def write(path, result, timesteps, terms):
-  """Writes `result` to the JSON file `path`, and beside it Figure 2: the terms by timestep."""
-  temporary = path.with_name(f".{os.getpid()}-{path.name}")
-  temporary.write_text(json.dumps(result, indent=1) + "\n")
-  os.replace(temporary, path)
+def write(path, result, timesteps, terms, options):
+  """Writes `result` to the JSON file `path`, beside it Figure 2 (the terms by timestep), and adds it to the results."""
+  with atomic.whole(path) as temporary:
+    temporary.write_text(json.dumps(result, indent=1) + "\n")
   _plot(path.with_suffix(".png"), timesteps, terms)
   print(f"wrote {path} and {path.with_suffix('.png')}")
+  errors = {name: result[name] for name in ("stderr", "stderr_of_estimate") if name in result}
+  of = {name: value for name, value in result.items() if isinstance(value, (str, int, float, bool))}
+  results.append(results.folder_of(options), {"scores": {"nll": result["bits_per_dim"]} | errors, "file": str(path)}
+                 | {name: value for name, value in of.items() if name not in ("bits_per_dim", *errors)})
 
 
 def _other_data(model):
