@@ -20,7 +20,7 @@ from trainers import model_dir
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(model_dir.ModelOptions):
+class Options(model_dir.EnsembleOptions):
   nll: bool = config_lib.setting(False, "the negative log-likelihood's bound")
   fid: bool = config_lib.setting(False, "the Fréchet distance of features")
   sfid: bool = config_lib.setting(False, "the same of spatial features")

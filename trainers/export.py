@@ -17,7 +17,7 @@ from trainers import model_dir
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(chain.UpsamplerOptions, model_dir.ModelOptions):
+class Options(chain.UpsamplerOptions, model_dir.EnsembleOptions):
   output_dir: str = config_lib.setting("saved_models", "where servables go")
   name: str | None = config_lib.setting(None, "of the servable; unset: the model folder's")
   version: int = config_lib.setting(0, "of the servable; 0: the next one")
@@ -39,9 +39,12 @@ def main(options, flag_values):
   from trainers import trained_model
 
   specs = samples.require_samplers(config)
-  model = trained_model.load(options.model_dir, config, options.ema, best=options.best)
-  samplers = [image_sampler.ImageSampler(config, model.network, spec) for spec in specs]
+  model = trained_model.load_chosen(config, options)
+  samplers = [image_sampler.ImageSampler(config, model.network, spec, ends=model.sampler_ends) for spec in specs]
   made_from = {"training_step": model.step, "ema": model.ema, "version": __version__}
+  if model.ends:
+    made_from |= {"ensemble_training_step": model.ends.step, "ensemble_ema": model.ends.ema,
+                  "ensemble_steps": model.end_steps}
   assets = {"config.json": config.to_json()}
   if upsampler_config:
     (spec,) = samples.require_samplers(upsampler_config, "upsampler_sampler")

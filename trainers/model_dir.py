@@ -23,6 +23,17 @@ class ModelOptions:
       False, "take the checkpoint of the best score (--best_score in training) rather than the newest")
 
 
+@dataclasses.dataclass(frozen=True)
+class EnsembleOptions(ModelOptions):
+  """The same, of the commands that can take two models as one (Appendix D)."""
+
+  ensemble_dir: str | None = config_lib.setting(
+      None, "folder of a second model, which takes the first and the last timesteps; the paper's is of L_vlb "
+      "beside one of L_hybrid")
+  ensemble_steps: int = config_lib.setting(100, "how many timesteps at either end")
+  ensemble_ema: float | None = config_lib.setting(None, "as --ema, of the second model; unset: its first rate")
+
+
 def require_given(path):
   """The path of `--model_dir`, which every command needs."""
   if not path:

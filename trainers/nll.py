@@ -33,7 +33,7 @@ def evaluate(config, options):
   config_lib.require(options.num_examples <= len(source.images), "num_examples",
                      f"at most {len(source.images)}, the {options.split} images of {source.name}",
                      options.num_examples)
-  model = trained_model.load(options.model_dir, config, options.ema, best=options.best)
+  model = trained_model.load_chosen(config, options)
   count = options.num_examples or len(source.images)
   process = process_of(config.diffusion, options.nll_steps, options.nll_schedule)
   folder = pathlib.Path(options.output_dir or model.folder / FOLDER)

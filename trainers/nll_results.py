@@ -28,6 +28,9 @@ def name(model, count, options):
   text += f"_stderr_{options.nll_stderr}" if options.nll_stderr else ""
   text += f"_{decoder}" if decoder != "exact" else ""
   text += "" if model.config.sampling.clip_denoised else "_unclipped"
+  if model.ends:
+    ends = zlib.crc32(f"{model.ends.folder.resolve()} {model.ends.step} {model.ends.ema}".encode())
+    text += f"_ensemble_{model.end_steps}_{ends:08x}"
   return text + _other_data(model)
 
 

@@ -16,8 +16,12 @@ FILE = "results.jsonl"
 
 def of_model(model, *, seed):
   """What was evaluated, of a `TrainedModel`: a dictionary."""
-  return {"model": str(model.folder), "training_step": model.step, "ema": model.ema, "seed": seed,
-          "clip_denoised": model.config.sampling.clip_denoised}
+  result = {"model": str(model.folder), "training_step": model.step, "ema": model.ema, "seed": seed,
+            "clip_denoised": model.config.sampling.clip_denoised}
+  if model.ends:
+    result |= {"ensemble": str(model.ends.folder), "ensemble_training_step": model.ends.step,
+               "ensemble_ema": model.ends.ema, "ensemble_steps": model.end_steps}
+  return result
 
 
 def of_sampler(model, spec):

@@ -17,7 +17,7 @@ from trainers import model_dir
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(chain.UpsamplerOptions, model_dir.ModelOptions):
+class Options(chain.UpsamplerOptions, model_dir.EnsembleOptions):
   output_dir: str | None = config_lib.setting(None, "where images go; unset: MODEL_DIR/samples")
   seed: int = config_lib.setting(0, "of the first image")
   batch_size: int = config_lib.setting(100, "images at a time")

@@ -47,8 +47,9 @@ def drawn(model, spec, folder, *, count, first_seed, batch_size, strategy):
 
 def weights_checksum(model):
   """Of the weights that the model samples with."""
-  checksum = 0
-  for variable in model.network.trainable_variables:
+  checksum = zlib.crc32(str(model.end_steps).encode())
+  networks = [model.network] + ([model.ends.network] if model.ends else [])
+  for variable in (variable for network in networks for variable in network.trainable_variables):
     checksum = zlib.crc32(np.ascontiguousarray(variable.value.numpy()).view(np.uint8), checksum)
   return f"{checksum:08x}"
 

@@ -27,7 +27,7 @@ def sample(config, options, upsampler_config=None):
   folder = _folder(options)
   strategy = strategy_lib.make_strategy()
   with strategy.scope():
-    model = trained_model.load(options.model_dir, config, options.ema, best=options.best)
+    model = trained_model.load_chosen(config, options)
     if upsampler_config:
       upsampler = trained_model.load(
           options.upsampler_dir, upsampler_config, options.upsampler_ema, flag="upsampler_ema")
@@ -56,7 +56,7 @@ def enlarge(config, options, *, number_given):
   folder = _folder(options)
   strategy = strategy_lib.make_strategy()
   with strategy.scope():
-    model = trained_model.load(options.model_dir, config, options.ema, best=options.best)
+    model = trained_model.load_chosen(config, options)
   command.make_output_dir(folder)
   print(f"enlarging {count} images of {options.base_samples} with {model}")
   seeds, _ = samples.order(count, 0, options.seed)
@@ -83,7 +83,7 @@ def batches(model, spec, inputs, batch_size, strategy):
   total = steps * len(starts) * strategy.num_replicas_in_sync
   with progress.bar(total=total, unit="step", description=str(spec)) as bar:
     sampler = image_sampler.ImageSampler(
-        model.config, model.network, spec, progress=lambda done: bar.update())
+        model.config, model.network, spec, ends=model.sampler_ends, progress=lambda done: bar.update())
     arrays = [inputs[tensor.name] for tensor in sampler.input_signature()]
     run = strategy_lib.over_replicas(strategy, sampler.draw)
     for start in starts:

@@ -162,7 +162,7 @@ def _drawn_samples(config, options):
   specs = samples_lib.require_samplers(config)
   strategy = strategy_lib.make_strategy()
   with strategy.scope():
-    model = trained_model.load(options.model_dir, config, options.ema, best=options.best)
+    model = trained_model.load_chosen(config, options)
   count = config.sampling.num_samples
   print(f"scoring {count:,} samples of {model}")
   for spec in specs:

@@ -1,17 +1,24 @@
-"""A model folder's network, with its newest weights."""
+"""A model folder's network, with its newest weights or its best ones; two of them as one."""
 
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 
 from iddpm_tf import config as config_lib
 from iddpm_tf import networks
 from iddpm_tf.data import images as images_lib
+from iddpm_tf.diffusion import ensembles
+from iddpm_tf.diffusion import process as process_lib
 from iddpm_tf.networks.stateless import call_network
+from iddpm_tf.serving import image_sampler
 from trainers import best as best_lib
 from trainers import checkpoints
 from trainers import model_dir
+
+
+# What two models must share to be one.
+_PROCESS = ("diffusion_steps", "noise_schedule", "mean_type", "variance_type", "rescale_timesteps")
 
 
 class TrainedModel(NamedTuple):
@@ -20,17 +27,50 @@ class TrainedModel(NamedTuple):
   network: keras.Model
   step: int
   ema: float  # Rate of the averages that the network holds; 0: the raw weights.
+  ends: Any = None  # Another `TrainedModel` for the first and the last timesteps (Appendix D), or None.
+  end_steps: int = 0  # How many at either end.
 
   def __str__(self):
     weights = f"EMA {self.ema}" if self.ema else "raw weights"
-    return f"{self.folder}, step {self.step}, {weights}"
+    text = f"{self.folder}, step {self.step}, {weights}"
+    return text if self.ends is None else f"{text}; the first and last {self.end_steps} timesteps by {self.ends}"
+
+  @property
+  def sampler_ends(self):
+    """As an `ImageSampler` takes them."""
+    return None if self.ends is None else image_sampler.Ends(self.ends.network, self.end_steps)
 
   def denoise_fn(self, x_start, label):
     """`denoise_fn(x_t, t)` of images [B, H, W, C]: their labels, or what they are enlarged from, closed over."""
     low = self.config.network.low_res_size
     low_res = images_lib.area_downsample(x_start, low) if low else None
     label = label if self.config.num_classes else None
-    return lambda x_t, t: call_network(self.network, x_t, t, label, low_res=low_res)
+
+    def of(network):
+      return lambda x_t, t: call_network(network, x_t, t, label, low_res=low_res)
+
+    if self.ends is None:
+      return of(self.network)
+    return ensembles.ends_and_middle(
+        of(self.ends.network), of(self.network), process_lib.make_process(self.config.diffusion),
+        self.config.diffusion, self.end_steps)
+
+
+def load_chosen(config, options):
+  """The `TrainedModel` of `model_dir.EnsembleOptions`."""
+  model = load(options.model_dir, config, options.ema, best=options.best)
+  if not options.ensemble_dir:
+    return model
+  ends_config = model_dir.read_config(pathlib.Path(options.ensemble_dir))
+  if ends_config is None:
+    raise ValueError(f"--ensemble_dir: expected the folder of a run, received {options.ensemble_dir}, which is "
+                     "empty or does not exist")
+  _require_same_process(config, ends_config, options.ensemble_dir)
+  config_lib.require(0 < 2 * options.ensemble_steps <= config.diffusion.diffusion_steps, "ensemble_steps",
+                     f"1 to {config.diffusion.diffusion_steps // 2}, half of the model's timesteps",
+                     options.ensemble_steps)
+  ends = load(options.ensemble_dir, ends_config, options.ensemble_ema, flag="ensemble_ema")
+  return model._replace(ends=ends, end_steps=options.ensemble_steps)
 
 
 def load(folder, config, ema, flag="ema", *, best=False):
@@ -56,6 +96,19 @@ def load(folder, config, ema, flag="ema", *, best=False):
     print(f"note: the average of rate {ema} looks back {1 / (1 - ema):.0f} steps and the model has made "
           f"{step}, so it is still close to its random start; --{flag}=0 takes the raw weights")
   return TrainedModel(pathlib.Path(folder), config, network, step, ema)
+
+
+def _require_same_process(config, other, folder):
+  """`ValueError` unless two `Config`s differ in network and training only."""
+  def facts(one):
+    return {name: getattr(one.diffusion, name) for name in _PROCESS} | {
+        "image_shape": one.data.image_shape, "num_classes": one.num_classes, "low_res_shape": one.low_res_shape}
+
+  theirs = facts(other)
+  for name, ours in facts(config).items():
+    if ours != theirs[name]:
+      raise ValueError(f"--ensemble_dir: expected a model of the same {name} ({ours}), received {folder} "
+                       f"({theirs[name]})")
 
 
 def _require_best(folder):

@@ -1,14 +1,23 @@
 """Trained networks and samplers as graph functions: seeds, labels and small images in, images out."""
 
+from typing import Any, NamedTuple
+
 import tensorflow as tf
 
 from iddpm_tf.data import images as images_lib
+from iddpm_tf.diffusion import ensembles
 from iddpm_tf.diffusion import process as process_lib
 from iddpm_tf.diffusion import samplers
 from iddpm_tf.networks.stateless import call_network
 
 # Of the noise: were it one, the upsampler's would begin with the base model's.
 _BASE_STREAM, _UPSAMPLER_STREAM = range(2)
+
+
+class Ends(NamedTuple):
+  """A second network for the first and the last timesteps (Appendix D)."""
+  network: Any  # Built.
+  steps: int  # At either end.
 
 
 class ImageSampler(tf.Module):
@@ -18,13 +27,14 @@ class ImageSampler(tf.Module):
   same seed gives the same image everywhere.
   """
 
-  def __init__(self, config, network, spec, *, weights=None, progress=None):
+  def __init__(self, config, network, spec, *, ends=None, weights=None, progress=None):
     """Makes the sampler.
 
     Args:
       config: a `Config`.
       network: its built network. It is closed over; its variables are tracked here.
       spec: a `SamplerSpec`; `ValueError` if the model has fewer steps.
+      ends: `Ends`, or None.
       weights: values in place of the network's trainable variables, such as moving averages.
       progress: called in Python with the steps done, in each step; not for export.
     """
@@ -34,6 +44,8 @@ class ImageSampler(tf.Module):
     # Keras layers are no modules: the variables must be listed for a SavedModel to hold them.
     self.weights = list(weights or [v.value for v in network.trainable_variables])
     self._network = _Untracked(network)
+    self._ends = _Untracked(ends)
+    self.ends_weights = [v.value for v in ends.network.trainable_variables] if ends else []
     self._options = samplers.Options(
         clip=config.sampling.clip_denoised,
         progress=samplers.python_progress(progress) if progress else None)
@@ -58,10 +70,7 @@ class ImageSampler(tf.Module):
     if low_res is not None:
       low_res = images_lib.to_unit_range(low_res)
 
-    def denoise_fn(x_t, t):
-      return call_network(
-          self._network.value, x_t, t, label, low_res=low_res, weights=self.weights)
-
+    denoise_fn = self._denoise_fn(label, low_res)
     noise_fn = samplers.seeded_noise(seed, self.config.data.image_shape,
                                      _BASE_STREAM if low_res is None else _UPSAMPLER_STREAM)
     options = self._options
@@ -70,6 +79,17 @@ class ImageSampler(tf.Module):
     samples = samplers.draw(
         denoise_fn, self.process, self.config.diffusion, self.spec, noise_fn, options)
     return images_lib.to_uint8(samples.image)
+
+
+  def _denoise_fn(self, label, low_res):
+    def of(network, weights):
+      return lambda x_t, t: call_network(network, x_t, t, label, low_res=low_res, weights=weights)
+
+    middle_fn, ends = of(self._network.value, self.weights), self._ends.value
+    if ends is None:
+      return middle_fn
+    return ensembles.ends_and_middle(
+        of(ends.network, self.ends_weights), middle_fn, self.process, self.config.diffusion, ends.steps)
 
 
 class TwoStageSampler(tf.Module):
