@@ -28,7 +28,8 @@ def main():
   wanted = scores.Wanted(fid=True, precision_recall=True)
   print(f"{_peak():.2f} GiB before the first feature", flush=True)
   start = time.perf_counter()
-  reference, sample = (scores.summarise(_batches(seed, shift), wanted) for seed, shift in ((0, 0.0), (1, 0.05)))
+  reference, sample = (scores.summarise(_batches(seed, shift), wanted)
+                       for seed, shift in ((0, 0.0), (1, 0.05)))
   print(f"features of {FLAGS.samples:,} images and as many samples: {time.perf_counter() - start:.0f} s", flush=True)
   for wanted, name in ((scores.Wanted(fid=True), "FID"),
                        (scores.Wanted(precision_recall=True), "precision and recall")):

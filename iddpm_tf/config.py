@@ -10,7 +10,7 @@ import math
 
 from iddpm_tf import json_settings
 # The commands' own settings are made of these, too, and take them from here.
-from iddpm_tf.settings import MAX_SEED, recorded, require, require_seed, setting, shown  # pylint: disable=unused-import
+from iddpm_tf.settings import MAX_SEED, recorded, require, require_seed, setting, shown  # pylint: disable=W0611
 from iddpm_tf.settings import require_choices, require_not_negative, require_positive
 
 VERSION = 3  # Of the layout of config.json.

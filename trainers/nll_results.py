@@ -35,7 +35,7 @@ def name(model, count, options):
 
 
 def write(path, result, timesteps, terms, options):
-  """Writes `result` to the JSON file `path`, beside it Figure 2 (the terms by timestep), and adds it to the results."""
+  """Writes `result` to the JSON file `path`, Figure 2 (the terms by timestep) beside it, and a line of results."""
   with atomic.whole(path) as temporary:
     temporary.write_text(json.dumps(result, indent=1) + "\n")
   _plot(path.with_suffix(".png"), timesteps, terms)

@@ -9,6 +9,7 @@ import time
 
 import tensorflow as tf
 
+from iddpm_tf.diffusion import respacing
 from iddpm_tf.diffusion import samplers
 from iddpm_tf.networks import blocks
 from iddpm_tf.networks import cost as cost_lib
@@ -35,9 +36,13 @@ def report(state, source, strategy):
   epochs = options.train_steps * options.batch_size / len(source.images)
   print(f"{len(source.images):,} images of {height}x{width}x{channels}{classes}, each seen {epochs:,.3g} "
         f"times; {cost.parameters:,} parameters, {cost.flops / 1e9:,.3g} GFLOP an image forward")
-  total = duration(left * step + grids * grid)
+  every = state.config.evaluation.eval_every
+  evaluation = evaluation_seconds(state.config, cost, rate)
+  evaluations = left // every + 1 if every else 0
+  total = duration(left * step + grids * grid + evaluations * evaluation)
+  evaluated = f"{duration(evaluation)} an evaluation, " if every else ""
   print(f"estimates: {need / _GIB:.1f} GiB of memory{f' of {have / _GIB:.1f}' if have else ''}, "
-        f"{duration(step)} a step, {duration(grid)} a sample grid, {total} in all")
+        f"{duration(step)} a step, {duration(grid)} a sample grid, {evaluated}{total} in all")
   for text in warnings(state.config, need, have):
     print(f"warning: {text}")
 
@@ -102,6 +107,18 @@ def grid_seconds(config, cost, rate):
   """Of drawing a sample grid, from the raw weights and from each moving average."""
   steps = samplers.SamplerSpec.parse(config.sampling.samplers[0]).steps or config.diffusion.diffusion_steps
   return (1 + len(config.training.ema)) * config.sampling.num_samples * steps * cost.flops / rate
+
+
+def evaluation_seconds(config, cost, rate):
+  """Of the scores of each moving average: of drawing the images, and of the bound's terms of test images."""
+  options, steps = config.evaluation, config.diffusion.diffusion_steps
+  evaluations = 0  # Of the network, of an image each.
+  if set(options.eval_scores) - {"nll"}:
+    evaluations += options.eval_samples * (samplers.SamplerSpec.parse(config.sampling.samplers[0]).steps or steps)
+  if "nll" in options.eval_scores:
+    evaluations += options.eval_examples * (
+        len(respacing.likelihood_timesteps(steps, options.eval_nll_steps)) if options.eval_nll_steps else steps)
+  return max(len(config.training.ema), 1) * evaluations * cost.flops / rate
 
 
 def flops_per_second(network, size, batch_size, device):

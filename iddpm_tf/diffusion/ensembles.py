@@ -4,7 +4,7 @@ import tensorflow as tf
 
 
 def ends_and_middle(ends_fn, middle_fn, process, config, steps):
-  """A `denoise_fn`: `ends_fn` for the first and the last `steps` timesteps, `middle_fn` for t in [steps, T - steps).
+  """A `denoise_fn`: `middle_fn` for t in [steps, T - steps), `ends_fn` for the timesteps before and after.
 
   A batch that has timesteps of one kind only is given to that model alone.
 

@@ -31,7 +31,7 @@ NONE = Reference(None, None, None, {}, None, None)
 
 
 def write(path, *, pool, spatial, images, about):
-  """Writes `Gaussian`s (the second may be None), images uint8 [N, H, W, C] and a dictionary: whole or not at all."""
+  """Writes `Gaussian`s (the second may be None), uint8 [N, H, W, C] and a dictionary: whole or not at all."""
   arrays = {"mu": pool.mean, "sigma": pool.covariance}
   if spatial:
     arrays |= {"mu_s": spatial.mean, "sigma_s": spatial.covariance}

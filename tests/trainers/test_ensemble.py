@@ -31,7 +31,8 @@ def drawn(run, folder, *flags):
 
 def test_an_ensemble_of_a_model_with_itself_is_the_model(run, model_dir, tmp_path):
   alone = drawn(run, tmp_path / "a", f"--model_dir={model_dir}")
-  both = drawn(run, tmp_path / "b", f"--model_dir={model_dir}", f"--ensemble_dir={model_dir}", "--ensemble_steps=3")
+  both = drawn(
+      run, tmp_path / "b", f"--model_dir={model_dir}", f"--ensemble_dir={model_dir}", "--ensemble_steps=3")
   np.testing.assert_array_equal(alone, both)
 
 
@@ -43,7 +44,8 @@ def test_the_ends_are_the_second_models(run, model_dir, vlb_dir, tmp_path):
     assert np.any(by[one] != by[other])
   terms = {}
   for name, flags in (("hybrid", ensemble[:1]), ("vlb", (f"--model_dir={vlb_dir}",)), ("both", ensemble)):
-    assert run("evaluate", *flags, "--nll", "--num_examples=3", f"--output_dir={tmp_path / name / 'nll'}").status == 0
+    assert run("evaluate", *flags, "--nll", "--num_examples=3",
+               f"--output_dir={tmp_path / name / 'nll'}").status == 0
     (path,) = (tmp_path / name / "nll").glob("nll_*.json")
     terms[name] = np.array(json.loads(path.read_text())["terms"])
   expected = terms["hybrid"].copy()

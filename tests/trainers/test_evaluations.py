@@ -123,7 +123,8 @@ def test_the_best_is_by_the_scores_own_direction(tmp_path, monkeypatch):
   monkeypatch.setattr(best.checkpoints_lib, "Checkpoints", Unsaved)
 
   def offered(score, *values):
-    return best.keep_if_better([best.Best(score, value, 1, rate) for rate, value in enumerate(values)], None, tmp_path)
+    candidates = [best.Best(score, value, 1, rate) for rate, value in enumerate(values)]
+    return best.keep_if_better(candidates, None, tmp_path)
 
   assert offered("fid", 3.0, 2.0) and best.read(tmp_path).ema == 1
   assert not offered("fid", 2.0) and not offered("fid", 2.5) and offered("fid", 1.5, 1.9)

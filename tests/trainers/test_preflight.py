@@ -126,6 +126,17 @@ def test_times_follow_from_the_arithmetic(strategy):
   assert preflight.grid_seconds(whole, cost, 500.0) == 3 * 100 * 25 * 1000 / 500
 
 
+def test_evaluations_are_of_images_and_of_terms_for_each_rate():
+  config = config_of(batch_size=8, ema=(0.9, 0.99))
+  cost = cost_lib.Cost(parameters=1, flops=1000, activation_bytes=1)
+  for scores, expected in ((("fid",), 70 * 5), (("nll",), 6 * 9), (("nll", "fid", "sfid"), 70 * 5 + 6 * 9)):
+    evaluation = config_lib.EvaluationConfig(
+        eval_every=5, eval_scores=scores, eval_samples=70, eval_examples=6, eval_nll_steps=5)
+    evaluated = dataclasses.replace(config, evaluation=evaluation)
+    # Appendix E keeps 9 of 25 timesteps: 0 to 4, and 6, 12, 18, 24.
+    assert preflight.evaluation_seconds(evaluated, cost, 500.0) == 2 * expected * 1000 / 500
+
+
 @pytest.mark.parametrize("size", [(8, 8), (256, 128)])
 def test_speed_is_measured_within_a_second_or_so(state, size):
   before = [variable.value.numpy() for variable in state.network.trainable_variables]
