@@ -7,7 +7,7 @@ RUN = .venv/bin/python -m
 TEST = .venv-test/bin/python -m
 DEMO = demo
 
-.PHONY: demo test quality reference super_resolution ten_thousand clean
+.PHONY: demo test quality reference super_resolution likelihood_budget ten_thousand clean
 
 demo: .venv/installed
 	$(RUN) trainers.train --flagfile=configs/digits.flags --model_dir=$(DEMO)/digits
@@ -32,6 +32,10 @@ reference: .venv-test/installed
 # Two stages of digits, read by the SVM, and an upsampler of photographs against bicubic interpolation.
 super_resolution: .venv-test/installed
 	$(TEST) pytest -s tests/long/test_super_resolution.py
+
+# The full sum of a model with T = 4000, against 20 estimates of it and 120 coarser ones.
+likelihood_budget: .venv-test/installed
+	$(TEST) pytest -s tests/long/test_likelihood_budget.py
 
 # Ten thousand pictures, some of them broken, prepared, killed and resumed.
 ten_thousand: .venv-test/installed
