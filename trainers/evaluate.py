@@ -63,8 +63,8 @@ class Options(model_dir.EnsembleOptions):
       config_lib.require(getattr(self, name) >= 0, name, "a number of at least 0", getattr(self, name))
     if self.nll_stderr is not None:
       config_lib.require(0 < self.nll_stderr < math.inf, "nll_stderr", "a positive number", self.nll_stderr)
-      config_lib.require(not self.nll_steps, "nll_stderr",
-                         "no value with --nll_steps, since it estimates the sum over all timesteps",
+      config_lib.require(self.nll and not self.nll_steps, "nll_stderr",
+                         "no value without --nll, or with --nll_steps, since it estimates the sum over all timesteps",
                          self.nll_stderr)
 
 

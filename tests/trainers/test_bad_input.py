@@ -178,6 +178,7 @@ def test_nothing_but_the_line_is_on_the_error_stream(model_dir, tmp_path, flags,
     ("evaluate", ("--nll", "--nll_stderr=nan"), ("--nll_stderr", "positive", "nan")),
     ("evaluate", ("--nll", "--nll_stderr=little"), ("--nll_stderr", "little")),
     ("evaluate", ("--nll", "--nll_stderr=0.1", "--nll_steps=5"), ("--nll_stderr", "--nll_steps")),
+    ("evaluate", ("--fid", "--nll_stderr=0.1"), ("--nll_stderr", "--nll")),
     ("export", ("--version=-1",), ("--version", "-1")),
 ])
 def test_commands_refuse(run, tmp_path, model_dir, command, flags, words):
