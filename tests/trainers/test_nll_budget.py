@@ -5,10 +5,14 @@ import re
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
+from iddpm_tf.data import images as images_lib
 from iddpm_tf.data import sources
+from iddpm_tf.diffusion import likelihood
 from iddpm_tf.diffusion import process as process_lib
+from iddpm_tf.diffusion import samplers
 from trainers import model_dir as model_dir_lib
 from trainers import nll
 from trainers import nll_budget
@@ -101,3 +105,19 @@ def test_few_images_and_timesteps_are_better_summed(estimate):
   out, result = estimate("a", "--num_examples=3", "--nll_stderr=0.5")
   assert "note: the full sum takes 75 network evaluations" in out
   assert result["network_evaluations"] > 75
+
+
+def test_a_term_is_that_of_the_image_with_its_own_label(loaded):
+  model, process, source = loaded
+  evaluate = nll_budget.evaluator(model, process, source, seed=5, batch_size=4)
+  t, image = np.array([0, 3, 9, 24, 3, 0], np.int32), np.array([7, 2, 5, 1, 9, 3], np.int32)
+  key = np.arange(6, dtype=np.int64)
+  assert len(set(source.labels[image])) > 2
+  found = evaluate(t, image, key)
+  noise = samplers.seeded_noise(tf.constant(key + (5 << 32)), (8, 8, 1), nll_budget._STREAM)(0)
+  x_start = images_lib.to_unit_range(tf.constant(source.images[image]))
+  for labels, close in ((source.labels[image], True), ((source.labels[image] + 1) % 10, False)):
+    expected = likelihood.evaluate(
+        model.denoise_fn(x_start, tf.constant(labels)), process, model.config.diffusion, x_start,
+        tf.constant(t), noise).term
+    assert np.allclose(found, expected, rtol=1e-4) == close
