@@ -1,0 +1,52 @@
+"""Re-runs the paper's studies: python -m trainers.reproduce --experiment=fig1 --scale=small --output_dir=DIR
+
+Trains and measures what an experiment needs and has not yet, shared among experiments, and writes DIR/report.html
+(it opens offline) and DIR/report.json. Killed, it goes on by the same command. The small scale takes the embedded
+data; cifar10 and imagenet64 take the paper's models (configs/) and --data_dir.
+"""
+
+import dataclasses
+import pathlib
+import sys
+
+from iddpm_tf import config as config_lib
+from trainers import command
+
+EXPERIMENTS = ("fig1", "fig2", "fig3", "fig5", "table1", "table2")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  experiment: str = config_lib.setting("all", "a table or a figure of the paper, or all of them",
+                                       choices=(*EXPERIMENTS, "all"))
+  scale: str = config_lib.setting("small", "which data and models", choices=("small", "cifar10", "imagenet64"))
+  output_dir: str | None = config_lib.setting(None, "folder of models, measurements and the report; required")
+  data_dir: str | None = config_lib.setting(None, "where the data of --scale is, as for trainers.train")
+
+
+def main(options, flag_values):
+  _require_own_flags_only(options, flag_values)
+  config_lib.require(options.output_dir, "output_dir", "a folder for the models and the report", options.output_dir)
+  output = pathlib.Path(options.output_dir)
+  config_lib.require(not output.exists() or output.is_dir(), "output_dir", "a folder", options.output_dir)
+  if options.data_dir is not None:
+    config_lib.require(options.scale != "small", "data_dir", "nothing at --scale=small, whose data is in the package",
+                       options.data_dir)
+    config_lib.require(pathlib.Path(options.data_dir).is_dir(), "data_dir", "a folder with data", options.data_dir)
+  config_lib.require(pathlib.Path("configs/parts").is_dir(), "flagfile",
+                     "configs/ in the working folder, which is to be the project's root", str(pathlib.Path.cwd()))
+  command.load_tensorflow()
+  from trainers import reproducing
+  return reproducing.reproduce(options, output)
+
+
+def _require_own_flags_only(options, flag_values):
+  """The scale has all settings of models: another one given would be of no effect."""
+  own = {*vars(options), "flagfile", "help", "debug"}
+  for name in sorted(set(flag_values) - own):
+    config_lib.require(not flag_values[name].present, name, "no setting of a model, since --scale has them",
+                       flag_values[name].value)
+
+
+if __name__ == "__main__":
+  sys.exit(command.run(main, Options, __doc__))

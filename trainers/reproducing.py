@@ -1,0 +1,48 @@
+"""The work of `trainers.reproduce`: the tasks of experiments, then the report."""
+
+from trainers.reproduction import report
+from trainers.reproduction import scales
+from trainers.reproduction import workshop
+from trainers.reproduction.experiments import fig1
+from trainers.reproduction.experiments import fig2
+from trainers.reproduction.experiments import fig3
+from trainers.reproduction.experiments import fig5
+from trainers.reproduction.experiments import table1
+from trainers.reproduction.experiments import table2
+
+MODULES = {"fig1": fig1, "fig2": fig2, "fig3": fig3, "fig5": fig5, "table1": table1, "table2": table2}
+
+
+def reproduce(options, output):
+  """As `reproduce.Options` say, in the folder `output`; the process's exit status."""
+  names = MODULES if options.experiment == "all" else (options.experiment,)
+  data_flags = () if options.data_dir is None else (f"--data_dir={options.data_dir}",)
+  return run(names, scales.SCALES[options.scale], output, data_flags=data_flags)
+
+
+def run(names, scale, output, *, modules=None, runner=workshop.run_command, data_flags=()):
+  """The same of any `Scale`; a report is written after each experiment.
+
+  It shows the others whose measurements are there, too: `modules` of them all (`MODULES`).
+  """
+  modules = modules or MODULES
+  tasks = {name: workshop.needed(modules[name].needs(scale)) for name in modules}
+  wanted = list(dict.fromkeys(task for name in names for task in tasks[name]))
+  try:
+    for name in names:
+      workshop.do(tasks[name], output, among=wanted, runner=runner, data_flags=data_flags)
+      path = _report(tasks, scale, output, modules, names)
+  except workshop.Stopped as stopped:
+    return stopped.status
+  except KeyboardInterrupt:
+    print("stopped; the same command goes on")
+    return 130
+  print(f"wrote {path} and {path.with_name(report.JSON)}")
+  return 0
+
+
+def _report(tasks, scale, output, modules, names):
+  """Writes the report of all that is there; its path."""
+  shown = {name: (modules[name].show(scale, output), tasks[name]) for name in modules
+           if (tasks[name] or name in names) and all(task.done(output) for task in tasks[name])}
+  return report.write(output, scale, shown)

@@ -1,0 +1,131 @@
+"""What an experiment needs: trainings and measurements, each one exact command line.
+
+A task's name says what it is and is its place in the output folder, so experiments that name the same task share it.
+"""
+
+import json
+import pathlib
+import re
+from typing import NamedTuple
+
+import numpy as np
+
+from trainers import results
+
+
+class Run(NamedTuple):
+  """A training: a flagfile of configs/ and what overrides it."""
+  name: str
+  flagfile: str
+  flags: tuple[str, ...]
+  train_steps: int
+
+  command = "train"
+
+  def folder(self, output):
+    """The model folder."""
+    return pathlib.Path(output) / "models" / self.name
+
+  def arguments(self, output):
+    """Of `python -m trainers.train`."""
+    return (f"--flagfile={self.flagfile}", *self.flags, f"--train_steps={self.train_steps}",
+            f"--model_dir={self.folder(output)}")
+
+  def done(self, output):
+    """Whether it was trained to its last step, by these flags; `trainers.train` refuses a folder of others."""
+    return self.step(output) >= self.train_steps and read_record(self, output) == self.record(output)
+
+  def step(self, output):
+    """That of the newest checkpoint; 0 where there is none."""
+    return max((int(path.stem.rsplit("-", 1)[1])
+                for path in (self.folder(output) / "checkpoints").glob("step-*.index")), default=0)
+
+  def record(self, output):
+    """What tells it from another task of the same name."""
+    del output
+    return [self.command, self.flagfile, *self.flags, str(self.train_steps)]
+
+
+class Measurement(NamedTuple):
+  """Scores (`trainers.evaluate`) or images (`trainers.sample`) of a run, or of two as one (Appendix D)."""
+  name: str
+  run: Run
+  flags: tuple[str, ...]
+  ends: Run | None = None  # What takes the first and the last timesteps.
+  command: str = "evaluate"
+
+  def folder(self, output):
+    """Where results go."""
+    return pathlib.Path(output) / "measurements" / self.name
+
+  def arguments(self, output):
+    """Of `python -m trainers.COMMAND`."""
+    ends = (f"--ensemble_dir={self.ends.folder(output)}",) if self.ends else ()
+    return (f"--model_dir={self.run.folder(output)}", *ends, *self.flags, f"--output_dir={self.folder(output)}")
+
+  def done(self, output):
+    """Whether it was made of the models as they are."""
+    if read_record(self, output) != self.record(output):
+      return False
+    return bool(self.lines(output)) if self.command == "evaluate" else bool(self.pictures(output))
+
+  def record(self, output):
+    """What tells it from another task of the same name, and from itself of earlier weights."""
+    models = [self.run] + ([self.ends] if self.ends else [])
+    return [self.command, *self.flags, *(f"{model.name} at step {model.step(output)}" for model in models)]
+
+  def lines(self, output):
+    """Its results by the name of the sampler ("" for a likelihood): the newest line of each."""
+    return {line.get("sampler", ""): line for line in results.read(self.folder(output))
+            if line.get("training_step") == self.run.step(output)}
+
+  def score(self, output, name, sampler=""):
+    """One number of its results."""
+    return self.lines(output)[sampler]["scores"][name]
+
+  def terms(self, output):
+    """Terms of the bound, bits/dim: float64 [T], and the timesteps, int [T]."""
+    path = self.folder(output) / pathlib.Path(self.lines(output)[""]["file"]).name
+    content = json.loads(path.read_text())
+    return np.array(content["terms"]), np.array(content["timesteps"])
+
+  def pictures(self, output):
+    """Paths of the grids of images."""
+    return sorted(self.folder(output).glob("*.png"))
+
+
+def group(name):
+  """The name of a task without its seed: tasks of a group take about as long."""
+  return re.sub(r"_seed\d+", "", name)
+
+
+def record_path(task, output):
+  """Of the file that says that a task is done."""
+  return pathlib.Path(output) / "done" / f"{task.name}.json"
+
+
+def read_record(task, output):
+  """What is recorded of a task, as a list of strings; None where nothing, or nothing legible, is."""
+  return _content(record_path(task, output)).get("record")
+
+
+def seconds_by_group(output):
+  """How long the tasks took that were done so far: {group: [seconds]}."""
+  found = {}
+  for path in sorted((pathlib.Path(output) / "done").glob("*.json")):
+    if isinstance(seconds := _content(path).get("seconds"), float):
+      found.setdefault(group(path.stem), []).append(seconds)
+  return found
+
+
+def _content(path):
+  try:
+    content = json.loads(path.read_text())
+  except (OSError, ValueError):
+    return {}
+  return content if isinstance(content, dict) else {}
+
+
+def shown(task, output):
+  """The command, as a person types it."""
+  return " ".join(["python -m", f"trainers.{task.command}", *task.arguments(output)])
