@@ -21,6 +21,9 @@ class ModelOptions:
       "--best that of the best score")
   best: bool = config_lib.setting(
       False, "take the checkpoint of the best score (--best_score in training) rather than the newest")
+  fixed_variance: str | None = config_lib.setting(
+      None, "of a model that learns no variance, whose weights know none: another one than it was trained with",
+      choices=("fixed_small", "fixed_large"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +54,16 @@ def trained_config(options, flag_values):
   if stored is None:
     raise ValueError(f"--model_dir: expected the folder of a run, received {folder}, "
                      f"which {'is empty' if folder.exists() else 'does not exist'}")
-  return flags.override(stored, flag_values, skip=vars(options), made=folder)
+  return _with_variance(flags.override(stored, flag_values, skip=vars(options), made=folder), options.fixed_variance)
+
+
+def _with_variance(config, chosen):
+  """`config` with the fixed variance that was chosen, if any."""
+  if not chosen:
+    return config
+  config_lib.require(not config.diffusion.learns_variance, "fixed_variance",
+                     f"nothing with a model that learns its variance ({config.diffusion.variance_type})", chosen)
+  return dataclasses.replace(config, diffusion=dataclasses.replace(config.diffusion, variance_type=chosen))
 
 
 def read_config(folder):

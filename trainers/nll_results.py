@@ -27,6 +27,7 @@ def name(model, count, options):
   text += f"_{options.nll_schedule}_{options.nll_steps}" if options.nll_steps else ""
   text += f"_stderr_{options.nll_stderr}" if options.nll_stderr else ""
   text += f"_{decoder}" if decoder != "exact" else ""
+  text += f"_{model.other_variance}" if model.other_variance else ""
   text += "" if model.config.sampling.clip_denoised else "_unclipped"
   if model.ends:
     ends = zlib.crc32(f"{model.ends.folder.resolve()} {model.ends.step} {model.ends.ema}".encode())

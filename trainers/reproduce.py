@@ -12,7 +12,8 @@ import sys
 from iddpm_tf import config as config_lib
 from trainers import command
 
-EXPERIMENTS = ("fig1", "fig2", "fig3", "fig5", "table1", "table2")
+EXPERIMENTS = ("fig1", "fig2", "fig3", "fig5", "fig8", "fig13", "fig15", "table1", "table2")
+OF_FID = ("fig8",)  # Which need --features beyond the small scale.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Options:
   scale: str = config_lib.setting("small", "which data and models", choices=("small", "cifar10", "imagenet64"))
   output_dir: str | None = config_lib.setting(None, "folder of models, measurements and the report; required")
   data_dir: str | None = config_lib.setting(None, "where the data of --scale is, as for trainers.train")
+  features: str | None = config_lib.setting(
+      None, "whose features FID is of at cifar10 and imagenet64, as for trainers.evaluate")
 
 
 def main(options, flag_values):
@@ -33,11 +36,22 @@ def main(options, flag_values):
     config_lib.require(options.scale != "small", "data_dir", "nothing at --scale=small, whose data is in the package",
                        options.data_dir)
     config_lib.require(pathlib.Path(options.data_dir).is_dir(), "data_dir", "a folder with data", options.data_dir)
+  _require_features(options)
   config_lib.require(pathlib.Path("configs/parts").is_dir(), "flagfile",
                      "configs/ in the working folder, which is to be the project's root", str(pathlib.Path.cwd()))
   command.load_tensorflow()
   from trainers import reproducing
   return reproducing.reproduce(options, output)
+
+
+def _require_features(options):
+  if options.scale == "small":
+    config_lib.require(options.features is None, "features", "nothing at --scale=small, whose FID is by the digits'",
+                       options.features)
+  elif options.experiment in (*OF_FID, "all"):
+    config_lib.require(options.features and pathlib.Path(options.features).exists(), "features",
+                       f"the path of the Inception graph or of a SavedModel, for the FID of {options.experiment}",
+                       options.features)
 
 
 def _require_own_flags_only(options, flag_values):

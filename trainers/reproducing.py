@@ -1,23 +1,30 @@
 """The work of `trainers.reproduce`: the tasks of experiments, then the report."""
 
+import dataclasses
+
 from trainers.reproduction import report
 from trainers.reproduction import scales
 from trainers.reproduction import workshop
 from trainers.reproduction.experiments import fig1
+from trainers.reproduction.experiments import fig13
+from trainers.reproduction.experiments import fig15
 from trainers.reproduction.experiments import fig2
 from trainers.reproduction.experiments import fig3
 from trainers.reproduction.experiments import fig5
+from trainers.reproduction.experiments import fig8
 from trainers.reproduction.experiments import table1
 from trainers.reproduction.experiments import table2
 
-MODULES = {"fig1": fig1, "fig2": fig2, "fig3": fig3, "fig5": fig5, "table1": table1, "table2": table2}
+MODULES = {"fig1": fig1, "fig2": fig2, "fig3": fig3, "fig5": fig5, "fig8": fig8, "fig13": fig13, "fig15": fig15,
+           "table1": table1, "table2": table2}
 
 
 def reproduce(options, output):
   """As `reproduce.Options` say, in the folder `output`; the process's exit status."""
   names = MODULES if options.experiment == "all" else (options.experiment,)
   data_flags = () if options.data_dir is None else (f"--data_dir={options.data_dir}",)
-  return run(names, scales.SCALES[options.scale], output, data_flags=data_flags)
+  scale = dataclasses.replace(scales.SCALES[options.scale], features=options.features)
+  return run(names, scale, output, data_flags=data_flags)
 
 
 def run(names, scale, output, *, modules=None, runner=workshop.run_command, data_flags=()):

@@ -18,6 +18,8 @@ def of_model(model, *, seed):
   """What was evaluated, of a `TrainedModel`: a dictionary."""
   result = {"model": str(model.folder), "training_step": model.step, "ema": model.ema, "seed": seed,
             "clip_denoised": model.config.sampling.clip_denoised}
+  if model.other_variance:
+    result["fixed_variance"] = model.other_variance
   if model.ends:
     result |= {"ensemble": str(model.ends.folder), "ensemble_training_step": model.ends.step,
                "ensemble_ema": model.ends.ema, "ensemble_steps": model.end_steps}

@@ -26,6 +26,8 @@ def drawn(model, spec, folder, *, count, first_seed, batch_size, strategy):
   drawn_by = {
       "training_step": model.step, "ema": model.ema, "sampler": str(spec), "first_seed": first_seed,
       "clip_denoised": sampling_config.clip_denoised, "image_shape": list(model.config.data.image_shape)}
+  if model.other_variance:
+    drawn_by["fixed_variance"] = model.other_variance
   # A checkpoint's name alone would not tell a run from one that was started anew in the same folder.
   key = zlib.crc32(json.dumps([drawn_by, weights_checksum(model)]).encode())
   store = pathlib.Path(folder) / FOLDER / f"step_{model.step}_ema_{model.ema}_{spec}_{key:08x}"

@@ -36,6 +36,12 @@ class TrainedModel(NamedTuple):
     return text if self.ends is None else f"{text}; the first and last {self.end_steps} timesteps by {self.ends}"
 
   @property
+  def other_variance(self):
+    """The reverse process's variance if it is another than the model was trained with (--fixed_variance); None."""
+    chosen, stored = self.config.diffusion.variance_type, model_dir.read_config(self.folder)
+    return chosen if stored and chosen != stored.diffusion.variance_type else None
+
+  @property
   def sampler_ends(self):
     """As an `ImageSampler` takes them."""
     return None if self.ends is None else image_sampler.Ends(self.ends.network, self.end_steps)

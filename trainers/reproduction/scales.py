@@ -39,6 +39,13 @@ class Scale:
   nll_of_terms: tuple[str, ...] = ("--nll", "--num_examples=16")  # Every term of the bound, of fewer images.
   nll_steps: tuple[int, ...] = (25, 50, 100, 400)  # K of Figure 15.
   samplers: tuple[str, ...] = ("ancestral:50",)  # Of grids.
+  fid_base: str = "configs/digits.flags"  # Where there is no table: with classes, and features of their own.
+  fid_about: str = ""  # The data of `fid_run`, for the report.
+  fid_train_steps: int = 0
+  fid_smaller: tuple[str, ...] = ()
+  fid_samples: int = 10_000
+  fid_steps: tuple[int, ...] = (25, 50, 100, 200, 400, 1000, 4000)  # K of Figure 8.
+  features: str | None = None  # Of FID; None: the digits'.
 
   def likelihood_run(self, row, seed):
     """The `Run` of a `Row` on the images whose bits/dim are compared."""
@@ -49,6 +56,21 @@ class Scale:
       flags = (f"--noise_schedule={row.schedule}", f"--diffusion_steps={row.steps}", *OBJECTIVES[row.objective])
     return tasks.Run(f"{pathlib.Path(self.base).stem if not self.table else self.name}_{row}_seed{seed}", flagfile,
                      (*flags, *self.smaller, f"--seed={seed}"), self.train_steps)
+
+  def fid_run(self, row, seed):
+    """The `Run` of a `Row` on the images whose FID is compared."""
+    if self.table:
+      return self.likelihood_run(row, seed)
+    flags = (f"--noise_schedule={row.schedule}", f"--diffusion_steps={row.steps}", *OBJECTIVES[row.objective])
+    return tasks.Run(f"{pathlib.Path(self.fid_base).stem}_{row}_seed{seed}", self.fid_base,
+                     (*flags, *self.fid_smaller, f"--seed={seed}"), self.fid_train_steps)
+
+  def fid_measurement(self, kind, row, seed, samplers, flags=()):
+    """FID by each of `samplers`."""
+    run = self.fid_run(row, seed)
+    features = (f"--features={self.features}",) if self.features else ()
+    return tasks.Measurement(f"{run.name}_fid_{kind}", run, (
+        "--fid", f"--samplers={','.join(samplers)}", f"--num_samples={self.fid_samples}", *features, *flags))
 
   def nll_measurement(self, row, seed):
     """Bits/dim of the test images."""
@@ -89,10 +111,11 @@ class Scale:
 
 SCALES = {scale.name: scale for scale in (
     Scale("small", "8x8 crops of two photographs, embedded (RGB, 256 levels)", seeds=(0, 1, 2), table=None,
-          train_steps=600),
-    Scale("cifar10", "CIFAR-10", seeds=(0,), table="table2", train_steps=500_000, samplers=("ancestral:250",),
+          train_steps=600, fid_about="the embedded digits, class-conditional", fid_train_steps=500, fid_samples=500,
+          fid_steps=(5, 10, 25, 50, 100)),
+    Scale("cifar10", "CIFAR-10", fid_about="CIFAR-10", seeds=(0,), table="table2", train_steps=500_000, samplers=("ancestral:250",),
           nll=("--nll",), nll_of_terms=("--nll", "--num_examples=1000"), nll_steps=(25, 50, 100, 200, 400, 1000)),
-    Scale("imagenet64", "ImageNet-64", seeds=(0,), table="table1", train_steps=200_000,
+    Scale("imagenet64", "ImageNet-64", fid_about="ImageNet-64", seeds=(0,), table="table1", train_steps=200_000,
           samplers=("ancestral:250",), nll=("--nll", "--num_examples=10000"),
           nll_of_terms=("--nll", "--num_examples=1000"), nll_steps=(25, 50, 100, 200, 400, 1000)),
 )}

@@ -67,7 +67,10 @@ class Measurement(NamedTuple):
     """Whether it was made of the models as they are."""
     if read_record(self, output) != self.record(output):
       return False
-    return bool(self.lines(output)) if self.command == "evaluate" else bool(self.pictures(output))
+    if self.command == "sample":
+      return bool(self.pictures(output))
+    samplers = [flag.partition("=")[2].split(",") for flag in self.flags if flag.startswith("--samplers=")]
+    return {name.replace(":", "_") for name in (samplers or [[""]])[0]} <= set(self.lines(output))
 
   def record(self, output):
     """What tells it from another task of the same name, and from itself of earlier weights."""

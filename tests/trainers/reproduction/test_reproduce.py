@@ -1,0 +1,167 @@
+"""`trainers.reproduce` as a user runs it, the experiments at a scale of seconds, and the report."""
+
+import dataclasses
+import html.parser
+import json
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+from trainers import command
+from trainers import reproduce
+from trainers import reproducing
+from trainers.reproduction import claims
+from trainers.reproduction import report
+from trainers.reproduction import scales
+from trainers.reproduction import sections
+from trainers.reproduction import tasks as tasks_lib
+from trainers.reproduction import workshop
+
+# So small that nothing it shows means anything.
+TINY = dataclasses.replace(
+    scales.SCALES["small"], name="tiny", seeds=(0,), train_steps=2, samplers=("ancestral:3",), smaller=(
+        "--image_size=4", "--channel_multipliers=1", "--attention_resolutions=", "--batch_size=8", "--num_samples=4",
+        "--samplers=ancestral:3", "--save_every=1"),
+    nll=("--nll", "--num_examples=4", "--nll_steps=10"))
+
+
+@pytest.fixture(autouse=True)
+def fixture_root(monkeypatch):
+  """Flagfiles are relative to the working folder."""
+  monkeypatch.chdir(pathlib.Path(__file__).parents[3])
+
+
+class Page(html.parser.HTMLParser):
+  """What a page refers to, its text, and whether its tags close."""
+
+  def __init__(self, text):
+    super().__init__()
+    self.open, self.sources, self.links, self.text = [], [], [], ""
+    self.feed(text)
+
+  def handle_starttag(self, tag, attrs):
+    attrs = dict(attrs)
+    assert tag not in ("script", "link", "iframe", "object") and not any(name.startswith("on") for name in attrs)
+    self.sources += [attrs["src"]] if "src" in attrs else []
+    self.links += [attrs["href"]] if "href" in attrs else []
+    if tag not in ("img", "meta", "br"):
+      self.open.append(tag)
+
+  def handle_endtag(self, tag):
+    assert self.open.pop() == tag
+
+  def handle_data(self, data):
+    self.text += data
+
+
+def run(*flags):
+  return command.run(reproduce.main, reproduce.Options, reproduce.__doc__, ["reproduce", *map(str, flags)])
+
+
+def require_self_contained(page):
+  assert not page.open
+  assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+  assert all(link.startswith("#") for link in page.links)
+
+
+def test_names_are_those_of_the_flag():
+  assert tuple(reproducing.MODULES) == reproduce.EXPERIMENTS
+  assert list(scales.SCALES) == ["small", "cifar10", "imagenet64"]
+
+
+@pytest.mark.parametrize("scale", scales.SCALES.values(), ids=lambda scale: scale.name)
+def test_tasks_are_distinct_and_their_flagfiles_there(scale):
+  tasks = [task for module in reproducing.MODULES.values() for task in workshop.needed(module.needs(scale))]
+  distinct = dict.fromkeys(tasks)
+  assert len({(type(task), task.name) for task in distinct}) == len(distinct)
+  for task in distinct:
+    if isinstance(task, tasks_lib.Run):
+      assert pathlib.Path(task.flagfile).is_file() and task.name.startswith(scale.name) == bool(scale.table)
+
+
+def test_figures_without_training(tmp_path, capsys):
+  assert run("--experiment=fig1", f"--output_dir={tmp_path}") == 0
+  assert str(tmp_path / "report.html") in capsys.readouterr().out
+  page = Page((tmp_path / "report.html").read_text())
+  require_self_contained(page)
+  assert "near 1 but at the start" in page.text and "holds" in page.text
+  content = json.loads((tmp_path / "report.json").read_text())
+  (claim,) = content["experiments"]["fig1"]["claims"]
+  assert claim["number"] == 2 and claim["verdict"] == "holds"
+  # By hand: at t = 1 the linear schedule of 1,000 steps has beta_0 = 1e-4 and beta_1 = 1e-4 + 0.0199 / 999.
+  second = 1e-4 + 0.0199 / 999
+  expected = 1e-4 / (1 - (1 - 1e-4) * (1 - second))
+  assert content["experiments"]["fig1"]["tables"][0]["rows"][1][2] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("flags, message", [
+    (("--experiment=fig99",), "--experiment"), (("--scale=huge",), "--scale"), ((), "--output_dir"),
+    (("--output_dir={tmp}/r", "--base_channels=64"), "--base_channels: expected no setting of a model"),
+    (("--output_dir={tmp}/r", "--scale=cifar10", "--data_dir={tmp}/none"), "--data_dir: expected a folder with data"),
+    (("--output_dir={tmp}/r", "--data_dir={tmp}"), "--data_dir: expected nothing at --scale=small"),
+    (("--output_dir={tmp}/r", "--scale=imagenet64", "--experiment=fig2", "--data_dir={tmp}"), "train_data_batch"),
+    (("--output_dir={tmp}/r", "--scale=cifar10", "--experiment=fig8", "--data_dir={tmp}"), "--features: expected"),
+    (("--output_dir={tmp}/r", "--features=x"), "--features: expected nothing at --scale=small")])
+def test_what_is_wrong_is_one_line_and_nothing_is_written(flags, message, tmp_path, capsys):
+  assert run(*(flag.format(tmp=tmp_path) for flag in flags)) == 2
+  (line,) = capsys.readouterr().err.splitlines()
+  assert message in line
+  assert not (tmp_path / "r").exists()
+
+
+def test_an_experiment_killed_and_resumed_and_its_numbers(tmp_path, monkeypatch, capsys):
+  """Of the tiny scale, by real commands; the report says what the results files say."""
+  name = "table2"
+  calls = []
+
+  def runner(name, arguments):
+    calls.append(name)
+    if len(calls) == 3:
+      raise KeyboardInterrupt
+    return workshop.run_command(name, arguments)
+
+  monkeypatch.setattr(scales, "ROWS", scales.ROWS[4:5])
+  monkeypatch.setattr(reproducing.table2, "_claims", lambda found: ())
+  assert reproducing.run([name], TINY, tmp_path, runner=runner) == 130
+  assert not (tmp_path / "report.html").exists()
+  assert reproducing.run([name], TINY, tmp_path, runner=runner) == 0
+  assert "[3/3" in capsys.readouterr().out
+  assert reproducing.run([name], TINY, tmp_path, runner=runner) == 0
+  assert calls == ["train", "evaluate", "sample", "sample"]
+  _require_numbers_of_the_files(tmp_path, name)
+  page = Page((tmp_path / "report.html").read_text())
+  require_self_contained(page)
+  # Table 1 is there, too, since it shares the models.
+  assert len(page.sources) == 2 and "python -m trainers.train --flagfile=configs/photos_small.flags" in page.text
+
+
+def _require_numbers_of_the_files(output, name):
+  content = json.loads((output / "report.json").read_text())["experiments"][name]["tables"][0]
+  column = content["columns"].index("our NLL")
+  page = Page((output / "report.html").read_text())
+  for row, of_table in zip(scales.ROWS, content["rows"]):
+    path = TINY.nll_measurement(row, 0).folder(output) / "results.jsonl"
+    (line,) = [json.loads(text) for text in path.read_text().splitlines()]
+    assert of_table[column] == line["scores"]["nll"] and f"{line['scores']['nll']:.3f}" in page.text
+
+
+def test_a_report_escapes_what_it_shows(tmp_path):
+  evil = "<script>alert('&')</script>"
+  claim = claims.Claim(7, evil, (claims.over_seeds(evil, [-1.0, -1.2, -0.9], evil),))
+  figure = sections.plot(lambda axis: axis.plot([0, 1]), evil)
+  section = sections.Section(evil, evil, (figure,), (sections.Table((evil,), ((evil,), (None,)), evil),), (claim,))
+  run_task = tasks_lib.Run(evil, evil, (evil,), 1)
+  report.write(tmp_path, dataclasses.replace(TINY, about=evil), {"fig7": (section, [run_task])})
+  text = (tmp_path / "report.html").read_text()
+  page = Page(text)
+  require_self_contained(page)
+  assert "<script" not in text and page.text.count(evil) >= 9
+  # A claim that fails is shown first of all, with its numbers.
+  assert re.search(r"-1\.033.*fails", text.replace("\n", " ")) and "fails" in page.text
+
+
+def test_the_same_numbers_are_the_same_picture():
+  figures = [sections.plot(lambda axis: axis.plot(np.arange(5.0)), "a") for _ in range(2)]
+  assert figures[0] == figures[1] and figures[0].png.startswith(b"\x89PNG")
