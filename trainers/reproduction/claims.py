@@ -14,7 +14,7 @@ _CONFIDENCE = 0.95
 class Part(NamedTuple):
   """One quantity that is positive if the claim holds."""
   statement: str
-  estimate: float
+  estimate: float | None  # None where there is none.
   low: float | None  # The confidence interval; None of fewer than three seeds.
   high: float | None
   verdict: str
@@ -66,3 +66,8 @@ def exact(statement, value, how):
   """The `Part` of a quantity that no seed moves: a fact of the schedules, its interval a point."""
   verdict = HOLDS if value > 0 else FAILS if value < 0 else UNDECIDED
   return Part(statement, float(value), float(value), float(value), verdict, how, (float(value),))
+
+
+def unknown(statement, how):
+  """The `Part` of a quantity that could not be estimated; `how` says why."""
+  return Part(statement, None, None, None, UNDECIDED, how, ())

@@ -75,7 +75,7 @@ def claims_table(claims):
       interval = _interval(part)
       rows.append(
           f'<tr><td></td><td>{escape(part.statement)}<div class="how">{escape(part.how)}; '
-          f'{len(part.values)} value{"s" * (len(part.values) > 1)}: {", ".join(map(number, part.values))}</div></td>'
+          f'{len(part.values)} value{"s" * (len(part.values) != 1)}: {", ".join(map(number, part.values))}</div></td>'
           f'<td class="number">{number(part.estimate)}</td><td class="number">{interval}</td>'
           f"<td>{verdict(part.verdict)}</td></tr>")
   head = "<th>claim</th><th>what is positive if it holds</th><th>estimate</th><th>95% interval</th><th>verdict</th>"
@@ -96,8 +96,8 @@ def verdict(text):
 
 
 def number(value):
-  """To four significant digits, without an exponent where it needs none."""
-  return f"{value:.4g}"
+  """To four significant digits, without an exponent where it needs none; None as a dash."""
+  return "–" if value is None else f"{value:.4g}"
 
 
 def commands(lines):

@@ -45,6 +45,9 @@ class Scale:
   fid_smaller: tuple[str, ...] = ()
   fid_samples: int = 10_000
   fid_steps: tuple[int, ...] = (25, 50, 100, 200, 400, 1000, 4000)  # K of Figure 8.
+  noise_steps: int = 4000  # T of Figures 6 and 7.
+  noise_train_steps: int = 200_000
+  noise_flags: tuple[str, ...] = ("--microbatches=8",)
   features: str | None = None  # Of FID; None: the digits'.
 
   def likelihood_run(self, row, seed):
@@ -71,6 +74,16 @@ class Scale:
     features = (f"--features={self.features}",) if self.features else ()
     return tasks.Measurement(f"{run.name}_fid_{kind}", run, (
         "--fid", f"--samplers={','.join(samplers)}", f"--num_samples={self.fid_samples}", *features, *flags))
+
+  def noise_measurement(self, name, objective, seed):
+    """Bits/dim of a run that shows its gradient noise, of an objective by its flags; the cosine schedule."""
+    row = Row("cosine", self.noise_steps, "hybrid")
+    flagfile = f"configs/{self._flagfile(row)}.flags" if self.table else self.base
+    run = tasks.Run(
+        f"{self.name if self.table else pathlib.Path(self.base).stem}_noise_{name}_seed{seed}", flagfile,
+        (f"--diffusion_steps={self.noise_steps}", *objective, *self.noise_flags, *self.smaller, f"--seed={seed}"),
+        self.noise_train_steps)
+    return tasks.Measurement(f"{run.name}_nll", run, self.nll)
 
   def nll_measurement(self, row, seed):
     """Bits/dim of the test images."""
@@ -112,9 +125,11 @@ class Scale:
 SCALES = {scale.name: scale for scale in (
     Scale("small", "8x8 crops of two photographs, embedded (RGB, 256 levels)", seeds=(0, 1, 2), table=None,
           train_steps=600, fid_about="the embedded digits, class-conditional", fid_train_steps=500, fid_samples=500,
-          fid_steps=(5, 10, 25, 50, 100)),
-    Scale("cifar10", "CIFAR-10", fid_about="CIFAR-10", seeds=(0,), table="table2", train_steps=500_000, samplers=("ancestral:250",),
-          nll=("--nll",), nll_of_terms=("--nll", "--num_examples=1000"), nll_steps=(25, 50, 100, 200, 400, 1000)),
+          fid_steps=(5, 10, 25, 50, 100), noise_steps=1000, noise_train_steps=1000,
+          noise_flags=("--microbatches=8", "--log_every=50")),
+    Scale("cifar10", "CIFAR-10", fid_about="CIFAR-10", seeds=(0,), table="table2", train_steps=500_000,
+          samplers=("ancestral:250",), nll=("--nll",), nll_of_terms=("--nll", "--num_examples=1000"),
+          nll_steps=(25, 50, 100, 200, 400, 1000)),
     Scale("imagenet64", "ImageNet-64", fid_about="ImageNet-64", seeds=(0,), table="table1", train_steps=200_000,
           samplers=("ancestral:250",), nll=("--nll", "--num_examples=10000"),
           nll_of_terms=("--nll", "--num_examples=1000"), nll_steps=(25, 50, 100, 200, 400, 1000)),

@@ -40,8 +40,8 @@ def show(scale, output):
   at = scale.nll_steps.index(_CLAIMED)
   return sections.Section(
       "Figure 15: bits/dim with fewer evaluation steps",
-      "Appendix E's schedule takes every t up to T/K beside the K strided ones. L_simple is with the variance beta, as it "
-      "was trained. Cosine schedule, T = 4000; the images are the same throughout, fewer than Table 2's.",
+      "Appendix E's schedule takes every t up to T/K beside the K strided ones. L_simple is with the variance beta, as "
+      "it was trained. Cosine schedule, T = 4000; the images are the same throughout, fewer than Table 2's.",
       figures=(sections.plot(draw, "Bits/dim by the number of steps, mean over the seeds."),),
       tables=(sections.Table(columns, rows, "NLL (bits/dim), mean over the seeds."),),
       claims=(_claim(found[HYBRID, "strided"][at], found[HYBRID, "dense_start"][at], full),))

@@ -44,7 +44,8 @@ def show(scale, output):
   return sections.Section(
       "Figure 8: FID by the number of sampling steps",
       f"Of {scale.fid_about}: {scale.fid_samples:,} samples, cosine schedule, T = 4000, models of the end of training. "
-      "Both fixed variances are of the same weights (--fixed_variance). These FIDs are comparable with each other only.",
+      "Both fixed variances are of the same weights (--fixed_variance). These FIDs are comparable with each other "
+      "only.",
       figures=(sections.plot(draw, "FID by the number of steps, mean over the seeds."),),
       tables=(sections.Table(("steps", *found), rows, "FID, mean over the seeds."),),
       claims=_claims({name: dict(zip(scale.fid_steps, values)) for name, values in found.items()}))
