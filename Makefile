@@ -7,7 +7,7 @@ RUN = .venv/bin/python -m
 TEST = .venv-test/bin/python -m
 DEMO = demo
 
-.PHONY: demo test quality reference super_resolution likelihood_budget ten_thousand clean
+.PHONY: demo test quality reference super_resolution likelihood_budget reproduce ten_thousand clean
 
 demo: .venv/installed
 	$(RUN) trainers.train --flagfile=configs/digits.flags --model_dir=$(DEMO)/digits
@@ -36,6 +36,12 @@ super_resolution: .venv-test/installed
 # The full sum of a model with T = 4000, against 20 estimates of it and 120 coarser ones.
 likelihood_budget: .venv-test/installed
 	$(TEST) pytest -s tests/long/test_likelihood_budget.py
+
+# The paper's studies on the embedded data; killed, it goes on. EXPERIMENT=fig2 for one of them.
+REPRODUCED = reproduced
+EXPERIMENT = all
+reproduce: .venv/installed
+	$(RUN) trainers.reproduce --experiment=$(EXPERIMENT) --scale=small --output_dir=$(REPRODUCED)
 
 # Ten thousand pictures, some of them broken, prepared, killed and resumed.
 ten_thousand: .venv-test/installed

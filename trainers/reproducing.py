@@ -38,10 +38,15 @@ def run(names, scale, output, *, modules=None, runner=workshop.run_command, data
   modules = modules or MODULES
   tasks = {name: workshop.needed(modules[name].needs(scale)) for name in modules}
   wanted = list(dict.fromkeys(task for name in names for task in tasks[name]))
+  shop, sections = workshop.Workshop(wanted, output, runner=runner, data_flags=data_flags), {}
   try:
     for name in names:
-      workshop.do(tasks[name], output, among=wanted, runner=runner, data_flags=data_flags)
-      path = _report(tasks, scale, output, modules, names)
+      shop.do(tasks[name])
+      for other in modules:
+        if other not in sections and (other == name or tasks[other] and all(map(shop.done, tasks[other]))):
+          sections[other] = modules[other].show(scale, output)
+      path = report.write(output, scale, {other: (sections[other], tasks[other]) for other in modules
+                                          if other in sections})
   except workshop.Stopped as stopped:
     return stopped.status
   except KeyboardInterrupt:
@@ -49,10 +54,3 @@ def run(names, scale, output, *, modules=None, runner=workshop.run_command, data
     return 130
   print(f"wrote {path} and {path.with_name(report.JSON)}")
   return 0
-
-
-def _report(tasks, scale, output, modules, names):
-  """Writes the report of all that is there; its path."""
-  shown = {name: (modules[name].show(scale, output), tasks[name]) for name in modules
-           if (tasks[name] or name in names) and all(task.done(output) for task in tasks[name])}
-  return report.write(output, scale, shown)

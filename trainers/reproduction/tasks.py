@@ -65,7 +65,8 @@ class Measurement(NamedTuple):
 
   def done(self, output):
     """Whether it was made of the models as they are."""
-    if read_record(self, output) != self.record(output):
+    models = [self.run] + ([self.ends] if self.ends else [])
+    if not all(model.done(output) for model in models) or read_record(self, output) != self.record(output):
       return False
     if self.command == "sample":
       return bool(self.pictures(output))

@@ -39,7 +39,9 @@ class Progress(NamedTuple):
 def run_command(name, arguments):
   """`python -m trainers.NAME` in this process; its status."""
   module = MODULES[name]
-  return command.run(module.main, module.Options, module.__doc__, [name, *arguments])
+  status = command.run(module.main, module.Options, module.__doc__, [name, *arguments])
+  _forget_graphs()
+  return status
 
 
 def needed(measurements, runs=()):
@@ -50,34 +52,45 @@ def needed(measurements, runs=()):
   return list(dict.fromkeys([*trainings, *measurements]))
 
 
-def do(tasks, output, *, among=None, runner=run_command, data_flags=()):
-  """Does what has not been done.
+class Workshop:
+  """Does tasks, and remembers which are done."""
 
-  Args:
-    tasks: of `needed`.
-    output: the folder of everything.
-    among: all tasks that are wanted, for the progress; these alone by default.
-    runner: `(command's name, arguments) -> status`.
-    data_flags: flags of every training that say where its data is.
+  def __init__(self, tasks, output, *, runner=run_command, data_flags=()):
+    """Makes it.
 
-  Raises:
-    Stopped: a command failed, or was stopped.
-    ValueError: two tasks of one name.
-  """
-  among = among or tasks
-  _require_distinct(among)
-  for task in tasks:
-    if task.done(output):
-      continue
-    rest = [other for other in among if not other.done(output)]
-    number = len(among) - len(rest) + 1
-    print(f"{Progress(number, len(among), seconds_left(rest, output))} {task.name}", flush=True)
-    start = time.monotonic()
-    status = runner(task.command, (*task.arguments(output), *(data_flags if task.command == "train" else ())))
-    if status:
-      raise Stopped(status)
-    _write_record(task, output, time.monotonic() - start)
-    _forget_graphs()
+    Args:
+      tasks: all that are wanted, for the progress.
+      output: the folder of everything.
+      runner: `(command's name, arguments) -> status`.
+      data_flags: flags of every training that say where its data is.
+
+    Raises:
+      ValueError: two tasks of one name.
+    """
+    _require_distinct(tasks)
+    self._tasks, self._output, self._runner, self._data_flags = tasks, output, runner, data_flags
+    self._done = set()
+
+  def done(self, task):
+    """Whether it is, by its files; what was done once is not looked at again."""
+    if task not in self._done and task.done(self._output):
+      self._done.add(task)
+    return task in self._done
+
+  def do(self, tasks):
+    """Does what has not been done of `tasks`; `Stopped` if a command failed, or was stopped."""
+    for task in tasks:
+      if self.done(task):
+        continue
+      rest = [other for other in self._tasks if not self.done(other)]
+      number = len(self._tasks) - len(rest) + 1
+      print(f"{Progress(number, len(self._tasks), seconds_left(rest, self._output))} {task.name}", flush=True)
+      start = time.monotonic()
+      data_flags = self._data_flags if task.command == "train" else ()
+      status = self._runner(task.command, (*task.arguments(self._output), *data_flags))
+      if status:
+        raise Stopped(status)
+      _write_record(task, self._output, time.monotonic() - start)
 
 
 def seconds_left(tasks, output):
@@ -105,7 +118,7 @@ def _write_record(task, output, seconds):
 
 def _forget_graphs():
   """Of the networks of the task: dozens of them would fill the memory."""
-  import keras  # The command has loaded it; before that, flags are still to be checked.
+  import keras
   keras.utils.clear_session()
   gc.collect()
 

@@ -37,6 +37,10 @@ class Machine:
     return 0
 
 
+def do(tasks, output, machine):
+  workshop.Workshop(tasks, output, runner=machine).do(tasks)
+
+
 @pytest.fixture(name="machine")
 def fixture_machine(tmp_path):
   return Machine(tmp_path)
@@ -56,24 +60,24 @@ def test_a_task_is_one_exact_command(tmp_path):
 def test_what_is_done_is_not_done_again(machine, tmp_path):
   tasks = workshop.needed([SCORES, SCORES])
   assert tasks == [RUN, SCORES]
-  workshop.do(tasks, tmp_path, runner=machine)
-  workshop.do(tasks, tmp_path, runner=machine)
+  do(tasks, tmp_path, machine)
+  do(tasks, tmp_path, machine)
   assert machine.done == ["train", "evaluate"]
   assert SCORES.score(tmp_path, "nll") == 3.5
 
 
 def test_a_measurement_is_of_the_model_as_it_is_and_of_its_flags(machine, tmp_path):
-  workshop.do([RUN, SCORES], tmp_path, runner=machine)
+  do([RUN, SCORES], tmp_path, machine)
   further = RUN._replace(train_steps=40)
-  workshop.do([further, SCORES._replace(run=further)], tmp_path, runner=machine)
+  do([further, SCORES._replace(run=further)], tmp_path, machine)
   assert machine.done == ["train", "evaluate"] * 2
   other = SCORES._replace(run=further, flags=("--nll", "--seed=1"))
-  workshop.do([further, other], tmp_path, runner=machine)
+  do([further, other], tmp_path, machine)
   assert machine.done == ["train", "evaluate"] * 2 + ["evaluate"]
 
 
 def test_a_line_that_a_kill_left_in_part_does_not_count(machine, tmp_path):
-  workshop.do([RUN, SCORES], tmp_path, runner=machine)
+  do([RUN, SCORES], tmp_path, machine)
   path = SCORES.folder(tmp_path) / "results.jsonl"
   path.write_text(path.read_text()[:20])
   assert not SCORES.done(tmp_path)
@@ -87,9 +91,9 @@ def test_killed_anywhere_it_goes_on(machine, tmp_path, dies_at):
   tasks = workshop.needed([SCORES, SCORES._replace(name="small_seed1_nll", run=second)])
   machine.dies_at = dies_at
   with pytest.raises(KeyboardInterrupt):
-    workshop.do(tasks, tmp_path, runner=machine)
+    do(tasks, tmp_path, machine)
   machine.dies_at = None
-  workshop.do(tasks, tmp_path, runner=machine)
+  do(tasks, tmp_path, machine)
   assert machine.done == ["train", "train", "evaluate", "evaluate"]
   assert all(task.done(tmp_path) for task in tasks)
 
@@ -97,13 +101,13 @@ def test_killed_anywhere_it_goes_on(machine, tmp_path, dies_at):
 def test_a_command_that_fails_stops_all(machine, tmp_path):
   machine.status = 2
   with pytest.raises(workshop.Stopped) as error:
-    workshop.do([RUN, SCORES], tmp_path, runner=machine)
+    do([RUN, SCORES], tmp_path, machine)
   assert error.value.status == 2 and machine.done == ["train"] and not RUN.done(tmp_path)
 
 
 def test_progress_and_the_time_left(machine, tmp_path, capsys):
   tasks = workshop.needed([SCORES, SCORES._replace(name="small_seed1_nll", run=RUN._replace(name="small_seed1"))])
-  workshop.do(tasks, tmp_path, runner=machine)
+  do(tasks, tmp_path, machine)
   first, second, *_ = capsys.readouterr().out.splitlines()
   assert first == "[1/4, time left: unknown] small_seed0"
   assert second.startswith("[2/4, time left: ") and second.endswith(" min] small_seed1")
@@ -116,7 +120,7 @@ def test_progress_and_the_time_left(machine, tmp_path, capsys):
 
 def test_two_tasks_of_one_name_are_refused(tmp_path):
   with pytest.raises(ValueError, match="two of small_seed0"):
-    workshop.do([RUN, RUN._replace(train_steps=30)], tmp_path, runner=None)
+    do([RUN, RUN._replace(train_steps=30)], tmp_path, None)
 
 
 def test_runs_of_a_scale_have_a_name_each_that_says_what_they_are():
