@@ -210,7 +210,7 @@ class EvaluationConfig:
   eval_samples: int = setting(1000, "images to draw, by the first of --samplers", changeable=True, since=3)
   eval_examples: int = setting(100, "test images for nll; 0: all", changeable=True, since=3)
   eval_nll_steps: int = setting(
-      100, "timesteps for nll, by Appendix E's schedule; 0: all", changeable=True, since=3)
+      100, "K timesteps for nll, and every t up to T/K (Appendix E); 0: all", changeable=True, since=3)
   eval_features: str | None = setting(
       None, "whose features, as --features of trainers.evaluate", changeable=True, since=3)
   eval_reference: str | None = setting(

@@ -1,6 +1,7 @@
 """The best checkpoint of a run by a score (Appendices F and G: models overfit, and early stopping matters)."""
 
 import json
+import math
 import pathlib
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ class Best(NamedTuple):
   value: float
   step: int
   ema: float  # Rate of the averages that had the score.
+  measured: dict  # What else the value depends on, such as the number of samples.
 
 
 def read(folder):
@@ -26,26 +28,35 @@ def read(folder):
   if not path.exists():
     return None
   try:
-    found = Best(**json.loads(path.read_text()))
-    if not (isinstance(found.step, int) and isinstance(found.value, float) and isinstance(found.score, str)):
+    found = Best(**json.loads(path.read_text(errors="replace")))
+    kinds = (str, float, int, float, dict)
+    if not all(isinstance(value, kind) for value, kind in zip(found, kinds, strict=True)):
       raise TypeError("of other types")
     return found
   except (TypeError, ValueError) as error:
-    raise ValueError(f"{path}: expected score, value, step and ema, received another file ({error})") from None
+    raise ValueError(f"{path}: expected score, value, step, ema and measured, received another file "
+                     f"({error})") from None
 
 
 def keep_if_better(candidates, state, folder):
-  """Saves the `TrainState` if the best of some `Best`s is better than the folder's, or of another score.
+  """Saves the `TrainState` if the best of some `Best`s is better than the folder's; whether it did.
 
-  Returns whether it did.
+  One that was measured otherwise, or of a step that this run has yet to make, is no rival. Nor are values that are
+  not finite.
   """
+  candidates = [candidate for candidate in candidates if math.isfinite(candidate.value)]
+  if not candidates:
+    return False
   sign = 1 if candidates[0].score in _LOWER_IS_BETTER else -1
   chosen = min(candidates, key=lambda candidate: sign * candidate.value)
   before = read(folder)
-  if before and before.score == chosen.score and sign * before.value <= sign * chosen.value:
+  rival = before and (before.score, before.measured) == (chosen.score, chosen.measured) and before.step <= chosen.step
+  if rival and sign * before.value <= sign * chosen.value:
     return False
-  # The one before is kept, since best.json names it until it is replaced.
-  checkpoints_lib.Checkpoints(state, folder, keep=2, name=FOLDER).save(chosen.step)
+  # The one before stays until best.json no longer names it.
+  checkpoints = checkpoints_lib.Checkpoints(state, folder, name=FOLDER)
+  checkpoints.save(chosen.step)
   with atomic.whole(pathlib.Path(folder) / FILE) as temporary:
     temporary.write_text(json.dumps(chosen._asdict()) + "\n")
+  checkpoints.delete_others(chosen.step)
   return True

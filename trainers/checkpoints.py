@@ -28,6 +28,12 @@ class Checkpoints:
   def save(self, step):
     self._manager.save(checkpoint_number=step)
 
+  def delete_others(self, step):
+    """Deletes the checkpoints of all steps but one."""
+    for path in self.folder.glob(f"{_NAME}-*"):
+      if path.stem != f"{_NAME}-{step}":
+        path.unlink()
+
   def newest(self):
     """The path of the newest whole one, or None where there has never been any.
 
@@ -92,5 +98,6 @@ def restore_network(network, folder, ema, *, name=FOLDER, step=None):
                 else tf.train.Checkpoint(network=variables))
   checkpoints = Checkpoints(checkpoint, folder, name=name)
   if checkpoints.newest() is None:
-    raise ValueError(f"--model_dir: expected a model with a checkpoint, received {folder}, which has none")
+    raise ValueError(f"--model_dir: expected a model with a checkpoint, received {folder}, which has none in "
+                     f"{checkpoints.folder.name}/")
   return checkpoints.restore(partial=True, step=step)

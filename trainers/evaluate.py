@@ -7,7 +7,7 @@ the terms by timestep (Figure 2). With --nll_stderr it is estimated from a part 
 training images or --reference. What is drawn is kept in the model's folder: a killed command goes on, and more
 samples begin with those. --samples scores an .npz of images instead, which need not be a model's of this project.
 
-Every result is a line of MODEL_DIR/results.jsonl.
+Every result is a line of results.jsonl in MODEL_DIR or in --output_dir.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ class Options(model_dir.EnsembleOptions):
       None, "an .npz of trainers.reference_stats or in the authors' layout; unset: the model's training images")
   samples: str | None = config_lib.setting(
       None, "score the images of this .npz (arr_0) instead of drawing some")
-  output_dir: str | None = config_lib.setting(None, "where results go; unset: MODEL_DIR/evaluations")
+  output_dir: str | None = config_lib.setting(None, "where results go; unset: MODEL_DIR, and MODEL_DIR/evaluations for those of --nll in full")
   split: str = config_lib.setting("test", "of the data", choices=("test", "train"))
   num_examples: int = config_lib.setting(0, "the first so many images; 0: all")
   nll_steps: int = config_lib.setting(0, "evaluate at so many timesteps (Appendix E); 0: at every one")
@@ -46,7 +46,7 @@ class Options(model_dir.EnsembleOptions):
   decoder: str | None = config_lib.setting(
       None, "the Gaussian CDF in L_0; tanh is the authors' approximation, to compare with their "
       "numbers; unset: the model's", choices=("exact", "tanh"))
-  seed: int = config_lib.setting(0, "of the noise")
+  seed: int = config_lib.setting(0, "of the noise; samples of two seeds have none in common")
   batch_size: int = config_lib.setting(100, "images at a time")
 
   def __post_init__(self):
@@ -62,7 +62,8 @@ class Options(model_dir.EnsembleOptions):
     for name in ("num_examples", "nll_steps"):
       config_lib.require(getattr(self, name) >= 0, name, "a number of at least 0", getattr(self, name))
     if self.nll_stderr is not None:
-      config_lib.require(0 < self.nll_stderr < math.inf, "nll_stderr", "a positive number", self.nll_stderr)
+      config_lib.require(1e-6 <= self.nll_stderr < math.inf, "nll_stderr", "a number of at least 1e-06",
+                         self.nll_stderr)
       config_lib.require(self.nll and not self.nll_steps, "nll_stderr",
                          "no value without --nll, or with --nll_steps, since it estimates the sum over all timesteps",
                          self.nll_stderr)
@@ -75,6 +76,7 @@ def main(options, flag_values):
     config_lib.require(options.nll_steps <= config.diffusion.diffusion_steps, "nll_steps",
                        f"at most the model's {config.diffusion.diffusion_steps}", options.nll_steps)
   _require_scores_fit(options, config)
+  _require_of_use(options, flag_values)
   command.load_tensorflow()
   if options.nll:
     from trainers import nll
@@ -92,6 +94,18 @@ def _require_scores_fit(options, config):
     config_lib.require(
         not config.low_res_shape, "samples", "an .npz of images for a super-resolution model, since it draws none "
         "from noise alone: trainers.sample --base_samples=FILE.npz makes one", None)
+
+
+def _require_of_use(options, flag_values):
+  """Settings that would change nothing are refused."""
+  unused = {}
+  if options.samples:
+    unused |= dict.fromkeys(("num_samples", "samplers", "seed", "ema", "best", "fixed_variance", "ensemble_dir",
+                             "ensemble_steps", "ensemble_ema", "clip_denoised"), "--samples, which are given")
+  if not options.nll:
+    unused |= dict.fromkeys(("split", "num_examples", "nll_steps", "nll_schedule", "decoder"), "anything but --nll")
+  for name, why in unused.items():
+    config_lib.require(not flag_values[name].present, name, f"nothing with {why}", flag_values[name].value)
 
 
 if __name__ == "__main__":

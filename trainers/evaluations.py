@@ -14,6 +14,7 @@ from iddpm_tf.serving import image_sampler
 from trainers import best
 from trainers import model_dir
 from trainers import nll
+from trainers import progress
 from trainers import results
 from trainers import samples
 from trainers import scoring
@@ -94,17 +95,26 @@ class Evaluations:
           return
         result |= part | {"scores": result["scores"] | part["scores"]}
       found.append(result)
-    for result in found:
-      results.append(self._folder, result)
-      self._writer.write_scores(result["scores"], f"ema_{result['ema']}" if result["ema"] else "raw", step)
+    # First the checkpoint: once there are results, a resumed run does not evaluate again.
     if name := self.options.best_score:
-      best.keep_if_better([best.Best(name, result["scores"][name], step, result["ema"]) for result in found],
-                          self._state, self._folder)
+      best.keep_if_better(
+          [best.Best(name, result["scores"][name], step, result["ema"], _measured(result)) for result in found],
+          self._state, self._folder)
+    results.append(self._folder, *found)
+    for result in found:
+      self._writer.write_scores(result["scores"], f"ema_{result['ema']}" if result["ema"] else "raw", step)
 
   def _rates(self):
     averages = self._state.averages
     weights = [variable.value for variable in self._state.network.trainable_variables]
     return {rate: averages.at_rate(rate) for rate in averages.rates} or {0.0: weights}
+
+
+def _measured(result):
+  """What scores depend on besides the weights: another number of samples, say, is another scale."""
+  names = ("sampler", "num_samples", "features_sha256", "reference_sha256", "num_examples", "num_timesteps",
+           "decoder", "clip_denoised")
+  return {name: result[name] for name in names if name in result}
 
 
 class _SampleScores:
@@ -136,10 +146,12 @@ class _SampleScores:
     inputs = {"seed": seeds, "label": labels}
     arrays = [inputs[tensor.name] for tensor in self._sampler.input_signature()]
     images = []
-    for start in range(0, self._count, _BATCH_SIZE):
-      images.append(self._draw(*(array[start:start + _BATCH_SIZE] for array in arrays)))
-      if stop.signal:
-        return None
+    with progress.bar(total=self._count, unit="image", description=f"samples of EMA {model.ema}") as bar:
+      for start in range(0, self._count, _BATCH_SIZE):
+        images.append(self._draw(*(array[start:start + _BATCH_SIZE] for array in arrays)))
+        bar.update(len(images[-1]))
+        if stop.signal:
+          return None
     return self._scorer.score(np.concatenate(images), self._count) | results.of_sampler(model, self._spec)
 
 
@@ -170,5 +182,5 @@ class _Likelihood:
       if stop.signal:
         return None
     return {"scores": {"nll": float(np.mean(np.concatenate(totals), dtype=np.float64))},
-            "num_examples": self._count, "nll_timesteps": self._process.num_timesteps,
+            "num_examples": self._count, "num_timesteps": self._process.num_timesteps,
             "decoder": model.config.diffusion.decoder}

@@ -37,10 +37,10 @@ def train(config, source, folder, strategy):
   first_step = checkpoints.restore()
   batches = _batches(source, config, first_step, strategy)
   finished = first_step >= options.train_steps
-  scores = None if finished else evaluations.Evaluations(state, folder, strategy)
+  scores = evaluations.Evaluations(state, folder, strategy)
   model_dir.write_config(folder, config)
   _say_where(folder, first_step, options.train_steps)
-  if finished:
+  if finished and not scores.missed(first_step):
     return 0
   preflight.report(state, source, strategy)
   writer = summaries.Writer(folder, config, first_step, part_size)

@@ -41,10 +41,12 @@ def write(path, result, timesteps, terms, options):
     temporary.write_text(json.dumps(result, indent=1) + "\n")
   _plot(path.with_suffix(".png"), timesteps, terms)
   print(f"wrote {path} and {path.with_suffix('.png')}")
-  errors = {name: result[name] for name in ("stderr", "stderr_of_estimate") if name in result}
-  of = {name: value for name, value in result.items() if isinstance(value, (str, int, float, bool))}
-  results.append(results.folder_of(options), {"scores": {"nll": result["bits_per_dim"]} | errors, "file": str(path)}
-                 | {name: value for name, value in of.items() if name not in ("bits_per_dim", *errors)})
+  errors = {f"nll_{name}": result[name] for name in ("stderr", "stderr_of_estimate") if name in result}
+  scores = ("bits_per_dim", "stderr", "stderr_of_estimate")
+  about = {name: value for name, value in result.items()
+           if isinstance(value, (str, int, float, bool)) and name not in scores}
+  results.append(results.folder_of(options),
+                 {"scores": {"nll": result["bits_per_dim"]} | errors, "file": str(path)} | about)
 
 
 def _other_data(model):
@@ -62,5 +64,6 @@ def _plot(path, timesteps, terms):
   axes.set(xlabel="diffusion step", ylabel="loss term (bits/dim)", yscale="log",
            title="Terms of the variational bound")
   axes.grid(alpha=0.3)
-  figure.savefig(path, dpi=150)
+  with atomic.whole(path) as temporary:
+    figure.savefig(temporary, dpi=150)
   pyplot.close(figure)

@@ -6,6 +6,7 @@ and --num_images of the images (arr_0), for precision and recall. Appendix A: th
 """
 
 import dataclasses
+import pathlib
 import sys
 
 from iddpm_tf import config as config_lib
@@ -38,6 +39,7 @@ def main(options, flag_values):
   from iddpm_tf.data import sources
   from iddpm_tf.evaluation import features
   from trainers import referencing
+  command.make_output_dir(pathlib.Path(options.output).parent)
   source = sources.load(config, options.split)
   config_lib.require(options.num_examples <= len(source.images), "num_examples",
                      f"at most {len(source.images)}, the {options.split} images of {source.name}",

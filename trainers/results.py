@@ -32,23 +32,26 @@ def of_sampler(model, spec):
 
 
 def read(folder):
-  """The results of a folder so far, dictionaries; a line that a kill left in part is left out."""
+  """The results of a folder so far, dictionaries; what a kill left of a line is left out."""
   path, found = pathlib.Path(folder) / FILE, []
-  for line in path.read_text().splitlines() if path.exists() else ():
+  for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
     with contextlib.suppress(json.JSONDecodeError):
       found.append(json.loads(line))
-  return found
+  return [result for result in found if isinstance(result, dict)]
 
 
-def append(folder, result):
-  """Adds a dictionary, with the version of the code and the time, to the folder's results; the file's path."""
+def append(folder, *results):
+  """Adds dictionaries, with the version of the code and the time, to the folder's results; the file's path."""
   now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-  line = json.dumps(result | {"version": iddpm_tf.__version__, "time": now}) + "\n"
+  text = "".join(json.dumps(result | {"version": iddpm_tf.__version__, "time": now}) + "\n" for result in results)
   path = pathlib.Path(folder) / FILE
+  # After what a kill left of a line, a new one.
+  if path.exists() and path.stat().st_size and path.read_bytes()[-1:] != b"\n":
+    text = "\n" + text
   # One write to the end of the file: lines of two commands at once do not mix.
   file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
   try:
-    os.write(file, line.encode())
+    os.write(file, text.encode())
   finally:
     os.close(file)
   return path

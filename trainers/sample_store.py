@@ -10,6 +10,7 @@ import zlib
 import numpy as np
 
 from iddpm_tf import atomic
+from iddpm_tf.data import npz
 from iddpm_tf.data import records
 from trainers import samples
 from trainers import sampling
@@ -62,7 +63,7 @@ def _files(store, image_shape):
   while (path := store / f"{count:08d}.npy").exists():
     try:
       images = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError):
+    except npz.ERRORS:
       break
     if images.dtype != np.uint8 or images.shape[1:] != tuple(image_shape) or not len(images):
       break

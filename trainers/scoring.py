@@ -1,5 +1,6 @@
 """The work of `trainers.evaluate --fid ...`: samples, drawn or given, against real images."""
 
+import hashlib
 import pathlib
 import zlib
 
@@ -48,11 +49,17 @@ class Scorer:
 
   def score(self, images, count):
     """A result, as a dictionary, of the first `count` of images uint8 [N, H, W, C], indexed by int [B]."""
+    digest = hashlib.sha256()
+
+    def extract(batch):
+      digest.update(batch)
+      return self._extractor(batch)
+
     summary = scores.summarise(
-        referencing.batches(images, self._extractor, self._batch_size, "features of the samples",
-                            np.arange(count)), self._wanted)
+        referencing.batches(images, extract, self._batch_size, "features of the samples", np.arange(count)),
+        self._wanted)
     found = scores.sample_scores(self._wanted, summary, **self._against)
-    result = {"scores": found, "num_samples": count} | self._about
+    result = {"scores": found, "num_samples": count, "images_sha256": digest.hexdigest()} | self._about
     if summary.pool and count <= len(summary.pool.mean):
       result["warning"] = (
           f"{count} samples are too few for a covariance of {len(summary.pool.mean)} features: this FID is biased "
@@ -78,6 +85,7 @@ def require_fit(wanted, extractor, reference, shape, count):
                        f"more than {max(config_lib.NEIGHBOURS)} samples for as many neighbours", count)
   if wanted.fid or wanted.sfid:
     config_lib.require(count > 1, "num_samples", "2 samples or more for a covariance", count)
+  _require_images(wanted, extractor, reference)
   theirs = reference.about.get("features_sha256")
   if theirs not in (None, extractor.checksum):
     raise ValueError(
@@ -88,6 +96,27 @@ def require_fit(wanted, extractor, reference, shape, count):
     if getattr(wanted, flag) and gaussian is not None and len(gaussian.mean) != found.shape[1]:
       raise ValueError(f"--reference: expected {found.shape[1]} numbers a feature for --{flag}, as "
                        f"{extractor.name} gives, received {len(gaussian.mean)} ({reference.path})")
+
+
+def _require_images(wanted, extractor, reference):
+  """`ValueError` unless a file has the images that what it lacks is to be computed of."""
+  missing = _missing(wanted, reference)
+  if reference.path is None or not any(missing):
+    return
+  images = reference.images
+  least = max(config_lib.NEIGHBOURS) + 1 if missing.precision_recall else 2
+  if images is None or len(images) < least:
+    names = " and ".join(f"--{name}" for name, lacks in missing._asdict().items() if lacks)
+    raise ValueError(f"--reference: expected {least} images (arr_0) or more to compute what {names} needs, received "
+                     f"{0 if images is None else len(images)} ({reference.path})")
+  extractor.require_shape(images.shape[1:])
+
+
+def _missing(wanted, reference):
+  """`Wanted` for which a `Reference` has no statistics."""
+  return scores.Wanted(
+      fid=wanted.fid and reference.pool is None, sfid=wanted.sfid and reference.spatial is None,
+      precision_recall=wanted.precision_recall)
 
 
 def evaluate(config, options):
@@ -128,20 +157,20 @@ def described(result):
 
 def _summarised(reference, extractor, wanted, batch_size):
   """The reference's arguments of `scores.sample_scores`."""
-  missing = scores.Wanted(
-      fid=wanted.fid and reference.pool is None, sfid=wanted.sfid and reference.spatial is None,
-      precision_recall=wanted.precision_recall)
+  missing = _missing(wanted, reference)
   if not any(missing):
     return {"pool": reference.pool, "spatial": reference.spatial}
-  if reference.images is None or not len(reference.images):
-    names = " and ".join(f"--{name}" for name, lacks in missing._asdict().items() if lacks)
-    raise ValueError(f"--reference: expected images (arr_0) to compute what {names} needs, received "
-                     f"{reference.path} without")
-  extractor.require_shape(reference.images.shape[1:])
   found = scores.summarise(
       referencing.batches(reference.images, extractor, batch_size, "features of the reference"), missing)
   return {"pool": found.pool.gaussian if missing.fid else reference.pool,
           "spatial": found.spatial.gaussian if missing.sfid else reference.spatial, "features": found.features}
+
+
+def _is_reference(path):
+  try:
+    return path.exists() and bool(reference_lib.read(path))
+  except ValueError:
+    return False  # Damaged: it is computed again.
 
 
 def _given_samples(path, shape):
@@ -166,7 +195,8 @@ def _drawn_samples(config, options):
   count = config.sampling.num_samples
   print(f"scoring {count:,} samples of {model}")
   for spec in specs:
-    images = sample_store.drawn(model, spec, model.folder / FOLDER, count=count, first_seed=options.seed,
+    # Sets of two seeds share no image: image i of seed 0 is that of trainers.sample.
+    images = sample_store.drawn(model, spec, model.folder / FOLDER, count=count, first_seed=options.seed << 32,
                                 batch_size=options.batch_size, strategy=strategy)
     yield images, count, results.of_model(model, seed=options.seed) | results.of_sampler(model, spec)
 
@@ -175,7 +205,7 @@ def _own_reference(config, folder, extractor, batch_size):
   """The path of the statistics of the model's training images, which are computed if they have not been."""
   key = zlib.crc32(repr((config.data, extractor.checksum)).encode())
   path = pathlib.Path(folder) / FOLDER / f"reference_{key:08x}.npz"
-  if not path.exists():
+  if not _is_reference(path):
     command.make_output_dir(path.parent)
     source = sources.load(config.data, "train")
     model_dir.require_same_data(config, source, folder)

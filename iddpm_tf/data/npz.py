@@ -13,7 +13,7 @@ import numpy as np
 
 # What zipfile, its decompressors and NumPy raise of damaged files; RuntimeError: of encrypted ones, and
 # NotImplementedError, which is one: of compressions that there are not.
-_ERRORS = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error,
+ERRORS = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error,
            lzma.LZMAError, struct.error, tokenize.TokenError, SyntaxError, OverflowError)
 
 
@@ -59,7 +59,7 @@ def _opened(path, names):
       had = _listed(content.files)
   except MemoryError as error:
     raise ValueError(f"{expected}, received one too large for the memory ({_line(error)})") from None
-  except _ERRORS as error:
+  except ERRORS as error:
     raise ValueError(f"{expected}, received one that cannot be read ({_line(error)})") from None
   raise ValueError(f"{expected}, received one without {_listed(missing)} (it has {had})")
 

@@ -69,6 +69,11 @@ def for_images(text, shape):
     text = DIGITS
   extractor = load(text)
   extractor.require_shape(shape)
+  try:
+    extractor(np.zeros([2, *shape], np.uint8))
+  except tf.errors.OpError as error:
+    raise ValueError(f"--features: expected a network that takes images of {_size(shape)}, received {text}, which "
+                     f"fails on them ({str(error).splitlines()[0]})") from None
   return extractor
 
 

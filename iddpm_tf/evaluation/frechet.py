@@ -6,6 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 
+# Of a covariance, relative: more than single precision makes of one, and far less than a damaged one shows.
+_ROUNDING = 1e-4
+
+
 class Gaussian(NamedTuple):
   """All that the Fréchet distance knows of a set of features."""
 
@@ -65,7 +69,7 @@ def frechet_distance(reference, sample):
   """
   _require_same_size("sample", reference.mean, sample.mean)
   for name, gaussian in (("reference", reference), ("sample", sample)):
-    _require_gaussian(name, gaussian)
+    require_gaussian(name, gaussian)
   shift = np.asarray(reference.mean, np.float64) - np.asarray(sample.mean, np.float64)
   # With C = F F^T, the singular values of F1^T F2 are the square roots of the eigenvalues of
   # C1^1/2 C2 C1^1/2. Taking them directly, not as roots, keeps rounding errors of zero
@@ -96,6 +100,8 @@ def require_finite(name, features):
 def _factor(covariance):
   """F [D, rank] with F F^T = covariance [D, D]; directions of no more than rounding are dropped."""
   values, vectors = np.linalg.eigh(np.asarray(covariance, np.float64))
+  if values[0] < -_ROUNDING * np.abs(values).max():
+    raise ValueError(f"covariance: expected no negative eigenvalues, received {values[0]:g} beside {values[-1]:g}")
   keep = values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0)
   return vectors[:, keep] * np.sqrt(values[keep])
 
@@ -106,10 +112,14 @@ def _require_same_size(name, expected, received):
     raise ValueError(f"{name}: expected {len(expected)} numbers a feature, received {len(received)}")
 
 
-def _require_gaussian(name, gaussian):
+def require_gaussian(name, gaussian):
+  """`ValueError`, by a name, unless a `Gaussian` is finite, of one size, and its covariance symmetric."""
   size = len(gaussian.mean)
   if np.shape(gaussian.covariance) != (size, size):
     raise ValueError(f"{name}: expected a covariance of shape {[size, size]}, "
                      f"received {list(np.shape(gaussian.covariance))}")
   if not (np.isfinite(gaussian.mean).all() and np.isfinite(gaussian.covariance).all()):
     raise ValueError(f"{name}: expected a finite mean and covariance, received NaN or infinity")
+  largest = np.abs(gaussian.covariance).max()
+  if np.abs(gaussian.covariance - gaussian.covariance.T).max() > _ROUNDING * largest:
+    raise ValueError(f"{name}: expected a symmetric covariance, received another matrix")

@@ -5,7 +5,6 @@ import tensorflow as tf
 
 URL = "https://openaipublic.blob.core.windows.net/diffusion/jul-2021/ref_batches/classify_image_graph_def.pb"
 IMAGE_SHAPE = (None, None, 3)
-IMAGE_SHAPE = (None, None, 3)
 _IMAGE, _POOL, _SPATIAL, _LOGITS = "ExpandDims:0", "pool_3:0", "mixed_6/conv:0", "softmax/logits/MatMul"
 _SPATIAL_CHANNELS = 7  # Of 768: what sFID takes.
 
@@ -23,7 +22,7 @@ def load(path):
                      f"({error}); it is at {URL}") from None
   nodes = {node.name: node for node in graph_def.node}
   wanted = [name.split(":")[0] for name in (_IMAGE, _POOL, _SPATIAL, _LOGITS)]
-  if missing := [name for name in wanted if name not in nodes]:
+  if missing := [name for name in wanted if name not in nodes or name == _LOGITS and len(nodes[name].input) < 2]:
     raise ValueError(f"--features: expected the Inception graph, received {path}, which lacks "
                      f"{', '.join(missing)}; it is at {URL}")
   for node in graph_def.node:

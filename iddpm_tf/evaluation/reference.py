@@ -75,7 +75,9 @@ def _gaussian(path, name, mean, covariance):
   if mean.ndim != 1 or not all(np.issubdtype(array.dtype, np.floating) for array in (mean, covariance)):
     raise ValueError(f"--reference: expected {name} to be float [D], received {mean.dtype} {list(mean.shape)} "
                      f"({path})")
-  return frechet.Gaussian(mean.astype(np.float64), covariance.astype(np.float64))
+  gaussian = frechet.Gaussian(mean.astype(np.float64), covariance.astype(np.float64))
+  frechet.require_gaussian(f"--reference: {path}", gaussian)
+  return gaussian
 
 
 def _about(path, array):
@@ -85,6 +87,6 @@ def _about(path, array):
     about = json.loads(str(array))
   except json.JSONDecodeError:
     about = None
-  if not isinstance(about, dict):
+  if not isinstance(about, dict) or not isinstance(about.get("features_sha256", ""), str):
     raise ValueError(f"--reference: expected a JSON object as about, received {str(array)[:40]!r} ({path})")
   return about

@@ -160,6 +160,15 @@ def test_saved_models_with_another_signature(tmp_path, wrong):
     features.load(str(save_model(tmp_path / "wrong", **wrong)))
 
 
+def test_a_network_that_fails_on_the_images(tmp_path):
+  module = tf.Module()
+  function = tf.function(lambda image: {"pool": tf.reshape(tf.cast(image, tf.float32), [-1, 7])}, input_signature=[
+      tf.TensorSpec((None, None, None, 3), tf.uint8, name="image")])
+  tf.saved_model.save(module, tmp_path / "fails", signatures={"serving_default": function.get_concrete_function()})
+  with pytest.raises(ValueError, match="--features: .*images of 8x8x3, received .*fails.*fails on them"):
+    features.for_images(str(tmp_path / "fails"), (8, 8, 3))
+
+
 def test_a_folder_that_is_no_saved_model(tmp_path):
   with pytest.raises(ValueError, match="--features: expected a SavedModel with serving_default"):
     features.load(str(tmp_path))

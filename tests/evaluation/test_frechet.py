@@ -104,3 +104,17 @@ def test_refuses_a_broken_gaussian():
     frechet_distance(good, Gaussian(np.zeros(2), np.full([2, 2], np.nan)))
   with pytest.raises(ValueError, match=r"^reference: expected a covariance of shape \[2, 2\], received"):
     frechet_distance(Gaussian(np.zeros(2), np.eye(3)), good)
+
+
+def test_a_matrix_that_is_no_covariance():
+  """Of a damaged file, say: its distance would be a small one."""
+  good = statistics(np.random.default_rng(0).normal(size=(50, 4))).gaussian
+  for factor in (-1.0, np.diag([1.0, 1, 1, -1])):
+    with pytest.raises(ValueError, match="covariance: expected no negative eigenvalues"):
+      frechet_distance(good._replace(covariance=good.covariance * factor), good)
+  with pytest.raises(ValueError, match="reference: expected a symmetric covariance"):
+    frechet_distance(good._replace(covariance=good.covariance + np.triu(np.ones((4, 4)))), good)
+  # Rounded to single precision, and of fewer images than features, it is one.
+  few = statistics(np.random.default_rng(0).normal(size=(30, 200))).gaussian
+  rounded = few._replace(covariance=few.covariance.astype(np.float32))
+  assert frechet_distance(few, rounded) == pytest.approx(0, abs=1e-3)

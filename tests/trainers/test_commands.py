@@ -75,7 +75,7 @@ def test_nll_is_mean_standard_error_terms_and_a_plot(run, model_dir, tmp_path):
   assert f"{content['bits_per_dim']:.4f} bits/dim" in result.out
   assert Image.open(path.with_suffix(".png")).size == (900, 600)
   (line,) = map(json.loads, (tmp_path / "results.jsonl").read_text().splitlines())
-  assert line["scores"] == {"nll": content["bits_per_dim"], "stderr": content["stderr"]}
+  assert line["scores"] == {"nll": content["bits_per_dim"], "nll_stderr": content["stderr"]}
   assert (line["training_step"], line["num_examples"], line["split"], line["num_timesteps"]) == (10, 7, "test", 25)
 
 

@@ -49,7 +49,7 @@ def test_every_rate_is_scored_every_so_often(trained):
   for line in results.read(trained):
     assert set(line["scores"]) == {"fid", "nll"} and all(np.isfinite(v) for v in line["scores"].values())
     assert line["in_training"] and line["sampler"] == "ddim_5" and line["num_samples"] == 70
-    assert line["num_examples"] == 6 and line["nll_timesteps"] == 9 and line["reference_about"]["split"] == "train"
+    assert line["num_examples"] == 6 and line["num_timesteps"] == 9 and line["reference_about"]["split"] == "train"
 
 
 def test_tensorboard_has_a_chart_a_score_with_a_curve_a_rate(trained):
@@ -64,7 +64,10 @@ def test_tensorboard_has_a_chart_a_score_with_a_curve_a_rate(trained):
 
 def test_the_best_checkpoint_is_kept_and_taken_by_every_command(run, trained, tmp_path):
   step, ema, scores = min(lines(trained), key=lambda line: line[2]["fid"])
-  assert best.read(trained) == best.Best("fid", scores["fid"], step, ema)
+  found = best.read(trained)
+  assert found[:4] == ("fid", scores["fid"], step, ema)
+  assert found.measured["num_samples"] == 70 and found.measured["sampler"] == "ddim_5"
+  assert {path.stem for path in (trained / "best").glob("step-*.index")} == {f"step-{step}"}
   assert run("evaluate", f"--model_dir={trained}", f"--output_dir={tmp_path}", "--best", "--fid",
              "--samplers=ddim:5", "--num_samples=70").status == 0
   (line,) = results.read(tmp_path)
@@ -95,12 +98,17 @@ def test_evaluations_do_not_change_the_training(run, trained, tmp_path):
     np.testing.assert_array_equal(one.value, other.value)
 
 
-def test_an_evaluation_that_a_kill_cut_short_is_made_up_for(run, tmp_path, monkeypatch):
+@pytest.mark.parametrize("killed_at", [4, 12])
+def test_an_evaluation_that_a_kill_cut_short_is_made_up_for(run, tmp_path, monkeypatch, killed_at):
   class Killed(BaseException):
     pass
 
-  def kill(*_):
-    raise Killed
+  score = evaluations._SampleScores.score
+
+  def kill(self, model, stop):
+    if model.step == killed_at:
+      raise Killed
+    return score(self, model, stop)
 
   flags = (*FLAGS, "--eval_scores=fid", f"--model_dir={tmp_path / 'run'}")
   with monkeypatch.context() as patch:
@@ -120,10 +128,13 @@ def test_the_best_is_by_the_scores_own_direction(tmp_path, monkeypatch):
     def save(self, step):
       del step
 
+    delete_others = save
+
   monkeypatch.setattr(best.checkpoints_lib, "Checkpoints", Unsaved)
 
-  def offered(score, *values):
-    candidates = [best.Best(score, value, 1, rate) for rate, value in enumerate(values)]
+  def offered(score, *values, step=1, count=70):
+    candidates = [best.Best(score, value, step, float(rate), {"num_samples": count})
+                  for rate, value in enumerate(values)]
     return best.keep_if_better(candidates, None, tmp_path)
 
   assert offered("fid", 3.0, 2.0) and best.read(tmp_path).ema == 1
@@ -132,6 +143,11 @@ def test_the_best_is_by_the_scores_own_direction(tmp_path, monkeypatch):
   # Another score begins anew.
   assert offered("recall_k3", 0.2) and offered("recall_k3", 0.1, 0.3) and not offered("recall_k3", 0.25)
   assert best.read(tmp_path).value == 0.3
+  # So does another way to measure it, and a run that has yet to come to the step of the best.
+  assert offered("recall_k3", 0.1, count=7) and not offered("recall_k3", 0.05, count=7)
+  assert offered("recall_k3", 0.2, count=7, step=5) and offered("recall_k3", 0.1, count=7, step=4)
+  assert not offered("recall_k3", float("nan"), count=7, step=6) and best.read(tmp_path).value == 0.1
+  assert offered("recall_k3", float("nan"), 0.3, count=7, step=6) and best.read(tmp_path).value == 0.3
 
 
 def refused(run, folder, *flags):
@@ -147,6 +163,12 @@ def test_bad_input(run, trained, tmp_path, model_dir):
   assert "--eval_nll_steps: expected at most" in refused(run, tmp_path / "a", "--eval_nll_steps=26")
   assert "--eval_samples: expected more than 5" in refused(
       run, tmp_path / "a", "--eval_scores=precision_recall", "--eval_samples=5")
+  nan, one = tmp_path / "nan.npz", tmp_path / "one.npz"
+  np.savez(nan, mu=np.full(64, np.nan), sigma=np.eye(64))
+  np.savez(one, mu=np.zeros(64), sigma=np.eye(64), arr_0=np.zeros((1, 8, 8, 1), np.uint8))
+  assert "expected a finite mean" in refused(run, tmp_path / "a", f"--eval_reference={nan}")
+  assert "--eval_reference: expected 6 images (arr_0)" in refused(
+      run, tmp_path / "a", f"--eval_reference={one}", "--eval_scores=precision_recall")
   assert "--best_score" in refused(run, tmp_path / "a", "--best_score=recall_k3")
   assert not (tmp_path / "a").exists()
   # And goes on once it is right.

@@ -12,6 +12,8 @@ from iddpm_tf import config as config_lib
 from iddpm_tf.data import sources
 from iddpm_tf.evaluation import features
 from iddpm_tf.evaluation import frechet
+from tests.trainers.conftest import SMALL
+from trainers import results as results_lib
 from trainers import sample_store
 
 ALL = ("--fid", "--sfid", "--inception_score", "--precision_recall")
@@ -128,6 +130,57 @@ def test_a_killed_evaluation_goes_on_and_a_larger_one_begins_with_it(run, copy, 
   assert again["scores"] == one["scores"] and again["num_samples"] == 24
 
 
+def test_samples_of_weights_that_were_trained_anew_are_drawn_anew(run, tmp_path):
+  """At the same step, in the same folder."""
+  folder = tmp_path / "model"
+  for seed in (0, 1):
+    assert run("train", *SMALL, f"--model_dir={folder}", "--train_steps=2", f"--seed={seed}").status == 0
+    assert run("evaluate", f"--model_dir={folder}", "--fid", "--samplers=ddim:5", "--num_samples=70").status == 0
+    for name in ("checkpoints", "samples", "tensorboard"):
+      shutil.rmtree(folder / name)
+    (folder / "config.json").unlink()
+    shutil.move(folder, tmp_path / "aside")
+    if seed == 0:
+      # A run that is started over finds what the earlier one has drawn.
+      assert run("train", *SMALL, f"--model_dir={folder}", "--train_steps=1", "--seed=1").status == 0
+      for name in ("evaluations", "results.jsonl"):
+        shutil.move(tmp_path / "aside" / name, folder / name)
+      shutil.rmtree(tmp_path / "aside")
+  one, other = results(tmp_path / "aside")
+  assert one["images_sha256"] != other["images_sha256"]
+
+
+def test_sets_of_two_seeds_share_no_image(run, copy):
+  drawn = {}
+  for seed in (0, 1):
+    assert run("evaluate", f"--model_dir={copy}", "--fid", "--samplers=ddim:5", "--num_samples=20",
+               f"--seed={seed}").status == 0
+  for store in (copy / "evaluations/samples").iterdir():
+    drawn[store.name] = np.load(store / "00000000.npy")
+  one, other = drawn.values()
+  assert not {image.tobytes() for image in one} & {image.tobytes() for image in other}
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:60] + b" " + data[61:], lambda data: data[:-9],
+                                    lambda data: b"", lambda data: data.replace(b")", b" ")])
+def test_a_damaged_file_of_samples_is_drawn_again(run, copy, damage):
+  common = ("evaluate", f"--model_dir={copy}", "--fid", "--samplers=ddim:5", "--num_samples=70")
+  assert run(*common).status == 0
+  (store,) = (copy / "evaluations/samples").iterdir()
+  before = (store / "00000000.npy").read_bytes()
+  (store / "00000000.npy").write_bytes(damage(before))
+  result = run(*common)
+  assert result.status == 0, result.err
+  one, again = results(copy)
+  assert again["images_sha256"] == one["images_sha256"] and (store / "00000000.npy").read_bytes() == before
+
+
+def test_results_go_on_after_a_line_that_was_cut(tmp_path):
+  (tmp_path / "results.jsonl").write_bytes(b'{"scores": 1}\n5\n\xff\n{"scores": {"fid": 3')
+  results_lib.append(tmp_path, {"scores": 2}, {"scores": 3})
+  assert [line["scores"] for line in results_lib.read(tmp_path)] == [1, 2, 3]
+
+
 def test_other_weights_are_never_scored_by_the_samples_of_these(run, copy):
   common = ("evaluate", f"--model_dir={copy}", "--fid", "--samplers=ddim:5", "--num_samples=8")
   for flags in ((), ("--ema=0",), ("--noclip_denoised",), ("--seed=1",)):
@@ -169,6 +222,10 @@ def test_bad_input_is_one_line_and_no_score(run, copy, samples, tmp_path):
       ((model, "--fid", "--features=no.pb"), "--features: .*no.pb, which does not exist"),
       ((model, "--precision_recall", "--num_samples=5"), "--num_samples: expected more than 5"),
       ((model, "--fid", "--num_samples=1"), "--num_samples: expected 2"),
+      ((model, "--fid", f"--samples={few}", "--num_samples=3"), "--num_samples: expected nothing with --samples"),
+      ((model, "--fid", f"--samples={few}", "--best"), "--best: expected nothing with --samples"),
+      ((model, "--fid", "--nll_steps=3"), "--nll_steps: expected nothing with anything but --nll"),
+      ((model, "--nll", "--nll_stderr=1e-170"), "--nll_stderr: expected a number of at least 1e-06"),
       ((model, "--fid", "--labels=3"), "labels")):
     err = refused(run, *flags)
     assert re.search(said, err), (said, err)
@@ -185,5 +242,5 @@ def test_a_reference_by_other_features_is_refused(run, samples, tmp_path):
   assert "--reference: expected 64 numbers a feature for --fid, as digits gives, received" in refused(
       run, f"--samples={samples}", f"--reference={path}", "--fid", f"--output_dir={tmp_path}")
   np.savez(path, mu=np.zeros(64), sigma=np.eye(64))
-  assert "expected images (arr_0)" in refused(
+  assert "expected 6 images (arr_0) or more" in refused(
       run, f"--samples={samples}", f"--reference={path}", "--precision_recall", f"--output_dir={tmp_path}")
