@@ -181,7 +181,8 @@ class SamplingConfig:
   """How images are drawn, in training's grids and by default in the other commands."""
 
   samplers: tuple[str, ...] = setting(
-      ("ancestral:100",), "NAME:STEPS[:ETA], NAME being ancestral or ddim; ancestral alone: all steps",
+      ("ancestral:100",), "NAME:STEPS[:ETA], NAME being ancestral or ddim; ancestral alone: all steps; with :skip0.2 "
+      "the first fifth of them is left out",
       changeable=True)
   num_samples: int = setting(100, "images to draw", changeable=True)
   clip_denoised: bool = setting(True, "clip the predicted x_0 to [-1, 1]", changeable=True)

@@ -10,6 +10,7 @@ from trainers.reproduction.experiments import fig13
 from trainers.reproduction.experiments import fig15
 from trainers.reproduction.experiments import fig2
 from trainers.reproduction.experiments import fig3
+from trainers.reproduction.experiments import fig4
 from trainers.reproduction.experiments import fig5
 from trainers.reproduction.experiments import fig6
 from trainers.reproduction.experiments import fig7
@@ -18,8 +19,8 @@ from trainers.reproduction.experiments import table1
 from trainers.reproduction.experiments import table2
 
 MODULES = {
-    "fig1": fig1, "fig2": fig2, "fig3": fig3, "fig5": fig5, "fig6": fig6, "fig7": fig7, "fig8": fig8, "fig13": fig13,
-    "fig15": fig15, "table1": table1, "table2": table2}
+    "fig1": fig1, "fig2": fig2, "fig3": fig3, "fig4": fig4, "fig5": fig5, "fig6": fig6, "fig7": fig7, "fig8": fig8,
+    "fig13": fig13, "fig15": fig15, "table1": table1, "table2": table2}
 
 
 def reproduce(options, output):

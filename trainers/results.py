@@ -28,7 +28,7 @@ def of_model(model, *, seed):
 
 def of_sampler(model, spec):
   """How images were drawn, by a `SamplerSpec`: a dictionary."""
-  return {"sampler": str(spec), "sampling_steps": spec.steps or model.config.diffusion.diffusion_steps}
+  return {"sampler": str(spec), "sampling_steps": spec.num_steps(model.config.diffusion.diffusion_steps)}
 
 
 def read(folder):

@@ -77,7 +77,7 @@ def batches(model, spec, inputs, batch_size, strategy):
   `inputs`: arrays by the names of the sampler's inputs: `seed` int64 [N], `label` int32 [N], `low_res` uint8
   [N, h, w, C]; those that the model does not take are left.
   """
-  steps = spec.steps or model.config.diffusion.diffusion_steps
+  steps = spec.num_steps(model.config.diffusion.diffusion_steps)
   starts = range(0, len(inputs["seed"]), batch_size)
   # Each replica reports each of its steps.
   total = steps * len(starts) * strategy.num_replicas_in_sync

@@ -18,38 +18,49 @@ class SamplerSpec(NamedTuple):
   name: str  # "ancestral" or "ddim".
   steps: int | None  # None: all of the process.
   eta: float  # Of DDIM: 0 is deterministic, 1 is as noisy as ancestral sampling.
+  skipped: float = 0.0  # Share of the steps that are left out at the start, of the noisiest (Figure 4).
 
   @classmethod
   def parse(cls, text):
-    """Of `NAME[:STEPS[:ETA]]`, such as `ancestral:250`, `ddim:50`; `ValueError` for anything else."""
+    """Of `NAME[:STEPS[:ETA]][:skipSHARE]`, such as `ancestral:250`, `ddim:50`; `ValueError` for anything else."""
     name, *rest = text.split(":")
+    last = rest.pop().removeprefix("skip") if rest and rest[-1].startswith("skip") else 0
     try:
       steps = int(rest[0]) if rest else None
       eta = float(rest[1]) if len(rest) > 1 else 0.0
+      skipped = float(last)
       valid = (name in ("ancestral", "ddim") and len(rest) <= (2 if name == "ddim" else 1)
-               and (steps is None or steps > 0) and 0 <= eta <= 1)
+               and (steps is None or steps > 0) and 0 <= eta <= 1 and 0 <= skipped < 1)
     except ValueError:
       valid = False
     if not valid:
-      raise ValueError(f"--samplers: expected ancestral[:STEPS] or ddim[:STEPS[:ETA]], ETA in [0, 1], "
-                       f"received {text!r}")
-    return cls(name, steps, eta)
+      raise ValueError(f"--samplers: expected ancestral[:STEPS] or ddim[:STEPS[:ETA]], ETA in [0, 1], perhaps with "
+                       f":skipSHARE in [0, 1), received {text!r}")
+    return cls(name, steps, eta, skipped)
 
   def __str__(self):
     """A name for files and signatures, such as `ddim_50`."""
-    parts = [self.name, self.steps, self.eta if self.eta else None]
+    parts = [self.name, self.steps, self.eta if self.eta else None, f"skip{self.skipped}" if self.skipped else None]
     return "_".join(str(part) for part in parts if part is not None)
 
   def respace(self, process):
-    """`process` on this sampler's timesteps: evenly spaced, for DDIM at a constant stride (section 4)."""
+    """`process` on this sampler's timesteps: evenly spaced, for DDIM at a constant stride (section 4).
+
+    Where steps are skipped the last timesteps are gone, and sampling begins with noise at the last that is left.
+    """
     steps = len(process.original_betas)
-    if self.steps is None:
-      return process
-    if self.steps > steps:
+    if self.steps is not None and self.steps > steps:
       raise ValueError(f"--samplers: expected at most {steps} steps, which the model has, "
                        f"received {self.name}:{self.steps}")
-    prefix = "ddim" if self.name == "ddim" else ""
-    return process.respaced(respacing.space_timesteps(steps, f"{prefix}{self.steps}"))
+    if self.steps is not None:
+      prefix = "ddim" if self.name == "ddim" else ""
+      process = process.respaced(respacing.space_timesteps(steps, f"{prefix}{self.steps}"))
+    return process.respaced(process.timestep_map[:self.num_steps(steps)]) if self.skipped else process
+
+  def num_steps(self, steps):
+    """How many steps it takes of a process of so many."""
+    total = self.steps or steps
+    return total - min(round(self.skipped * total), total - 1)
 
 
 class Samples(NamedTuple):

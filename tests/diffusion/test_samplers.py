@@ -68,7 +68,7 @@ def draw_toy(text, steps=20, noise_fn=noise_of((2, 4, 4, 1)), options=Options())
     ("ddim:50:0", ("ddim", 50, 0), "ddim_50"), ("ddim:50:0.5", ("ddim", 50, 0.5), "ddim_50_0.5"),
     ("ddim:1:1", ("ddim", 1, 1), "ddim_1_1.0")])
 def test_a_sampler_has_a_name(text, spec, name):
-  assert SamplerSpec.parse(text) == spec
+  assert SamplerSpec.parse(text) == (*spec, 0)
   assert str(SamplerSpec.parse(text)) == name
 
 
@@ -262,3 +262,27 @@ def test_one_step_draws_a_finite_image(name, mean):
     samples = samplers.draw(
         toy_network, process, config, SamplerSpec.parse(name), noise_of((2, 4, 4, 1)))
     assert np.all(np.isfinite(samples.image))
+
+
+@pytest.mark.parametrize("text, left", [
+    ("ancestral:4:skip0.5", [0, 33]), ("ddim:4:0:skip0.25", [0, 25, 50]), ("ancestral:4:skip0.9", [0]),
+    ("ancestral:skip0.95", [0, 1, 2, 3, 4])])
+def test_a_prefix_of_the_reverse_process_is_skipped(text, left):
+  spec, process = SamplerSpec.parse(text), process_of(100)
+  kept = spec.respace(process)
+  np.testing.assert_array_equal(kept.timestep_map, left)
+  assert spec.num_steps(100) == len(left)
+  # What is left is as it was: only where it begins is another place.
+  whole = spec._replace(skipped=0.0).respace(process)
+  np.testing.assert_array_equal(kept.betas, whole.betas[:len(left)])
+  assert str(spec) == f"{whole_name(spec)}_skip{spec.skipped}"
+
+
+def whole_name(spec):
+  return str(spec._replace(skipped=0.0))
+
+
+@pytest.mark.parametrize("text", ["ancestral:4:skip1", "ddim:4:skip-0.1", "ancestral:skip", "ancestral:4:skip0.1:5"])
+def test_what_cannot_be_skipped_is_refused(text):
+  with pytest.raises(ValueError, match="skipSHARE"):
+    SamplerSpec.parse(text)

@@ -45,6 +45,7 @@ class Scale:
   fid_smaller: tuple[str, ...] = ()
   fid_samples: int = 10_000
   fid_steps: tuple[int, ...] = (25, 50, 100, 200, 400, 1000, 4000)  # K of Figure 8.
+  skipping_steps: int = 250  # K of Figure 4.
   noise_steps: int = 4000  # T of Figures 6 and 7.
   noise_train_steps: int = 200_000
   noise_flags: tuple[str, ...] = ("--microbatches=8",)
@@ -125,7 +126,7 @@ class Scale:
 SCALES = {scale.name: scale for scale in (
     Scale("small", "8x8 crops of two photographs, embedded (RGB, 256 levels)", seeds=(0, 1, 2), table=None,
           train_steps=600, fid_about="the embedded digits, class-conditional", fid_train_steps=500, fid_samples=500,
-          fid_steps=(5, 10, 25, 50, 100), noise_steps=1000, noise_train_steps=1000,
+          fid_steps=(5, 10, 25, 50, 100), skipping_steps=50, noise_steps=1000, noise_train_steps=1000,
           noise_flags=("--microbatches=8", "--log_every=50")),
     Scale("cifar10", "CIFAR-10", fid_about="CIFAR-10", seeds=(0,), table="table2", train_steps=500_000,
           samplers=("ancestral:250",), nll=("--nll",), nll_of_terms=("--nll", "--num_examples=1000"),

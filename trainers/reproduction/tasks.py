@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from iddpm_tf.diffusion import samplers as samplers_lib
 from trainers import results
 
 
@@ -71,7 +72,8 @@ class Measurement(NamedTuple):
     if self.command == "sample":
       return bool(self.pictures(output))
     samplers = [flag.partition("=")[2].split(",") for flag in self.flags if flag.startswith("--samplers=")]
-    return {name.replace(":", "_") for name in (samplers or [[""]])[0]} <= set(self.lines(output))
+    names = {str(samplers_lib.SamplerSpec.parse(text)) for text in samplers[0]} if samplers else {""}
+    return names <= set(self.lines(output))
 
   def record(self, output):
     """What tells it from another task of the same name, and from itself of earlier weights."""
