@@ -12,8 +12,9 @@ import sys
 from iddpm_tf import config as config_lib
 from trainers import command
 
-EXPERIMENTS = ("fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "fig7", "fig8", "fig13", "fig15", "table1", "table2")
-OF_FID = ("fig4", "fig8")  # Which need --features beyond the small scale.
+EXPERIMENTS = ("fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "fig7", "fig8", "fig10", "fig13", "fig15", "fig16",
+               "table1", "table2")
+OF_FID = ("fig4", "fig8", "fig10", "fig16")  # Which need --features beyond the small scale.
 
 
 @dataclasses.dataclass(frozen=True)

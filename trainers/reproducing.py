@@ -6,8 +6,10 @@ from trainers.reproduction import report
 from trainers.reproduction import scales
 from trainers.reproduction import workshop
 from trainers.reproduction.experiments import fig1
+from trainers.reproduction.experiments import fig10
 from trainers.reproduction.experiments import fig13
 from trainers.reproduction.experiments import fig15
+from trainers.reproduction.experiments import fig16
 from trainers.reproduction.experiments import fig2
 from trainers.reproduction.experiments import fig3
 from trainers.reproduction.experiments import fig4
@@ -20,7 +22,7 @@ from trainers.reproduction.experiments import table2
 
 MODULES = {
     "fig1": fig1, "fig2": fig2, "fig3": fig3, "fig4": fig4, "fig5": fig5, "fig6": fig6, "fig7": fig7, "fig8": fig8,
-    "fig13": fig13, "fig15": fig15, "table1": table1, "table2": table2}
+    "fig10": fig10, "fig13": fig13, "fig15": fig15, "fig16": fig16, "table1": table1, "table2": table2}
 
 
 def reproduce(options, output):

@@ -1,9 +1,10 @@
-"""Curves that training left in TensorBoard's files."""
+"""Curves that training left: in TensorBoard's files, and as results of its evaluations."""
 
 import numpy as np
 from tensorboard.backend.event_processing import event_accumulator
 import tensorflow as tf
 
+from trainers import results
 from trainers import summaries
 
 
@@ -37,3 +38,10 @@ def noise_averages(folder, first_step):
   steps, squared_norm, trace = scalars(
       folder, "gradient_noise/squared_norm", "gradient_noise/trace_of_covariance")
   return float(np.mean(squared_norm[steps > first_step])), float(np.mean(trace[steps > first_step]))
+
+
+def scores(folder):
+  """The scores that training itself took of its first moving average: {step: {name: number}}."""
+  lines = [line for line in results.read(folder) if line.get("in_training")]
+  first = [line for line in lines if line["ema"] == lines[0]["ema"]]
+  return {line["training_step"]: line["scores"] for line in first}

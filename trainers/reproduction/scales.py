@@ -49,6 +49,13 @@ class Scale:
   noise_steps: int = 4000  # T of Figures 6 and 7.
   noise_train_steps: int = 200_000
   noise_flags: tuple[str, ...] = ("--microbatches=8",)
+  eval_flags: tuple[str, ...] = ("--eval_samples=10000", "--eval_examples=1000")
+  overfitting_train_steps: int = 500_000  # Of Figure 16.
+  overfitting_points: int = 25
+  scaling_widths: tuple[int, ...] = (64, 96, 128, 192)  # Of Figure 10, with the learning rate of the first.
+  scaling_learning_rate: float = 1.4142e-4
+  scaling_train_steps: int = 200_000
+  scaling_points: int = 10
   features: str | None = None  # Of FID; None: the digits'.
 
   def likelihood_run(self, row, seed):
@@ -68,6 +75,14 @@ class Scale:
     flags = (f"--noise_schedule={row.schedule}", f"--diffusion_steps={row.steps}", *OBJECTIVES[row.objective])
     return tasks.Run(f"{pathlib.Path(self.fid_base).stem}_{row}_seed{seed}", self.fid_base,
                      (*flags, *self.fid_smaller, f"--seed={seed}"), self.fid_train_steps)
+
+  def watched_run(self, kind, row, seed, flags, train_steps, points):
+    """A `Run` on those images that is scored so often in training."""
+    run = self.fid_run(row, seed)
+    features = (f"--eval_features={self.features}",) if self.features else ()
+    return run._replace(name=run.name.replace("_seed", f"_{kind}_seed"), train_steps=train_steps,
+                        flags=(
+        *run.flags, *flags, f"--eval_every={train_steps // points}", *self.eval_flags, *features))
 
   def fid_measurement(self, kind, row, seed, samplers, flags=()):
     """FID by each of `samplers`."""
@@ -127,7 +142,9 @@ SCALES = {scale.name: scale for scale in (
     Scale("small", "8x8 crops of two photographs, embedded (RGB, 256 levels)", seeds=(0, 1, 2), table=None,
           train_steps=600, fid_about="the embedded digits, class-conditional", fid_train_steps=500, fid_samples=500,
           fid_steps=(5, 10, 25, 50, 100), skipping_steps=50, noise_steps=1000, noise_train_steps=1000,
-          noise_flags=("--microbatches=8", "--log_every=50")),
+          noise_flags=("--microbatches=8", "--log_every=50"), overfitting_train_steps=1600,
+          overfitting_points=8, scaling_widths=(32, 64), scaling_learning_rate=1e-3, scaling_train_steps=400,
+          scaling_points=5, eval_flags=("--eval_samples=500", "--eval_examples=100", "--samplers=ancestral:25")),
     Scale("cifar10", "CIFAR-10", fid_about="CIFAR-10", seeds=(0,), table="table2", train_steps=500_000,
           samplers=("ancestral:250",), nll=("--nll",), nll_of_terms=("--nll", "--num_examples=1000"),
           nll_steps=(25, 50, 100, 200, 400, 1000)),

@@ -44,12 +44,12 @@ def run_command(name, arguments):
   return status
 
 
-def needed(measurements, runs=()):
-  """All tasks, each once: trainings before what measures them."""
-  trainings = [*runs]
-  for measurement in measurements:
-    trainings += [measurement.run] + ([measurement.ends] if measurement.ends else [])
-  return list(dict.fromkeys([*trainings, *measurements]))
+def needed(tasks):
+  """All tasks that these take, each once: trainings before what measures them."""
+  trainings = []
+  for task in tasks:
+    trainings += [task] if isinstance(task, tasks_lib.Run) else [task.run] + ([task.ends] if task.ends else [])
+  return list(dict.fromkeys([*trainings, *tasks]))
 
 
 class Workshop:

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from iddpm_tf import config as config_lib
 from iddpm_tf.data import pictures
+from iddpm_tf.networks import cost
 from trainers import reproducing
 from trainers.reproduction import report
 from trainers.reproduction import scales
@@ -29,6 +31,8 @@ def finish(command, arguments):
   if command == "train":
     tf.io.gfile.makedirs(f"{folder}checkpoints")
     tf.io.write_file(f"{folder}checkpoints/step-{flags['train_steps']}.index", "")
+    if "eval_every" in flags:
+      write_scores(folder, name, int(seed), flags)
     if name in TRACE:
       write_curves(folder, TRACE[name] * (1 + 0.01 * int(seed)))
   elif command == "sample":
@@ -38,6 +42,21 @@ def finish(command, arguments):
     with open(f"{folder}results.jsonl", "a", encoding="utf-8") as file:
       file.writelines(json.dumps({"training_step": step_of(name)} | line) + "\n" for line in lines)
   return 0
+
+
+def write_scores(folder, name, seed, flags):
+  """Of training: FID falls as compute^-0.5; NLL is least at step 1200 with the linear schedule, at 600 with cosine."""
+  channels = int(flags.get("base_channels", 32))
+  config = config_lib.Config(
+      network=config_lib.NetworkConfig(base_channels=channels, class_conditional=True),
+      data=config_lib.DataConfig(image_shape=(8, 8, 1), num_classes=10))
+  tf.io.write_file(f"{folder}config.json", config.to_json())
+  flops, every = cost.of_config(config).flops, int(flags["eval_every"])
+  with open(f"{folder}results.jsonl", "w", encoding="utf-8") as file:
+    for step in range(every, int(flags["train_steps"]) + 1, every):
+      scores = {"fid": 1e6 * (flops * step) ** -0.5,
+                "nll": 4 + abs(step - (1200 if "linear" in name else 600 + 200 * seed)) / 1e4}
+      file.write(json.dumps({"training_step": step, "ema": 0.99, "in_training": True, "scores": scores}) + "\n")
 
 
 def step_of(name):
@@ -92,8 +111,9 @@ def claim(content, number):
 
 @pytest.mark.parametrize("number, verdict, estimates", [
     (1, "holds", [0.2]), (4, "fails", [0.1, -0.3]), (5, "fails", [0.2, -0.2]), (3, "holds", [3.2 / 3.596 - 0.5]),
-    (6, "holds", [0.1 - 0.06, 0.2 * 0.4]), (7, "holds", [2.0]), (8, "holds", [1.0, 0.1, 0.15]), (11, "holds", [1.0, 0.6]),
-    (12, "holds", [0.82, 0.7, 0.7 - 0.82 / 2])])
+    (6, "holds", [0.1 - 0.06, 0.2 * 0.4]),
+    (7, "holds", [2.0]), (8, "holds", [1.0, 0.1, 0.15]), (11, "holds", [1.0, 0.6]),
+    (12, "holds", [0.82, 0.7, 0.7 - 0.82 / 2]), (13, "undecided", [400, 0.08]), (14, "holds", [0.5, 0.1])])
 def test_claims_follow_from_the_files(content, number, verdict, estimates):
   found, received = claim(content, number)
   assert received == pytest.approx(estimates)
@@ -125,4 +145,4 @@ def test_tables_have_the_papers_numbers_beside_ours(content):
 def test_every_experiment_is_in_the_report(content):
   assert list(content) == list(reproducing.MODULES)
   assert {found["number"] for section in content.values() for found in section["claims"]} == {
-      1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}
+      1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}

@@ -1,0 +1,59 @@
+"""Figure 16: overfitting with either schedule."""
+
+import numpy as np
+
+from trainers.reproduction import claims
+from trainers.reproduction import curves
+from trainers.reproduction import scales
+from trainers.reproduction import sections
+
+ROWS = (scales.Row("linear", 4000, "hybrid"), scales.Row("cosine", 4000, "hybrid"))
+_DROPOUT = 0.1  # The same for both.
+_SCORES = {"fid": "FID", "nll": "NLL (bits/dim)"}
+
+
+def _run(scale, row, seed):
+  return scale.watched_run("overfitting", row, seed, (f"--dropout={_DROPOUT}", "--eval_scores=fid,nll"),
+                           scale.overfitting_train_steps, scale.overfitting_points)
+
+
+def needs(scale):
+  """A long run of each schedule and seed, scored throughout."""
+  return tuple(_run(scale, row, seed) for row in ROWS for seed in scale.seeds)
+
+
+def show(scale, output):
+  """Figure 16, and claim 13."""
+  scored = {(row.schedule, seed): curves.scores(_run(scale, row, seed).folder(output))
+            for row in ROWS for seed in scale.seeds}
+  steps = sorted(set.intersection(*map(set, scored.values())))
+  # {score: {schedule: [seeds, steps]}}
+  found = {score: {row.schedule: np.array([[scored[row.schedule, seed][step][score] for step in steps]
+                                           for seed in scale.seeds]) for row in ROWS} for score in _SCORES}
+
+  def draw(*axes):
+    for axis, (score, label) in zip(axes, _SCORES.items()):
+      for schedule, values in found[score].items():
+        axis.plot(steps, values.mean(axis=0), marker="o", markersize=3, label=schedule)
+      axis.set(xlabel="training step", ylabel=label)
+      axis.legend()
+
+  rows = tuple((step, *(float(values[:, i].mean()) for score in _SCORES for values in found[score].values()))
+               for i, step in enumerate(steps))
+  columns = ("step", *(f"{score} of test images, {schedule}" if score == "nll" else f"{score}, {schedule}"
+                       for score in _SCORES for schedule in found[score]))
+  return sections.Section(
+      "Figure 16: overfitting",
+      f"Of {scale.fid_about}: L_hybrid, T = 4000, dropout {_DROPOUT} with both schedules, scored in training "
+      "(--eval_every). NLL is by a hundred timesteps.",
+      figures=(sections.plot(draw, "Scores throughout training, mean over the seeds.", columns=2),),
+      tables=(sections.Table(columns, rows, "Mean over the seeds."),), claims=(_claim(np.array(steps), found["nll"]),))
+
+
+def _claim(steps, nll):
+  best = {schedule: steps[np.argmin(values, axis=1)] for schedule, values in nll.items()}
+  rise = {schedule: values[:, -1] - values.min(axis=1) for schedule, values in nll.items()}
+  return claims.Claim(13, "The cosine schedule overfits sooner than the linear one.", (
+      claims.paired("step of the best test NLL: linear less cosine", best["linear"], best["cosine"],
+                    "steps of the least NLL of the test images, of runs of the same seed"),
+      claims.over_seeds("cosine overfits at all", rise["cosine"], "NLL of test images at the end, less the least")))
