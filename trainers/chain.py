@@ -1,7 +1,6 @@
 """Two models in a row (Appendix C): one draws small images, the upsampler enlarges them."""
 
 import dataclasses
-import pathlib
 
 from iddpm_tf import config as config_lib
 from trainers import model_dir
@@ -36,10 +35,7 @@ def upsampler_config(options, base):
   """
   if not options.upsampler_dir:
     return None
-  config = model_dir.read_config(pathlib.Path(options.upsampler_dir))
-  if config is None:
-    raise ValueError(f"--upsampler_dir: expected the folder of a run, received {options.upsampler_dir}, "
-                     "which is empty or does not exist")
+  config = model_dir.require_config(options.upsampler_dir, "upsampler_dir")
   _require_fit(base, config, options.upsampler_dir)
   sampler = options.upsampler_sampler or config.sampling.samplers[0]
   return dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, samplers=(sampler,)))

@@ -31,7 +31,8 @@ class Checkpoints:
   def delete_others(self, step):
     """Deletes the checkpoints of all steps but one."""
     for path in self.folder.glob(f"{_NAME}-*"):
-      if path.stem != f"{_NAME}-{step}":
+      # A folder is what a kill left of a checkpoint that was being written: nobody reads it.
+      if path.is_file() and path.stem != f"{_NAME}-{step}":
         path.unlink()
 
   def newest(self):

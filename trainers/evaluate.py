@@ -33,7 +33,8 @@ class Options(model_dir.EnsembleOptions):
       None, "an .npz of trainers.reference_stats or in the authors' layout; unset: the model's training images")
   samples: str | None = config_lib.setting(
       None, "score the images of this .npz (arr_0) instead of drawing some")
-  output_dir: str | None = config_lib.setting(None, "where results go; unset: MODEL_DIR, and MODEL_DIR/evaluations for those of --nll in full")
+  output_dir: str | None = config_lib.setting(
+      None, "where results go; unset: MODEL_DIR, and MODEL_DIR/evaluations for those of --nll in full")
   split: str = config_lib.setting("test", "of the data", choices=("test", "train"))
   num_examples: int = config_lib.setting(0, "the first so many images; 0: all")
   nll_steps: int = config_lib.setting(0, "evaluate at so many timesteps (Appendix E); 0: at every one")

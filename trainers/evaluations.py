@@ -47,6 +47,7 @@ class Evaluations:
     self.options, self._kinds = state.config.evaluation, []
     if not self.options.eval_every:
       return
+    best.read(folder)  # A damaged one would stop the run once there is a score.
     with strategy.scope():
       network = networks.build_network(state.config)
     # One network takes one set of weights after the other.

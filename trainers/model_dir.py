@@ -50,11 +50,18 @@ def trained_config(options, flag_values):
   Flags of the configuration that were given must agree with the folder.
   """
   folder = require_given(options.model_dir)
+  stored = require_config(folder)
+  return _with_variance(flags.override(stored, flag_values, skip=vars(options), made=folder), options.fixed_variance)
+
+
+def require_config(folder, flag="model_dir"):
+  """The `Config` of a model folder; `ValueError`, of the flag that gave it, where there is none."""
+  folder = pathlib.Path(folder)
   stored = read_config(folder)
   if stored is None:
-    raise ValueError(f"--model_dir: expected the folder of a run, received {folder}, "
+    raise ValueError(f"--{flag}: expected the folder of a run, received {folder}, "
                      f"which {'is empty' if folder.exists() else 'does not exist'}")
-  return _with_variance(flags.override(stored, flag_values, skip=vars(options), made=folder), options.fixed_variance)
+  return stored
 
 
 def _with_variance(config, chosen):

@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import json
+import math
 import os
 import pathlib
 
@@ -43,7 +44,8 @@ def read(folder):
 def append(folder, *results):
   """Adds dictionaries, with the version of the code and the time, to the folder's results; the file's path."""
   now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-  text = "".join(json.dumps(result | {"version": iddpm_tf.__version__, "time": now}) + "\n" for result in results)
+  stamp = {"version": iddpm_tf.__version__, "time": now}
+  text = "".join(json.dumps(result | _legible(result) | stamp, allow_nan=False) + "\n" for result in results)
   path = pathlib.Path(folder) / FILE
   # After what a kill left of a line, a new one.
   if path.exists() and path.stat().st_size and path.read_bytes()[-1:] != b"\n":
@@ -55,6 +57,12 @@ def append(folder, *results):
   finally:
     os.close(file)
   return path
+
+
+def _legible(result):
+  """Its scores, with null for what JSON has no number for."""
+  return {"scores": {name: None if isinstance(value, float) and not math.isfinite(value) else value
+                     for name, value in result["scores"].items()}}
 
 
 def folder_of(options):

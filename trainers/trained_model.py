@@ -67,10 +67,7 @@ def load_chosen(config, options):
   model = load(options.model_dir, config, options.ema, best=options.best)
   if not options.ensemble_dir:
     return model
-  ends_config = model_dir.read_config(pathlib.Path(options.ensemble_dir))
-  if ends_config is None:
-    raise ValueError(f"--ensemble_dir: expected the folder of a run, received {options.ensemble_dir}, which is "
-                     "empty or does not exist")
+  ends_config = model_dir.require_config(options.ensemble_dir, "ensemble_dir")
   _require_same_process(config, ends_config, options.ensemble_dir)
   config_lib.require(0 < 2 * options.ensemble_steps <= config.diffusion.diffusion_steps, "ensemble_steps",
                      f"1 to {config.diffusion.diffusion_steps // 2}, half of the model's timesteps",

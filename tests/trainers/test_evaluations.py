@@ -1,6 +1,7 @@
 """Scores in training: curves, results, the best checkpoint, and what a kill leaves."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -87,6 +88,22 @@ def test_the_scores_in_training_are_those_of_evaluate(run, trained, tmp_path):
     assert found["fid"] == pytest.approx(last[ema]["fid"], rel=1e-6)
     (path,) = output.glob("nll*.json")
     assert json.loads(path.read_text())["bits_per_dim"] == pytest.approx(last[ema]["nll"], rel=1e-6)
+
+
+def test_a_better_checkpoint_is_kept_beside_what_a_kill_left(run, tmp_path):
+  """TensorFlow writes into a folder step-N_temp first."""
+  folder = tmp_path / "run"
+  (folder / "best/step-2_temp").mkdir(parents=True)
+  shutil.copy(config_of(run, tmp_path), folder / "config.json")
+  assert run("train", *FLAGS, "--eval_scores=fid", "--best_score=fid", f"--model_dir={folder}").status == 0
+  assert len(list((folder / "best").glob("step-*.index"))) == 1
+
+
+def config_of(run, tmp_path):
+  """The config.json of a run that has just begun."""
+  assert run("train", *FLAGS, "--eval_scores=fid", "--best_score=fid", "--train_steps=1",
+             f"--model_dir={tmp_path / 'other'}").status == 0
+  return tmp_path / "other/config.json"
 
 
 def test_evaluations_do_not_change_the_training(run, trained, tmp_path):
@@ -176,4 +193,5 @@ def test_bad_input(run, trained, tmp_path, model_dir):
   result = run("sample", f"--model_dir={model_dir}", "--best")
   assert result.status == 2 and "--best: expected a run that keeps its best" in result.err
   (tmp_path / "a/best.json").write_text("{}")
+  assert "best.json: expected score" in refused(run, tmp_path / "a")
   assert "best.json" in run("sample", f"--model_dir={tmp_path / 'a'}", "--best").err

@@ -177,8 +177,9 @@ def test_a_damaged_file_of_samples_is_drawn_again(run, copy, damage):
 
 def test_results_go_on_after_a_line_that_was_cut(tmp_path):
   (tmp_path / "results.jsonl").write_bytes(b'{"scores": 1}\n5\n\xff\n{"scores": {"fid": 3')
-  results_lib.append(tmp_path, {"scores": 2}, {"scores": 3})
-  assert [line["scores"] for line in results_lib.read(tmp_path)] == [1, 2, 3]
+  results_lib.append(tmp_path, {"scores": {"nll": 2.0}}, {"scores": {"nll": float("nan"), "fid": 3.0}})
+  assert [line["scores"] for line in results_lib.read(tmp_path)] == [1, {"nll": 2.0}, {"nll": None, "fid": 3.0}]
+  assert "NaN" not in (tmp_path / "results.jsonl").read_text(errors="replace")
 
 
 def test_other_weights_are_never_scored_by_the_samples_of_these(run, copy):
