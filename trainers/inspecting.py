@@ -16,8 +16,8 @@ from iddpm_tf.data import shards
 from iddpm_tf.data import sources
 from iddpm_tf.data import statistics
 from trainers import command
-from trainers import preparing
 from trainers import progress
+from trainers import signals
 
 _DRAWN = 64  # Images in the picture, spread over the split.
 _CELL = 64  # Pixels, where images are of several sizes.
@@ -41,11 +41,11 @@ def inspect(config, options):
   """Prints what each split is like, and writes inspection.json and inspection.png (of the first split)."""
   folder = pathlib.Path(options.output_dir)
   try:
-    with preparing.signals_raise():
+    with signals.raised():
       reports = dict(_reports(config, options))
-  except preparing.Stopped as stopped:
-    print(f"stopped by {stopped.args[0].name}: nothing is written")
-    return 128 + stopped.args[0]
+  except signals.Stopped as stopped:
+    print(f"stopped by {stopped.signal.name}: nothing is written")
+    return stopped.status
   command.make_output_dir(folder)
   for split, report in reports.items():
     print("\n".join(_lines(split, report)))

@@ -14,6 +14,7 @@ from iddpm_tf.diffusion import samplers
 from iddpm_tf.networks import blocks
 from iddpm_tf.networks import cost as cost_lib
 from iddpm_tf.networks import layers
+from trainers import host
 
 _GIB = 2 ** 30
 # What a graph takes on the host, a weight array; measured on a small and a large network.
@@ -89,7 +90,7 @@ def memory(state, cost, strategy):
   if on_gpu(strategy):
     return _gpu_bytes(strategy) + to_come // replicas + grids, _gpu_total_bytes()
   tracing = replicas * _TRACING_BYTES * len(state.network.trainable_variables)
-  used, available = _host_bytes()
+  used, available = host.memory()
   return used + to_come + grids + tracing, available and used + available
 
 
@@ -174,29 +175,6 @@ def _seconds(block, x):
     passes().numpy()
     taken.append(time.perf_counter() - start)
   return min(taken)
-
-
-def _host_bytes():
-  """This process's memory, and what it could have besides (0: not known)."""
-  try:
-    with open("/proc/self/status", encoding="utf8") as status, open("/proc/meminfo", encoding="utf8") as info:
-      lines = dict(line.split(":", 1) for line in [*status, *info])
-    used, available = (1024 * int(lines[name].split()[0]) for name in ("VmRSS", "MemAvailable"))
-  except (OSError, KeyError, ValueError):  # Not Linux.
-    return 0, 0
-  limit = _cgroup_limit()
-  return used, max(min(available, limit - used), 1)
-
-
-def _cgroup_limit():
-  """Bytes that a container may use."""
-  for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-    try:
-      with open(path, encoding="utf8") as limit:
-        return int(limit.read())
-    except (OSError, ValueError):  # "max": there is none.
-      pass
-  return math.inf
 
 
 def _gpu_bytes(strategy):

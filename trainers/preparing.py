@@ -1,29 +1,23 @@
 """The work of `trainers.prepare_data`."""
 
-import contextlib
 import os
-import signal
 
 from iddpm_tf.data import preparation
 from iddpm_tf.data import sources
 from trainers import command
 from trainers import progress
-
-
-class Stopped(KeyboardInterrupt):
-  """SIGINT or SIGTERM came."""
+from trainers import signals
 
 
 def prepare(config, options):
   """Makes records, or what is missing of them; the process's exit status."""
   output_dir = options.output_dir
   try:
-    with signals_raise():
+    with signals.raised():
       return _prepare(config, options)
-  except Stopped as stopped:
-    number = stopped.args[0]
-    print(f"stopped by {number.name}; finished shards are in {output_dir}, and the same command goes on")
-    return 128 + number
+  except signals.Stopped as stopped:
+    print(f"stopped by {stopped.signal.name}; finished shards are in {output_dir}, and the same command goes on")
+    return stopped.status
 
 
 def _prepare(config, options):
@@ -67,17 +61,3 @@ def _report_unreadable(unreadable, options):
 
 def _classes(raw):
   return f"{raw.num_classes} classes" if raw.num_classes else "no labels"
-
-
-@contextlib.contextmanager
-def signals_raise():
-  """SIGINT and SIGTERM raise `Stopped`, wherever the main thread is."""
-  def stop(number, _):
-    raise Stopped(signal.Signals(number))
-
-  before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-  try:
-    yield
-  finally:
-    for number, handler in before.items():
-      signal.signal(number, handler)

@@ -13,6 +13,7 @@ from iddpm_tf import config as config_lib
 from iddpm_tf.data import sources
 from iddpm_tf.networks import cost as cost_lib
 from iddpm_tf.training import state as state_lib
+from trainers import host
 from trainers import preflight
 from trainers import strategy as strategy_lib
 
@@ -103,8 +104,8 @@ def test_memory_grows_by_the_activations_of_a_microbatch(state, strategy, batch_
 
 
 def test_memory_is_that_of_the_container(monkeypatch):
-  monkeypatch.setattr(preflight, "_cgroup_limit", lambda: 1)
-  used, available = preflight._host_bytes()
+  monkeypatch.setattr(host, "_cgroup_limit", lambda: 1)
+  used, available = host.memory()
   assert used > 2 ** 26 and available == 1
 
 
@@ -170,12 +171,12 @@ def test_no_proc_no_memory(monkeypatch):
   def refuse(path, **_):
     raise FileNotFoundError(path)
 
-  monkeypatch.setattr(preflight, "open", refuse, raising=False)
-  assert preflight._host_bytes() == (0, 0)
-  monkeypatch.setattr(preflight, "open", lambda path, **_: io.StringIO("123\n"), raising=False)
-  assert preflight._cgroup_limit() == 123
-  monkeypatch.setattr(preflight, "open", lambda path, **_: io.StringIO("max\n"), raising=False)
-  assert preflight._cgroup_limit() == math.inf
+  monkeypatch.setattr(host, "open", refuse, raising=False)
+  assert host.memory() == (0, 0)
+  monkeypatch.setattr(host, "open", lambda path, **_: io.StringIO("123\n"), raising=False)
+  assert host._cgroup_limit() == 123
+  monkeypatch.setattr(host, "open", lambda path, **_: io.StringIO("max\n"), raising=False)
+  assert host._cgroup_limit() == math.inf
 
 
 def test_replicas_of_gpus_share_the_batch():
