@@ -13,8 +13,8 @@ from iddpm_tf import config as config_lib
 from trainers import command
 
 EXPERIMENTS = ("fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "fig7", "fig8", "fig10", "fig13", "fig15", "fig16",
-               "table1", "table2")
-OF_FID = ("fig4", "fig8", "fig10", "fig16")  # Which need --features beyond the small scale.
+               "fig17", "table1", "table2", "table4")
+OF_FID = ("fig4", "fig8", "fig10", "fig16", "fig17", "table4")  # Which need --features beyond the small scale.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +26,9 @@ class Options:
   data_dir: str | None = config_lib.setting(None, "where the data of --scale is, as for trainers.train")
   features: str | None = config_lib.setting(
       None, "whose features FID is of at cifar10 and imagenet64, as for trainers.evaluate")
+  workers: int | None = config_lib.setting(
+      None, "tasks at the same time, each in a process with its share of the cores and no GPU; by default one for each "
+      "core at --scale=small; 1: in this process, with all devices")
 
 
 def main(options, flag_values):
@@ -38,6 +41,7 @@ def main(options, flag_values):
                        options.data_dir)
     config_lib.require(pathlib.Path(options.data_dir).is_dir(), "data_dir", "a folder with data", options.data_dir)
   _require_features(options)
+  config_lib.require(options.workers is None or options.workers > 0, "workers", "1 or more", options.workers)
   config_lib.require(pathlib.Path("configs/parts").is_dir(), "flagfile",
                      "configs/ in the working folder, which is to be the project's root", str(pathlib.Path.cwd()))
   command.load_tensorflow()

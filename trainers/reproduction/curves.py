@@ -42,6 +42,13 @@ def noise_averages(folder, first_step):
 
 def scores(folder):
   """The scores that training itself took of its first moving average: {step: {name: number}}."""
-  lines = [line for line in results.read(folder) if line.get("in_training")]
-  first = [line for line in lines if line["ema"] == lines[0]["ema"]]
-  return {line["training_step"]: line["scores"] for line in first}
+  return next(iter(scores_by_rate(folder).values()))
+
+
+def scores_by_rate(folder):
+  """The same of each moving average: {rate: {step: {name: number}}}."""
+  found = {}
+  for line in results.read(folder):
+    if line.get("in_training"):
+      found.setdefault(line["ema"], {})[line["training_step"]] = line["scores"]
+  return found

@@ -1,6 +1,7 @@
 """Scales: which runs stand for the paper's, and how closely they are measured."""
 
 import dataclasses
+import math
 import pathlib
 from typing import NamedTuple
 
@@ -45,7 +46,7 @@ class Scale:
   fid_smaller: tuple[str, ...] = ()
   fid_samples: int = 10_000
   fid_steps: tuple[int, ...] = (25, 50, 100, 200, 400, 1000, 4000)  # K of Figure 8.
-  skipping_steps: int = 250  # K of Figure 4.
+  sampling_steps: int = 250  # K of Figure 4 and Table 4.
   noise_steps: int = 4000  # T of Figures 6 and 7.
   noise_train_steps: int = 200_000
   noise_flags: tuple[str, ...] = ("--microbatches=8",)
@@ -56,6 +57,12 @@ class Scale:
   scaling_learning_rate: float = 1.4142e-4
   scaling_train_steps: int = 200_000
   scaling_points: int = 10
+  sizes: dict[str, tuple[str, int]] | None = None  # Flagfile and steps of Table 4's models; None: Figure 10's ends.
+  sizes_flags: tuple[str, ...] = ()
+  quality_samples: int = 50_000
+  sweep_ema: tuple[float, ...] = (0.99, 0.999, 0.9999, 0.99995, 0.99999)  # Of Figure 17.
+  sweep_train_steps: int = 500_000
+  sweep_points: int = 25
   features: str | None = None  # Of FID; None: the digits'.
 
   def likelihood_run(self, row, seed):
@@ -78,7 +85,10 @@ class Scale:
 
   def watched_run(self, kind, row, seed, flags, train_steps, points):
     """A `Run` on those images that is scored so often in training."""
-    run = self.fid_run(row, seed)
+    return self.watched(self.fid_run(row, seed), kind, flags, train_steps, points)
+
+  def watched(self, run, kind, flags, train_steps, points):
+    """The same of another `Run`."""
     features = (f"--eval_features={self.features}",) if self.features else ()
     return run._replace(name=run.name.replace("_seed", f"_{kind}_seed"), train_steps=train_steps,
                         flags=(
@@ -86,49 +96,73 @@ class Scale:
 
   def fid_measurement(self, kind, row, seed, samplers, flags=()):
     """FID by each of `samplers`."""
-    run = self.fid_run(row, seed)
-    features = (f"--features={self.features}",) if self.features else ()
-    return tasks.Measurement(f"{run.name}_fid_{kind}", run, (
-        "--fid", f"--samplers={','.join(samplers)}", f"--num_samples={self.fid_samples}", *features, *flags))
+    return self._scores(kind, self.fid_run(row, seed), (
+        "--fid", f"--samplers={','.join(samplers)}", f"--num_samples={self.fid_samples}", *flags))
 
-  def noise_measurement(self, name, objective, seed):
-    """Bits/dim of a run that shows its gradient noise, of an objective by its flags; the cosine schedule."""
+  def quality_of(self, run):
+    """FID, and precision and recall, of more samples (Table 4)."""
+    return self._scores("precision_recall", run, (
+        "--fid", "--precision_recall", f"--samplers=ancestral:{self.sampling_steps}",
+        f"--num_samples={self.quality_samples}"))
+
+  def _scores(self, kind, run, flags):
+    features = (f"--features={self.features}",) if self.features else ()
+    return tasks.Measurement(f"{run.name}_fid_{kind}", run, (*flags, *features))
+
+  def noise_run(self, name, objective, seed):
+    """The `Run` that shows its gradient noise, of an objective by its flags; the cosine schedule."""
     row = Row("cosine", self.noise_steps, "hybrid")
     flagfile = f"configs/{self._flagfile(row)}.flags" if self.table else self.base
-    run = tasks.Run(
+    return tasks.Run(
         f"{self.name if self.table else pathlib.Path(self.base).stem}_noise_{name}_seed{seed}", flagfile,
         (f"--diffusion_steps={self.noise_steps}", *objective, *self.noise_flags, *self.smaller, f"--seed={seed}"),
         self.noise_train_steps)
+
+  def scaling_run(self, width, seed):
+    """The `Run` of so many channels, scored throughout; its learning rate falls with their root (Section 6)."""
+    rate = self.scaling_learning_rate / math.sqrt(width / self.scaling_widths[0])
+    return self.watched_run(
+        f"{width}_channels", Row("cosine", 4000, "hybrid"), seed,
+        (f"--base_channels={width}", f"--learning_rate={rate:.6g}", "--eval_scores=fid"),
+        self.scaling_train_steps, self.scaling_points)
+
+  def sized_run(self, size, seed):
+    """The `Run` of the "small" or the "large" model of Table 4."""
+    if not self.sizes:
+      return self.scaling_run(self.scaling_widths[0 if size == "small" else -1], seed)
+    flagfile, train_steps = self.sizes[size]
+    return tasks.Run(f"{self.name}_{pathlib.Path(flagfile).stem}_seed{seed}", flagfile,
+                     (*self.sizes_flags, f"--seed={seed}"), train_steps)
+
+  def nll_of(self, run):
+    """Bits/dim of the test images."""
     return tasks.Measurement(f"{run.name}_nll", run, self.nll)
 
-  def nll_measurement(self, row, seed):
-    """Bits/dim of the test images."""
-    return self._measurement("nll", row, seed, self.nll)
-
-  def terms_measurement(self, row, seed):
+  def terms_of(self, run):
     """Every term of the bound."""
-    return self._measurement("terms", row, seed, self.nll_of_terms)
+    return tasks.Measurement(f"{run.name}_terms", run, self.nll_of_terms)
 
-  def few_steps_measurement(self, row, seed, steps, schedule):
-    """Bits/dim of the images of `terms_measurement` by fewer steps, by a schedule of --nll_schedule."""
-    return self._measurement(f"nll_{schedule}_{steps}", row, seed, (
+  def few_steps_of(self, run, steps, schedule):
+    """Bits/dim of the images of `terms_of` by fewer steps, by a schedule of --nll_schedule."""
+    return tasks.Measurement(f"{run.name}_nll_{schedule}_{steps}", run, (
         *self.nll_of_terms, f"--nll_steps={steps}", f"--nll_schedule={schedule}"))
 
-  def grid(self, row, seed):
+  def grid_of(self, run):
     """A grid of samples."""
-    run = self.likelihood_run(row, seed)
-    return tasks.Measurement(f"{run.name}_samples", run, (f"--samplers={self.samplers[0]}", "--num_samples=36"),
-                             command="sample")
+    return tasks.Measurement(f"{run.name}_samples", run, self._grid, command="sample")
 
-  def ensemble(self, kind, middle, ends, seed, flags, command="evaluate"):
-    """A measurement of two rows' models as one, `ends` at the first and the last hundred timesteps (Appendix D)."""
-    run = self.likelihood_run(middle, seed)
-    return tasks.Measurement(f"{run.name}_ends_{ends.objective}_{kind}", run, ("--ensemble_steps=100", *flags),
-                             self.likelihood_run(ends, seed), command)
+  def ensemble_nll(self, middle, ends, steps):
+    """Bits/dim of two runs' models as one, of which `ends` has so many timesteps at either end (Appendix D)."""
+    return tasks.Measurement(f"{middle.name}_ensemble_nll", middle, (f"--ensemble_steps={steps}", *self.nll), ends)
 
-  def _measurement(self, kind, row, seed, flags):
-    run = self.likelihood_run(row, seed)
-    return tasks.Measurement(f"{run.name}_{kind}", run, flags)
+  def ensemble_grid(self, middle, ends, steps):
+    """A grid of the two's samples."""
+    return tasks.Measurement(f"{middle.name}_ensemble_samples", middle, (f"--ensemble_steps={steps}", *self._grid),
+                             ends, "sample")
+
+  @property
+  def _grid(self):
+    return f"--samplers={self.samplers[0]}", "--num_samples=36"
 
   def _flagfile(self, row):
     if row == Row("cosine", 4000, "hybrid") and self.table == "table2":
@@ -141,14 +175,19 @@ class Scale:
 SCALES = {scale.name: scale for scale in (
     Scale("small", "8x8 crops of two photographs, embedded (RGB, 256 levels)", seeds=(0, 1, 2), table=None,
           train_steps=600, fid_about="the embedded digits, class-conditional", fid_train_steps=500, fid_samples=500,
-          fid_steps=(5, 10, 25, 50, 100), skipping_steps=50, noise_steps=1000, noise_train_steps=1000,
+          fid_steps=(5, 10, 25, 50, 100), sampling_steps=50, noise_steps=1000, noise_train_steps=1000,
           noise_flags=("--microbatches=8", "--log_every=50"), overfitting_train_steps=1600,
           overfitting_points=8, scaling_widths=(32, 64), scaling_learning_rate=1e-3, scaling_train_steps=400,
-          scaling_points=5, eval_flags=("--eval_samples=500", "--eval_examples=100", "--samplers=ancestral:25")),
+          scaling_points=5, quality_samples=500, sweep_ema=(0.9, 0.97, 0.99), sweep_train_steps=600, sweep_points=4,
+          eval_flags=("--eval_samples=500", "--eval_examples=100", "--samplers=ancestral:25")),
     Scale("cifar10", "CIFAR-10", fid_about="CIFAR-10", seeds=(0,), table="table2", train_steps=500_000,
           samplers=("ancestral:250",), nll=("--nll",), nll_of_terms=("--nll", "--num_examples=1000"),
           nll_steps=(25, 50, 100, 200, 400, 1000)),
     Scale("imagenet64", "ImageNet-64", fid_about="ImageNet-64", seeds=(0,), table="table1", train_steps=200_000,
           samplers=("ancestral:250",), nll=("--nll", "--num_examples=10000"),
-          nll_of_terms=("--nll", "--num_examples=1000"), nll_steps=(25, 50, 100, 200, 400, 1000)),
+          nll_of_terms=("--nll", "--num_examples=1000"), nll_steps=(25, 50, 100, 200, 400, 1000), sizes={
+              "small": ("configs/imagenet64_class_conditional_small.flags", 1_700_000),
+              "large": ("configs/imagenet64_class_conditional.flags", 250_000)}, sweep_train_steps=1_400_000,
+          # Of the same files as the other models.
+          sizes_flags=("--dataset=imagenet_npz", "--resize=bicubic")),
 )}

@@ -22,6 +22,7 @@ class Run(NamedTuple):
   train_steps: int
 
   command = "train"
+  models = ()  # What is to be trained before.
 
   def folder(self, output):
     """The model folder."""
@@ -55,6 +56,11 @@ class Measurement(NamedTuple):
   ends: Run | None = None  # What takes the first and the last timesteps.
   command: str = "evaluate"
 
+  @property
+  def models(self):
+    """The `Run`s that it is of."""
+    return (self.run, self.ends) if self.ends else (self.run,)
+
   def folder(self, output):
     """Where results go."""
     return pathlib.Path(output) / "measurements" / self.name
@@ -66,8 +72,7 @@ class Measurement(NamedTuple):
 
   def done(self, output):
     """Whether it was made of the models as they are."""
-    models = [self.run] + ([self.ends] if self.ends else [])
-    if not all(model.done(output) for model in models) or read_record(self, output) != self.record(output):
+    if not all(model.done(output) for model in self.models) or read_record(self, output) != self.record(output):
       return False
     if self.command == "sample":
       return bool(self.pictures(output))
@@ -77,8 +82,7 @@ class Measurement(NamedTuple):
 
   def record(self, output):
     """What tells it from another task of the same name, and from itself of earlier weights."""
-    models = [self.run] + ([self.ends] if self.ends else [])
-    return [self.command, *self.flags, *(f"{model.name} at step {model.step(output)}" for model in models)]
+    return [self.command, *self.flags, *(f"{model.name} at step {model.step(output)}" for model in self.models)]
 
   def lines(self, output):
     """Its results by the name of the sampler ("" for a likelihood): the newest line of each."""

@@ -1,6 +1,5 @@
-"""Does tasks one after the other, in this process, so that TensorFlow is imported once."""
+"""Tasks in their order, several at once where there are workers; what is done, and the time left."""
 
-import gc
 import json
 import time
 from typing import NamedTuple
@@ -8,13 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from iddpm_tf import atomic
-from trainers import command
-from trainers import evaluate
-from trainers import sample
-from trainers import train
 from trainers.reproduction import tasks as tasks_lib
-
-MODULES = {"train": train, "evaluate": evaluate, "sample": sample}
 
 
 class Stopped(Exception):
@@ -36,40 +29,29 @@ class Progress(NamedTuple):
     return f"[{self.number}/{self.total}, time left: {left}]"
 
 
-def run_command(name, arguments):
-  """`python -m trainers.NAME` in this process; its status."""
-  module = MODULES[name]
-  status = command.run(module.main, module.Options, module.__doc__, [name, *arguments])
-  _forget_graphs()
-  return status
-
-
 def needed(tasks):
   """All tasks that these take, each once: trainings before what measures them."""
-  trainings = []
-  for task in tasks:
-    trainings += [task] if isinstance(task, tasks_lib.Run) else [task.run] + ([task.ends] if task.ends else [])
+  trainings = [model for task in tasks for model in task.models or (task,)]
   return list(dict.fromkeys([*trainings, *tasks]))
 
 
 class Workshop:
-  """Does tasks, and remembers which are done."""
+  """Gives tasks out, and remembers which are done."""
 
-  def __init__(self, tasks, output, *, runner=run_command, data_flags=()):
+  def __init__(self, tasks, output, *, data_flags=()):
     """Makes it.
 
     Args:
-      tasks: all that are wanted, for the progress.
+      tasks: all that are wanted, in order.
       output: the folder of everything.
-      runner: `(command's name, arguments) -> status`.
       data_flags: flags of every training that say where its data is.
 
     Raises:
       ValueError: two tasks of one name.
     """
     _require_distinct(tasks)
-    self._tasks, self._output, self._runner, self._data_flags = tasks, output, runner, data_flags
-    self._done = set()
+    self._tasks, self._output, self._data_flags = tasks, output, data_flags
+    self._done, self._begun = set(), {}
 
   def done(self, task):
     """Whether it is, by its files; what was done once is not looked at again."""
@@ -77,29 +59,43 @@ class Workshop:
       self._done.add(task)
     return task in self._done
 
-  def do(self, tasks):
-    """Does what has not been done of `tasks`; `Stopped` if a command failed, or was stopped."""
-    for task in tasks:
-      if self.done(task):
-        continue
-      rest = [other for other in self._tasks if not self.done(other)]
-      number = len(self._tasks) - len(rest) + 1
-      print(f"{Progress(number, len(self._tasks), seconds_left(rest, self._output))} {task.name}", flush=True)
-      start = time.monotonic()
-      data_flags = self._data_flags if task.command == "train" else ()
-      status = self._runner(task.command, (*task.arguments(self._output), *data_flags))
+  def work(self, hands):
+    """Does what has not been done; yields each task once it is. `Stopped` if a command failed, or was stopped.
+
+    Args:
+      hands: `workers.Here` or `workers.Workers`.
+    """
+    while True:
+      while len(self._begun) < hands.count and (task := self._next()):
+        self._say(task, hands)
+        self._begun[task] = time.monotonic()
+        hands.start(task, (*task.arguments(self._output), *(self._data_flags if task.command == "train" else ())))
+      if not self._begun:
+        return
+      task, status = hands.wait()
       if status:
         raise Stopped(status)
-      _write_record(task, self._output, time.monotonic() - start)
+      _write_record(task, self._output, time.monotonic() - self._begun.pop(task))
+      yield task
+
+  def _next(self):
+    """The first task that can begin; None if there is none."""
+    return next((task for task in self._tasks if task not in self._begun and not self.done(task)
+                 and all(map(self.done, task.models))), None)
+
+  def _say(self, task, hands):
+    rest = [other for other in self._tasks if not self.done(other)]
+    number = len(self._tasks) - len(rest) + len(self._begun) + 1
+    print(f"{Progress(number, len(self._tasks), seconds_left(rest, self._output, hands.count))} {task.name}", flush=True)
 
 
-def seconds_left(tasks, output):
-  """The time that tasks take, of those like them, or of all that were done; None where none was."""
+def seconds_left(tasks, output, workers=1):
+  """The time that tasks take, by those like them, or by all that were done; None where none was."""
   known = tasks_lib.seconds_by_group(output)
   if not known:
     return None
   mean = np.mean(np.concatenate([*known.values()]))
-  return float(sum(np.mean(known.get(tasks_lib.group(task.name), [mean])) for task in tasks))
+  return float(sum(np.mean(known.get(tasks_lib.group(task.name), [mean])) for task in tasks)) / workers
 
 
 def _require_distinct(tasks):
@@ -114,13 +110,6 @@ def _write_record(task, output, seconds):
   path.parent.mkdir(parents=True, exist_ok=True)
   with atomic.whole(path) as temporary:
     temporary.write_text(json.dumps({"record": task.record(output), "seconds": seconds}) + "\n")
-
-
-def _forget_graphs():
-  """Of the networks of the task: dozens of them would fill the memory."""
-  import keras
-  keras.utils.clear_session()
-  gc.collect()
 
 
 def _duration(seconds):

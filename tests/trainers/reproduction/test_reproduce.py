@@ -17,6 +17,7 @@ from trainers.reproduction import report
 from trainers.reproduction import scales
 from trainers.reproduction import sections
 from trainers.reproduction import tasks as tasks_lib
+from trainers.reproduction import workers
 from trainers.reproduction import workshop
 
 # So small that nothing it shows means anything.
@@ -103,7 +104,8 @@ def test_figures_without_training(tmp_path, capsys):
     (("--output_dir={tmp}/r", "--data_dir={tmp}"), "--data_dir: expected nothing at --scale=small"),
     (("--output_dir={tmp}/r", "--scale=imagenet64", "--experiment=fig2", "--data_dir={tmp}"), "train_data_batch"),
     (("--output_dir={tmp}/r", "--scale=cifar10", "--experiment=fig8", "--data_dir={tmp}"), "--features: expected"),
-    (("--output_dir={tmp}/r", "--features=x"), "--features: expected nothing at --scale=small")])
+    (("--output_dir={tmp}/r", "--features=x"), "--features: expected nothing at --scale=small"),
+    (("--output_dir={tmp}/r", "--workers=0"), "--workers: expected 1 or more")])
 def test_what_is_wrong_is_one_line_and_nothing_is_written(flags, message, tmp_path, capsys):
   assert run(*(flag.format(tmp=tmp_path) for flag in flags)) == 2
   (line,) = capsys.readouterr().err.splitlines()
@@ -120,21 +122,22 @@ def test_an_experiment_killed_and_resumed_and_its_numbers(tmp_path, monkeypatch,
     calls.append(name)
     if len(calls) == 3:
       raise KeyboardInterrupt
-    return workshop.run_command(name, arguments)
+    return workers.run_command(name, arguments)
 
   monkeypatch.setattr(scales, "ROWS", scales.ROWS[4:5])
   monkeypatch.setattr(reproducing.table2, "_claims", lambda found: ())
-  assert reproducing.run([name], TINY, tmp_path, runner=runner) == 130
-  assert not (tmp_path / "report.html").exists()
-  assert reproducing.run([name], TINY, tmp_path, runner=runner) == 0
+  assert reproducing.run([name], TINY, tmp_path, hands=workers.Here(runner)) == 130
+  # What needs no training is there by then.
+  assert list(json.loads((tmp_path / "report.json").read_text())["experiments"]) == ["fig1", "fig3", "fig5"]
+  assert reproducing.run([name], TINY, tmp_path, hands=workers.Here(runner)) == 0
   assert "[3/3" in capsys.readouterr().out
-  assert reproducing.run([name], TINY, tmp_path, runner=runner) == 0
+  assert reproducing.run([name], TINY, tmp_path, hands=workers.Here(runner)) == 0
   assert calls == ["train", "evaluate", "sample", "sample"]
   _require_numbers_of_the_files(tmp_path, name)
   page = Page((tmp_path / "report.html").read_text())
   require_self_contained(page)
-  # Table 1 is there, too, since it shares the models.
-  assert len(page.sources) == 2 and "python -m trainers.train --flagfile=configs/photos_small.flags" in page.text
+  # Table 1 is there, too, since it shares the models; and Figures 1, 3 and 5.
+  assert len(page.sources) == 2 + 3 and "python -m trainers.train --flagfile=configs/photos_small.flags" in page.text
 
 
 def _require_numbers_of_the_files(output, name):
@@ -142,7 +145,7 @@ def _require_numbers_of_the_files(output, name):
   column = content["columns"].index("our NLL")
   page = Page((output / "report.html").read_text())
   for row, of_table in zip(scales.ROWS, content["rows"]):
-    path = TINY.nll_measurement(row, 0).folder(output) / "results.jsonl"
+    path = TINY.nll_of(TINY.likelihood_run(row, 0)).folder(output) / "results.jsonl"
     (line,) = [json.loads(text) for text in path.read_text().splitlines()]
     assert of_table[column] == line["scores"]["nll"] and f"{line['scores']['nll']:.3f}" in page.text
 

@@ -6,6 +6,7 @@ import pytest
 
 from trainers.reproduction import scales
 from trainers.reproduction import tasks as tasks_lib
+from trainers.reproduction import workers
 from trainers.reproduction import workshop
 
 RUN = tasks_lib.Run("small_seed0", "configs/digits.flags", ("--seed=0",), 20)
@@ -38,7 +39,7 @@ class Machine:
 
 
 def do(tasks, output, machine):
-  workshop.Workshop(tasks, output, runner=machine).do(tasks)
+  list(workshop.Workshop(tasks, output).work(workers.Here(machine)))
 
 
 @pytest.fixture(name="machine")

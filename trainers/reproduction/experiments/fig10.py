@@ -6,25 +6,15 @@ from iddpm_tf.networks import cost
 from trainers import model_dir
 from trainers.reproduction import claims
 from trainers.reproduction import curves
-from trainers.reproduction import scales
 from trainers.reproduction import sections
 
-_ROW = scales.Row("cosine", 4000, "hybrid")
 _PASSES = 3  # Forward and backward, in units of forward.
 _GOOD = 0.9  # R^2 of a fit that counts as a line.
 
 
-def _run(scale, width, seed):
-  # Section 6: the learning rate falls with the root of the width.
-  rate = scale.scaling_learning_rate / np.sqrt(width / scale.scaling_widths[0])
-  return scale.watched_run(
-      f"{width}_channels", _ROW, seed, (f"--base_channels={width}", f"--learning_rate={rate:.6g}", "--eval_scores=fid"),
-      scale.scaling_train_steps, scale.scaling_points)
-
-
 def needs(scale):
   """A run of each width and seed, scored throughout."""
-  return tuple(_run(scale, width, seed) for width in scale.scaling_widths for seed in scale.seeds)
+  return tuple(scale.scaling_run(width, seed) for width in scale.scaling_widths for seed in scale.seeds)
 
 
 def frontier(compute, fid):
@@ -44,7 +34,7 @@ def power_law(compute, fid):
 
 def show(scale, output):
   """Figure 10, and claim 14."""
-  found = {(width, seed): _points(_run(scale, width, seed).folder(output))
+  found = {(width, seed): _points(scale.scaling_run(width, seed).folder(output))
            for width in scale.scaling_widths for seed in scale.seeds}
   first = scale.seeds[0]
 

@@ -5,58 +5,78 @@ import numpy as np
 from trainers.reproduction import claims
 from trainers.reproduction import scales
 from trainers.reproduction import sections
+from trainers.reproduction.experiments import fig7
 
-HYBRID, VLB = scales.Row("cosine", 4000, "hybrid"), scales.Row("cosine", 4000, "vlb")
-_WINDOW = 40  # Timesteps that the ratio is averaged over, for the noise of few images.
+_HYBRID, _VLB, _ENSEMBLE = "L_hybrid", "L_vlb", "ensemble"
+_PAPER = {_HYBRID: 3.57, _VLB: 3.53, _ENSEMBLE: 3.52}  # NLL.
+_ENDS = 40  # T over the timesteps of the ensemble at either end: 100 of 4000.
+_WINDOWS = 100  # That the ratio is averaged over, for the noise of few images.
 
 
-def _ensemble(scale, seed):
-  return scale.ensemble("nll", HYBRID, VLB, seed, scale.nll)
+def _parents(scale, seed):
+  """The two `Run`s.
+
+  At the small scale Figure 7's, since the tables' L_vlb is trained too briefly at T = 4000 for its importance sampling
+  to begin.
+  """
+  if scale.table:
+    return tuple(scale.likelihood_run(scales.Row("cosine", 4000, objective), seed) for objective in ("hybrid", "vlb"))
+  return tuple(fig7.run(scale, name, seed) for name in (fig7.HYBRID, fig7.RESAMPLED))
 
 
-def _ensemble_grid(scale):
-  return scale.ensemble("samples", HYBRID, VLB, scale.seeds[0],
-                        (f"--samplers={scale.samplers[0]}", "--num_samples=36"), "sample")
+def _steps(scale):
+  """T."""
+  return 4000 if scale.table else scale.noise_steps
+
+
+def _likelihoods(scale, seed):
+  """{model: its `Measurement`}."""
+  hybrid, vlb = _parents(scale, seed)
+  return {_HYBRID: scale.nll_of(hybrid), _VLB: scale.nll_of(vlb),
+          _ENSEMBLE: scale.ensemble_nll(hybrid, vlb, _steps(scale) // _ENDS)}
+
+
+def _grids(scale):
+  """The same of samples of the first seed."""
+  hybrid, vlb = _parents(scale, scale.seeds[0])
+  return {_VLB: scale.grid_of(vlb), _HYBRID: scale.grid_of(hybrid),
+          _ENSEMBLE: scale.ensemble_grid(hybrid, vlb, _steps(scale) // _ENDS)}
 
 
 def needs(scale):
   """Bits/dim of both and of the ensemble; terms and samples of the first seed's."""
-  first = scale.seeds[0]
-  return (*(scale.nll_measurement(row, seed) for row in (HYBRID, VLB) for seed in scale.seeds),
-          *(_ensemble(scale, seed) for seed in scale.seeds),
-          *(scale.terms_measurement(row, first) for row in (HYBRID, VLB)),
-          *(scale.grid(row, first) for row in (VLB, HYBRID)), _ensemble_grid(scale))
+  return (*(measurement for seed in scale.seeds for measurement in _likelihoods(scale, seed).values()),
+          *map(scale.terms_of, _parents(scale, scale.seeds[0])), *_grids(scale).values())
 
 
 def show(scale, output):
   """Figures 13 and 14, and claim 11."""
-  first = scale.seeds[0]
-  hybrid, vlb = (scale.terms_measurement(row, first).terms(output)[0] for row in (HYBRID, VLB))
-  ratio = hybrid.reshape(-1, _WINDOW).mean(axis=1) / vlb.reshape(-1, _WINDOW).mean(axis=1)
+  steps, seed = _steps(scale), scale.seeds[0]
+  hybrid, vlb = (scale.terms_of(run).terms(output)[0].reshape(_WINDOWS, -1).mean(axis=1)
+                 for run in _parents(scale, seed))
 
   def draw(axis):
-    axis.plot((np.arange(len(ratio)) + 0.5) * _WINDOW, ratio)
+    axis.plot((np.arange(_WINDOWS) + 0.5) * steps / _WINDOWS, hybrid / vlb)
     axis.axhline(1, color="0.4", linewidth=0.8)
     axis.set(xlabel="diffusion step (t)", ylabel="L_t(hybrid) / L_t(vlb)")
 
-  nll = {"L_hybrid": [scale.nll_measurement(HYBRID, seed).score(output, "nll") for seed in scale.seeds],
-         "L_vlb": [scale.nll_measurement(VLB, seed).score(output, "nll") for seed in scale.seeds],
-         "ensemble": [_ensemble(scale, seed).score(output, "nll") for seed in scale.seeds]}
-  rows = tuple((name, paper, float(np.mean(values)), ", ".join(f"{value:.3f}" for value in values))
-               for (name, values), paper in zip(nll.items(), (3.57, 3.53, 3.52)))
-  pictures = ((scale.grid(VLB, first), "L_vlb"), (scale.grid(HYBRID, first), "L_hybrid"),
-              (_ensemble_grid(scale), "ensemble"))
+  found = [{name: measurement.score(output, "nll") for name, measurement in _likelihoods(scale, each).items()}
+           for each in scale.seeds]
+  nll = {name: [of_seed[name] for of_seed in found] for name in _PAPER}
+  rows = tuple((name, paper, float(np.mean(nll[name])), ", ".join(f"{value:.3f}" for value in nll[name]))
+               for name, paper in _PAPER.items())
   how = "bits/dim of the parent less that of the ensemble, of models of the same seed"
   return sections.Section(
       "Figures 13 and 14: models of L_hybrid and L_vlb, and the two as one",
-      "Below 1 the model of L_hybrid is better. The ensemble takes the model of L_vlb for the first and the last 100 "
-      "of 4000 timesteps.",
-      figures=(sections.plot(draw, f"The ratio of the terms of the bound, seed {first}, each a mean over {_WINDOW} "
-                             "timesteps."),
+      f"On {scale.about}, cosine schedule, T = {steps:,}. Below 1 the model of L_hybrid is better. The ensemble takes "
+      f"the model of L_vlb for the first and the last {steps // _ENDS} timesteps (of {steps:,}; the paper: 100 of "
+      "4,000)." + ("" if scale.table else " The models are Figure 7's, since Table 2's L_vlb is trained too briefly "
+                   "here for its importance sampling to begin."),
+      figures=(sections.plot(draw, f"The ratio of the terms of the bound, seed {seed}, each a mean over "
+                             f"{steps // _WINDOWS} timesteps."),
                *(sections.grid(measurement.pictures(output)[0], f"{name}: samples from the same noise.")
-                 for measurement, name in pictures)),
+                 for name, measurement in _grids(scale).items())),
       tables=(sections.Table(("model", "the paper's NLL (ImageNet-64, 1.5M)", "our NLL", "of each seed"), rows,
                              "NLL (bits/dim), mean over the seeds."),),
       claims=(claims.Claim(11, "The ensemble beats both parents in NLL.", tuple(
-          claims.paired(f"{name} less the ensemble", nll[name], nll["ensemble"], how)
-          for name in ("L_hybrid", "L_vlb"))),))
+          claims.paired(f"{name} less the ensemble", nll[name], nll[_ENSEMBLE], how) for name in (_HYBRID, _VLB))),))

@@ -14,17 +14,17 @@ _CLAIMED = 100  # K at which the claim is judged.
 
 def needs(scale):
   """Each curve at each K, and the hybrid model's whole sum, of the same images."""
-  return (*(scale.few_steps_measurement(row, seed, steps, schedule)
+  return (*(scale.few_steps_of(scale.likelihood_run(row, seed), steps, schedule)
             for row, schedule in _CURVES for steps in scale.nll_steps for seed in scale.seeds),
-          *(scale.terms_measurement(HYBRID, seed) for seed in scale.seeds))
+          *(scale.terms_of(scale.likelihood_run(HYBRID, seed)) for seed in scale.seeds))
 
 
 def show(scale, output):
   """Figure 15, and claim 12."""
   found = {(row, schedule): np.array([[
-      scale.few_steps_measurement(row, seed, steps, schedule).score(output, "nll") for seed in scale.seeds]
+      scale.few_steps_of(scale.likelihood_run(row, seed), steps, schedule).score(output, "nll") for seed in scale.seeds]
       for steps in scale.nll_steps]) for row, schedule in _CURVES}
-  full = np.array([scale.terms_measurement(HYBRID, seed).score(output, "nll") for seed in scale.seeds])
+  full = np.array([scale.terms_of(scale.likelihood_run(HYBRID, seed)).score(output, "nll") for seed in scale.seeds])
 
   def draw(axis):
     for (row, schedule), values in found.items():

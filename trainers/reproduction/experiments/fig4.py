@@ -13,7 +13,7 @@ _CLAIMED = 0.2  # "up to 20% of the reverse diffusion process".
 
 def _samplers(scale):
   """By share: a sampler, and its name in results."""
-  steps = scale.skipping_steps
+  steps = scale.sampling_steps
   return {share: (f"ancestral:{steps}" + (f":skip{share}" if share else ""),
                   f"ancestral_{steps}" + (f"_skip{share}" if share else "")) for share in _SHARES}
 
@@ -43,7 +43,7 @@ def show(scale, output):
   rows = tuple((share, *(float(values[share].mean()) for values in fid.values())) for share in _SHARES)
   return sections.Section(
       "Figure 4: skipping a prefix of the reverse process",
-      f"Of {scale.fid_about}: L_hybrid, T = 4000, {scale.skipping_steps} sampling steps of which the first are left "
+      f"Of {scale.fid_about}: L_hybrid, T = 4000, {scale.sampling_steps} sampling steps of which the first are left "
       f"out, {scale.fid_samples:,} samples. These FIDs are comparable with each other only.",
       figures=(sections.plot(draw, "FID by the fraction that is skipped, mean over the seeds."),),
       tables=(sections.Table(("skipped", *fid), rows, "FID, mean over the seeds."),), claims=(_claim(fid),))

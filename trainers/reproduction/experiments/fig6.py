@@ -17,12 +17,12 @@ def needs(scale):
 
 def show(scale, output):
   """Figure 6, and claim 8."""
-  nll = {name: [fig7.measurement(scale, name, seed).score(output, "nll") for seed in scale.seeds]
+  nll = {name: [fig7.nll(scale, name, seed).score(output, "nll") for seed in scale.seeds]
          for name in fig7.OBJECTIVES}
 
   def draw(axis):
     for name in fig7.OBJECTIVES:
-      steps, loss = curves.scalars(fig7.measurement(scale, name, scale.seeds[0]).run.folder(output), "loss/vlb")
+      steps, loss = curves.scalars(fig7.run(scale, name, scale.seeds[0]).folder(output), "loss/vlb")
       axis.plot(steps, loss / (_HYBRID_WEIGHT if name == fig7.HYBRID else 1), label=name)
     axis.set(xlabel="training step", ylabel="training log loss (bits/dim)", yscale="log")
     axis.legend()

@@ -15,20 +15,25 @@ OBJECTIVES = {
 _LAST = 0.4  # The part of training that the averages are over: the resampling has begun long before.
 
 
-def measurement(scale, name, seed):
-  """Bits/dim at the end; its run has the curves of training."""
-  return scale.noise_measurement(*OBJECTIVES[name], seed)
+def run(scale, name, seed):
+  """The training that has the curves."""
+  return scale.noise_run(*OBJECTIVES[name], seed)
+
+
+def nll(scale, name, seed):
+  """Bits/dim at the end."""
+  return scale.nll_of(run(scale, name, seed))
 
 
 def needs(scale):
   """A run of each objective and seed."""
-  return tuple(measurement(scale, name, seed) for name in OBJECTIVES for seed in scale.seeds)
+  return tuple(nll(scale, name, seed) for name in OBJECTIVES for seed in scale.seeds)
 
 
 def averages(scale, output, name):
   """|G|^2 and tr(Sigma) of the last part of training, one a seed."""
   first = (1 - _LAST) * scale.noise_train_steps
-  return [noise_scale.Estimates(*curves.noise_averages(measurement(scale, name, seed).run.folder(output), first))
+  return [noise_scale.Estimates(*curves.noise_averages(run(scale, name, seed).folder(output), first))
           for seed in scale.seeds]
 
 
@@ -50,7 +55,7 @@ def show(scale, output):
   def draw(axis):
     for name in OBJECTIVES:
       steps, squared_norm, trace = curves.scalars(
-          measurement(scale, name, scale.seeds[0]).run.folder(output), "gradient_noise/squared_norm",
+          run(scale, name, scale.seeds[0]).folder(output), "gradient_noise/squared_norm",
           "gradient_noise/trace_of_covariance")
       axis.plot(steps, np.where(squared_norm > 0, trace / squared_norm, np.nan), label=name)
     axis.set(xlabel="training step", ylabel="gradient noise scale (images)", yscale="log")

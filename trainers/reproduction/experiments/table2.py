@@ -24,8 +24,8 @@ _OF = {(row.schedule, row.steps, row.objective): row for row in scales.ROWS}
 
 def needs(scale):
   """Bits/dim of each row's models, and samples of the first seed's."""
-  return (*(scale.nll_measurement(row, seed) for row in scales.ROWS for seed in scale.seeds),
-          *(scale.grid(row, scale.seeds[0]) for row in scales.ROWS))
+  return (*(scale.nll_of(scale.likelihood_run(row, seed)) for row in scales.ROWS for seed in scale.seeds),
+          *(scale.grid_of(scale.likelihood_run(row, scale.seeds[0])) for row in scales.ROWS))
 
 
 def show(scale, output):
@@ -42,7 +42,7 @@ def as_printed(scale, output, printed):
   columns = ("T", "schedule", "objective", f"the paper's NLL ({printed.data})", "the paper's FID", "our NLL",
              "of each seed")
   grids = tuple(
-      sections.grid(scale.grid(row, scale.seeds[0]).pictures(output)[0],
+      sections.grid(scale.grid_of(scale.likelihood_run(row, scale.seeds[0])).pictures(output)[0],
                     f"{row.schedule}, T = {row.steps:,}, L_{row.objective}: samples by {scale.samplers[0]} steps, "
                     f"seed {scale.seeds[0]}, no selection.") for row in scales.ROWS)
   return sections.Section(
@@ -56,7 +56,7 @@ def as_printed(scale, output, printed):
 
 def nlls(scale, output, row):
   """Bits/dim, one a seed."""
-  return [scale.nll_measurement(row, seed).score(output, "nll") for seed in scale.seeds]
+  return [scale.nll_of(scale.likelihood_run(row, seed)).score(output, "nll") for seed in scale.seeds]
 
 
 def _claims(found):
