@@ -7,7 +7,7 @@ RUN = .venv/bin/python -m
 TEST = .venv-test/bin/python -m
 DEMO = demo
 
-.PHONY: demo test quality reference super_resolution likelihood_budget reproduce ten_thousand clean
+.PHONY: demo test quality reference super_resolution likelihood_budget reproduce ten_thousand browser clean
 
 demo: .venv/installed
 	$(RUN) trainers.train --flagfile=configs/digits.flags --model_dir=$(DEMO)/digits
@@ -46,6 +46,11 @@ reproduce: .venv/installed
 # Ten thousand pictures, some of them broken, prepared, killed and resumed.
 ten_thousand: .venv-test/installed
 	$(TEST) pytest -s tests/long/test_ten_thousand.py
+
+# Pages in headless Chromium, which is not installed here: apt-get install chromium, or playwright install chromium.
+browser: .venv-test/installed
+	.venv-test/bin/python -m pip install --quiet --editable '.[browser]'
+	$(TEST) pytest tests/browser $(patsubst %,--reproduced=%,$(wildcard $(REPRODUCED)))
 
 .venv/installed: setup.cfg
 	@test -n "$(PYTHON)" || { echo "make: expected Python 3.10, 3.11 or 3.12 on the path, found none" >&2; exit 1; }

@@ -17,6 +17,7 @@ from trainers import host
 LOGS = "logs"
 MODULES = {"train": "trainers.train", "evaluate": "trainers.evaluate", "sample": "trainers.sample"}
 _MEMORY = 2 * 2 ** 30  # Bytes that a task of the small scale may take: it takes 1.5 GB.
+_PATIENCE = 120  # Seconds for a step and its checkpoint.
 _ERROR = 1  # The status of Python itself.
 _KILLED = 128 + signal.SIGKILL
 
@@ -109,7 +110,8 @@ class Workers:
     for process in self._processes:
       process.terminate()
     for process in self._processes:
-      process.join()
+      process.join(_PATIENCE)
+      process.kill()  # Where it has not ended by then.
 
   def _log(self, task):
     return self._logs / f"{task.name}.log"
