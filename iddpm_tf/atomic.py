@@ -1,6 +1,7 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and folders that one process writes to."""
 
 import contextlib
+import fcntl
 import os
 import pathlib
 
@@ -16,3 +17,20 @@ def whole(path):
     os.replace(temporary, path)
   finally:
     temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def held(folder):
+  """Holds a folder, which exists, while the block runs; `ValueError` if another process does."""
+  descriptor = os.open(folder, os.O_RDONLY)
+  try:
+    try:
+      fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise ValueError(
+          f"--output_dir: expected a folder that no other process writes to, received {folder}") from None
+    except OSError:
+      pass  # Some network file systems have no locks.
+    yield
+  finally:
+    os.close(descriptor)

@@ -43,6 +43,13 @@ def run(main, options_class, description, argv=None):
     return 2
 
 
+def require_own_flags_only(options, flag_values, why):
+  """`ValueError`, with `why`, for a setting of the configuration, which would be of no effect."""
+  own = {*vars(options), "flagfile", "help", "debug"}
+  for name in sorted(set(flag_values) - own):
+    config_lib.require(not flag_values[name].present, name, why, flag_values[name].value)
+
+
 def make_output_dir(folder):
   """Makes a folder for results before the work begins; `ValueError` if that cannot be."""
   try:

@@ -32,7 +32,7 @@ class Options:
 
 
 def main(options, flag_values):
-  _require_own_flags_only(options, flag_values)
+  command.require_own_flags_only(options, flag_values, "no setting of a model, since --scale has them")
   config_lib.require(options.output_dir, "output_dir", "a folder for the models and the report", options.output_dir)
   output = pathlib.Path(options.output_dir)
   config_lib.require(not output.exists() or output.is_dir(), "output_dir", "a folder", options.output_dir)
@@ -57,14 +57,6 @@ def _require_features(options):
     config_lib.require(options.features and pathlib.Path(options.features).exists(), "features",
                        f"the path of the Inception graph or of a SavedModel, for the FID of {options.experiment}",
                        options.features)
-
-
-def _require_own_flags_only(options, flag_values):
-  """The scale has all settings of models: another one given would be of no effect."""
-  own = {*vars(options), "flagfile", "help", "debug"}
-  for name in sorted(set(flag_values) - own):
-    config_lib.require(not flag_values[name].present, name, "no setting of a model, since --scale has them",
-                       flag_values[name].value)
 
 
 if __name__ == "__main__":

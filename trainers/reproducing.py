@@ -1,11 +1,18 @@
 """The work of `trainers.reproduce`: the tasks of experiments, then the report."""
 
+import contextlib
 import dataclasses
+import json
 import signal
+import sys
 
+from iddpm_tf import atomic
+from iddpm_tf import config as config_lib
 from trainers import signals
 from trainers.reproduction import report
 from trainers.reproduction import scales
+from trainers.reproduction import sections
+from trainers.reproduction import tasks as tasks_lib
 from trainers.reproduction import workers
 from trainers.reproduction import workshop
 from trainers.reproduction.experiments import fig1
@@ -31,44 +38,106 @@ MODULES = {
     "table1": table1, "table2": table2, "table4": table4}
 
 
+# The numbers of those that each judges.
+CLAIMS = {"fig1": (2,), "fig2": (3,), "fig4": (6,), "fig6": (8,), "fig7": (7,), "fig8": (9, 10), "fig10": (14,),
+          "fig13": (11,), "fig15": (12,), "fig16": (13,), "table1": (1, 4, 5), "table2": (1, 4, 5)}
+_MADE_OF = "scale.json"  # What the output folder is of.
+
+
 def reproduce(options, output):
   """As `reproduce.Options` say, in the folder `output`; the process's exit status."""
   names = MODULES if options.experiment == "all" else (options.experiment,)
   data_flags = () if options.data_dir is None else (f"--data_dir={options.data_dir}",)
-  scale = dataclasses.replace(scales.SCALES[options.scale], features=options.features)
+  scale = dataclasses.replace(scales.SCALES[options.scale], features=_features(options, output))
   count = options.workers or (workers.fitting() if options.scale == "small" else 1)
-  hands = workers.Workers(count, output) if count > 1 else workers.Here()
-  return run(names, scale, output, hands=hands, data_flags=data_flags)
+  return run(names, scale, output, make_hands=lambda tasks: workers.hands(min(count, tasks), output),
+             data_flags=data_flags)
 
 
-def run(names, scale, output, *, modules=None, hands=None, data_flags=()):
+def run(names, scale, output, *, modules=None, make_hands=lambda tasks: workers.Here(), data_flags=()):
   """The same of any `Scale`; a report is written each time that another experiment can be shown.
 
   It shows those that were not asked for, too, once their measurements are there: `modules` of them all (`MODULES`).
+  `make_hands` makes the `workers.Here` or `workers.Workers` of so many tasks.
   """
-  modules, hands = modules or MODULES, hands or workers.Here()
+  modules = modules or MODULES
   tasks = {name: workshop.needed(modules[name].needs(scale)) for name in modules}
   wanted = list(dict.fromkeys(task for name in names for task in tasks[name]))
-  shop, sections = workshop.Workshop(wanted, output, data_flags=data_flags), {}
-
-  def show():
-    found = [name for name in modules if name not in sections and all(map(shop.done, tasks[name]))]
-    sections.update((name, modules[name].show(scale, output)) for name in found)
-    if found:
-      report.write(output, scale, {name: (sections[name], tasks[name]) for name in modules if name in sections})
-
+  shop = workshop.Workshop(wanted, output, data_flags=data_flags)
+  shown = _Report(scale, output, modules, tasks, shop, data_flags)
+  output.mkdir(parents=True, exist_ok=True)
   try:
-    with signals.raised():
-      if all(map(shop.done, wanted)):
-        show()
-      else:
-        with hands:
+    with signals.raised(), atomic.held(output):
+      missing = sum(not shop.done(task) for task in wanted)
+      if missing:
+        with make_hands(missing) as hands:
           for _ in shop.work(hands):
-            show()
-  except workshop.Stopped as stopped:
-    return stopped.status
+            shown.update()
+      else:
+        shown.update()
+  except workshop.Failed as failed:
+    return failed.status
   except KeyboardInterrupt as stopped:  # `signals.Stopped`, or a training's own if it was asked twice.
     print("stopped; the same command goes on")
     return getattr(stopped, "status", 128 + signal.SIGINT)
+  finally:
+    with contextlib.suppress(OSError):  # Of a command that was wrong nothing is left.
+      output.rmdir()
   print(f"wrote {output / report.HTML} and {output / report.JSON}")
-  return 0
+  return 1 if shown.broken else 0
+
+
+class _Report:
+  """The report as far as it goes."""
+
+  def __init__(self, scale, output, modules, tasks, shop, data_flags):
+    self._scale, self._output, self._modules, self._tasks = scale, output, modules, tasks
+    self._shop, self._data_flags, self._sections = shop, data_flags, {}
+    self.broken = []  # Names of what could not be shown.
+
+  def update(self):
+    """Writes it if another experiment can be shown."""
+    new = [name for name, tasks in self._tasks.items()
+           if name not in self._sections and all(map(self._shop.done, tasks))]
+    for name in new:
+      self._sections[name] = self._section(name)
+    if not new:
+      return
+    shown = {name: self._sections[name] for name in self._modules if name in self._sections}
+    judged = {claim.number for section in shown.values() for claim in section.claims}
+    unjudged = {}
+    for name in self._modules:
+      for number in CLAIMS.get(name, ()):
+        if number not in judged:
+          unjudged.setdefault(number, []).append(name)
+    commands = {name: [tasks_lib.shown(task, self._output, self._data_flags) for task in self._tasks[name]]
+                for name in shown}
+    report.write(self._output, self._scale, shown, commands, unjudged)
+    _write_made_of(self._output, self._scale)
+
+  def _section(self, name):
+    try:
+      return self._modules[name].show(self._scale, self._output)
+    except Exception as error:  # pylint: disable=broad-except
+      # The other experiments are shown all the same.
+      self.broken.append(name)
+      said = f"{name} could not be shown: {type(error).__name__}: {' '.join(str(error).split())}"
+      print(said, file=sys.stderr)
+      return sections.Section(name, said)
+
+
+def _features(options, output):
+  """Those of --features; without it, of the folder's other experiments. A folder is of one scale and its features."""
+  path = output / _MADE_OF
+  if not path.exists():
+    return options.features
+  before = json.loads(path.read_text())
+  config_lib.require(options.scale == before["scale"], "scale", f"{before['scale']}, which {output} is of", options.scale)
+  config_lib.require(options.features in (None, before["features"]), "features",
+                     f"{before['features']}, which {output} is of", options.features)
+  return before["features"]
+
+
+def _write_made_of(output, scale):
+  with atomic.whole(output / _MADE_OF) as temporary:
+    temporary.write_text(json.dumps({"scale": scale.name, "features": scale.features}) + "\n")

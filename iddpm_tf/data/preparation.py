@@ -1,7 +1,6 @@
 """Pictures of any source to records: shards of uint8 arrays that training maps into memory."""
 
 import contextlib
-import fcntl
 import itertools
 import json
 import os
@@ -10,6 +9,7 @@ import shutil
 
 import numpy as np
 
+from iddpm_tf import atomic
 from iddpm_tf.data import decoding
 from iddpm_tf.data import listing as listing_lib
 from iddpm_tf.data import shards as shards_lib
@@ -68,16 +68,7 @@ class Preparation:
     Raises:
       ValueError: the folder holds something else or is in use, or the disk is too small.
     """
-    descriptor = os.open(self._folder, os.O_RDONLY)
-    try:
-      try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      except BlockingIOError:
-        raise ValueError(
-            f"--output_dir: expected a folder that no other process writes to, received {self._folder}"
-            ) from None
-      except OSError:
-        pass  # Some network file systems have no locks.
+    with atomic.held(self._folder):
       self._require_plan()
       if self.is_finished and (damaged := self._damaged()):
         # First: a kill leaves no index over damaged shards.
@@ -89,8 +80,6 @@ class Preparation:
                        if (facts := shards_lib.finished(shard)) and not self._is_mended(shard, facts)}
         self._require_space()
       yield self
-    finally:
-      os.close(descriptor)
 
   def make_shards(self, on_picture):
     """Writes the shards that are missing; calls `on_picture()` after each picture."""

@@ -22,7 +22,7 @@ def fixture_folder(request, tmp_path_factory):
   if given := request.config.getoption("--reproduced"):
     return pathlib.Path(given)
   output = tmp_path_factory.mktemp("reproduced")
-  assert reproducing.run(list(reproducing.MODULES), made_up.SMALL, output, hands=workers.Here(made_up.finish)) == 0
+  assert reproducing.run(list(reproducing.MODULES), made_up.SMALL, output, make_hands=lambda tasks: workers.Here(made_up.finish)) == 0
   return output
 
 

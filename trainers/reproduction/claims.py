@@ -20,6 +20,7 @@ class Part(NamedTuple):
   verdict: str
   how: str  # It was computed.
   values: tuple[float, ...]  # One a seed.
+  is_exact: bool = False  # No seed moves it.
 
 
 class Claim(NamedTuple):
@@ -36,11 +37,12 @@ class Claim(NamedTuple):
     return UNDECIDED if UNDECIDED in verdicts else HOLDS
 
 
-def over_seeds(statement, values, how):
+def over_seeds(statement, values, how, resolution=0.0):
   """The `Part` of a quantity's values, one a seed: its mean, and Student's t.
 
   Of a difference between two models the values are those of each seed's pair, so that what a seed does to both
-  cancels. Verdict: `holds` if the whole interval is above 0, `fails` if it is below, otherwise `undecided`.
+  cancels. Verdict: `holds` if the whole interval is above 0, `fails` if it is below, otherwise `undecided`. Where values
+  come in steps of `resolution` the interval reaches as far to either side, however well seeds agree.
 
   Raises:
     ValueError: no values, or one that is not finite.
@@ -51,21 +53,21 @@ def over_seeds(statement, values, how):
   mean = float(np.mean(values))
   if len(values) < _LEAST_SEEDS:
     return Part(statement, mean, None, None, UNDECIDED, how, tuple(values.tolist()))
-  half = stats.t.ppf((1 + _CONFIDENCE) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
+  half = resolution + stats.t.ppf((1 + _CONFIDENCE) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
   low, high = mean - half, mean + half
   verdict = HOLDS if low > 0 else FAILS if high < 0 else UNDECIDED
   return Part(statement, mean, float(low), float(high), verdict, how, tuple(values.tolist()))
 
 
-def paired(statement, larger, smaller, how):
+def paired(statement, larger, smaller, how, resolution=0.0):
   """The `Part` of `larger` - `smaller`, one of each a seed."""
-  return over_seeds(statement, np.subtract(larger, smaller), how)
+  return over_seeds(statement, np.subtract(larger, smaller), how, resolution)
 
 
 def exact(statement, value, how):
   """The `Part` of a quantity that no seed moves: a fact of the schedules, its interval a point."""
   verdict = HOLDS if value > 0 else FAILS if value < 0 else UNDECIDED
-  return Part(statement, float(value), float(value), float(value), verdict, how, (float(value),))
+  return Part(statement, float(value), float(value), float(value), verdict, how, (float(value),), True)
 
 
 def unknown(statement, how):

@@ -80,15 +80,16 @@ def claims_table(claims):
           f"<td>{verdict(part.verdict)}</td></tr>")
   head = "<th>claim</th><th>what is positive if it holds</th><th>estimate</th><th>95% interval</th><th>verdict</th>"
   return (f"<table><thead><tr>{head}</tr></thead>\n<tbody>{''.join(rows)}</tbody><caption>Intervals are Student's t "
-          "over seeds, of the differences within each seed where two models are compared; a claim of several parts "
-          f"holds if all of them do. {escape(claims_lib.UNDECIDED)}: the interval contains 0, or there are fewer than "
+          "over seeds (of training and of the noise of measurements; the data and the test images are the same), of the "
+          "differences within each seed where two models are compared; a claim of several parts holds if all of them do. "
+          f"{escape(claims_lib.UNDECIDED)}: the interval contains 0, or there are fewer than "
           "three seeds.</caption></table>")
 
 
 def _interval(part):
   if part.low is None:
     return "–"
-  return "exact" if part.low == part.high else f"{number(part.low)} to {number(part.high)}"
+  return "exact" if part.is_exact else f"{number(part.low)} to {number(part.high)}"
 
 
 def verdict(text):
@@ -96,8 +97,8 @@ def verdict(text):
 
 
 def number(value):
-  """To four significant digits, without an exponent where it needs none; None as a dash."""
-  return "–" if value is None else f"{value:.4g}"
+  """To four significant digits, of a large number the whole part; None as a dash."""
+  return "–" if value is None else f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
 def commands(lines):

@@ -38,6 +38,7 @@ class Scale:
   smaller: tuple[str, ...] = ()  # Flags of every run, such as a smaller network.
   nll: tuple[str, ...] = ("--nll", "--nll_stderr=0.01")
   nll_of_terms: tuple[str, ...] = ("--nll", "--num_examples=16")  # Every term of the bound, of fewer images.
+  nll_of_ensemble: tuple[str, ...] = ("--nll", "--num_examples=1000")  # Of all timesteps.
   nll_steps: tuple[int, ...] = (25, 50, 100, 400)  # K of Figure 15.
   samplers: tuple[str, ...] = ("ancestral:50",)  # Of grids.
   fid_base: str = "configs/digits.flags"  # Where there is no table: with classes, and features of their own.
@@ -53,8 +54,8 @@ class Scale:
   eval_flags: tuple[str, ...] = ("--eval_samples=10000", "--eval_examples=1000")
   overfitting_train_steps: int = 500_000  # Of Figure 16.
   overfitting_points: int = 25
-  scaling_widths: tuple[int, ...] = (64, 96, 128, 192)  # Of Figure 10, with the learning rate of the first.
-  scaling_learning_rate: float = 1.4142e-4
+  scaling_widths: tuple[int, ...] = (64, 96, 128, 192)  # Of Figure 10; the learning rate is that of the first.
+  scaling_learning_rate: float = 1e-4 * math.sqrt(2)  # 1e-4 at 128.
   scaling_train_steps: int = 200_000
   scaling_points: int = 10
   sizes: dict[str, tuple[str, int]] | None = None  # Flagfile and steps of Table 4's models; None: Figure 10's ends.
@@ -67,28 +68,14 @@ class Scale:
 
   def likelihood_run(self, row, seed):
     """The `Run` of a `Row` on the images whose bits/dim are compared."""
-    if self.table:
-      flagfile, flags = f"configs/{self._flagfile(row)}.flags", ()
-    else:
-      flagfile = self.base
-      flags = (f"--noise_schedule={row.schedule}", f"--diffusion_steps={row.steps}", *OBJECTIVES[row.objective])
-    return tasks.Run(f"{pathlib.Path(self.base).stem if not self.table else self.name}_{row}_seed{seed}", flagfile,
-                     (*flags, *self.smaller, f"--seed={seed}"), self.train_steps)
+    return self._run(self.base, row, self.smaller, seed, self.train_steps)
 
   def fid_run(self, row, seed):
     """The `Run` of a `Row` on the images whose FID is compared."""
-    if self.table:
-      return self.likelihood_run(row, seed)
-    flags = (f"--noise_schedule={row.schedule}", f"--diffusion_steps={row.steps}", *OBJECTIVES[row.objective])
-    return tasks.Run(f"{pathlib.Path(self.fid_base).stem}_{row}_seed{seed}", self.fid_base,
-                     (*flags, *self.fid_smaller, f"--seed={seed}"), self.fid_train_steps)
-
-  def watched_run(self, kind, row, seed, flags, train_steps, points):
-    """A `Run` on those images that is scored so often in training."""
-    return self.watched(self.fid_run(row, seed), kind, flags, train_steps, points)
+    return self._run(self.fid_base, row, self.fid_smaller, seed, self.fid_train_steps)
 
   def watched(self, run, kind, flags, train_steps, points):
-    """The same of another `Run`."""
+    """Another `Run` that is scored so often in training."""
     features = (f"--eval_features={self.features}",) if self.features else ()
     return run._replace(name=run.name.replace("_seed", f"_{kind}_seed"), train_steps=train_steps,
                         flags=(
@@ -105,10 +92,6 @@ class Scale:
         "--fid", "--precision_recall", f"--samplers=ancestral:{self.sampling_steps}",
         f"--num_samples={self.quality_samples}"))
 
-  def _scores(self, kind, run, flags):
-    features = (f"--features={self.features}",) if self.features else ()
-    return tasks.Measurement(f"{run.name}_fid_{kind}", run, (*flags, *features))
-
   def noise_run(self, name, objective, seed):
     """The `Run` that shows its gradient noise, of an objective by its flags; the cosine schedule."""
     row = Row("cosine", self.noise_steps, "hybrid")
@@ -121,9 +104,9 @@ class Scale:
   def scaling_run(self, width, seed):
     """The `Run` of so many channels, scored throughout; its learning rate falls with their root (Section 6)."""
     rate = self.scaling_learning_rate / math.sqrt(width / self.scaling_widths[0])
-    return self.watched_run(
-        f"{width}_channels", Row("cosine", 4000, "hybrid"), seed,
-        (f"--base_channels={width}", f"--learning_rate={rate:.6g}", "--eval_scores=fid"),
+    return self.watched(
+        self.fid_run(Row("cosine", 4000, "hybrid"), seed), f"{width}_channels",
+        (f"--base_channels={width}", f"--learning_rate={rate:.6g}", "--eval_scores=fid,nll"),
         self.scaling_train_steps, self.scaling_points)
 
   def sized_run(self, size, seed):
@@ -136,24 +119,28 @@ class Scale:
 
   def nll_of(self, run):
     """Bits/dim of the test images."""
-    return tasks.Measurement(f"{run.name}_nll", run, self.nll)
+    return _measurement("nll", run, self.nll)
 
   def terms_of(self, run):
     """Every term of the bound."""
-    return tasks.Measurement(f"{run.name}_terms", run, self.nll_of_terms)
+    return _measurement("terms", run, self.nll_of_terms)
 
   def few_steps_of(self, run, steps, schedule):
     """Bits/dim of the images of `terms_of` by fewer steps, by a schedule of --nll_schedule."""
-    return tasks.Measurement(f"{run.name}_nll_{schedule}_{steps}", run, (
+    return _measurement(f"nll_{schedule}_{steps}", run, (
         *self.nll_of_terms, f"--nll_steps={steps}", f"--nll_schedule={schedule}"))
 
   def grid_of(self, run):
     """A grid of samples."""
     return tasks.Measurement(f"{run.name}_samples", run, self._grid, command="sample")
 
+  def parent_terms(self, run):
+    """Every term of a parent of the ensemble, with the noise that the ensemble has: they are compared image by image."""
+    return _measurement("parent_terms", run, self.nll_of_ensemble)
+
   def ensemble_nll(self, middle, ends, steps):
-    """Bits/dim of two runs' models as one, of which `ends` has so many timesteps at either end (Appendix D)."""
-    return tasks.Measurement(f"{middle.name}_ensemble_nll", middle, (f"--ensemble_steps={steps}", *self.nll), ends)
+    """The same of two runs' models as one, of which `ends` has so many timesteps at either end (Appendix D)."""
+    return _measurement("ensemble_nll", middle, (f"--ensemble_steps={steps}", *self.nll_of_ensemble), ends)
 
   def ensemble_grid(self, middle, ends, steps):
     """A grid of the two's samples."""
@@ -164,6 +151,19 @@ class Scale:
   def _grid(self):
     return f"--samplers={self.samplers[0]}", "--num_samples=36"
 
+  def _run(self, base, row, smaller, seed, train_steps):
+    if self.table:
+      name, flagfile, flags = self.name, f"configs/{self._flagfile(row)}.flags", ()
+      smaller, train_steps = self.smaller, self.train_steps
+    else:
+      name, flagfile = pathlib.Path(base).stem, base
+      flags = (f"--noise_schedule={row.schedule}", f"--diffusion_steps={row.steps}", *OBJECTIVES[row.objective])
+    return tasks.Run(f"{name}_{row}_seed{seed}", flagfile, (*flags, *smaller, f"--seed={seed}"), train_steps)
+
+  def _scores(self, kind, run, flags):
+    features = (f"--features={self.features}",) if self.features else ()
+    return _measurement(f"fid_{kind}", run, (*flags, *features))
+
   def _flagfile(self, row):
     if row == Row("cosine", 4000, "hybrid") and self.table == "table2":
       return "cifar10"
@@ -172,17 +172,24 @@ class Scale:
     return f"{self.table}_{row}"
 
 
+def _measurement(kind, run, flags, ends=None):
+  """Of a run, with noise of the run's own seed: what seeds share would be in no interval over them."""
+  seed = tuple(flag for flag in run.flags if flag.startswith("--seed=") and flag != "--seed=0")
+  return tasks.Measurement(f"{run.name}_{kind}", run, (*flags, *seed), ends)
+
+
 SCALES = {scale.name: scale for scale in (
     Scale("small", "8x8 crops of two photographs, embedded (RGB, 256 levels)", seeds=(0, 1, 2), table=None,
           train_steps=600, fid_about="the embedded digits, class-conditional", fid_train_steps=500, fid_samples=500,
-          fid_steps=(5, 10, 25, 50, 100), sampling_steps=50, noise_steps=1000, noise_train_steps=1000,
+          fid_steps=(5, 10, 25, 50, 100), sampling_steps=50, nll_of_ensemble=("--nll", "--num_examples=64"), noise_steps=1000, noise_train_steps=1000,
           noise_flags=("--microbatches=8", "--log_every=50"), overfitting_train_steps=1600,
           overfitting_points=8, scaling_widths=(32, 64), scaling_learning_rate=1e-3, scaling_train_steps=400,
           scaling_points=5, quality_samples=500, sweep_ema=(0.9, 0.97, 0.99), sweep_train_steps=600, sweep_points=4,
           eval_flags=("--eval_samples=500", "--eval_examples=100", "--samplers=ancestral:25")),
     Scale("cifar10", "CIFAR-10", fid_about="CIFAR-10", seeds=(0,), table="table2", train_steps=500_000,
           samplers=("ancestral:250",), nll=("--nll",), nll_of_terms=("--nll", "--num_examples=1000"),
-          nll_steps=(25, 50, 100, 200, 400, 1000)),
+          nll_steps=(25, 50, 100, 200, 400, 1000), fid_samples=50_000,
+          eval_flags=("--eval_samples=50000", "--eval_examples=1000")),
     Scale("imagenet64", "ImageNet-64", fid_about="ImageNet-64", seeds=(0,), table="table1", train_steps=200_000,
           samplers=("ancestral:250",), nll=("--nll", "--num_examples=10000"),
           nll_of_terms=("--nll", "--num_examples=1000"), nll_steps=(25, 50, 100, 200, 400, 1000), sizes={

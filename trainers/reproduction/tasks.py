@@ -6,6 +6,7 @@ A task's name says what it is and is its place in the output folder, so experime
 import json
 import pathlib
 import re
+import shlex
 from typing import NamedTuple
 
 import numpy as np
@@ -75,14 +76,13 @@ class Measurement(NamedTuple):
     if not all(model.done(output) for model in self.models) or read_record(self, output) != self.record(output):
       return False
     if self.command == "sample":
-      return bool(self.pictures(output))
-    samplers = [flag.partition("=")[2].split(",") for flag in self.flags if flag.startswith("--samplers=")]
-    names = {str(samplers_lib.SamplerSpec.parse(text)) for text in samplers[0]} if samplers else {""}
-    return names <= set(self.lines(output))
+      return self.picture(output).exists()
+    return set(self._samplers) <= set(self.lines(output))
 
   def record(self, output):
-    """What tells it from another task of the same name, and from itself of earlier weights."""
-    return [self.command, *self.flags, *(f"{model.name} at step {model.step(output)}" for model in self.models)]
+    """What tells it from another task of the same name, and from itself of other weights."""
+    return [self.command, *self.flags, *(
+        f"{model.name} at step {model.step(output)}: {' '.join(model.record(output))}" for model in self.models)]
 
   def lines(self, output):
     """Its results by the name of the sampler ("" for a likelihood): the newest line of each."""
@@ -99,9 +99,15 @@ class Measurement(NamedTuple):
     content = json.loads(path.read_text())
     return np.array(content["terms"]), np.array(content["timesteps"])
 
-  def pictures(self, output):
-    """Paths of the grids of images."""
-    return sorted(self.folder(output).glob("*.png"))
+  def picture(self, output):
+    """Path of the grid of images, by the first sampler."""
+    return self.folder(output) / f"{self._samplers[0]}.png"
+
+  @property
+  def _samplers(self):
+    """Names of --samplers; that of a likelihood is empty."""
+    given = [flag.partition("=")[2].split(",") for flag in self.flags if flag.startswith("--samplers=")]
+    return [str(samplers_lib.SamplerSpec.parse(text)) for text in given[0]] if given else [""]
 
 
 def group(name):
@@ -120,10 +126,11 @@ def read_record(task, output):
 
 
 def seconds_by_group(output):
-  """How long the tasks took that were done so far: {group: [seconds]}."""
+  """How long the tasks took that were done so far, from their beginning: {group: [seconds]}."""
   found = {}
   for path in sorted((pathlib.Path(output) / "done").glob("*.json")):
-    if isinstance(seconds := _content(path).get("seconds"), float):
+    content = _content(path)
+    if isinstance(seconds := content.get("seconds"), float) and not content.get("resumed"):
       found.setdefault(group(path.stem), []).append(seconds)
   return found
 
@@ -136,6 +143,11 @@ def _content(path):
   return content if isinstance(content, dict) else {}
 
 
-def shown(task, output):
+def arguments(task, output, data_flags):
+  """Of its command; `data_flags` say where the data is, of commands that read it."""
+  return *task.arguments(output), *(() if task.command == "sample" else data_flags)
+
+
+def shown(task, output, data_flags=()):
   """The command, as a person types it."""
-  return " ".join(["python -m", f"trainers.{task.command}", *task.arguments(output)])
+  return shlex.join(["python", "-m", f"trainers.{task.command}", *arguments(task, output, data_flags)])

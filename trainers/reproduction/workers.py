@@ -1,5 +1,6 @@
 """Who does tasks: this process, or several beside it."""
 
+import contextlib
 import importlib
 import multiprocessing
 from multiprocessing import connection as connection_lib
@@ -34,6 +35,11 @@ def fitting():
   """So many `Workers` as there are cores, and memory for them."""
   _, memory = host.memory()
   return max(1, min(host.cores(), memory // _MEMORY if memory else 1))
+
+
+def hands(count, output):
+  """Of so many tasks at once."""
+  return Workers(count, output) if count > 1 else Here()
 
 
 class Here:
@@ -76,7 +82,8 @@ class Workers:
     worker = self._idle.pop()
     self._busy[worker] = task
     self._logs.mkdir(parents=True, exist_ok=True)
-    worker.send((task.command, arguments, str(self._log(task))))
+    with contextlib.suppress(ConnectionError):  # Of one that was killed, which `wait` says.
+      worker.send((task.command, arguments, str(self._log(task))))
 
   def wait(self):
     """A task that has ended, and its status; what went wrong is said."""
@@ -134,7 +141,7 @@ def _work(tasks, threads):
 
 def _logged(name, arguments, log):
   """The status of a command whose every line, of libraries in C too, goes to a file."""
-  with open(log, "wb") as file:
+  with open(log, "ab") as file:
     for stream in (sys.stdout, sys.stderr):
       stream.flush()
       os.dup2(file.fileno(), stream.fileno())

@@ -10,7 +10,7 @@ from iddpm_tf import atomic
 from trainers.reproduction import tasks as tasks_lib
 
 
-class Stopped(Exception):
+class Failed(Exception):
   """A command ended with another status than 0; it has said why."""
 
   def __init__(self, status):
@@ -44,7 +44,7 @@ class Workshop:
     Args:
       tasks: all that are wanted, in order.
       output: the folder of everything.
-      data_flags: flags of every training that say where its data is.
+      data_flags: flags that say where the data is, of every command that reads it.
 
     Raises:
       ValueError: two tasks of one name.
@@ -60,7 +60,7 @@ class Workshop:
     return task in self._done
 
   def work(self, hands):
-    """Does what has not been done; yields each task once it is. `Stopped` if a command failed, or was stopped.
+    """Does what has not been done; yields each task once it is. `Failed` if a command failed, or was stopped.
 
     Args:
       hands: `workers.Here` or `workers.Workers`.
@@ -68,14 +68,18 @@ class Workshop:
     while True:
       while len(self._begun) < hands.count and (task := self._next()):
         self._say(task, hands)
-        self._begun[task] = time.monotonic()
-        hands.start(task, (*task.arguments(self._output), *(self._data_flags if task.command == "train" else ())))
+        # A training that goes on says nothing of how long one takes.
+        self._begun[task] = time.monotonic(), not task.models and task.step(self._output) > 0
+        hands.start(task, tasks_lib.arguments(task, self._output, self._data_flags))
       if not self._begun:
         return
       task, status = hands.wait()
       if status:
-        raise Stopped(status)
-      _write_record(task, self._output, time.monotonic() - self._begun.pop(task))
+        raise Failed(status)
+      start, resumed = self._begun.pop(task)
+      _write_record(task, self._output, time.monotonic() - start, resumed)
+      if not self.done(task):
+        raise ValueError(f"{task.name}: expected results in {task.folder(self._output)}, received none of this command")
       yield task
 
   def _next(self):
@@ -105,11 +109,11 @@ def _require_distinct(tasks):
       raise ValueError(f"tasks: expected a name each, received two of {task.name}")
 
 
-def _write_record(task, output, seconds):
+def _write_record(task, output, seconds, resumed):
   path = tasks_lib.record_path(task, output)
   path.parent.mkdir(parents=True, exist_ok=True)
   with atomic.whole(path) as temporary:
-    temporary.write_text(json.dumps({"record": task.record(output), "seconds": seconds}) + "\n")
+    temporary.write_text(json.dumps({"record": task.record(output), "seconds": seconds, "resumed": resumed}) + "\n")
 
 
 def _duration(seconds):

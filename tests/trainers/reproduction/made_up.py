@@ -33,7 +33,7 @@ def finish(command, arguments):
     if name in TRACE:
       write_curves(folder, TRACE[name] * (1 + 0.01 * int(seed)))
   elif command == "sample":
-    pictures.write_png(f"{folder}grid.png", np.zeros([4, 4, 3], np.uint8))
+    pictures.write_png(f"{folder}{flags['samplers'].replace(':', '_')}.png", np.zeros([4, 4, 3], np.uint8))
   else:
     lines = list(scored(name, int(seed), flags, folder))
     with open(f"{folder}results.jsonl", "a", encoding="utf-8") as file:
@@ -89,15 +89,17 @@ def scored(name, seed, flags, folder):
         yield {"scores": {"fid": 2 + share * (1 if "cosine" in name else 0.5 + 0.1 * seed)},
                "sampler": "_".join([kind, steps, *skip]), "training_step": SMALL.fid_train_steps}
         continue
-      rise = 1 if "hybrid" in name else 9 if kind == "ddim" else 5 + seed
+      rise = 1 if "hybrid" in name else 9 if kind == "ddim" else 50 + 10 * seed
       yield {"scores": {"fid": 1 + rise / int(steps)}, "sampler": f"{kind}_{steps}",
              "training_step": SMALL.fid_train_steps}
     return
   nll = NLL[name] + 0.1 * seed - 1.0 * ("ensemble_dir" in flags)
-  if steps := flags.get("nll_steps"):
-    nll += (0.8 if flags["nll_schedule"] == "strided" else 0.1) + 0.01 * seed + 1 / int(steps)
+  if few := flags.get("nll_steps"):
+    nll += (0.8 if flags["nll_schedule"] == "strided" else 0.1) + 0.01 * seed + 1 / int(few)
   steps = SMALL.noise_steps if name in TRACE else 4000
   terms = np.r_[np.full(40, 0.08), np.full(steps - 40, 1e-4)]
   with open(f"{folder}terms.json", "w", encoding="utf-8") as file:
     json.dump({"terms": terms.tolist(), "timesteps": list(range(steps))}, file)
-  yield {"scores": {"nll": nll}, "file": "/another/place/terms.json"}
+  few = int(flags.get("nll_steps", 0))
+  taken = steps if not few else few + (4000 // few if flags["nll_schedule"] == "dense_start" else 0)
+  yield {"scores": {"nll": nll}, "file": "/another/place/terms.json", "num_timesteps": taken}

@@ -44,3 +44,9 @@ def test_a_claim_holds_if_all_parts_do():
 def test_what_is_no_number_is_refused(values):
   with pytest.raises(ValueError, match="expected finite values"):
     claims.over_seeds("a", values, "how")
+
+
+def test_values_in_steps_that_agree_are_not_certain():
+  part = claims.over_seeds("a", [200.0, 200.0, 200.0], "b", resolution=200)
+  assert (part.low, part.high, part.verdict, part.is_exact) == (0.0, 400.0, "undecided", False)
+  assert claims.exact("a", 1.0, "b").is_exact

@@ -6,10 +6,14 @@ import json
 import pathlib
 import re
 
+from absl import flags as absl_flags
 import numpy as np
 import pytest
 
+from iddpm_tf import atomic
+from iddpm_tf import config as config_lib
 from trainers import command
+from trainers import flags as flags_lib
 from trainers import reproduce
 from trainers import reproducing
 from trainers.reproduction import claims
@@ -126,12 +130,12 @@ def test_an_experiment_killed_and_resumed_and_its_numbers(tmp_path, monkeypatch,
 
   monkeypatch.setattr(scales, "ROWS", scales.ROWS[4:5])
   monkeypatch.setattr(reproducing.table2, "_claims", lambda found: ())
-  assert reproducing.run([name], TINY, tmp_path, hands=workers.Here(runner)) == 130
+  assert reproducing.run([name], TINY, tmp_path, make_hands=lambda tasks: workers.Here(runner)) == 130
   # What needs no training is there by then.
   assert list(json.loads((tmp_path / "report.json").read_text())["experiments"]) == ["fig1", "fig3", "fig5"]
-  assert reproducing.run([name], TINY, tmp_path, hands=workers.Here(runner)) == 0
+  assert reproducing.run([name], TINY, tmp_path, make_hands=lambda tasks: workers.Here(runner)) == 0
   assert "[3/3" in capsys.readouterr().out
-  assert reproducing.run([name], TINY, tmp_path, hands=workers.Here(runner)) == 0
+  assert reproducing.run([name], TINY, tmp_path, make_hands=lambda tasks: workers.Here(runner)) == 0
   assert calls == ["train", "evaluate", "sample", "sample"]
   _require_numbers_of_the_files(tmp_path, name)
   page = Page((tmp_path / "report.html").read_text())
@@ -156,7 +160,8 @@ def test_a_report_escapes_what_it_shows(tmp_path):
   figure = sections.plot(lambda axis: axis.plot([0, 1]), evil)
   section = sections.Section(evil, evil, (figure,), (sections.Table((evil,), ((evil,), (None,)), evil),), (claim,))
   run_task = tasks_lib.Run(evil, evil, (evil,), 1)
-  report.write(tmp_path, dataclasses.replace(TINY, about=evil), {"fig7": (section, [run_task])})
+  report.write(tmp_path, dataclasses.replace(TINY, about=evil), {"fig7": section},
+               {"fig7": [tasks_lib.shown(run_task, tmp_path)]}, {8: [evil]})
   text = (tmp_path / "report.html").read_text()
   page = Page(text)
   require_self_contained(page)
@@ -168,3 +173,59 @@ def test_a_report_escapes_what_it_shows(tmp_path):
 def test_the_same_numbers_are_the_same_picture():
   figures = [sections.plot(lambda axis: axis.plot(np.arange(5.0)), "a") for _ in range(2)]
   assert figures[0] == figures[1] and figures[0].png.startswith(b"\x89PNG")
+
+
+class Broken:
+  """An experiment that cannot be shown."""
+
+  @staticmethod
+  def needs(scale):
+    del scale
+    return ()
+
+  @staticmethod
+  def show(scale, output):
+    raise TypeError("no\nnumber")
+
+
+def test_one_that_cannot_be_shown_hides_no_other(tmp_path, capsys):
+  modules = {"fig7": Broken, "fig1": reproducing.fig1}
+  assert reproducing.run(["fig1"], TINY, tmp_path, modules=modules) == 1
+  assert capsys.readouterr().err == "fig7 could not be shown: TypeError: no number\n"
+  text = Page((tmp_path / "report.html").read_text()).text
+  assert "near 1 but at the start" in text and "fig7 could not be shown" in text
+  assert "Not judged yet: claim 7 (fig7)" in text
+  assert json.loads((tmp_path / "report.json").read_text())["claims_not_judged_yet"] == {"7": ["fig7"]}
+
+
+def test_a_folder_is_of_one_scale_and_one_process(tmp_path, capsys):
+  assert run("--experiment=fig1", f"--output_dir={tmp_path}") == 0
+  assert run("--experiment=fig1", f"--output_dir={tmp_path}", "--scale=cifar10") == 2
+  assert "--scale: expected small, which" in capsys.readouterr().err
+  with atomic.held(tmp_path):
+    assert run("--experiment=fig1", f"--output_dir={tmp_path}") == 2
+  assert "expected a folder that no other process writes to" in capsys.readouterr().err
+
+
+def test_features_of_a_folder_are_those_of_its_other_experiments(tmp_path, capsys):
+  features = tmp_path / "graph.pb"
+  features.touch()
+  output = tmp_path / "cifar10"
+  common = ("--experiment=fig1", "--scale=cifar10", f"--output_dir={output}")
+  assert run(*common, f"--features={features}") == 0
+  assert run(*common) == 0
+  assert json.loads((output / "scale.json").read_text()) == {"scale": "cifar10", "features": str(features)}
+  assert run(*common, f"--features={tmp_path}") == 2
+  assert f"--features: expected {features}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scale", scales.SCALES.values(), ids=lambda scale: scale.name)
+def test_flags_of_all_trainings_are_configurations(scale):
+  for task in dict.fromkeys(task for module in reproducing.MODULES.values()
+                            for task in workshop.needed(module.needs(scale)) if isinstance(task, tasks_lib.Run)):
+    flag_values = absl_flags.FlagValues()
+    for section, dataclass in config_lib.parts().items():
+      flags_lib.define(flag_values, dataclass, section)
+    flags_lib.parse(flag_values, ["train", f"--flagfile={task.flagfile}", *task.flags,
+                                  f"--train_steps={task.train_steps}"])
+    assert flags_lib.override(config_lib.Config(), flag_values).training.train_steps == task.train_steps

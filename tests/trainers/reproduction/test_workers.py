@@ -27,7 +27,7 @@ if __name__ == "__main__":
   runs = [tasks.Run(f"long_seed{seed}", "configs/photos_small.flags", (*%r, f"--seed={seed}"), 100_000)
           for seed in (0, 1)]
   output = pathlib.Path(sys.argv[1])
-  sys.exit(reproducing.run(["long"], scales.SCALES["small"], output, hands=workers.Workers(2, output),
+  sys.exit(reproducing.run(["long"], scales.SCALES["small"], output, make_hands=lambda tasks: workers.Workers(2, output),
                            modules={"long": types.SimpleNamespace(needs=lambda scale: runs)}))
 """ % (TINY,)
 

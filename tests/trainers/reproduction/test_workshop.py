@@ -101,7 +101,7 @@ def test_killed_anywhere_it_goes_on(machine, tmp_path, dies_at):
 
 def test_a_command_that_fails_stops_all(machine, tmp_path):
   machine.status = 2
-  with pytest.raises(workshop.Stopped) as error:
+  with pytest.raises(workshop.Failed) as error:
     do([RUN, SCORES], tmp_path, machine)
   assert error.value.status == 2 and machine.done == ["train"] and not RUN.done(tmp_path)
 
@@ -131,3 +131,29 @@ def test_runs_of_a_scale_have_a_name_each_that_says_what_they_are():
   assert small.likelihood_run(scales.ROWS[4], 0).name == "photos_small_cosine_4k_hybrid_seed0"
   assert cifar10.likelihood_run(scales.ROWS[4], 0).flagfile == "configs/cifar10.flags"
   assert cifar10.likelihood_run(scales.ROWS[0], 0).flagfile == "configs/table2_linear_1k_simple.flags"
+
+
+def test_a_measurement_of_another_model_of_the_same_name_does_not_count(machine, tmp_path):
+  do([RUN, SCORES], tmp_path, machine)
+  other = RUN._replace(flags=("--seed=0", "--dropout=0.1"))
+  tasks_lib.record_path(RUN, tmp_path).unlink()
+  do([other, SCORES._replace(run=other)], tmp_path, machine)
+  assert machine.done == ["train", "evaluate"] * 2
+
+
+def test_a_command_that_leaves_nothing_is_not_asked_for_ever(tmp_path):
+  with pytest.raises(ValueError, match="small_seed0: expected results in .*models/small_seed0"):
+    do([RUN], tmp_path, lambda *_: 0)
+
+
+def test_a_training_that_went_on_is_no_measure_of_time(machine, tmp_path):
+  folder = RUN.folder(tmp_path) / "checkpoints"
+  folder.mkdir(parents=True)
+  (folder / "step-10.index").touch()
+  do([RUN], tmp_path, machine)
+  assert workshop.seconds_left([RUN], tmp_path) is None
+
+
+def test_commands_can_be_typed(tmp_path):
+  shown = tasks_lib.shown(SCORES, tmp_path / "my out", ("--data_dir=/my data",))
+  assert f"'--model_dir={tmp_path}/my out/models/small_seed0'" in shown and shown.endswith("'--data_dir=/my data'")

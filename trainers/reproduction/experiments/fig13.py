@@ -24,36 +24,31 @@ def _parents(scale, seed):
   return tuple(fig7.run(scale, name, seed) for name in (fig7.HYBRID, fig7.RESAMPLED))
 
 
-def _steps(scale):
-  """T."""
-  return 4000 if scale.table else scale.noise_steps
-
-
 def _likelihoods(scale, seed):
   """{model: its `Measurement`}."""
   hybrid, vlb = _parents(scale, seed)
-  return {_HYBRID: scale.nll_of(hybrid), _VLB: scale.nll_of(vlb),
-          _ENSEMBLE: scale.ensemble_nll(hybrid, vlb, _steps(scale) // _ENDS)}
+  return {_HYBRID: scale.parent_terms(hybrid), _VLB: scale.parent_terms(vlb),
+          _ENSEMBLE: scale.ensemble_nll(hybrid, vlb, scale.noise_steps // _ENDS)}
 
 
 def _grids(scale):
   """The same of samples of the first seed."""
   hybrid, vlb = _parents(scale, scale.seeds[0])
   return {_VLB: scale.grid_of(vlb), _HYBRID: scale.grid_of(hybrid),
-          _ENSEMBLE: scale.ensemble_grid(hybrid, vlb, _steps(scale) // _ENDS)}
+          _ENSEMBLE: scale.ensemble_grid(hybrid, vlb, scale.noise_steps // _ENDS)}
 
 
 def needs(scale):
-  """Bits/dim of both and of the ensemble; terms and samples of the first seed's."""
+  """Every term of both and of the ensemble; samples of the first seed's."""
   return (*(measurement for seed in scale.seeds for measurement in _likelihoods(scale, seed).values()),
-          *map(scale.terms_of, _parents(scale, scale.seeds[0])), *_grids(scale).values())
+          *_grids(scale).values())
 
 
 def show(scale, output):
   """Figures 13 and 14, and claim 11."""
-  steps, seed = _steps(scale), scale.seeds[0]
-  hybrid, vlb = (scale.terms_of(run).terms(output)[0].reshape(_WINDOWS, -1).mean(axis=1)
-                 for run in _parents(scale, seed))
+  steps, seed = scale.noise_steps, scale.seeds[0]
+  hybrid, vlb = (_likelihoods(scale, seed)[name].terms(output)[0].reshape(_WINDOWS, -1).mean(axis=1)
+                 for name in (_HYBRID, _VLB))
 
   def draw(axis):
     axis.plot((np.arange(_WINDOWS) + 0.5) * steps / _WINDOWS, hybrid / vlb)
@@ -65,7 +60,7 @@ def show(scale, output):
   nll = {name: [of_seed[name] for of_seed in found] for name in _PAPER}
   rows = tuple((name, paper, float(np.mean(nll[name])), ", ".join(f"{value:.3f}" for value in nll[name]))
                for name, paper in _PAPER.items())
-  how = "bits/dim of the parent less that of the ensemble, of models of the same seed"
+  how = "bits/dim of the parent less that of the ensemble, of the same images and noise, of models of the same seed"
   return sections.Section(
       "Figures 13 and 14: models of L_hybrid and L_vlb, and the two as one",
       f"On {scale.about}, cosine schedule, T = {steps:,}. Below 1 the model of L_hybrid is better. The ensemble takes "
@@ -74,7 +69,7 @@ def show(scale, output):
                    "here for its importance sampling to begin."),
       figures=(sections.plot(draw, f"The ratio of the terms of the bound, seed {seed}, each a mean over "
                              f"{steps // _WINDOWS} timesteps."),
-               *(sections.grid(measurement.pictures(output)[0], f"{name}: samples from the same noise.")
+               *(sections.grid(measurement.picture(output), f"{name}: samples from the same noise.")
                  for name, measurement in _grids(scale).items())),
       tables=(sections.Table(("model", "the paper's NLL (ImageNet-64, 1.5M)", "our NLL", "of each seed"), rows,
                              "NLL (bits/dim), mean over the seeds."),),

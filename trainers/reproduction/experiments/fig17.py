@@ -36,11 +36,11 @@ def show(scale, output):
       axis.sharey(axes[0])
     axes[0].legend()
 
-  rows = tuple((dropout, rate, min(fid.values()), min(fid, key=fid.get), list(fid.values())[-1])
+  rows = tuple((str(dropout), str(rate), min(fid.values()), min(fid, key=fid.get), list(fid.values())[-1])
                for (dropout, rate), fid in found.items())
   return sections.Section(
       "Figure 17: a sweep of dropout and of the moving average",
-      f"Of {scale.fid_about}: L_hybrid, cosine schedule, T = 4000, scored in training (--eval_every), seed "
+      f"Of {scale.fid_about}{', class-conditional' if scale.sizes else ''}: L_hybrid, cosine schedule, T = 4000, scored in training (--eval_every), seed "
       f"{scale.seeds[0]}. The paper: rates of 0.9999 and 0.99995 worked best, and a little dropout bettered the best FID "
       "but took longer to reach it.",
       figures=(sections.plot(draw, "FID throughout training, by dropout and rate.", columns=len(_DROPOUTS), width=3.6),),

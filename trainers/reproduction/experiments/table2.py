@@ -25,7 +25,12 @@ _OF = {(row.schedule, row.steps, row.objective): row for row in scales.ROWS}
 def needs(scale):
   """Bits/dim of each row's models, and samples of the first seed's."""
   return (*(scale.nll_of(scale.likelihood_run(row, seed)) for row in scales.ROWS for seed in scale.seeds),
-          *(scale.grid_of(scale.likelihood_run(row, scale.seeds[0])) for row in scales.ROWS))
+          *(scale.grid_of(scale.likelihood_run(row, scale.seeds[0])) for row in scales.ROWS),
+          *(_fid(scale, row) for row in scales.ROWS if scale.table))
+
+
+def _fid(scale, row):
+  return scale.fid_measurement("table", row, scale.seeds[0], [scale.samplers[0]])
 
 
 def show(scale, output):
@@ -37,21 +42,27 @@ def as_printed(scale, output, printed):
   """The `Section` of a table of the paper beside our numbers."""
   found = {row: nlls(scale, output, row) for row in scales.ROWS}
   rows = tuple((f"{row.steps // 1000}K", row.schedule, f"L_{row.objective}", nll, fid, float(np.mean(found[row])),
-                ", ".join(f"{value:.3f}" for value in found[row]))
+                ", ".join(f"{value:.3f}" for value in found[row]), *_our_fid(scale, output, row))
                for row, nll, fid in zip(scales.ROWS, printed.nll, printed.fid))
   columns = ("T", "schedule", "objective", f"the paper's NLL ({printed.data})", "the paper's FID", "our NLL",
-             "of each seed")
+             "of each seed", *(["our FID"] if scale.table else []))
   grids = tuple(
-      sections.grid(scale.grid_of(scale.likelihood_run(row, scale.seeds[0])).pictures(output)[0],
+      sections.grid(scale.grid_of(scale.likelihood_run(row, scale.seeds[0])).picture(output),
                     f"{row.schedule}, T = {row.steps:,}, L_{row.objective}: samples by {scale.samplers[0]} steps, "
                     f"seed {scale.seeds[0]}, no selection.") for row in scales.ROWS)
   return sections.Section(
       printed.title,
-      f"Our NLL, bits/dim, is of {scale.about}; each model made {scale.train_steps:,} steps. Only the order of the "
-      "rows can be compared with the paper's. L_vlb is trained by importance sampling of t, which begins once every "
-      "timestep has ten losses: a short training at T = 4000 samples uniformly throughout. FID of these images is not "
-      "measured.",
+      f"Our NLL, bits/dim, is of {scale.about}; each model made {scale.train_steps:,} steps. L_vlb is trained by "
+      "importance sampling of t, which begins once every timestep has ten losses. " + (
+          f"FID is of {scale.fid_samples:,} samples. " + ("The paper's two rows of 1.5M iterations are left out."
+                                                          if scale.table == "table1" else "")
+          if scale.table else "The trainings here are too short for that at T = 4000. Only the order of the rows can be "
+          "compared with the paper's. FID of these images is not measured."),
       figures=grids, tables=(sections.Table(columns, rows, "Mean over the seeds."),), claims=_claims(found))
+
+
+def _our_fid(scale, output, row):
+  return [_fid(scale, row).score(output, "fid", scale.samplers[0].replace(":", "_"))] if scale.table else []
 
 
 def nlls(scale, output, row):
