@@ -1,7 +1,8 @@
 """Exports samplers for TensorFlow Serving: python -m trainers.export --model_dir=DIR [--upsampler_dir=DIR]
 
-Writes saved_models/NAME/VERSION/, with a signature for each sampler; `serving_default` is the first. With
---upsampler_dir the servable is the chain of both models: seeds and labels in, enlarged images out.
+Writes saved_models/NAME/VERSION/, with signatures for each sampler; `serving_default` is the first. With
+--upsampler_dir the servable is the chain of both models: seeds and labels in, enlarged images out. Beside it, once, what
+a server needs: models.config, batching, monitoring, a compose file, a Kubernetes manifest and a page that explains them.
 """
 
 import dataclasses
@@ -21,18 +22,30 @@ class Options(chain.UpsamplerOptions, model_dir.EnsembleOptions):
   output_dir: str = config_lib.setting("saved_models", "where servables go")
   name: str | None = config_lib.setting(None, "of the servable; unset: the model folder's")
   version: int = config_lib.setting(0, "of the servable; 0: the next one")
+  png: bool = config_lib.setting(True, "a signature png_NAME of each sampler, of PNG files")
+  trajectory: int = config_lib.setting(
+      0, "frames of a signature NAME_trajectory of each sampler, from noise to the image; 0: none")
+  warmup: tuple[int, ...] = config_lib.setting(
+      (1,), "numbers of images of the requests that a server replays before a version answers; empty: none")
+  compute: str | None = config_lib.setting(
+      None, "arithmetic of the network; unset: as it was trained", choices=("float32", "mixed_bfloat16"))
   verify: bool = config_lib.setting(
       False, "load it again and compare its images with the model's before it is put in place")
 
   def __post_init__(self):
     super().__post_init__()
     config_lib.require(self.version >= 0, "version", "a number of at least 0", self.version)
+    config_lib.require(self.trajectory == 0 or self.trajectory > 1, "trajectory", "0, or 2 frames or more",
+                       self.trajectory)
+    config_lib.require(all(count > 0 for count in self.warmup), "warmup", "numbers of at least 1", self.warmup)
 
 
 def main(options, flag_values):
-  config = model_dir.trained_config(options, flag_values)
+  config = _computed(model_dir.trained_config(options, flag_values), options)
   upsampler_config = chain.upsampler_config(options, config)
+  upsampler_config = upsampler_config and _computed(upsampler_config, options)
   command.load_tensorflow()
+  from iddpm_tf.serving import deployment
   from iddpm_tf.serving import image_sampler
   from iddpm_tf.serving import servable
   from trainers import samples
@@ -41,7 +54,8 @@ def main(options, flag_values):
   specs = samples.require_samplers(config)
   model = trained_model.load_chosen(config, options)
   samplers = [image_sampler.ImageSampler(config, model.network, spec, ends=model.sampler_ends) for spec in specs]
-  made_from = {"training_step": model.step, "ema": model.ema, "version": __version__}
+  made_from = {"training_step": model.step, "ema": model.ema, "version": __version__,
+               "compute": config.network.precision}
   if model.ends:
     made_from |= {"ensemble_training_step": model.ends.step, "ensemble_ema": model.ends.ema,
                   "ensemble_steps": model.end_steps}
@@ -61,10 +75,20 @@ def main(options, flag_values):
   path = servable.export(
       samplers, folder, version=options.version or _next_version(folder),
       assets=assets | {"made_from.json": json.dumps(made_from, indent=2) + "\n"},
+      options=servable.Options(options.png, options.trajectory, options.warmup),
       verify_with=samples.example_inputs(config, 10) if options.verify else None)
+  inputs = [spec.name for spec in samplers[0].input_signature()]
+  deployment.write(options.output_dir, folder.name, str(specs[0]), inputs)
   verified = ", which draws the images of the model, byte for byte" if options.verify else ""
   print(f"wrote {path}{verified}")
   return 0
+
+
+def _computed(config, options):
+  """`config` with --compute."""
+  if options.compute is None:
+    return config
+  return dataclasses.replace(config, network=dataclasses.replace(config.network, precision=options.compute))
 
 
 def _next_version(folder):

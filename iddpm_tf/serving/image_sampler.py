@@ -50,7 +50,8 @@ class ImageSampler(tf.Module):
         clip=config.sampling.clip_denoised,
         progress=samplers.python_progress(progress) if progress else None)
     self.draw = tf.function(
-        self._draw, input_signature=self.input_signature(), autograph=False)
+        lambda *inputs: images_lib.to_uint8(self._samples(*inputs).image),
+        input_signature=self.input_signature(), autograph=False)
 
   def input_signature(self):
     """`seed`, `label` if the model has classes, and `low_res` if it enlarges images: `tf.TensorSpec`s."""
@@ -61,9 +62,17 @@ class ImageSampler(tf.Module):
       signature.append(tf.TensorSpec([None, *self.config.low_res_shape], tf.uint8, name="low_res"))
     return signature
 
-  def _draw(self, seed, *conditioning):
-    """int64 [N], int32 [N], uint8 [N, h, w, C] -> uint8 [N, H, W, C]."""
+  def frames(self, count, *inputs):
+    """`count` x_t from noise to the image, evenly spaced and both included: uint8 [N, count, H, W, C]."""
+    trajectory = self._samples(*inputs, trajectory=True).trajectory
+    last = self.process.num_timesteps
+    chosen = [round(i * last / (count - 1)) for i in range(count)]
+    return images_lib.to_uint8(tf.stack([trajectory[k] for k in chosen], axis=1))
+
+  def _samples(self, seed, *conditioning, trajectory=False):
+    """int64 [N], int32 [N], uint8 [N, h, w, C] -> `samplers.Samples`."""
     given = dict(zip((spec.name for spec in self.input_signature()[1:]), conditioning))
+    seed = _of_one_length(seed, **given)
     label, low_res = given.get("label"), given.get("low_res")
     if label is not None:
       label = _checked(label, self.config.num_classes)
@@ -73,13 +82,11 @@ class ImageSampler(tf.Module):
     denoise_fn = self._denoise_fn(label, low_res)
     noise_fn = samplers.seeded_noise(seed, self.config.data.image_shape,
                                      _BASE_STREAM if low_res is None else _UPSAMPLER_STREAM)
-    options = self._options
+    options = self._options._replace(trajectory=trajectory)
     if self.config.sampling.consistent:
       options = options._replace(constrain=lambda x_start: images_lib.with_low_resolution(x_start, low_res))
-    samples = samplers.draw(
+    return samplers.draw(
         denoise_fn, self.process, self.config.diffusion, self.spec, noise_fn, options)
-    return images_lib.to_uint8(samples.image)
-
 
   def _denoise_fn(self, label, low_res):
     def of(network, weights):
@@ -110,12 +117,17 @@ class TwoStageSampler(tf.Module):
     """The base model's."""
     return self.base.input_signature()
 
+  def frames(self, count, *inputs):
+    """`ImageSampler.frames` of the second stage."""
+    return self.upsampler.frames(count, *self._of_upsampler(*inputs))
+
   def _draw(self, *inputs):
     """int64 [N], int32 [N] -> uint8 [N, H, W, C]."""
-    low_res = self.base.draw(*inputs)
-    # The upsampler may be blind to the classes; where it is not, the base model has the same ones.
-    shared = inputs[:2 if self.upsampler.config.num_classes else 1]
-    return self.upsampler.draw(*shared, low_res)
+    return self.upsampler.draw(*self._of_upsampler(*inputs))
+
+  def _of_upsampler(self, *inputs):
+    # It may be blind to the classes; where it is not, the base model has the same ones.
+    return *inputs[:2 if self.upsampler.config.num_classes else 1], self.base.draw(*inputs)
 
 
 _SEED = tf.TensorSpec([None], tf.int64, name="seed")
@@ -127,6 +139,17 @@ class _Untracked:
 
   def __init__(self, value):
     self.value = value
+
+
+def _of_one_length(seed, **others):
+  """The seeds; an `InvalidArgumentError` in words unless there are some, and as many of everything."""
+  count = tf.size(seed)
+  checks = [tf.debugging.Assert(count > 0, ["seed: expected 1 or more, received none"])]
+  checks += [tf.debugging.Assert(tf.equal(tf.shape(value)[0], count), [
+      f"{name}: expected as many as seeds, which are", count, "received", tf.shape(value)[0]])
+             for name, value in others.items()]
+  with tf.control_dependencies(checks):
+    return tf.identity(seed)
 
 
 def _checked(label, num_classes):

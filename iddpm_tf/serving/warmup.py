@@ -1,0 +1,55 @@
+"""Warm-up records: requests that a server replays before a version answers, so that its first request is fast."""
+
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis import prediction_log_pb2
+
+FILE = "tf_serving_warmup_requests"  # In assets.extra.
+_MOST = 1000  # Records that a server takes.
+
+
+def write(extra, model, signatures, batches):
+  """Writes a request of so many images for each signature.
+
+  Args:
+    extra: the folder assets.extra.
+    model: name of the servable.
+    signatures: {name: concrete function}.
+    batches: numbers of images; none: no file.
+  """
+  requests = [request(model, name, example(function, count)) for count in batches
+              for name, function in sorted(signatures.items())]
+  if len(requests) > _MOST:
+    raise ValueError(f"warm-up: expected at most {_MOST} records, received {len(requests)}")
+  if requests:
+    with tf.io.TFRecordWriter(str(pathlib.Path(extra) / FILE)) as file:
+      for one in requests:
+        log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=one))
+        file.write(log.SerializeToString())
+
+
+def read(version):
+  """The requests (`PredictRequest`) of a version's folder."""
+  path = pathlib.Path(version) / "assets.extra" / FILE
+  if not path.exists():
+    return []
+  logs = (prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(path)))
+  return [log.predict_log.request for log in logs]
+
+
+def example(function, count):
+  """Arrays for each input of a signature, {name: array [count, ...]}."""
+  return {spec.name: np.zeros([count, *spec.shape[1:]], spec.dtype.as_numpy_dtype)
+          for spec in tf.nest.flatten(function.structured_input_signature)}
+
+
+def request(model, signature, arrays):
+  """A `PredictRequest`."""
+  made = predict_pb2.PredictRequest()
+  made.model_spec.name, made.model_spec.signature_name = model, signature
+  for name, array in arrays.items():
+    made.inputs[name].CopyFrom(tf.make_tensor_proto(array))
+  return made

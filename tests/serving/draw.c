@@ -1,0 +1,89 @@
+/* Draws images from an exported servable by the C API that TensorFlow Serving is made of; no Python.
+
+   draw VERSION_DIR SEED_TENSOR LABEL_TENSOR|- IMAGE_TENSOR FIRST_SEED COUNT NUM_CLASSES > images
+
+   Image i has seed FIRST_SEED + i and, with classes, label i modulo their number. Tensors are "operation:index", as the
+   signature in saved_model.pb has them. What is written is uint8 [COUNT, H, W, C], row by row. */
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <tensorflow/c/c_api.h>
+
+static void require(TF_Status* status, const char* what) {
+  if (TF_GetCode(status) != TF_OK) {
+    fprintf(stderr, "%s: %s\n", what, TF_Message(status));
+    exit(1);
+  }
+}
+
+/* The output that a name such as "serving_default_seed:0" means. */
+static TF_Output tensor_named(TF_Graph* graph, const char* name) {
+  char operation[512];
+  const char* colon = strrchr(name, ':');
+  if (!colon || (size_t)(colon - name) >= sizeof operation) {
+    fprintf(stderr, "expected operation:index, received %s\n", name);
+    exit(2);
+  }
+  memcpy(operation, name, colon - name);
+  operation[colon - name] = 0;
+  TF_Output output = {TF_GraphOperationByName(graph, operation), atoi(colon + 1)};
+  if (!output.oper) {
+    fprintf(stderr, "expected an operation of the graph, received %s\n", operation);
+    exit(2);
+  }
+  return output;
+}
+
+static TF_Tensor* seeds(int64_t first, int64_t count) {
+  TF_Tensor* tensor = TF_AllocateTensor(TF_INT64, &count, 1, count * sizeof(int64_t));
+  for (int64_t i = 0; i < count; i++) ((int64_t*)TF_TensorData(tensor))[i] = first + i;
+  return tensor;
+}
+
+static TF_Tensor* labels(int64_t count, int classes) {
+  TF_Tensor* tensor = TF_AllocateTensor(TF_INT32, &count, 1, count * sizeof(int32_t));
+  for (int64_t i = 0; i < count; i++) ((int32_t*)TF_TensorData(tensor))[i] = i % classes;
+  return tensor;
+}
+
+int main(int argc, char** argv) {
+  if (argc != 8) {
+    fprintf(stderr, "usage: draw VERSION_DIR SEED_TENSOR LABEL_TENSOR|- IMAGE_TENSOR FIRST_SEED COUNT NUM_CLASSES\n");
+    return 2;
+  }
+  const char* tags[] = {"serve"};
+  const int64_t count = atoll(argv[6]);
+  TF_Status* status = TF_NewStatus();
+  TF_Graph* graph = TF_NewGraph();
+  TF_SessionOptions* options = TF_NewSessionOptions();
+  TF_Session* session = TF_LoadSessionFromSavedModel(options, NULL, argv[1], tags, 1, graph, NULL, status);
+  require(status, "load");
+
+  TF_Output inputs[2] = {tensor_named(graph, argv[2])};
+  TF_Tensor* values[2] = {seeds(atoll(argv[5]), count)};
+  int num_inputs = 1;
+  if (strcmp(argv[3], "-")) {
+    inputs[num_inputs] = tensor_named(graph, argv[3]);
+    values[num_inputs++] = labels(count, atoi(argv[7]));
+  }
+  TF_Output image = tensor_named(graph, argv[4]);
+  TF_Tensor* drawn = NULL;
+  TF_SessionRun(session, NULL, inputs, values, num_inputs, &image, &drawn, 1, NULL, 0, NULL, status);
+  require(status, "draw");
+  if (TF_TensorType(drawn) != TF_UINT8 || TF_NumDims(drawn) != 4 || TF_Dim(drawn, 0) != count) {
+    fprintf(stderr, "expected uint8 [%lld, H, W, C]\n", (long long)count);
+    return 1;
+  }
+  fwrite(TF_TensorData(drawn), 1, TF_TensorByteSize(drawn), stdout);
+
+  TF_DeleteTensor(drawn);
+  for (int i = 0; i < num_inputs; i++) TF_DeleteTensor(values[i]);
+  TF_CloseSession(session, status);
+  TF_DeleteSession(session, status);
+  TF_DeleteSessionOptions(options);
+  TF_DeleteGraph(graph);
+  TF_DeleteStatus(status);
+  return 0;
+}

@@ -1,0 +1,52 @@
+"""An export in the C++ runtime that TensorFlow Serving is made of, with no Python in the process."""
+
+import pathlib
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from tests.serving.conftest import require_same
+
+
+@pytest.fixture(name="program", scope="module")
+def fixture_program(tmp_path_factory):
+  compiler = shutil.which("gcc") or shutil.which("cc")
+  if not compiler:
+    pytest.skip("there is no C compiler")
+  path, library = tmp_path_factory.mktemp("c") / "draw", tf.sysconfig.get_lib()
+  subprocess.run([compiler, "-O1", "-Wall", "-Werror", f"-I{tf.sysconfig.get_include()}",
+                  pathlib.Path(__file__).with_name("draw.c"), "-o", path, f"-L{library}", "-l:libtensorflow_cc.so.2",
+                  "-l:libtensorflow_framework.so.2", f"-Wl,-rpath,{library}"], check=True)
+  return path
+
+
+def tensors(version, signature):
+  """Names of a signature's tensors in the graph: inputs and outputs by name."""
+  content = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
+  found = content.meta_graphs[0].signature_def[signature]
+  return {name: info.name for name, info in found.inputs.items()}, {
+      name: info.name for name, info in found.outputs.items()}
+
+
+@pytest.mark.parametrize("name", ["ancestral_5", "ddim_5"])
+@pytest.mark.parametrize("count", [12, 7, 1])
+def test_it_draws_the_images_of_sample(program, models_dir, drawn, name, count):
+  version = models_dir / "small/1"
+  inputs, outputs = tensors(version, name)
+  done = subprocess.run([program, version, inputs["seed"], inputs["label"], outputs["image"], "0", str(count), "10"],
+                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True)
+  images = np.frombuffer(done.stdout, np.uint8).reshape(count, 8, 8, 1)
+  require_same(images, drawn[name][:count])
+  if count == 12:
+    np.testing.assert_array_equal(images, drawn[name])
+
+
+def test_a_label_out_of_range_is_said(program, models_dir):
+  inputs, outputs = tensors(models_dir / "small/1", "ddim_5")
+  done = subprocess.run([program, models_dir / "small/1", inputs["seed"], inputs["label"], outputs["image"], "0", "12",
+                         "12"], capture_output=True, check=False)
+  assert done.returncode == 1 and b"label: expected 0 to 9" in done.stderr
