@@ -1,0 +1,73 @@
+"""The page of the development server: a person chooses, draws, and watches."""
+
+import pathlib
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from tests.serving import conftest
+
+fixture_model_dir, fixture_models_dir = conftest.fixture_model_dir, conftest.fixture_models_dir
+fixture_server, fixture_drawn = conftest.fixture_server, conftest.fixture_drawn
+
+
+@pytest.fixture(autouse=True)
+def fixture_opened(page, server):
+  page.goto(server.url)
+  page.locator("#model option").first.wait_for(state="attached")
+  yield
+  # Chromium asks for an icon by itself, and logs answers that are no success.
+  assert [text for text in page.complaints if "404" not in text and "400" not in text] == []
+
+
+def pixels(page, selector):
+  """Grey values of the pictures shown: [N, H, W]."""
+  return np.array(page.evaluate("""selector => [...document.querySelectorAll(selector)].map(image => {
+    const canvas = document.createElement("canvas"), size = [image.naturalWidth || image.width, image.naturalHeight || image.height];
+    [canvas.width, canvas.height] = size;
+    canvas.getContext("2d").drawImage(image, 0, 0);
+    const data = canvas.getContext("2d").getImageData(0, 0, ...size).data;
+    return Array.from({length: size[1]}, (_, y) => Array.from({length: size[0]}, (_, x) => data[4 * (y * size[0] + x)]));
+  })""", selector))
+
+
+def test_a_class_is_chosen_and_ten_images_are_drawn(page, screenshots):
+  page.get_by_label("class").select_option("3")
+  page.get_by_label("first seed").fill("20")
+  page.get_by_role("button", name="Draw").click()
+  page.get_by_text("drawn in").wait_for()
+  assert page.locator("#images img").count() == 10
+  assert page.locator("#images figcaption").all_inner_texts() == [f"seed {20 + i}, class 3" for i in range(10)]
+  assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+  assert len({image.tobytes() for image in pixels(page, "#images img")}) == 10
+  path = pathlib.Path(screenshots) / f"draw_{page.viewport_size['width']}.png"
+  page.screenshot(path=path, full_page=True)
+  assert np.asarray(Image.open(path).convert("RGB")).std() > 10
+
+
+def test_they_are_the_images_of_sample(page, drawn):
+  page.get_by_label("sampler").select_option("ddim_5")
+  page.get_by_label("images").fill("12")
+  page.get_by_role("button", name="Draw").click()
+  page.get_by_text("drawn in").wait_for()
+  page.locator("#images img").nth(11).wait_for()
+  assert np.abs(pixels(page, "#images img") - drawn["ddim_5"][..., 0].astype(int)).max() <= 1
+
+
+def test_from_noise_to_the_image(page, drawn):
+  page.get_by_label("sampler").select_option("ddim_5")
+  page.get_by_role("button", name="From noise to image").click()
+  page.locator("#images[data-frame='3']").wait_for()
+  assert page.locator("#images canvas").count() == 10
+  assert np.abs(pixels(page, "#images canvas") - drawn["ddim_5"][:10, ..., 0].astype(int)).max() <= 1
+
+
+def test_what_is_refused_is_said(page):
+  page.evaluate("document.getElementById('class').append(new Option('99', '99'))")
+  page.get_by_label("class").select_option("99")
+  page.get_by_role("button", name="Draw").click()
+  page.get_by_text("label: expected 0 to 9").wait_for()
+  page.get_by_label("class").select_option("1")
+  page.get_by_role("button", name="Draw").click()
+  page.get_by_text("drawn in").wait_for()

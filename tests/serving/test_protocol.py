@@ -1,0 +1,223 @@
+"""The development server by gRPC and by REST, as clients of TensorFlow Serving speak."""
+
+import base64
+import concurrent.futures
+import shutil
+import threading
+import time
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import get_model_status_pb2
+from tensorflow_serving.apis import model_service_pb2_grpc
+
+from iddpm_tf.serving import client as client_lib
+from iddpm_tf.serving import warmup
+from tests.serving.conftest import export_model
+from tests.serving.conftest import require_same
+from tests.serving.conftest import Server
+
+ONCE = client_lib.Patience(timeout=60, attempts=1)
+
+
+def arrays(*seeds):
+  return {"seed": np.array(seeds, np.int64), "label": np.array(seeds, np.int32) % 10}
+
+
+@pytest.fixture(name="clients", scope="module")
+def fixture_clients(server):
+  found = {"grpc": client_lib.GrpcClient(server.address, "small", patience=ONCE),
+           "rest": client_lib.RestClient(server.url, "small", patience=ONCE)}
+  yield found
+  for client in found.values():
+    client.close()
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "rest"])
+@pytest.mark.parametrize("name", ["ancestral_5", "ddim_5"])
+@pytest.mark.parametrize("seeds", [range(12), range(2, 9), [11]], ids=["twelve", "seven", "alone"])
+def test_images_are_those_of_sample(clients, drawn, protocol, name, seeds):
+  (image,) = clients[protocol].predict(name, arrays(*seeds)).values()
+  require_same(image.astype(np.uint8), drawn[name][list(seeds)])
+  if len(seeds) == 12:
+    np.testing.assert_array_equal(image, drawn[name])
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "rest"])
+def test_png_and_trajectory(clients, drawn, protocol):
+  (files,) = clients[protocol].predict("png_ddim_5", arrays(*range(12))).values()
+  np.testing.assert_array_equal([tf.io.decode_png(file) for file in files], drawn["ddim_5"])
+  (frames,) = clients[protocol].predict("ddim_5_trajectory", arrays(*range(12))).values()
+  np.testing.assert_array_equal(frames[:, -1], drawn["ddim_5"])
+
+
+def test_metadata_by_both_is_the_same(clients):
+  found = clients["grpc"].signatures()
+  assert found == clients["rest"].signatures()
+  assert found["serving_default"] == ("label", "seed") and "png_ddim_5" in found
+
+
+def test_status_by_both(server, clients):
+  del clients
+  stub = model_service_pb2_grpc.ModelServiceStub(grpc.insecure_channel(server.address))
+  request = get_model_status_pb2.GetModelStatusRequest()
+  request.model_spec.name = "small"
+  (one,) = stub.GetModelStatus(request).model_version_status
+  assert one.version == 1 and one.state == get_model_status_pb2.ModelVersionStatus.AVAILABLE
+  (one,) = httpx.get(f"{server.url}/v1/models/small").json()["model_version_status"]
+  assert one["version"] == "1" and one["state"] == "AVAILABLE"
+  assert httpx.get(f"{server.url}/v1/models/small/versions/1").status_code == 200
+
+
+def test_rows_and_columns_of_rest(server, drawn):
+  url = f"{server.url}/v1/models/small/versions/1:predict"
+  rows = httpx.post(url, json={"instances": [{"seed": 3, "label": 3}, {"seed": 4, "label": 4}],
+                               "signature_name": "ddim_5"}).json()["predictions"]
+  columns = httpx.post(url, json={"inputs": {"seed": [3, 4], "label": [3, 4]}, "signature_name": "ddim_5"}).json()["outputs"]
+  assert rows == columns
+  require_same(np.array(rows), drawn["ddim_5"][3:5])
+  (file,) = httpx.post(url, json={"instances": [{"seed": 3, "label": 3}], "signature_name": "png_ddim_5"}).json()["predictions"]
+  assert base64.b64decode(file["b64"])[:4] == b"\x89PNG"
+
+
+GOOD = {"seed": [0], "label": [0]}
+
+
+@pytest.mark.parametrize("body, status, said", [
+    ({"inputs": GOOD | {"label": [10]}}, 400, "label: expected 0 to 9, received 10"),
+    ({"inputs": GOOD | {"seed": [0.5]}}, 400, "seed: expected whole numbers"),
+    ({"inputs": GOOD | {"seed": ["a"]}}, 400, "seed: expected whole numbers"),
+    ({"inputs": GOOD | {"label": [2 ** 40]}}, 400, "label: expected whole numbers from"),
+    ({"inputs": GOOD | {"seed": [2 ** 70]}}, 400, "seed: expected whole numbers"),
+    ({"inputs": GOOD | {"seed": [[0]]}}, 400, "seed: expected the shape [N], received [1, 1]"),
+    ({"inputs": GOOD | {"seed": [[0], [1, 2]]}}, 400, "seed: expected rows of equal length"),
+    ({"inputs": GOOD | {"seed": 0}}, 400, "seed: expected the shape [N], received []"),
+    ({"inputs": GOOD | {"seed": [0, 1]}}, 400, "inputs: expected as many of each"),
+    ({"inputs": {"seed": [], "label": []}}, 400, "inputs: expected 1 to 32 images a request, received 0"),
+    ({"inputs": {"seed": [0] * 33, "label": [0] * 33}}, 400, "inputs: expected 1 to 32 images a request, received 33"),
+    ({"inputs": {"seed": [0]}}, 400, "inputs: expected label, seed, received seed"),
+    ({"inputs": GOOD | {"size": [1]}}, 400, "inputs: expected label, seed"),
+    ({"inputs": GOOD, "signature_name": "ddim_6"}, 400, "signature_name: expected one of"),
+    ({"inputs": GOOD, "signature_name": 5}, 400, "signature_name: expected a string"),
+    ({"inputs": GOOD | {"seed": [{"b64": "!"}]}}, 400, 'expected {"b64": ...} of base64'),
+    ({"inputs": GOOD | {"seed": [{"b64": "QUJD"}]}}, 400, "seed: expected whole numbers"),
+    ({"inputs": GOOD | {"seed": [{"b65": "QUJD"}]}}, 400, 'expected {"b64": ...} of base64'),
+    ({"inputs": GOOD | {"seed": [None]}}, 400, "seed: expected whole numbers"),
+    ({"instances": [{"seed": 0, "label": 0}, {"seed": 1}]}, 400, "instances: expected label, seed in each"),
+    ({"instances": 5}, 400, "instances: expected a list"), ({"instances": []}, 400, "inputs: expected label, seed"),
+    ({"instances": [], "inputs": []}, 400, "either instances or inputs"), ({}, 400, "either instances or inputs"),
+    ([], 400, "a JSON object")])
+def test_bad_requests_are_refused_in_words(server, body, status, said):
+  response = httpx.post(f"{server.url}/v1/models/small:predict", json=body)
+  assert response.status_code == status
+  assert said in response.json()["error"] and len(response.json()["error"].splitlines()) == 1
+
+
+@pytest.mark.parametrize("content, status", [
+    (b"", 400), (b"{", 400), (b"\xff\xfe", 400), (b"[" * 100_000, 400), (b"NaN", 400), (b"0" * (16 * 2 ** 20 + 1), 413)])
+def test_what_is_no_request_is_refused(server, content, status):
+  response = httpx.post(f"{server.url}/v1/models/small:predict", content=content, timeout=60)
+  assert response.status_code == status and response.json()["error"]
+
+
+@pytest.mark.parametrize("method, path, status", [
+    ("GET", "/v1/models/large", 404), ("GET", "/v1/models/small/versions/7", 404), ("GET", "/nothing", 404),
+    ("POST", "/v1/models/large:predict", 404), ("POST", "/v1/models/small/versions/7:predict", 404),
+    ("GET", "/v1/models/small:predict", 404), ("POST", "/v1/models/small", 405), ("GET", "/v1/models/large/metadata", 404)])
+def test_other_addresses_are_refused(server, method, path, status):
+  response = httpx.request(method, server.url + path, json={"inputs": GOOD} if method == "POST" else None)
+  assert response.status_code == status and response.json()["error"]
+
+
+def request_of(inputs, **spec):
+  request = warmup.request("small", "ddim_5", inputs)
+  for name, value in spec.items():
+    setattr(request.model_spec, name, value)
+  return request
+
+
+def claiming(size):
+  """A message of a few bytes that claims a tensor of so many values."""
+  request = request_of(arrays(0))
+  request.inputs["seed"].tensor_shape.dim[0].size = size
+  return request
+
+
+@pytest.mark.parametrize("request_made, code, said", [
+    (lambda: request_of(arrays(0) | {"label": np.array([10], np.int32)}), "INVALID_ARGUMENT", "label: expected 0 to 9"),
+    (lambda: request_of(arrays(0) | {"seed": np.array([0], np.int32)}), "INVALID_ARGUMENT", "seed: expected int64, received int32"),
+    (lambda: request_of(arrays(0) | {"seed": np.array(0)}), "INVALID_ARGUMENT", "seed: expected the shape [N, ...]"),
+    (lambda: request_of(arrays(0) | {"seed": np.zeros([1, 1], np.int64)}), "INVALID_ARGUMENT", "seed: expected the shape [N]"),
+    (lambda: request_of(arrays()), "INVALID_ARGUMENT", "1 to 32 images a request, received 0"),
+    (lambda: request_of(arrays(*range(33))), "INVALID_ARGUMENT", "received 33"),
+    (lambda: claiming(2 ** 40), "INVALID_ARGUMENT", "1 to 32 images a request"),
+    (lambda: claiming(-1), "INVALID_ARGUMENT", "seed: expected the shape"),
+    (lambda: claiming(2), "INVALID_ARGUMENT", "inputs: expected as many of each"),
+    (lambda: request_of({"seed": np.zeros(1, np.int64)}), "INVALID_ARGUMENT", "inputs: expected label, seed"),
+    (lambda: request_of(arrays(0), signature_name="ddim_6"), "INVALID_ARGUMENT", "signature_name: expected one of"),
+    (lambda: request_of(arrays(0), name="large"), "NOT_FOUND", "'large'"),
+    (lambda: request_of(arrays(0), version_label="stable"), "INVALID_ARGUMENT", "version_label")])
+def test_bad_messages_are_refused_in_words(server, clients, request_made, code, said):
+  stub = client_lib.prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(server.address))
+  with pytest.raises(grpc.RpcError) as error:
+    stub.Predict(request_made(), timeout=60)
+  assert error.value.code().name == code and said in error.value.details()
+  assert clients["grpc"].predict("ddim_5", arrays(0))["image"].shape == (1, 8, 8, 1)  # It lives on.
+
+
+@pytest.mark.parametrize("content, code", [
+    (b"\xff\xff\xff\xff", "INVALID_ARGUMENT"), (b"", "NOT_FOUND"), (b"x" * (16 * 2 ** 20 + 1), "RESOURCE_EXHAUSTED")])
+def test_bytes_that_are_no_message(server, content, code):
+  call = grpc.insecure_channel(server.address).unary_unary(
+      "/tensorflow.serving.PredictionService/Predict", request_serializer=None, response_deserializer=None)
+  with pytest.raises(grpc.RpcError) as error:
+    call(content, timeout=60)
+  assert error.value.code().name == code and error.value.details()
+
+
+def test_an_output_filter(server):
+  stub = client_lib.prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(server.address))
+  request = request_of(arrays(0))
+  request.output_filter.append("image")
+  assert set(stub.Predict(request).outputs) == {"image"}
+  request.output_filter.append("nothing")
+  with pytest.raises(grpc.RpcError, match="output_filter: expected image"):
+    stub.Predict(request)
+
+
+def test_a_new_version_takes_over_under_load(model_dir, models_dir, tmp_path, drawn):
+  """200 requests while version 2, of other weights, is written, loaded and warmed: each has the images of one version."""
+  folder = tmp_path / "saved_models"
+  shutil.copytree(models_dir / "small", folder / "small")
+  server = Server(folder, "--poll_seconds=0.2", "--max_queue=64")
+  client = client_lib.GrpcClient(server.address, "small", patience=ONCE)
+  answers, begun = [], threading.Event()
+
+  def ask(i):
+    begun.set()
+    (image,) = client.predict("ddim_5", arrays(i % 12)).values()
+    answers.append((i % 12, image[0], time.monotonic()))
+    time.sleep(0.2)
+
+  with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    asked = [pool.submit(ask, i) for i in range(200)]
+    begun.wait()
+    export_model(model_dir, folder, "--ema=0.5", "--warmup=1")
+    for one in concurrent.futures.as_completed(asked):
+      one.result()
+  deadline = time.monotonic() + 60
+  while "2" not in {one["version"] for one in httpx.get(f"{server.url}/v1/models/small").json()["model_version_status"]
+                    if one["state"] == "AVAILABLE"}:
+    assert time.monotonic() < deadline
+    time.sleep(0.2)
+  (new,) = client.predict("ddim_5", arrays(*range(12))).values()
+  client.close()
+  assert server.stop() == 0
+  assert len(answers) == 200
+  for seed, image, _ in answers:
+    old_error, new_error = (np.abs(image.astype(int) - of[seed]).max() for of in (drawn["ddim_5"], new))
+    assert min(old_error, new_error) <= 1
+  assert np.abs(new.astype(int) - drawn["ddim_5"]).max() > 1  # Two versions can be told apart.

@@ -1,0 +1,80 @@
+"""Draws images from a server: python -m trainers.client --address=HOST:8500 --model=NAME --output_dir=DIR
+
+By gRPC (--address), or by REST (--url=http://HOST:8501). Large orders go out in batches, and a busy server is asked again.
+"""
+
+import dataclasses
+import pathlib
+import sys
+
+import numpy as np
+
+from iddpm_tf import config as config_lib
+from trainers import command
+
+GRID = "grid.png"
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  address: str | None = config_lib.setting(None, "HOST:PORT of gRPC")
+  url: str | None = config_lib.setting(None, "http://HOST:PORT of REST")
+  model: str | None = config_lib.setting(None, "name of the servable; required")
+  model_version: int | None = config_lib.setting(None, "of the servable; unset: the newest")
+  signature: str = config_lib.setting("serving_default", "a sampler, such as ddim_50")
+  num_samples: int = config_lib.setting(16, "images to draw")
+  seed: int = config_lib.setting(0, "of the first image; image i has seed + i")
+  labels: tuple[int, ...] = config_lib.setting((0,), "classes, in turn; of a model with classes")
+  batch_size: int = config_lib.setting(8, "images a request")
+  timeout: float = config_lib.setting(600.0, "seconds to wait for an answer")
+  attempts: int = config_lib.setting(6, "how often to ask a server that is busy, with growing pauses")
+  output_dir: str | None = config_lib.setting(None, f"folder for SEED.png and {GRID}; required")
+
+  def __post_init__(self):
+    for name in ("num_samples", "batch_size", "timeout", "attempts"):
+      config_lib.require(getattr(self, name) > 0, name, "more than 0", getattr(self, name))
+    config_lib.require(self.labels, "labels", "a class or more, comma-separated", self.labels)
+
+
+def main(options, flag_values):
+  command.require_own_flags_only(options, flag_values, "no setting of a model, which the server has")
+  config_lib.require((options.address is None) != (options.url is None), "address", "a server, as this or as --url",
+                     (options.address, options.url))
+  for name in ("model", "output_dir"):
+    config_lib.require(getattr(options, name), name, "one", getattr(options, name))
+  command.load_tensorflow()
+  from iddpm_tf.data import pictures
+  from iddpm_tf.serving import client as client_lib
+  from trainers import progress
+  from trainers import samples
+
+  patience = client_lib.Patience(options.timeout, options.attempts)
+  kind, where = (client_lib.GrpcClient, options.address) if options.address else (client_lib.RestClient, options.url)
+  client = kind(where, options.model, version=options.model_version, patience=patience)
+  inputs = _inputs(client.signatures(), options.signature)
+  seeds = options.seed + np.arange(options.num_samples, dtype=np.int64)
+  labels = np.resize(np.array(options.labels, np.int32), len(seeds)) if "label" in inputs else None
+  output = pathlib.Path(options.output_dir)
+  command.make_output_dir(output)
+  with progress.bar(total=len(seeds), unit="image") as bar:
+    images = client_lib.draw(
+        client, options.signature, seeds, labels, batch_size=options.batch_size, progress=bar.update)
+  client.close()
+  for seed, image in zip(seeds, images):
+    pictures.write_png(output / f"{seed:06d}.png", image)
+  pictures.write_png(output / GRID, samples.grid(images, labels))
+  print(f"wrote {len(images)} images and {GRID} to {output}")
+  return 0
+
+
+def _inputs(signatures, name):
+  config_lib.require(name in signatures, "signature", f"one of {', '.join(sorted(signatures))}", name)
+  config_lib.require("low_res" not in signatures[name], "signature", "one that draws from noise alone",
+                     f"{name}, which enlarges images")
+  config_lib.require(not name.startswith("png_") and not name.endswith("_trajectory"), "signature",
+                     "a sampler's own, of which the output is image", name)
+  return signatures[name]
+
+
+if __name__ == "__main__":
+  sys.exit(command.run(main, Options, __doc__))
