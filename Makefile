@@ -7,7 +7,7 @@ RUN = .venv/bin/python -m
 TEST = .venv-test/bin/python -m
 DEMO = demo
 
-.PHONY: demo test quality reference super_resolution likelihood_budget reproduce ten_thousand browser clean
+.PHONY: demo test quality reference super_resolution likelihood_budget reproduce ten_thousand browser test-serving clean
 
 demo: .venv/installed
 	$(RUN) trainers.train --flagfile=configs/digits.flags --model_dir=$(DEMO)/digits
@@ -47,6 +47,10 @@ reproduce: .venv/installed
 ten_thousand: .venv-test/installed
 	$(TEST) pytest -s tests/long/test_ten_thousand.py
 
+# The development server under 50 clients for a minute; and TensorFlow Serving itself, where docker has its image.
+test-serving: .venv-test/installed
+	$(TEST) pytest -s tests/long/test_overload.py tests/long/test_container.py
+
 # Pages in headless Chromium, which is not installed here: apt-get install chromium, or playwright install chromium.
 browser: .venv-test/installed
 	.venv-test/bin/python -m pip install --quiet --editable '.[browser]'
@@ -63,7 +67,7 @@ browser: .venv-test/installed
 	$(PYTHON) -m venv .venv-test
 	@# For the authors' .pt files: PyTorch's build without CUDA, which is a tenth of the default one.
 	.venv-test/bin/python -m pip install -qq --retries 1 --no-deps 'torch==2.13.0' --extra-index-url https://download.pytorch.org/whl/cpu
-	.venv-test/bin/python -m pip install --quiet --editable '.[test,torch]'
+	.venv-test/bin/python -m pip install --quiet --editable '.[serving,test,torch]'
 	touch $@
 
 clean:
