@@ -75,7 +75,7 @@ class Workers:
   def __init__(self, count, output):
     """Makes `count` of them, with logs in the folder `output`."""
     self.count, self._logs = count, pathlib.Path(output) / LOGS
-    self._processes, self._idle, self._busy = [], [], {}
+    self._processes, self._idle, self._busy = {}, [], {}  # Of processes and tasks, by their connections.
 
   def start(self, task, arguments):
     """Begins it."""
@@ -107,16 +107,19 @@ class Workers:
       process = context.Process(target=_work, args=(theirs, max(1, host.cores() // self.count)), daemon=True)
       process.start()
       theirs.close()
-      self._processes.append(process)
+      self._processes[ours] = process
       self._idle.append(ours)
     return self
 
   def __exit__(self, *_):
-    for worker in (*self._idle, *self._busy):
+    for worker in self._idle:
+      with contextlib.suppress(ConnectionError):
+        worker.send(None)
+    for worker, process in self._processes.items():
+      if worker in self._busy:
+        process.terminate()
       worker.close()
-    for process in self._processes:
-      process.terminate()
-    for process in self._processes:
+    for process in self._processes.values():
       process.join(_PATIENCE)
       process.kill()  # Where it has not ended by then.
 
@@ -132,8 +135,8 @@ def _work(tasks, threads):
                  "TF_NUM_INTEROP_THREADS": str(threads)}
   command.load_tensorflow()
   try:
-    while True:
-      name, arguments, log = tasks.recv()
+    while order := tasks.recv():
+      name, arguments, log = order
       tasks.send(_logged(name, arguments, log))
   except (EOFError, ConnectionError):
     pass

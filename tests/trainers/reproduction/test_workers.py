@@ -51,14 +51,14 @@ def test_two_tasks_at_once_each_with_a_log(tmp_path, capfd):
   assert not out
   (line,) = err.splitlines()
   assert line.startswith("bad_seed0: train: --learning_rate") and "logs/bad_seed0.log" in line
-  assert not any(process.is_alive() for process in hands._processes)
+  assert not any(process.is_alive() for process in hands._processes.values())
 
 
 def test_a_worker_that_is_killed_is_said(tmp_path, capfd):
   task = tasks_lib.Run("small_seed0", "configs/photos_small.flags", TINY, 100_000)
   with workers_lib.Workers(1, tmp_path) as hands:
     hands.start(task, task.arguments(tmp_path))
-    os.kill(hands._processes[0].pid, signal.SIGKILL)
+    os.kill(next(iter(hands._processes.values())).pid, signal.SIGKILL)
     assert hands.wait() == (task, 137)
   assert "small_seed0: killed, perhaps for want of memory" in capfd.readouterr().err
 
