@@ -139,21 +139,24 @@ def request_of(inputs, **spec):
   return request
 
 
-def claiming(size):
+def claiming(size, *more):
   """A message of a few bytes that claims a tensor of so many values."""
   request = request_of(arrays(0))
   request.inputs["seed"].tensor_shape.dim[0].size = size
+  for one in more:
+    request.inputs["seed"].tensor_shape.dim.add(size=one)
   return request
 
 
 @pytest.mark.parametrize("request_made, code, said", [
     (lambda: request_of(arrays(0) | {"label": np.array([10], np.int32)}), "INVALID_ARGUMENT", "label: expected 0 to 9"),
-    (lambda: request_of(arrays(0) | {"seed": np.array([0], np.int32)}), "INVALID_ARGUMENT", "seed: expected int64, received int32"),
+    (lambda: request_of(arrays(0) | {"seed": np.array([0], np.int32)}), "INVALID_ARGUMENT", "seed: expected int64, received DT_INT32"),
     (lambda: request_of(arrays(0) | {"seed": np.array(0)}), "INVALID_ARGUMENT", "seed: expected the shape [N, ...]"),
     (lambda: request_of(arrays(0) | {"seed": np.zeros([1, 1], np.int64)}), "INVALID_ARGUMENT", "seed: expected the shape [N]"),
     (lambda: request_of(arrays()), "INVALID_ARGUMENT", "1 to 32 images a request, received 0"),
     (lambda: request_of(arrays(*range(33))), "INVALID_ARGUMENT", "received 33"),
     (lambda: claiming(2 ** 40), "INVALID_ARGUMENT", "1 to 32 images a request"),
+    (lambda: claiming(16, 2 ** 24), "INVALID_ARGUMENT", "seed: expected the shape [N], received [16, 16777216]"),
     (lambda: claiming(-1), "INVALID_ARGUMENT", "seed: expected the shape"),
     (lambda: claiming(2), "INVALID_ARGUMENT", "inputs: expected as many of each"),
     (lambda: request_of({"seed": np.zeros(1, np.int64)}), "INVALID_ARGUMENT", "inputs: expected label, seed"),

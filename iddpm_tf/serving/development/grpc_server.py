@@ -1,17 +1,18 @@
 """gRPC: PredictionService and ModelService, by the server's own definitions."""
 
 from concurrent import futures
-import math
 
 import grpc
 from google.protobuf import message
 import tensorflow as tf
+from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
 from tensorflow_serving.apis import get_model_status_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from iddpm_tf.serving.development import errors
 from iddpm_tf.serving.development import metadata
+from iddpm_tf.serving.development import predictor as predictor_lib
 
 _SPARE = 16  # Threads beside those that wait for images, for refusals and for metadata.
 
@@ -72,8 +73,9 @@ class _Handlers:
 
   def predict(self, request, context):
     servable = self._models.get(*_address(request.model_spec))
-    inputs = {name: self._array(name, value) for name, value in request.inputs.items()}
     name = request.model_spec.signature_name
+    specs = predictor_lib.specs_of(servable.signature(name))
+    inputs = {key: self._array(key, value, specs) for key, value in request.inputs.items()}
     outputs = set(metadata.outputs(servable, name))
     wanted = set(request.output_filter) or outputs
     if not wanted <= outputs:
@@ -105,17 +107,20 @@ class _Handlers:
     del context
     return metadata.status(self._models.states(*_address(request.model_spec)))
 
-  def _array(self, name, proto):
+  def _array(self, name, proto, specs):
     """Checked before it is made: a few bytes can claim a shape of gigabytes."""
+    if name not in specs:
+      raise errors.invalid("inputs", ", ".join(sorted(specs)), name)
     shape = [dimension.size for dimension in proto.tensor_shape.dim]
     if proto.tensor_shape.unknown_rank or not shape or min(shape) < 0:
       raise errors.invalid(name, "the shape [N, ...]", "another one")
     self._predictor.require_count(shape[0])
-    if math.prod(shape) > self._predictor.max_batch * 2 ** 24:
-      raise errors.invalid(name, "fewer values", math.prod(shape))
+    if proto.dtype != specs[name].dtype.as_datatype_enum:
+      raise errors.invalid(name, specs[name].dtype.name, types_pb2.DataType.Name(proto.dtype))
+    predictor_lib.require_shape(name, shape, specs[name])
     try:
       return tf.make_ndarray(proto)
-    except (TypeError, ValueError):
+    except (KeyError, OverflowError, TypeError, ValueError):
       raise errors.invalid(name, "a tensor whose content is of its shape and type", "another one") from None
 
 

@@ -53,9 +53,10 @@ class Models:
         for request in warmup.read(path):
           servable.signature(request.model_spec.signature_name)(
               **{key: tf.constant(tf.make_ndarray(value)) for key, value in request.inputs.items()})
-      except (OSError, ValueError, tf.errors.OpError) as error:
+      except Exception as error:  # pylint: disable=broad-except
+        # Whatever is wrong with a model, the others are served.
         self._states[name, version] = ENDED
-        self._say(f"{path}: cannot be served: {str(error).splitlines()[0]}")
+        self._say(f"{path}: cannot be served: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
         continue
       with self._lock:
         self._current[name] = servable
@@ -68,7 +69,10 @@ class Models:
     """Polls so often, in a thread of its own, until `stop`."""
     def loop():
       while not self._stopped.wait(seconds):
-        self.poll()
+        try:
+          self.poll()
+        except OSError as error:  # The folder is away for a while.
+          self._say(f"{self._folder}: {error.strerror}")
 
     threading.Thread(target=loop, daemon=True, name="versions").start()
 
@@ -105,7 +109,7 @@ class Models:
   def _newest(self):
     """(name, version, path) of the newest version of each servable; hidden folders are half written."""
     for folder in sorted(self._folder.iterdir()):
-      versions = [int(path.parent.name) for path in folder.glob("*/saved_model.pb") if path.parent.name.isdigit()]
+      versions = [int(path.parent.name) for path in folder.glob("*/saved_model.pb") if path.parent.name.isdecimal() and path.parent.name.isascii()]
       if versions:
         yield folder.name, max(versions), folder / str(max(versions))
 

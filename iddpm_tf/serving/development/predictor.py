@@ -63,7 +63,7 @@ class Predictor:
       raise errors.Refused("RESOURCE_EXHAUSTED", str(error).splitlines()[0]) from None
 
   def _tensors(self, function, inputs):
-    specs = {spec.name: spec for spec in tf.nest.flatten(function.structured_input_signature)}
+    specs = specs_of(function)
     if set(inputs) == {""} and len(specs) == 1:  # REST leaves an only input's name out.
       inputs = {next(iter(specs)): inputs[""]}
     if set(inputs) != set(specs):
@@ -83,10 +83,20 @@ def _tensor(name, value, spec):
     value = _of_json(name, value, wanted)
   if value.dtype != wanted:
     raise errors.invalid(name, spec.dtype.name, value.dtype)
-  if not spec.shape.is_compatible_with(value.shape):
-    shape = ", ".join("N" if size is None else str(size) for size in spec.shape)
-    raise errors.invalid(name, f"the shape [{shape}]", list(value.shape))
+  require_shape(name, value.shape, spec)
   return value
+
+
+def specs_of(function):
+  """The inputs of a signature by name."""
+  return {spec.name: spec for spec in tf.nest.flatten(function.structured_input_signature)}
+
+
+def require_shape(name, shape, spec):
+  """`Refused` unless an input has the shape of its signature."""
+  if not spec.shape.is_compatible_with(shape):
+    wanted = ", ".join("N" if size is None else str(size) for size in spec.shape)
+    raise errors.invalid(name, f"the shape [{wanted}]", list(shape))
 
 
 def _of_json(name, value, wanted):

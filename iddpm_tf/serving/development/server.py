@@ -27,9 +27,10 @@ def run(options):
   predictor = predictor_lib.Predictor(models, max_batch=options.max_batch, max_queue=options.max_queue)
   with contextlib.ExitStack() as stack:
     listening = stack.enter_context(_listen(options.host, options.rest_port))
+    # The last to end: what has begun by either protocol is drawn.
+    stack.callback(predictor.close)
     grpc, port = grpc_server.start(predictor, options.host, options.port, max_bytes)
     stack.callback(lambda: grpc.stop(_GRACE).wait())
-    stack.callback(predictor.close)
     models.poll()
     models.watch(options.poll_seconds)
     stack.callback(models.stop)
