@@ -93,7 +93,7 @@ def test_an_export_draws_the_images_of_sample(run, model_dir, tmp_path):
   output = f"--output_dir={tmp_path / 'saved'}"
   assert run("export", f"--model_dir={model_dir}", output, "--verify").status == 0
   loaded = tf.saved_model.load(tmp_path / "saved/small/1")
-  assert set(loaded.signatures) == {"serving_default", "ancestral_5", "ddim_5"}
+  assert set(loaded.signatures) == {"serving_default", "ancestral_5", "ddim_5", "png_ancestral_5", "png_ddim_5"}
   for name in ("ancestral_5", "ddim_5"):
     _, content = arrays(tmp_path, name)
     inputs = {"seed": tf.range(12, dtype=tf.int64), "label": tf.constant(content["arr_1"])}
