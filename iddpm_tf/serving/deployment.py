@@ -11,7 +11,7 @@ from iddpm_tf import atomic
 
 MODELS = "models.config"
 MOUNTED = "/models"  # Where the server sees the folder.
-_WRITTEN_ONCE = ("batching_parameters.txt", "monitoring.config", "compose.yaml", "kubernetes.yaml", "README.md")
+_WRITTEN_ONCE = ("batching_parameters.txt", "monitoring.config", "compose.yaml", "kubernetes.yaml", "SERVING.md")
 
 
 def write(folder, name, signature, inputs):
@@ -34,7 +34,7 @@ def write(folder, name, signature, inputs):
   for file_name in _WRITTEN_ONCE:
     if not (folder / file_name).exists():
       text = (resources.files(__package__) / "templates" / file_name).read_text()
-      if file_name in ("kubernetes.yaml", "README.md"):
+      if file_name in ("kubernetes.yaml", "SERVING.md"):
         text = string.Template(text).substitute(values)
       with atomic.whole(folder / file_name) as temporary:
         temporary.write_text(text)

@@ -87,7 +87,7 @@ def test_files_for_a_server_lie_beside_it(models_dir):
   for probe in ("startupProbe", "readinessProbe"):
     assert container[probe]["httpGet"]["path"] == "/v1/models/small"
   assert container["resources"]["limits"] and container["livenessProbe"]
-  assert '{"seed": 0, "label": 0}' in (models_dir / "README.md").read_text()
+  assert '{"seed": 0, "label": 0}' in (models_dir / "SERVING.md").read_text()
   assert "$" not in (models_dir / "kubernetes.yaml").read_text()
 
 
