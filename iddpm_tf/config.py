@@ -197,6 +197,7 @@ class SamplingConfig:
 
 
 SCORES = ("fid", "sfid", "inception_score", "precision_recall")  # Of samples.
+LIKELIHOODS = {"nll": "test", "nll_train": "train"}  # And the split of each.
 NEIGHBOURS = (3, 5)  # k of precision and recall (Kynkäänniemi et al., 2019, and Table 4).
 
 
@@ -207,11 +208,11 @@ class EvaluationConfig:
   eval_every: int = setting(0, "steps between evaluations of the averaged weights; 0: none",
                             changeable=True, since=3)
   eval_scores: tuple[str, ...] = setting(
-      ("fid",), f"what to compute: nll, {', '.join(SCORES)}, comma-separated", changeable=True, since=3)
+      ("fid",), f"what to compute: {', '.join((*LIKELIHOODS, *SCORES))}, comma-separated", changeable=True, since=3)
   eval_samples: int = setting(1000, "images to draw, by the first of --samplers", changeable=True, since=3)
-  eval_examples: int = setting(100, "test images for nll; 0: all", changeable=True, since=3)
+  eval_examples: int = setting(100, "images for nll (of the test split) and nll_train (of the training split); 0: all", changeable=True, since=3)
   eval_nll_steps: int = setting(
-      100, "K timesteps for nll, and every t up to T/K (Appendix E); 0: all", changeable=True, since=3)
+      100, "K timesteps for them, and every t up to T/K (Appendix E); 0: all", changeable=True, since=3)
   eval_features: str | None = setting(
       None, "whose features, as --features of trainers.evaluate", changeable=True, since=3)
   eval_reference: str | None = setting(
@@ -223,12 +224,22 @@ class EvaluationConfig:
   def __post_init__(self):
     require_not_negative(self, "eval_every", "eval_examples", "eval_nll_steps")
     require_positive(self, "eval_samples")
-    kinds = ("nll", *SCORES)
+    kinds = (*LIKELIHOODS, *SCORES)
     require(self.eval_scores and len(set(self.eval_scores)) == len(self.eval_scores)
             and set(self.eval_scores) <= set(kinds), "eval_scores",
             f"distinct names of {', '.join(kinds)}, comma-separated", self.eval_scores)
     require(self.best_score is None or self.best_score in self.score_names, "best_score",
             f"one that --eval_scores computes: {', '.join(self.score_names)}", self.best_score)
+
+  @property
+  def likelihoods(self):
+    """Those of `LIKELIHOODS` that are wanted."""
+    return tuple(name for name in LIKELIHOODS if name in self.eval_scores)
+
+  @property
+  def scores_of_samples(self):
+    """Those of `SCORES`."""
+    return tuple(name for name in SCORES if name in self.eval_scores)
 
   @property
   def score_names(self):
@@ -272,8 +283,8 @@ class Config:
     require(not low or (low < height and height % low == 0 and width * low % height == 0), "low_res_size",
             f"a divisor, and less, of the height of the images of {self.data.dataset}, {height}x{width}", low)
 
-    require(not self.evaluation.eval_every or not low or self.evaluation.eval_scores == ("nll",), "eval_scores",
-            "nll alone for a model that enlarges images, which draws none from noise alone",
+    require(not self.evaluation.eval_every or not low or not self.evaluation.scores_of_samples, "eval_scores",
+            "nll or nll_train alone for a model that enlarges images, which draws none from noise alone",
             self.evaluation.eval_scores)
     require(not self.sampling.consistent or low, "consistent",
             "nothing with a model that does not enlarge images (--low_res_size)", True)

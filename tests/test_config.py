@@ -277,6 +277,6 @@ def test_the_best_score_is_any_that_is_computed():
 
 def test_samples_of_what_enlarges_are_not_scored_in_training():
   config = on_images(low_res_size=4)
-  with pytest.raises(ValueError, match="^--eval_scores: expected nll alone"):
+  with pytest.raises(ValueError, match="^--eval_scores: expected nll or nll_train alone"):
     dataclasses.replace(config, evaluation=EvaluationConfig(eval_every=5))
   dataclasses.replace(config, evaluation=EvaluationConfig(eval_every=5, eval_scores=("nll",)))

@@ -6,11 +6,12 @@ import pathlib
 from typing import NamedTuple
 
 from iddpm_tf import atomic
+from iddpm_tf import config as config_lib
 from trainers import checkpoints as checkpoints_lib
 
 FOLDER = "best"  # In the model folder, as its `checkpoints`.
 FILE = "best.json"
-_LOWER_IS_BETTER = ("fid", "sfid", "nll")
+_LOWER_IS_BETTER = ("fid", "sfid", *config_lib.LIKELIHOODS)
 
 
 class Best(NamedTuple):

@@ -52,8 +52,8 @@ class Evaluations:
       network = networks.build_network(state.config)
     # One network takes one set of weights after the other.
     self._model = trained_model.TrainedModel(folder, state.config, network, step=0, ema=0.0)
-    wanted = set(self.options.eval_scores)
-    makers = [_Likelihood] * ("nll" in wanted) + [_SampleScores] * bool(wanted - {"nll"})
+    makers = ([_Likelihood] * bool(self.options.likelihoods)
+              + [_SampleScores] * bool(self.options.scores_of_samples))
     try:
       self._kinds = [make(self._model, strategy) for make in makers]
     except ValueError as error:
@@ -157,16 +157,14 @@ class _SampleScores:
 
 
 class _Likelihood:
-  """The bound of test images, by Appendix E's schedule."""
+  """The bound of test images, of training images, or of both (Figure 16), by Appendix E's schedule."""
 
   def __init__(self, model, strategy):
     del strategy  # On one device.
     config, options = model.config, model.config.evaluation
-    source = sources.load(config.data, "test")
-    model_dir.require_same_data(config, source, model.folder)
-    config_lib.require(options.eval_examples <= len(source.images), "eval_examples",
-                       f"at most {len(source.images)}, the test images of {source.name}", options.eval_examples)
-    self._source, self._count = source, options.eval_examples or len(source.images)
+    self._sources = {name: _source(config, config_lib.LIKELIHOODS[name], model.folder)
+                     for name in options.likelihoods}
+    self._count = options.eval_examples  # 0: all.
     config_lib.require(options.eval_nll_steps <= config.diffusion.diffusion_steps, "eval_nll_steps",
                        f"at most the model's {config.diffusion.diffusion_steps}", options.eval_nll_steps)
     self._process = nll.process_of(config.diffusion, options.eval_nll_steps, "dense_start")
@@ -177,11 +175,23 @@ class _Likelihood:
 
   def score(self, model, stop):
     """A result, as a dictionary; None if it was stopped."""
-    totals = []
-    for bits in nll.bits_of_batches(self._function, self._source, self._count, seed=0, batch_size=_BATCH_SIZE):
-      totals.append(bits.total)
-      if stop.signal:
-        return None
-    return {"scores": {"nll": float(np.mean(np.concatenate(totals), dtype=np.float64))},
-            "num_examples": self._count, "num_timesteps": self._process.num_timesteps,
-            "decoder": model.config.diffusion.decoder}
+    found, counts = {}, {name: self._count or len(source.images) for name, source in self._sources.items()}
+    for name, source in self._sources.items():
+      totals = []
+      for bits in nll.bits_of_batches(self._function, source, counts[name], seed=0, batch_size=_BATCH_SIZE):
+        totals.append(bits.total)
+        if stop.signal:
+          return None
+      found[name] = float(np.mean(np.concatenate(totals), dtype=np.float64))
+    return {"scores": found, "num_examples": next(iter(counts.values())),
+            "num_timesteps": self._process.num_timesteps, "decoder": model.config.diffusion.decoder}
+
+
+def _source(config, split, folder):
+  """A split, of which there are --eval_examples."""
+  source = sources.load(config.data, split)
+  model_dir.require_same_data(config, source, folder)
+  available, count = len(source.images), config.evaluation.eval_examples
+  config_lib.require(count <= available, "eval_examples", f"at most {available}, the {split} images of {source.name}",
+                     count)
+  return source

@@ -114,10 +114,10 @@ def evaluation_seconds(config, cost, rate):
   """Of the scores of each moving average: of drawing the images, and of the bound's terms of test images."""
   options, steps = config.evaluation, config.diffusion.diffusion_steps
   evaluations = 0  # Of the network, of an image each.
-  if set(options.eval_scores) - {"nll"}:
+  if options.scores_of_samples:
     evaluations += options.eval_samples * (samplers.SamplerSpec.parse(config.sampling.samplers[0]).steps or steps)
-  if "nll" in options.eval_scores:
-    evaluations += options.eval_examples * (
+  if options.likelihoods:
+    evaluations += len(options.likelihoods) * options.eval_examples * (
         len(respacing.likelihood_timesteps(steps, options.eval_nll_steps)) if options.eval_nll_steps else steps)
   return max(len(config.training.ema), 1) * evaluations * cost.flops / rate
 

@@ -15,7 +15,7 @@ from trainers import trained_model
 from tests.trainers.conftest import SMALL
 
 FLAGS = (*SMALL, "--train_steps=12", "--save_every=5", "--eval_every=4", "--eval_samples=70",
-         "--eval_scores=fid,nll", "--eval_examples=6", "--eval_nll_steps=5", "--samplers=ddim:5")
+         "--eval_scores=fid,nll,nll_train", "--eval_examples=6", "--eval_nll_steps=5", "--samplers=ddim:5")
 
 
 @pytest.fixture(name="trained", scope="module")
@@ -48,14 +48,15 @@ def test_every_rate_is_scored_every_so_often(trained):
   assert [(step, ema) for step, ema, _ in lines(trained)] == [
       (step, ema) for step in (4, 8, 12) for ema in (0.9, 0.5)]
   for line in results.read(trained):
-    assert set(line["scores"]) == {"fid", "nll"} and all(np.isfinite(v) for v in line["scores"].values())
+    assert set(line["scores"]) == {"fid", "nll", "nll_train"} and all(np.isfinite(v) for v in line["scores"].values())
     assert line["in_training"] and line["sampler"] == "ddim_5" and line["num_samples"] == 70
     assert line["num_examples"] == 6 and line["num_timesteps"] == 9 and line["reference_about"]["split"] == "train"
 
 
 def test_tensorboard_has_a_chart_a_score_with_a_curve_a_rate(trained):
   found = curves(trained)
-  assert set(found) == {f"evaluation_{name}/ema_{ema}" for name in ("fid", "nll") for ema in (0.9, 0.5)}
+  assert set(found) == {f"evaluation_{name}/ema_{ema}" for name in ("fid", "nll", "nll_train")
+                        for ema in (0.9, 0.5)}
   for ema in (0.9, 0.5):
     expected = [(step, scores["fid"]) for step, rate, scores in lines(trained) if rate == ema]
     assert [step for step, _ in found[f"evaluation_fid/ema_{ema}"]] == [4, 8, 12]

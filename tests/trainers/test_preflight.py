@@ -130,7 +130,7 @@ def test_times_follow_from_the_arithmetic(strategy):
 def test_evaluations_are_of_images_and_of_terms_for_each_rate():
   config = config_of(batch_size=8, ema=(0.9, 0.99))
   cost = cost_lib.Cost(parameters=1, flops=1000, activation_bytes=1)
-  for scores, expected in ((("fid",), 70 * 5), (("nll",), 6 * 9), (("nll", "fid", "sfid"), 70 * 5 + 6 * 9)):
+  for scores, expected in ((("fid",), 70 * 5), (("nll",), 6 * 9), (("nll", "nll_train"), 2 * 6 * 9), (("nll", "fid", "sfid"), 70 * 5 + 6 * 9)):
     evaluation = config_lib.EvaluationConfig(
         eval_every=5, eval_scores=scores, eval_samples=70, eval_examples=6, eval_nll_steps=5)
     evaluated = dataclasses.replace(config, evaluation=evaluation)
