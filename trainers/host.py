@@ -6,7 +6,8 @@ import os
 
 def cores():
   """How many this process may use."""
-  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+  count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+  return max(1, int(min(count, _cgroup_cores())))
 
 
 def memory():
@@ -19,6 +20,16 @@ def memory():
     return 0, 0
   limit = _cgroup_limit()
   return used, max(min(available, limit - used), 1)
+
+
+def _cgroup_cores():
+  """Cores' worth of time that a container may use."""
+  try:
+    with open("/sys/fs/cgroup/cpu.max", encoding="utf8") as limit:
+      quota, period = limit.read().split()
+    return int(quota) / int(period)
+  except (OSError, ValueError, ZeroDivisionError):  # "max": there is none.
+    return math.inf
 
 
 def _cgroup_limit():
