@@ -26,6 +26,12 @@ class Options:
   data_dir: str | None = config_lib.setting(None, "where the data of --scale is, as for trainers.train")
   features: str | None = config_lib.setting(
       None, "whose features FID is of at cifar10 and imagenet64, as for trainers.evaluate")
+  seeds: int | None = config_lib.setting(
+      None, "models of each kind, by seeds 0, 1 and on; by default those of --scale: 3 of the small one, 1 of the others, "
+      "whose claims stay undecided")
+  microbatches: int | None = config_lib.setting(
+      None, "as for trainers.train, of cifar10 and imagenet64: parts of a batch, one at a time, where a whole one does "
+      "not fit in memory")
   workers: int | None = config_lib.setting(
       None, "tasks at the same time, each in a process with its share of the cores and no GPU; by default one for each "
       "core at --scale=small; 1: in this process, with all devices")
@@ -41,7 +47,11 @@ def main(options, flag_values):
                        options.data_dir)
     config_lib.require(pathlib.Path(options.data_dir).is_dir(), "data_dir", "a folder with data", options.data_dir)
   _require_features(options)
-  config_lib.require(options.workers is None or options.workers > 0, "workers", "1 or more", options.workers)
+  for name in ("seeds", "microbatches", "workers"):
+    value = getattr(options, name)
+    config_lib.require(value is None or value > 0, name, "1 or more", value)
+  config_lib.require(options.microbatches is None or options.scale != "small", "microbatches",
+                     "nothing at --scale=small, whose networks are small", options.microbatches)
   config_lib.require(pathlib.Path("configs/parts").is_dir(), "flagfile",
                      "configs/ in the working folder, which is to be the project's root", str(pathlib.Path.cwd()))
   command.load_tensorflow()

@@ -49,6 +49,10 @@ def reproduce(options, output):
   names = MODULES if options.experiment == "all" else (options.experiment,)
   data_flags = () if options.data_dir is None else (f"--data_dir={options.data_dir}",)
   scale = dataclasses.replace(scales.SCALES[options.scale], features=_features(options, output))
+  if options.seeds:
+    scale = dataclasses.replace(scale, seeds=tuple(range(options.seeds)))
+  if options.microbatches:
+    scale = scale.in_microbatches(options.microbatches)
   count = options.workers or (workers.fitting() if options.scale == "small" else 1)
   return run(names, scale, output, make_hands=lambda tasks: workers.hands(min(count, tasks), output),
              data_flags=data_flags)

@@ -36,6 +36,7 @@ class Scale:
   train_steps: int
   base: str = "configs/photos_small.flags"  # Of a scale without a table.
   smaller: tuple[str, ...] = ()  # Flags of every run, such as a smaller network.
+  mid_training: float = 0.4  # The part of training after which Figures 8 and 15 have their other models.
   nll: tuple[str, ...] = ("--nll", "--nll_stderr=0.01")
   nll_of_terms: tuple[str, ...] = ("--nll", "--num_examples=16")  # Every term of the bound, of fewer images.
   nll_of_ensemble: tuple[str, ...] = ("--nll", "--num_examples=1000")  # Of all timesteps.
@@ -50,7 +51,8 @@ class Scale:
   sampling_steps: int = 250  # K of Figure 4 and Table 4.
   noise_steps: int = 4000  # T of Figures 6 and 7.
   noise_train_steps: int = 200_000
-  noise_flags: tuple[str, ...] = ("--microbatches=8",)
+  noise_microbatches: int = 8
+  noise_flags: tuple[str, ...] = ()
   eval_flags: tuple[str, ...] = ("--eval_samples=10000", "--eval_examples=1000")
   overfitting_train_steps: int = 500_000  # Of Figure 16.
   overfitting_points: int = 25
@@ -65,6 +67,13 @@ class Scale:
   sweep_train_steps: int = 500_000
   sweep_points: int = 25
   features: str | None = None  # Of FID; None: the digits'.
+
+  def in_microbatches(self, count):
+    """The same with each batch in so many parts, or in more where they measure the gradient's noise."""
+    flags = (f"--microbatches={count}",)
+    return dataclasses.replace(
+        self, smaller=(*self.smaller, *flags), sizes_flags=(*self.sizes_flags, *flags),
+        noise_microbatches=max(count, self.noise_microbatches))
 
   def likelihood_run(self, row, seed):
     """The `Run` of a `Row` on the images whose bits/dim are compared."""
@@ -81,9 +90,13 @@ class Scale:
                         flags=(
         *run.flags, *flags, f"--eval_every={train_steps // points}", *self.eval_flags, *features))
 
-  def fid_measurement(self, kind, row, seed, samplers, flags=()):
+  def in_mid_training(self, run):
+    """A `Run` as it is earlier: the learning rate is the same throughout."""
+    return run._replace(name=run.name.replace("_seed", "_mid_seed"), train_steps=round(self.mid_training * run.train_steps))
+
+  def fid_measurement(self, kind, run, samplers, flags=()):
     """FID by each of `samplers`."""
-    return self._scores(kind, self.fid_run(row, seed), (
+    return self._scores(kind, run, (
         "--fid", f"--samplers={','.join(samplers)}", f"--num_samples={self.fid_samples}", *flags))
 
   def quality_of(self, run):
@@ -98,7 +111,8 @@ class Scale:
     flagfile = f"configs/{self._flagfile(row)}.flags" if self.table else self.base
     return tasks.Run(
         f"{self.name if self.table else pathlib.Path(self.base).stem}_noise_{name}_seed{seed}", flagfile,
-        (f"--diffusion_steps={self.noise_steps}", *objective, *self.noise_flags, *self.smaller, f"--seed={seed}"),
+        (f"--diffusion_steps={self.noise_steps}", *objective, *self.smaller,
+         f"--microbatches={self.noise_microbatches}", *self.noise_flags, f"--seed={seed}"),
         self.noise_train_steps)
 
   def scaling_run(self, width, seed):
@@ -181,8 +195,9 @@ def _measurement(kind, run, flags, ends=None):
 SCALES = {scale.name: scale for scale in (
     Scale("small", "8x8 crops of two photographs, embedded (RGB, 256 levels)", seeds=(0, 1, 2), table=None,
           train_steps=600, fid_about="the embedded digits, class-conditional", fid_train_steps=500, fid_samples=500,
-          fid_steps=(5, 10, 25, 50, 100), sampling_steps=50, nll_of_ensemble=("--nll", "--num_examples=64"), noise_steps=1000, noise_train_steps=1000,
-          noise_flags=("--microbatches=8", "--log_every=50"), overfitting_train_steps=1600,
+          fid_steps=(5, 10, 25, 50, 100), sampling_steps=50,
+          nll_of_ensemble=("--nll", "--num_examples=256"), noise_steps=250, noise_train_steps=3000, noise_microbatches=4,
+          noise_flags=("--log_every=50",), overfitting_train_steps=1600,
           overfitting_points=8, scaling_widths=(32, 64), scaling_learning_rate=1e-3, scaling_train_steps=400,
           scaling_points=5, quality_samples=500, sweep_ema=(0.9, 0.97, 0.99), sweep_train_steps=600, sweep_points=4,
           eval_flags=("--eval_samples=500", "--eval_examples=100", "--samplers=ancestral:25")),

@@ -109,7 +109,9 @@ def test_figures_without_training(tmp_path, capsys):
     (("--output_dir={tmp}/r", "--scale=imagenet64", "--experiment=fig2", "--data_dir={tmp}"), "train_data_batch"),
     (("--output_dir={tmp}/r", "--scale=cifar10", "--experiment=fig8", "--data_dir={tmp}"), "--features: expected"),
     (("--output_dir={tmp}/r", "--features=x"), "--features: expected nothing at --scale=small"),
-    (("--output_dir={tmp}/r", "--workers=0"), "--workers: expected 1 or more")])
+    (("--output_dir={tmp}/r", "--workers=0"), "--workers: expected 1 or more"),
+    (("--output_dir={tmp}/r", "--seeds=0"), "--seeds: expected 1 or more"),
+    (("--output_dir={tmp}/r", "--microbatches=2"), "--microbatches: expected nothing at --scale=small")])
 def test_what_is_wrong_is_one_line_and_nothing_is_written(flags, message, tmp_path, capsys):
   assert run(*(flag.format(tmp=tmp_path) for flag in flags)) == 2
   (line,) = capsys.readouterr().err.splitlines()
@@ -229,3 +231,34 @@ def test_flags_of_all_trainings_are_configurations(scale):
     flags_lib.parse(flag_values, ["train", f"--flagfile={task.flagfile}", *task.flags,
                                   f"--train_steps={task.train_steps}"])
     assert flags_lib.override(config_lib.Config(), flag_values).training.train_steps == task.train_steps
+
+
+def test_seeds_and_microbatches_of_every_training(tmp_path, monkeypatch):
+  """Those that measure the gradient's noise are in 8 parts at least."""
+  wanted = []
+  monkeypatch.setattr(reproducing, "run", lambda names, scale, output, **_: wanted.extend(
+      task for name in names for task in workshop.needed(reproducing.MODULES[name].needs(scale))) or 0)
+  features = tmp_path / "graph.pb"
+  features.touch()
+  assert run("--scale=imagenet64", f"--features={features}", f"--output_dir={tmp_path / 'r'}", "--seeds=2",
+             "--microbatches=4") == 0
+  runs = [task for task in wanted if isinstance(task, tasks_lib.Run)]
+  assert {task.name[-1] for task in runs} == {"0", "1"}
+  for task in runs:
+    parts = [flag for flag in task.flags if flag.startswith("--microbatches=")]
+    assert parts[-1] == f"--microbatches={8 if '_noise_' in task.name else 4}"
+
+
+@pytest.mark.parametrize("width", scales.SCALES["imagenet64"].scaling_widths)
+def test_runs_of_figure_10_are_those_of_configs(width):
+  def values(flagfile, flags=()):
+    flag_values = absl_flags.FlagValues()
+    for section, dataclass in config_lib.parts().items():
+      flags_lib.define(flag_values, dataclass, section)
+    flags_lib.parse(flag_values, ["train", f"--flagfile={flagfile}", *flags])
+    return flags_lib.override(config_lib.Config(), flag_values)
+
+  task = scales.SCALES["imagenet64"].scaling_run(width, seed=0)
+  ours, theirs = values(task.flagfile, task.flags), values(f"configs/scaling_{width}.flags")
+  assert (ours.network, ours.diffusion, ours.data) == (theirs.network, theirs.diffusion, theirs.data)
+  assert ours.training.learning_rate == pytest.approx(theirs.training.learning_rate, rel=1e-4)

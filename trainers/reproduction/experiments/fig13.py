@@ -10,7 +10,7 @@ from trainers.reproduction.experiments import fig7
 _HYBRID, _VLB, _ENSEMBLE = "L_hybrid", "L_vlb", "ensemble"
 _PAPER = {_HYBRID: 3.57, _VLB: 3.53, _ENSEMBLE: 3.52}  # NLL.
 _ENDS = 40  # T over the timesteps of the ensemble at either end: 100 of 4000.
-_WINDOWS = 100  # That the ratio is averaged over, for the noise of few images.
+_WINDOWS = 50  # That the ratio is averaged over, for the noise of few images.
 
 
 def _parents(scale, seed):

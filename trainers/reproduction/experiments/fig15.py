@@ -12,10 +12,16 @@ _LABELS = {"dense_start": "Appendix E's schedule", "strided": "constant stride"}
 _CLAIMED = 100  # K at which the claim is judged.
 
 
+def _in_mid_training(scale, row, steps):
+  """Of the first seed."""
+  return scale.few_steps_of(scale.in_mid_training(scale.likelihood_run(row, scale.seeds[0])), steps, "dense_start")
+
+
 def needs(scale):
-  """Each curve at each K, and the hybrid model's whole sum, of the same images."""
+  """Each curve at each K, those of models in mid-training, and the hybrid model's whole sum, of the same images."""
   return (*(scale.few_steps_of(scale.likelihood_run(row, seed), steps, schedule)
             for row, schedule in _CURVES for steps in scale.nll_steps for seed in scale.seeds),
+          *(_in_mid_training(scale, row, steps) for row in (HYBRID, SIMPLE) for steps in scale.nll_steps),
           *(scale.terms_of(scale.likelihood_run(HYBRID, seed)) for seed in scale.seeds))
 
 
@@ -27,19 +33,27 @@ def show(scale, output):
   # Appendix E's schedule takes more than K.
   taken = {key: [scale.few_steps_of(scale.likelihood_run(key[0], scale.seeds[0]), steps, key[1]).lines(output)[""][
       "num_timesteps"] for steps in scale.nll_steps] for key in found}
+  mid = {row: [_in_mid_training(scale, row, steps).score(output, "nll") for steps in scale.nll_steps]
+         for row in (HYBRID, SIMPLE)}
   full = np.array([scale.terms_of(scale.likelihood_run(HYBRID, seed)).score(output, "nll") for seed in scale.seeds])
 
   def draw(axis):
     for (row, schedule), values in found.items():
       axis.plot(taken[row, schedule], values.mean(axis=1), marker="o", markersize=3,
                 label=f"L_{row.objective}, {_LABELS[schedule]}")
+    for i, (row, values) in enumerate(mid.items(), len(found)):
+      axis.plot(taken[row, "dense_start"], values, "--", color=f"C{i}", linewidth=0.9,
+                label=f"L_{row.objective}, {_LABELS['dense_start']}, mid-training")
     axis.axhline(full.mean(), color="0.4", linewidth=0.8, linestyle="--", label="L_hybrid, all 4000 steps")
     axis.set(xlabel="timesteps evaluated", ylabel="NLL (bits/dim)", xscale="log")
     axis.legend()
 
-  rows = tuple((steps, taken[HYBRID, "dense_start"][i], *(float(values[i].mean()) for values in found.values()))
-               for i, steps in enumerate(scale.nll_steps)) + ((HYBRID.steps, HYBRID.steps, float(full.mean()), None, None),)
-  columns = ("K", "evaluated of Appendix E's", *(f"L_{row.objective}, {_LABELS[schedule]}" for row, schedule in found))
+  rows = tuple((steps, taken[HYBRID, "dense_start"][i], *(float(values[i].mean()) for values in found.values()),
+                *(values[i] for values in mid.values()))
+               for i, steps in enumerate(scale.nll_steps)) + ((HYBRID.steps, HYBRID.steps, float(full.mean()), *[None] * 4),)
+  columns = ("K", "evaluated of Appendix E's", *(f"L_{row.objective}, {_LABELS[schedule]}" for row, schedule in found),
+             *(f"L_{row.objective}, Appendix E's, mid-training" for row in mid))
+  run = scale.likelihood_run(HYBRID, scale.seeds[0])
   at = scale.nll_steps.index(_CLAIMED)
   # A stride of no fewer evaluations than Appendix E's takes at K.
   strides = np.array(taken[HYBRID, "strided"])
@@ -47,9 +61,11 @@ def show(scale, output):
   return sections.Section(
       "Figure 15: bits/dim with fewer evaluation steps",
       "Appendix E's schedule takes every t up to T/K beside the K strided ones. L_simple is with the variance beta, as "
-      "it was trained. Cosine schedule, T = 4000; the images are the same throughout, fewer than Table 2's.",
+      "it was trained. Cosine schedule, T = 4000; the images are the same throughout, fewer than Table 2's. Models of "
+      f"{run.train_steps:,} training steps, and in mid-training (seed {scale.seeds[0]}) of "
+      f"{scale.in_mid_training(run).train_steps:,}.",
       figures=(sections.plot(draw, "Bits/dim by the number of timesteps evaluated, mean over the seeds."),),
-      tables=(sections.Table(columns, rows, "NLL (bits/dim), mean over the seeds."),),
+      tables=(sections.Table(columns, rows, "NLL (bits/dim), mean over the seeds; in mid-training of one."),),
       claims=(_claim(
           found[HYBRID, "strided"][at], found[HYBRID, "dense_start"][at], full, found[HYBRID, "strided"][fair], strides[fair]),))
 

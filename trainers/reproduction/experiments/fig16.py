@@ -9,11 +9,13 @@ from trainers.reproduction import sections
 
 ROWS = (scales.Row("linear", 4000, "hybrid"), scales.Row("cosine", 4000, "hybrid"))
 _DROPOUT = 0.1  # The same for both.
-_SCORES = {"fid": "FID", "nll": "NLL (bits/dim)"}
+# Panels, and what is in each.
+_PANELS = {"FID": {"fid": ""}, "NLL (bits/dim)": {"nll": " (test)", "nll_train": " (train)"}}
+_SCORES = tuple(score for panel in _PANELS.values() for score in panel)
 
 
 def _run(scale, row, seed):
-  return scale.watched(scale.fid_run(row, seed), "overfitting", (f"--dropout={_DROPOUT}", "--eval_scores=fid,nll"),
+  return scale.watched(scale.fid_run(row, seed), "overfitting", (f"--dropout={_DROPOUT}", f"--eval_scores={','.join(_SCORES)}"),
                        scale.overfitting_train_steps, scale.overfitting_points)
 
 
@@ -32,20 +34,22 @@ def show(scale, output):
                                            for seed in scale.seeds]) for row in ROWS} for score in _SCORES}
 
   def draw(*axes):
-    for axis, (score, label) in zip(axes, _SCORES.items()):
-      for schedule, values in found[score].items():
-        axis.plot(steps, values.mean(axis=0), marker="o", markersize=3, label=schedule)
+    for axis, (label, panel) in zip(axes, _PANELS.items()):
+      for score, suffix in panel.items():
+        for i, (schedule, values) in enumerate(found[score].items()):
+          axis.plot(steps, values.mean(axis=0), "--" if score == "nll_train" else "-", color=f"C{i}", marker="o",
+                    markersize=3, label=schedule + suffix)
       axis.set(xlabel="training step", ylabel=label)
       axis.legend()
 
   rows = tuple((step, *(float(values[:, i].mean()) for score in _SCORES for values in found[score].values()))
                for i, step in enumerate(steps))
-  columns = ("step", *(f"{score} of test images, {schedule}" if score == "nll" else f"{score}, {schedule}"
-                       for score in _SCORES for schedule in found[score]))
+  columns = ("step", *(f"{label.partition(' ')[0]}{suffix}, {schedule}" for label, panel in _PANELS.items()
+                       for score, suffix in panel.items() for schedule in found[score]))
   return sections.Section(
       "Figure 16: overfitting",
       f"Of {scale.fid_about}: L_hybrid, T = 4000, dropout {_DROPOUT} with both schedules, scored in training "
-      "(--eval_every). NLL is of test images by a hundred timesteps; the paper shows that of training images, too.",
+      "(--eval_every). NLL is of images of either split by a hundred timesteps. The claim is of the test images.",
       figures=(sections.plot(draw, "Scores throughout training, mean over the seeds.", columns=2),),
       tables=(sections.Table(columns, rows, "Mean over the seeds."),), claims=(_claim(np.array(steps), found["nll"]),))
 

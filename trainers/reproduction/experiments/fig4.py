@@ -19,7 +19,7 @@ def _samplers(scale):
 
 
 def _measurement(scale, row, seed):
-  return scale.fid_measurement("skipping", row, seed, [flag for flag, _ in _samplers(scale).values()])
+  return scale.fid_measurement("skipping", scale.fid_run(row, seed), [flag for flag, _ in _samplers(scale).values()])
 
 
 def needs(scale):

@@ -2,12 +2,12 @@
 
 import numpy as np
 
+from iddpm_tf.diffusion import losses
+from trainers import model_dir
 from trainers.reproduction import claims
 from trainers.reproduction import curves
 from trainers.reproduction import sections
 from trainers.reproduction.experiments import fig7
-
-_HYBRID_WEIGHT = 0.001  # Of L_vlb in L_hybrid: TensorBoard shows the weighted one.
 
 
 def needs(scale):
@@ -22,8 +22,9 @@ def show(scale, output):
 
   def draw(axis):
     for name in fig7.OBJECTIVES:
-      steps, loss = curves.scalars(fig7.run(scale, name, scale.seeds[0]).folder(output), "loss/vlb")
-      axis.plot(steps, loss / (_HYBRID_WEIGHT if name == fig7.HYBRID else 1), label=name)
+      folder = fig7.run(scale, name, scale.seeds[0]).folder(output)
+      steps, loss = curves.scalars(folder, "loss/vlb")  # As the objective weighs it.
+      axis.plot(steps, loss / losses.vlb_weight(model_dir.read_config(folder).diffusion), label=name)
     axis.set(xlabel="training step", ylabel="training log loss (bits/dim)", yscale="log")
     axis.legend()
 

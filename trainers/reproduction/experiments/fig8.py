@@ -17,15 +17,18 @@ _FEW, _MANY = 25, 100  # Steps at which claim 9 is judged.
 _KEPT = 1.5  # FID of few steps over that of many, up to which it is kept.
 
 
-def _measurement(scale, name, seed):
+def _measurement(scale, name, seed, *, mid=False):
   row, sampler, flags = _CURVES[name]
+  run = scale.fid_run(row, seed)
   kind = "_".join([sampler, *(flag.partition("=")[2] for flag in flags)])
-  return scale.fid_measurement(kind, row, seed, [f"{sampler}:{steps}" for steps in scale.fid_steps], flags)
+  return scale.fid_measurement(kind, scale.in_mid_training(run) if mid else run,
+                               [f"{sampler}:{steps}" for steps in scale.fid_steps], flags)
 
 
 def needs(scale):
-  """Each curve of each seed."""
-  return tuple(_measurement(scale, name, seed) for name in _CURVES for seed in scale.seeds)
+  """Each curve of each seed, and of the first seed's models in mid-training."""
+  return (*(_measurement(scale, name, seed) for name in _CURVES for seed in scale.seeds),
+          *(_measurement(scale, name, scale.seeds[0], mid=True) for name in _CURVES))
 
 
 def show(scale, output):
@@ -33,22 +36,29 @@ def show(scale, output):
   found = {name: np.array([[
       _measurement(scale, name, seed).score(output, "fid", f"{sampler}_{steps}") for seed in scale.seeds]
       for steps in scale.fid_steps]) for name, (_, sampler, _) in _CURVES.items()}
+  mid = {name: [_measurement(scale, name, scale.seeds[0], mid=True).score(output, "fid", f"{sampler}_{steps}")
+                for steps in scale.fid_steps] for name, (_, sampler, _) in _CURVES.items()}
 
   def draw(axis):
-    for name, values in found.items():
-      axis.plot(scale.fid_steps, values.mean(axis=1), marker="o", markersize=3, label=name)
+    for i, (name, values) in enumerate(found.items()):
+      axis.plot(scale.fid_steps, mid[name], "--", color=f"C{i}", linewidth=0.9)
+      axis.plot(scale.fid_steps, values.mean(axis=1), color=f"C{i}", marker="o", markersize=3, label=name)
     axis.set(xlabel="sampling steps", ylabel="FID", xscale="log", yscale="log")
     axis.legend()
 
   rows = tuple((steps, *(float(values[i].mean()) for values in found.values()))
                for i, steps in enumerate(scale.fid_steps))
+  mid_rows = tuple((steps, *(values[i] for values in mid.values())) for i, steps in enumerate(scale.fid_steps))
+  run = scale.fid_run(HYBRID, scale.seeds[0])
   return sections.Section(
       "Figure 8: FID by the number of sampling steps",
-      f"Of {scale.fid_about}: {scale.fid_samples:,} samples, cosine schedule, T = 4000, models of the end of training. "
-      "Both fixed variances are of the same weights (--fixed_variance). The paper's curves of models in mid-training are "
-      "left out.",
-      figures=(sections.plot(draw, "FID by the number of steps, mean over the seeds."),),
-      tables=(sections.Table(("steps", *found), rows, "FID, mean over the seeds."),),
+      f"Of {scale.fid_about}: {scale.fid_samples:,} samples, cosine schedule, T = 4000, models after "
+      f"{run.train_steps:,} training steps, and in mid-training, after {scale.in_mid_training(run).train_steps:,}. "
+      "Both fixed variances are of the same weights (--fixed_variance). The claims are of the former.",
+      figures=(sections.plot(draw, "FID by the number of steps, mean over the seeds; dashed: in mid-training, seed "
+                             f"{scale.seeds[0]}."),),
+      tables=(sections.Table(("steps", *found), rows, "FID, mean over the seeds."),
+              sections.Table(("steps", *mid), mid_rows, f"FID in mid-training, seed {scale.seeds[0]}.")),
       claims=_claims({name: dict(zip(scale.fid_steps, values)) for name, values in found.items()}))
 
 

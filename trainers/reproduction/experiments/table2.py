@@ -30,7 +30,7 @@ def needs(scale):
 
 
 def _fid(scale, row):
-  return scale.fid_measurement("table", row, scale.seeds[0], [scale.samplers[0]])
+  return scale.fid_measurement("table", scale.fid_run(row, scale.seeds[0]), [scale.samplers[0]])
 
 
 def show(scale, output):
