@@ -13,6 +13,7 @@ from iddpm_tf import config as config_lib
 from trainers import command
 
 GRID = "grid.png"
+_SHOWN = 400  # Images in it.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +34,11 @@ class Options:
   def __post_init__(self):
     for name in ("num_samples", "batch_size", "timeout", "attempts"):
       config_lib.require(getattr(self, name) > 0, name, "more than 0", getattr(self, name))
-    config_lib.require(self.labels, "labels", "a class or more, comma-separated", self.labels)
+    config_lib.require_seed(self.seed)
+    config_lib.require(self.labels and 0 <= min(self.labels) <= max(self.labels) < 2 ** 31, "labels",
+                       "a class or more, from 0, comma-separated", self.labels)
+    config_lib.require(self.model_version is None or 0 <= self.model_version < 2 ** 63, "model_version",
+                       "a number of at least 0", self.model_version)
 
 
 def main(options, flag_values):
@@ -42,6 +47,7 @@ def main(options, flag_values):
                      (options.address, options.url))
   for name in ("model", "output_dir"):
     config_lib.require(getattr(options, name), name, "one", getattr(options, name))
+  command.require_packages("grpc", "httpx", "tenacity", extra="serving")
   command.load_tensorflow()
   from iddpm_tf.data import pictures
   from iddpm_tf.serving import client as client_lib
@@ -50,20 +56,22 @@ def main(options, flag_values):
 
   patience = client_lib.Patience(options.timeout, options.attempts)
   kind, where = (client_lib.GrpcClient, options.address) if options.address else (client_lib.RestClient, options.url)
-  client = kind(where, options.model, version=options.model_version, patience=patience)
-  inputs = _inputs(client.signatures(), options.signature)
   seeds = options.seed + np.arange(options.num_samples, dtype=np.int64)
-  labels = np.resize(np.array(options.labels, np.int32), len(seeds)) if "label" in inputs else None
   output = pathlib.Path(options.output_dir)
-  command.make_output_dir(output)
-  with progress.bar(total=len(seeds), unit="image") as bar:
-    images = client_lib.draw(
-        client, options.signature, seeds, labels, batch_size=options.batch_size, progress=bar.update)
-  client.close()
-  for seed, image in zip(seeds, images):
-    pictures.write_png(output / f"{seed:06d}.png", image)
-  pictures.write_png(output / GRID, samples.grid(images, labels))
-  print(f"wrote {len(images)} images and {GRID} to {output}")
+  with kind(where, options.model, version=options.model_version, patience=patience) as client:
+    inputs = _inputs(client.signatures(), options.signature)
+    labels = np.resize(np.array(options.labels, np.int32), len(seeds)) if "label" in inputs else None
+    command.make_output_dir(output)
+    shown = []  # In the grid.
+    with progress.bar(total=len(seeds), unit="image") as bar:
+      # Each batch once it has come: a server that is gone takes none of them along.
+      for part, images in client_lib.batches(client, options.signature, seeds, labels, batch_size=options.batch_size):
+        for seed, image in zip(seeds[part], images):
+          pictures.write_png(output / f"{seed:06d}.png", image)
+        shown += list(images[:_SHOWN - len(shown)])
+        bar.update(len(images))
+  pictures.write_png(output / GRID, samples.grid(np.stack(shown), None if labels is None else labels[:len(shown)]))
+  print(f"wrote {len(seeds)} images and {GRID} to {output}")
   return 0
 
 

@@ -1,6 +1,7 @@
 """The frame of every command: flags in, one line for what is wrong, an exit status."""
 
 import importlib
+import importlib.util
 import os
 import pathlib
 import sys
@@ -48,6 +49,14 @@ def require_own_flags_only(options, flag_values, why):
   own = {*vars(options), "flagfile", "help", "debug"}
   for name in sorted(set(flag_values) - own):
     config_lib.require(not flag_values[name].present, name, why, flag_values[name].value)
+
+
+def require_packages(*names, extra):
+  """`ValueError` unless packages that not every user needs are there."""
+  missing = [name for name in names if importlib.util.find_spec(name) is None]
+  if missing:
+    raise ValueError(f"expected the packages {', '.join(names)}, received none of the name {missing[0]}; run once: "
+                     f"pip install 'iddpm_tf[{extra}]'")
 
 
 def make_output_dir(folder):

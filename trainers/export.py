@@ -15,6 +15,7 @@ from iddpm_tf import config as config_lib
 from trainers import chain
 from trainers import command
 from trainers import model_dir
+from trainers import signals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Options(chain.UpsamplerOptions, model_dir.EnsembleOptions):
 
   def __post_init__(self):
     super().__post_init__()
+    config_lib.require(self.name is None or self.name, "name", "one", self.name)
     config_lib.require(self.version >= 0, "version", "a number of at least 0", self.version)
     config_lib.require(self.trajectory == 0 or self.trajectory > 1, "trajectory", "0, or 2 frames or more",
                        self.trajectory)
@@ -68,17 +70,25 @@ def main(options, flag_values):
     samplers = [image_sampler.TwoStageSampler(base, enlarging) for base in samplers]
     made_from |= {"upsampler_training_step": upsampler.step, "upsampler_ema": upsampler.ema}
     assets["upsampler_config.json"] = upsampler_config.to_json()
+  name = options.name or pathlib.Path(options.model_dir).resolve().name
+  deployment.require_name(name)
+  deployment.require_models_config(options.output_dir)
   command.make_output_dir(options.output_dir)
-  folder = pathlib.Path(options.output_dir) / (options.name or pathlib.Path(options.model_dir).resolve().name)
+  folder = pathlib.Path(options.output_dir) / name
   print(f"exporting {model}: {', '.join(map(str, specs))}"
         + (f"; enlarged by {upsampler}: {spec}" if upsampler_config else ""))
-  path = servable.export(
-      samplers, folder, version=options.version or _next_version(folder),
-      assets=assets | {"made_from.json": json.dumps(made_from, indent=2) + "\n"},
-      options=servable.Options(options.png, options.trajectory, options.warmup),
-      verify_with=samples.example_inputs(config, 10) if options.verify else None)
-  inputs = [spec.name for spec in samplers[0].input_signature()]
-  deployment.write(options.output_dir, folder.name, str(specs[0]), inputs)
+  try:
+    with signals.raised():
+      path = servable.export(
+          samplers, folder, version=options.version or _next_version(folder),
+          assets=assets | {"made_from.json": json.dumps(made_from, indent=2) + "\n"},
+          options=servable.Options(options.png, options.trajectory, options.warmup),
+          verify_with=samples.example_inputs(config, 10) if options.verify else None)
+  except signals.Stopped as stopped:
+    print(f"stopped by {stopped.signal.name}; no version was written")
+    return stopped.status
+  inputs = {spec.name: spec for spec in samplers[0].input_signature()}
+  deployment.write(options.output_dir, name, str(specs[0]), inputs, png=options.png)
   verified = ", which draws the images of the model, byte for byte" if options.verify else ""
   print(f"wrote {path}{verified}")
   return 0
@@ -92,7 +102,7 @@ def _computed(config, options):
 
 
 def _next_version(folder):
-  versions = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
+  versions = [int(path.name) for path in folder.glob("*") if path.name.isascii() and path.name.isdecimal()]
   return max(versions, default=0) + 1
 
 

@@ -28,6 +28,7 @@ class Options:
   def __post_init__(self):
     for name in ("max_batch", "max_queue", "max_megabytes", "poll_seconds"):
       config_lib.require(getattr(self, name) > 0, name, "more than 0", getattr(self, name))
+    config_lib.require(self.max_megabytes < 2 ** 11, "max_megabytes", "less than 2048", self.max_megabytes)
     for name in ("port", "rest_port"):
       config_lib.require(0 <= getattr(self, name) < 2 ** 16, name, "0 to 65535", getattr(self, name))
 
@@ -36,6 +37,7 @@ def main(options, flag_values):
   command.require_own_flags_only(options, flag_values, "no setting of a model, which the servable has")
   config_lib.require(pathlib.Path(options.models_dir).is_dir(), "models_dir", "a folder of servables",
                      options.models_dir)
+  command.require_packages("grpc", "starlette", "uvicorn", extra="serving")
   command.load_tensorflow()
   from iddpm_tf.serving.development import server
 

@@ -1,6 +1,8 @@
 """Clients of TensorFlow Serving, by gRPC and by REST: arrays in, arrays out, with time-outs and retries."""
 
+import contextlib
 from typing import NamedTuple
+import urllib.parse
 
 import grpc
 import httpx
@@ -10,8 +12,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import get_model_metadata_pb2
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
+from iddpm_tf.serving import messages
 from iddpm_tf.serving import rest
-from iddpm_tf.serving import warmup
 
 _MESSAGE_BYTES = 2 ** 30  # gRPC's own limit is 4 MB, less than a hundred 64x64 images and their like.
 _BUSY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
@@ -35,11 +37,18 @@ class Patience(NamedTuple):
     """`function(*arguments)`, again while it raises `Busy`; its last exception in the end."""
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(self.attempts), retry=tenacity.retry_if_exception_type(Busy),
-        wait=tenacity.wait_exponential_jitter(initial=0.5, max=30), reraise=True)
+        wait=tenacity.wait_exponential(multiplier=0.5, max=30) + tenacity.wait_random(0, 0.5), reraise=True)
     return retrying(function, *arguments)
 
 
-class GrpcClient:
+class _Client(contextlib.AbstractContextManager):
+  """`with` closes it."""
+
+  def __exit__(self, *_):
+    self.close()
+
+
+class GrpcClient(_Client):
   """By gRPC: 127.0.0.1:8500."""
 
   def __init__(self, address, model, *, version=None, patience=Patience()):
@@ -72,7 +81,7 @@ class GrpcClient:
     Raises:
       ServingError: the server refused.
     """
-    request = warmup.request(self._model, signature, arrays)
+    request = messages.predict_request(self._model, signature, arrays)
     self._address_model(request.model_spec)
     response = self._patience.ask(self._call, self._stub.Predict, request)
     return {name: tf.make_ndarray(value) for name, value in response.outputs.items()}
@@ -90,30 +99,40 @@ class GrpcClient:
     try:
       return method(request, timeout=self._patience.timeout)
     except grpc.RpcError as error:
-      kind = Busy if error.code() in _BUSY else ServingError
+      # What is too large today is too large tomorrow.
+      kind = Busy if error.code() in _BUSY and "larger than max" not in (error.details() or "") else ServingError
       raise kind(f"{self._address}: {error.code().name}: {error.details()}") from None
 
 
-class RestClient:
+class RestClient(_Client):
   """By REST: http://127.0.0.1:8501."""
 
   def __init__(self, url, model, *, version=None, patience=Patience()):
-    """The same, of a URL without a path."""
+    """The same, of a URL without a path; `ServingError` for what is none."""
     version = "" if version is None else f"/versions/{version}"
-    self._url, self._patience = f"{url.rstrip('/')}/v1/models/{model}{version}", patience
+    _require_url(url)
+    self._url, self._patience = f"{url.rstrip('/')}/v1/models/{urllib.parse.quote(model, safe='')}{version}", patience
     self._http = httpx.Client(timeout=patience.timeout)
 
   def signatures(self):
     """As `GrpcClient.signatures`."""
-    found = self._patience.ask(self._call, "GET", "/metadata")["metadata"]["signature_def"]["signature_def"]
-    return {name: tuple(sorted(of.get("inputs", {}))) for name, of in found.items() if not name.startswith("__")}
+    answer = self._patience.ask(self._call, "GET", "/metadata")
+    try:
+      found = answer["metadata"]["signature_def"]["signature_def"]
+      return {name: tuple(sorted(of.get("inputs", {}))) for name, of in found.items() if not name.startswith("__")}
+    except (AttributeError, KeyError, TypeError):
+      raise self._strange(answer) from None
 
   def predict(self, signature, arrays):
     """As `GrpcClient.predict`; numbers come as int64, PNG files as bytes."""
     body = {"signature_name": signature, "inputs": {name: array.tolist() for name, array in arrays.items()}}
-    outputs = self._patience.ask(self._call, "POST", ":predict", body)["outputs"]
-    outputs = outputs if isinstance(outputs, dict) else {"": outputs}  # An only output comes without its name.
-    return {name: np.array(rest.decoded(value)) for name, value in outputs.items()}
+    answer = self._patience.ask(self._call, "POST", ":predict", body)
+    try:
+      outputs = answer["outputs"]
+      outputs = outputs if isinstance(outputs, dict) else {"": outputs}  # An only output comes without its name.
+      return {name: np.array(rest.decoded(value)) for name, value in outputs.items()}
+    except (KeyError, TypeError, ValueError):
+      raise self._strange(answer) from None
 
   def close(self):
     """Ends the connection."""
@@ -126,37 +145,60 @@ class RestClient:
       raise ServingError(f"{self._url}: no answer within {self._patience.timeout:g} s") from None
     except httpx.TransportError as error:
       raise Busy(f"{self._url}: {error}") from None
-    if response.is_success:
-      return response.json()
     try:
-      said = response.json()["error"]
-    except (ValueError, KeyError, TypeError):
-      said = response.text[:200]
+      answer = response.json()
+    except ValueError:
+      answer = response.text
+    if response.is_success:
+      return answer
+    said = answer["error"] if isinstance(answer, dict) and "error" in answer else str(answer)[:200]
     kind = Busy if response.status_code in _BUSY_HTTP else ServingError
     raise kind(f"{self._url}: {response.status_code}: {said}")
 
+  def _strange(self, answer):
+    return ServingError(f"{self._url}: expected an answer of TensorFlow Serving, received {str(answer)[:100]!r}")
 
-def draw(client, signature, seeds, labels=None, *, batch_size=8, progress=lambda count: None):
-  """Images of seeds, in requests of `batch_size`.
+
+def _require_url(url):
+  try:
+    parts = urllib.parse.urlsplit(url)
+    # The port of what is no number is a `ValueError`.
+    whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    httpx.URL(url)
+  except (ValueError, httpx.InvalidURL):
+    whole = False
+  if not whole:
+    raise ServingError(f"expected http://HOST:PORT or https://HOST:PORT, received {url}")
+
+
+def batches(client, signature, seeds, labels=None, *, batch_size=8):
+  """Images of seeds, in requests of `batch_size`: an image is the same in any.
 
   Args:
     client: a `GrpcClient` or a `RestClient`.
     signature: one whose output is `image`, or serving_default.
     seeds: int64 [N].
     labels: int32 [N], or None for a model without classes.
-    batch_size: images a request; an image is the same in any.
-    progress: called with the number of images that came.
+    batch_size: images a request.
 
-  Returns:
-    uint8 [N, H, W, C].
+  Yields:
+    The positions that came, a slice of N, and their images, uint8 [B, H, W, C].
+
+  Raises:
+    ServingError: the server refused, or is not one of TensorFlow Serving's.
   """
-  images = []
   for start in range(0, len(seeds), batch_size):
-    part = slice(start, start + batch_size)
+    part = slice(start, min(start + batch_size, len(seeds)))
     arrays = {"seed": np.asarray(seeds[part], np.int64)}
     if labels is not None:
       arrays["label"] = np.asarray(labels[part], np.int32)
-    (image,) = client.predict(signature, arrays).values()
-    images.append(image.astype(np.uint8))
-    progress(len(image))
-  return np.concatenate(images)
+    found = list(client.predict(signature, arrays).values())
+    if len(found) != 1 or found[0].dtype.kind not in "iu" or found[0].shape[:1] != arrays["seed"].shape or found[0].ndim != 4:
+      raise ServingError(f"{signature}: expected [{len(arrays['seed'])}, H, W, C] images alone, received "
+                         f"{', '.join(f'{array.dtype} {list(array.shape)}' for array in found)}")
+    yield part, found[0].astype(np.uint8)
+
+
+def draw(client, signature, seeds, labels=None, *, batch_size=8):
+  """All images of `batches`: uint8 [N, H, W, C]."""
+  return np.concatenate([images for _, images in batches(client, signature, seeds, labels, batch_size=batch_size)])

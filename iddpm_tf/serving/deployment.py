@@ -2,45 +2,100 @@
 
 from importlib import resources
 import pathlib
+import re
 import string
 
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from iddpm_tf import atomic
+from iddpm_tf import settings
 
 MODELS = "models.config"
 MOUNTED = "/models"  # Where the server sees the folder.
+# Of the server, wherever it runs.
+FLAGS = (
+    "--port=8500", "--rest_api_port=8501",
+    "--rest_api_timeout_in_ms=600000",  # Drawing takes longer than the 30 s that REST waits by default.
+    f"--model_config_file={MOUNTED}/{MODELS}", "--model_config_file_poll_wait_seconds=60",
+    "--file_system_poll_wait_seconds=5", "--enable_batching",
+    f"--batching_parameters_file={MOUNTED}/batching_parameters.txt",
+    f"--monitoring_config_file={MOUNTED}/monitoring.config")
 _WRITTEN_ONCE = ("batching_parameters.txt", "monitoring.config", "compose.yaml", "kubernetes.yaml", "SERVING.md")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
-def write(folder, name, signature, inputs):
+def require_name(name):
+  """`ValueError` unless a servable can have this name, in paths, URLs, YAML and models.config alike."""
+  settings.require(re.fullmatch(_NAME, name), "name", "letters, digits, '.', '_' and '-', beginning with one of the "
+                   "first two", name)
+
+
+def require_models_config(folder):
+  """`ValueError` unless models.config of a folder is one that a model can be added to, or is not there yet."""
+  _read(pathlib.Path(folder) / MODELS)
+
+
+def write(folder, name, signature, inputs, *, png):
   """Writes what is not there yet, and the servable's entry in models.config; what a person changed stays.
 
   Args:
     folder: where servables are.
     name: the servable's.
     signature: one of its signatures, for the examples.
-    inputs: names of its inputs.
+    inputs: its inputs, by name: `tf.TensorSpec`s.
+    png: whether there is a signature of PNG files, too.
 
   Raises:
     ValueError: models.config is something else.
   """
   folder = pathlib.Path(folder)
   _add_model(folder / MODELS, name)
-  instance = ", ".join(f'"{key}": 0' for key in inputs if key != "low_res")
-  values = {"name": name, "signature": signature, "instance": f"{{{instance}}}",
-            "and_label": " (and label i)" if "label" in inputs else ""}
+  values = {"name": name, "signature": signature, "and_label": " (and label i)" if "label" in inputs else "",
+            "ask": _examples(name, signature, inputs, png), "flags": " \\\n".join(FLAGS),
+            "list_of_flags": "\n".join(f"- {flag}" for flag in FLAGS)}
   for file_name in _WRITTEN_ONCE:
     if not (folder / file_name).exists():
       text = (resources.files(__package__) / "templates" / file_name).read_text()
-      if file_name in ("kubernetes.yaml", "SERVING.md"):
-        text = string.Template(text).substitute(values)
+      if file_name.endswith((".yaml", ".md")):
+        text = _filled(text, values)
       with atomic.whole(folder / file_name) as temporary:
         temporary.write_text(text)
 
 
-def _add_model(path, name):
+def _filled(text, values):
+  """A template; what is of several lines keeps the indent of its first."""
+  lines = []
+  for line in text.split("\n"):
+    filled = string.Template(line).substitute(values)
+    indent = line[:len(line) - len(line.lstrip())]
+    lines += [(indent if i else "") + part for i, part in enumerate(filled.split("\n"))]
+  return "\n".join(lines)
+
+
+def _examples(name, signature, inputs, png):
+  """Commands of a shell that draw an image."""
+  values = dict.fromkeys(inputs, "0")
+  if enlarges := "low_res" in inputs:  # A grey one, which is too long to be typed.
+    height, width, channels = inputs["low_res"].shape[1:]
+    values["low_res"] = f"[[[128] * {channels}] * {width}] * {height}"
+  instance = ", ".join(f'"{key}": {value}' for key, value in values.items())
+
+  def curl(signature):
+    body = f'{{"signature_name": "{signature}", "instances": [{{{instance}}}]}}'
+    data = f"\"$(python3 -c 'import json; print(json.dumps({body}))')\"" if enlarges else f"'{body}'"
+    return f"curl --max-time 600 -d {data} \\\n  http://localhost:8501/v1/models/{name}:predict"
+
+  lines = [curl(signature)]
+  if png:
+    lines.append(f"{curl(f'png_{signature}')} | python3 -c \\\n  'import base64, json, sys; " + (
+        'open("0.png", "wb").write(base64.b64decode(json.load(sys.stdin)["predictions"][0]["b64"]))' + "'"))
+  if not enlarges:
+    lines.append(f"python -m trainers.client --address=localhost:8500 --model={name} --num_samples=64 --output_dir=drawn")
+  return "\n".join(lines)
+
+
+def _read(path):
   config = model_server_config_pb2.ModelServerConfig()
   if path.exists():
     try:
@@ -48,8 +103,31 @@ def _add_model(path, name):
     except (text_format.ParseError, UnicodeDecodeError) as error:
       raise ValueError(f"{path}: expected the ModelServerConfig of TensorFlow Serving, received another file "
                        f"({error})") from None
+    if config.HasField("custom_model_config"):
+      raise ValueError(f"{path}: expected a model_config_list, to which a model can be added, received a "
+                       "custom_model_config")
+  return config
+
+
+def _add_model(path, name):
+  config = _read(path)
   if name in [model.name for model in config.model_config_list.config]:
     return
-  config.model_config_list.config.add(name=name, base_path=f"{MOUNTED}/{name}", model_platform="tensorflow")
+  one = config.model_config_list.config.add(name=name, base_path=f"{MOUNTED}/{name}", model_platform="tensorflow")
+  text = _with_entry(path.read_text() if path.exists() else "", one)
+  try:
+    whole = text_format.Parse(text, model_server_config_pb2.ModelServerConfig()) == config
+  except text_format.ParseError:
+    whole = False
+  if not whole:  # It was laid out in another way: its comments go.
+    text = text_format.MessageToString(config)
   with atomic.whole(path) as temporary:
-    temporary.write_text(text_format.MessageToString(config))
+    temporary.write_text(text)
+
+
+def _with_entry(text, entry):
+  """The text of a ModelServerConfig with an entry more, as its last; a person's comments stay."""
+  lines = "".join(f"    {line}\n" for line in text_format.MessageToString(entry).splitlines())
+  added = f"  config {{\n{lines}  }}\n"
+  before, brace, after = text.rpartition("}")
+  return f"{before}{added}{brace}{after}" if brace else f"{text}model_config_list {{\n{added}}}\n"

@@ -17,11 +17,13 @@ def encoded(array):
 
 
 def decoded(value):
-  """Nested lists, with bytes in place of {"b64": ...}; `ValueError` for base64 that is none."""
+  """Nested lists, with bytes in place of {"b64": ...}; `ValueError` for base64 that is none, and for truth values."""
   return _mapped(value, _decode)
 
 
 def _decode(value):
+  if isinstance(value, bool):  # Which Python takes for numbers.
+    raise ValueError(f"expected numbers, received {str(value).lower()}")
   if not isinstance(value, dict):
     return value
   try:

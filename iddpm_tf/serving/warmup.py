@@ -4,8 +4,9 @@ import pathlib
 
 import numpy as np
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2
 from tensorflow_serving.apis import prediction_log_pb2
+
+from iddpm_tf.serving import messages
 
 FILE = "tf_serving_warmup_requests"  # In assets.extra.
 _MOST = 1000  # Records that a server takes.
@@ -20,7 +21,7 @@ def write(extra, model, signatures, batches):
     signatures: {name: concrete function}.
     batches: numbers of images; none: no file.
   """
-  requests = [request(model, name, example(function, count)) for count in batches
+  requests = [messages.predict_request(model, name, example(function, count)) for count in batches
               for name, function in sorted(signatures.items())]
   if len(requests) > _MOST:
     raise ValueError(f"warm-up: expected at most {_MOST} records, received {len(requests)}")
@@ -44,12 +45,3 @@ def example(function, count):
   """Arrays for each input of a signature, {name: array [count, ...]}."""
   return {spec.name: np.zeros([count, *spec.shape[1:]], spec.dtype.as_numpy_dtype)
           for spec in tf.nest.flatten(function.structured_input_signature)}
-
-
-def request(model, signature, arrays):
-  """A `PredictRequest`."""
-  made = predict_pb2.PredictRequest()
-  made.model_spec.name, made.model_spec.signature_name = model, signature
-  for name, array in arrays.items():
-    made.inputs[name].CopyFrom(tf.make_tensor_proto(array))
-  return made

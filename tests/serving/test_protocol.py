@@ -14,7 +14,7 @@ from tensorflow_serving.apis import get_model_status_pb2
 from tensorflow_serving.apis import model_service_pb2_grpc
 
 from iddpm_tf.serving import client as client_lib
-from iddpm_tf.serving import warmup
+from iddpm_tf.serving import messages
 from tests.serving.conftest import export_model
 from tests.serving.conftest import require_same
 from tests.serving.conftest import Server
@@ -105,6 +105,9 @@ GOOD = {"seed": [0], "label": [0]}
     ({"inputs": GOOD | {"seed": [{"b64": "QUJD"}]}}, 400, "seed: expected whole numbers"),
     ({"inputs": GOOD | {"seed": [{"b65": "QUJD"}]}}, 400, 'expected {"b64": ...} of base64'),
     ({"inputs": GOOD | {"seed": [None]}}, 400, "seed: expected whole numbers"),
+    ({"inputs": GOOD | {"seed": [True]}}, 400, "seed: expected numbers, received true"),
+    ({"inputs": GOOD, "signature_name": False}, 400, "signature_name: expected a string, received false"),
+    ({"instances": [[[0]]]}, 400, "inputs: expected label, seed"),
     ({"instances": [{"seed": 0, "label": 0}, {"seed": 1}]}, 400, "instances: expected label, seed in each"),
     ({"instances": 5}, 400, "instances: expected a list"), ({"instances": []}, 400, "inputs: expected label, seed"),
     ({"instances": [], "inputs": []}, 400, "either instances or inputs"), ({}, 400, "either instances or inputs"),
@@ -116,6 +119,9 @@ def test_bad_requests_are_refused_in_words(server, body, status, said):
 
 
 @pytest.mark.parametrize("content, status", [
+    (b'{"inputs": ' + b"[" * 800 + b"]" * 800 + b"}", 400), (b'{"instances": [' + b"[" * 800 + b"]" * 800 + b"]}", 400),
+    (b'{"inputs": {"\\ud800": [0]}}', 400), (b'{"inputs": {"seed": [0]}, "signature_name": "\\udfff"}', 400),
+    (b'{"instances": [{"seed": 0}, ' + b"[" * 900 + b"]" * 900 + b"]}", 400),
     (b"", 400), (b"{", 400), (b"\xff\xfe", 400), (b"[" * 100_000, 400), (b"NaN", 400), (b"0" * (16 * 2 ** 20 + 1), 413)])
 def test_what_is_no_request_is_refused(server, content, status):
   response = httpx.post(f"{server.url}/v1/models/small:predict", content=content, timeout=60)
@@ -125,14 +131,15 @@ def test_what_is_no_request_is_refused(server, content, status):
 @pytest.mark.parametrize("method, path, status", [
     ("GET", "/v1/models/large", 404), ("GET", "/v1/models/small/versions/7", 404), ("GET", "/nothing", 404),
     ("POST", "/v1/models/large:predict", 404), ("POST", "/v1/models/small/versions/7:predict", 404),
-    ("GET", "/v1/models/small:predict", 404), ("POST", "/v1/models/small", 405), ("GET", "/v1/models/large/metadata", 404)])
+    ("GET", "/v1/models/small/versions/" + "9" * 5000, 404), ("GET", "/v1/models/small/versions/-1/metadata", 404),
+    ("GET", "/v1/models/small/versions/1:predict", 404), ("GET", "/v1/models/small:predict", 404), ("POST", "/v1/models/small", 405), ("GET", "/v1/models/large/metadata", 404)])
 def test_other_addresses_are_refused(server, method, path, status):
   response = httpx.request(method, server.url + path, json={"inputs": GOOD} if method == "POST" else None)
   assert response.status_code == status and response.json()["error"]
 
 
 def request_of(inputs, **spec):
-  request = warmup.request("small", "ddim_5", inputs)
+  request = messages.predict_request("small", "ddim_5", inputs)
   for name, value in spec.items():
     setattr(request.model_spec, name, value)
   return request
@@ -150,7 +157,7 @@ def claiming(size, *more):
 @pytest.mark.parametrize("request_made, code, said", [
     (lambda: request_of(arrays(0) | {"label": np.array([10], np.int32)}), "INVALID_ARGUMENT", "label: expected 0 to 9"),
     (lambda: request_of(arrays(0) | {"seed": np.array([0], np.int32)}), "INVALID_ARGUMENT", "seed: expected int64, received DT_INT32"),
-    (lambda: request_of(arrays(0) | {"seed": np.array(0)}), "INVALID_ARGUMENT", "seed: expected the shape [N, ...]"),
+    (lambda: request_of(arrays(0) | {"seed": np.array(0)}), "INVALID_ARGUMENT", "seed: expected the shape [N], received []"),
     (lambda: request_of(arrays(0) | {"seed": np.zeros([1, 1], np.int64)}), "INVALID_ARGUMENT", "seed: expected the shape [N]"),
     (lambda: request_of(arrays()), "INVALID_ARGUMENT", "1 to 32 images a request, received 0"),
     (lambda: request_of(arrays(*range(33))), "INVALID_ARGUMENT", "received 33"),

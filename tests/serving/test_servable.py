@@ -1,6 +1,11 @@
 """What an export holds, and what lies beside it."""
 
 import json
+import os
+import re
+import shutil
+import signal
+import subprocess
 
 from google.protobuf import text_format
 import numpy as np
@@ -10,6 +15,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.config import model_server_config_pb2
 import yaml
 
+from iddpm_tf.serving import deployment
 from iddpm_tf.serving import warmup
 from tests.serving.conftest import export_model
 from trainers import trained_model
@@ -78,14 +84,18 @@ def test_files_for_a_server_lie_beside_it(models_dir):
   assert (model.name, model.base_path, model.model_platform) == ("small", "/models/small", "tensorflow")
   compose = yaml.safe_load((models_dir / "compose.yaml").read_text())
   command = compose["services"]["serving"]["command"]
-  manifest = list(yaml.safe_load_all((models_dir / "kubernetes.yaml").read_text()))
-  (container,) = manifest[0]["spec"]["template"]["spec"]["containers"]
+  claim, deployed, service = yaml.safe_load_all((models_dir / "kubernetes.yaml").read_text())
+  (volume,) = deployed["spec"]["template"]["spec"]["volumes"]
+  assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+  assert service["spec"]["selector"] == deployed["spec"]["template"]["metadata"]["labels"]
+  (container,) = deployed["spec"]["template"]["spec"]["containers"]
   assert set(command) == set(container["args"])
   for flag in command:
-    path = flag.partition("=")[2]
+    name, _, path = flag.partition("=")
+    assert f"{name}={path}".rstrip("=") in (models_dir / "SERVING.md").read_text()
     assert not path.startswith("/models/") or (models_dir / path.removeprefix("/models/")).is_file()
   for probe in ("startupProbe", "readinessProbe"):
-    assert container[probe]["httpGet"]["path"] == "/v1/models/small"
+    assert container[probe]["httpGet"]["path"] == "/v1/models/small/metadata"
   assert container["resources"]["limits"] and container["livenessProbe"]
   assert '{"seed": 0, "label": 0}' in (models_dir / "SERVING.md").read_text()
   assert "$" not in (models_dir / "kubernetes.yaml").read_text()
@@ -94,10 +104,11 @@ def test_files_for_a_server_lie_beside_it(models_dir):
 def test_what_a_person_changed_stays_and_a_second_model_is_added(model_dir, models_dir, run):
   (models_dir / "batching_parameters.txt").write_text("max_batch_size { value: 3 }\n")
   text = (models_dir / "models.config").read_text()
-  (models_dir / "models.config").write_text(text.replace("/models/small", "gs://mine/small"))
+  (models_dir / "models.config").write_text("# Mine.\n" + text.replace("/models/small", "gs://mine/small"))
   common = ("export", f"--model_dir={model_dir}", f"--output_dir={models_dir}", "--samplers=ddim:2", "--nopng")
   assert run(*common, "--name=other", "--warmup=", "--compute=mixed_bfloat16", "--verify").status == 0
   config = text_format.Parse((models_dir / "models.config").read_text(), model_server_config_pb2.ModelServerConfig())
+  assert (models_dir / "models.config").read_text().startswith("# Mine.\n")
   assert [(model.name, model.base_path) for model in config.model_config_list.config] == [
       ("small", "gs://mine/small"), ("other", "/models/other")]
   assert (models_dir / "batching_parameters.txt").read_text() == "max_batch_size { value: 3 }\n"
@@ -127,8 +138,59 @@ def test_a_model_that_diverged_is_refused(model_dir, tmp_path, run, monkeypatch)
   assert not list(tmp_path.rglob("saved_model.pb"))
 
 
+def test_a_stopped_export_leaves_nothing(model_dir, tmp_path, run, monkeypatch):
+  monkeypatch.setattr(tf.saved_model, "save", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+  result = run("export", f"--model_dir={model_dir}", f"--output_dir={tmp_path}", "--samplers=ddim:2")
+  assert result.status == 143 and "stopped by SIGTERM" in result.out
+  assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("text", ["{", 'model_platform_configs { }', "custom_model_config { }"])
+def test_a_models_config_that_takes_no_model_is_said_first(model_dir, tmp_path, run, text):
+  (tmp_path / "models.config").write_text(text)
+  result = run("export", f"--model_dir={model_dir}", f"--output_dir={tmp_path}")
+  assert result.status == 2 and len(result.err.splitlines()) == 1 and "models.config: expected" in result.err
+  assert [path.name for path in tmp_path.iterdir()] == ["models.config"]
+
+
+@pytest.mark.parametrize("text", [
+    "# A list of none.\nmodel_config_list {\n}\n", "model_config_list: { config { name: 'a' } }  # } one\n",
+    "model_config_list <config <name: 'a'>>", ""])
+def test_a_model_is_added_however_the_file_is_laid_out(tmp_path, text):
+  path = tmp_path / "models.config"
+  path.write_text(text)
+  before = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+  deployment.write(tmp_path, "b", "ddim_2", {"seed": None}, png=True)
+  found = text_format.Parse(path.read_text(), model_server_config_pb2.ModelServerConfig())
+  assert [*before.model_config_list.config] == found.model_config_list.config[:-1]
+  assert found.model_config_list.config[-1].name == "b"
+  assert ("# A list" in text) == ("# A list" in path.read_text())
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl")
+@pytest.mark.parametrize("kind", ["classes", "enlarges"])
+def test_the_commands_of_the_page_can_be_typed(tmp_path, kind):
+  """Of shells: what they would send."""
+  inputs = {"seed": None, "label": None} if kind == "classes" else {
+      "seed": None, "low_res": tf.TensorSpec([None, 2, 3, 1], tf.uint8)}
+  deployment.write(tmp_path, "small", "ddim_5", inputs, png=kind == "classes")
+  text = (tmp_path / "SERVING.md").read_text()
+  commands = re.search("```sh\n(curl.*?)```", text, re.DOTALL).group(1)
+  assert ("png_ddim_5" in commands) == (kind == "classes") == ("trainers.client" in commands)
+  echo = tmp_path / "curl"
+  echo.write_text('#!/bin/sh\nprintf "%s\\n" "$4"\n')
+  echo.chmod(0o755)
+  lines = commands.split("\n", 2)[2].split(" | python3 -c")[0].replace("python -m", "true")
+  done = subprocess.run(["sh", "-ec", lines], env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+                        capture_output=True, text=True, check=True)
+  body = json.loads(done.stdout.splitlines()[0])
+  expected = {"seed": 0, "label": 0} if kind == "classes" else {"seed": 0, "low_res": [[[128]] * 3] * 2}
+  assert body == {"signature_name": "ddim_5", "instances": [expected]}
+
+
 @pytest.mark.parametrize("flags, message", [
-    (("--trajectory=1",), "--trajectory: expected 0, or 2 frames or more"), (("--warmup=0",), "--warmup"),
+    (("--name=../up",), "--name: expected letters"), (("--name=",), "--name: expected one"),
+    (("--name=a b",), "--name: expected letters"), (("--trajectory=1",), "--trajectory: expected 0, or 2 frames or more"), (("--warmup=0",), "--warmup"),
     (("--compute=float16",), "--compute"), (("--samplers=ddim:99",), "--samplers")])
 def test_bad_flags_are_one_line(model_dir, tmp_path, run, flags, message):
   result = run("export", f"--model_dir={model_dir}", f"--output_dir={tmp_path / 'saved'}", *flags)

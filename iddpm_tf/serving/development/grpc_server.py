@@ -10,9 +10,9 @@ from tensorflow_serving.apis import get_model_metadata_pb2
 from tensorflow_serving.apis import get_model_status_pb2
 from tensorflow_serving.apis import predict_pb2
 
+from iddpm_tf.serving import servable as servable_lib
 from iddpm_tf.serving.development import errors
 from iddpm_tf.serving.development import metadata
-from iddpm_tf.serving.development import predictor as predictor_lib
 
 _SPARE = 16  # Threads beside those that wait for images, for refusals and for metadata.
 
@@ -34,7 +34,7 @@ def start(predictor, host, port, max_bytes):
                GetModelMetadata=(handlers.metadata, get_model_metadata_pb2.GetModelMetadataRequest)),
       _service("ModelService", GetModelStatus=(handlers.status, get_model_status_pb2.GetModelStatusRequest))))
   try:
-    bound = server.add_insecure_port(f"{host}:{port}")
+    bound = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
   except RuntimeError:
     raise ValueError(f"--port: expected one that is free on {host}, received {port}") from None
   server.start()
@@ -73,24 +73,24 @@ class _Handlers:
 
   def predict(self, request, context):
     servable = self._models.get(*_address(request.model_spec))
-    name = request.model_spec.signature_name
-    specs = predictor_lib.specs_of(servable.signature(name))
+    name = request.model_spec.signature_name or servable_lib.DEFAULT
+    specs = servable.inputs(name)
     inputs = {key: self._array(key, value, specs) for key, value in request.inputs.items()}
-    outputs = set(metadata.outputs(servable, name))
-    wanted = set(request.output_filter) or outputs
+    outputs, wanted = set(servable.signature(name).outputs), set(request.output_filter)
     if not wanted <= outputs:
       raise errors.invalid("output_filter", ", ".join(sorted(outputs)), ", ".join(sorted(wanted)))
-    future = self._predictor.submit(servable, name, inputs)
+    future = self._predictor.submit(servable, name, inputs, wanted)
     # Who no longer waits is not drawn for.
-    context.add_callback(future.cancel)
+    if not context.add_callback(future.cancel):
+      future.cancel()
     try:
       found = future.result()
     except futures.CancelledError:
       raise errors.Refused("UNAVAILABLE", "the request was given up") from None
     response = predict_pb2.PredictResponse()
     _name(response.model_spec, servable, name)
-    for key in wanted:
-      response.outputs[key].CopyFrom(tf.make_tensor_proto(found[key]))
+    for key, value in found.items():
+      response.outputs[key].CopyFrom(tf.make_tensor_proto(value))
     return response
 
   def metadata(self, request, context):
@@ -112,12 +112,11 @@ class _Handlers:
     if name not in specs:
       raise errors.invalid("inputs", ", ".join(sorted(specs)), name)
     shape = [dimension.size for dimension in proto.tensor_shape.dim]
-    if proto.tensor_shape.unknown_rank or not shape or min(shape) < 0:
+    if proto.tensor_shape.unknown_rank or min(shape, default=0) < 0:
       raise errors.invalid(name, "the shape [N, ...]", "another one")
-    self._predictor.require_count(shape[0])
     if proto.dtype != specs[name].dtype.as_datatype_enum:
       raise errors.invalid(name, specs[name].dtype.name, types_pb2.DataType.Name(proto.dtype))
-    predictor_lib.require_shape(name, shape, specs[name])
+    self._predictor.require_shape(name, shape, specs[name])
     try:
       return tf.make_ndarray(proto)
     except (KeyError, OverflowError, TypeError, ValueError):

@@ -25,22 +25,22 @@ class Predictor:
     # One at a time: a graph takes all cores.
     self._worker = futures.ThreadPoolExecutor(1, thread_name_prefix="draw")
 
-  def submit(self, servable, signature, inputs):
+  def submit(self, servable, signature, inputs, outputs=()):
     """A future of {name: array} of the outputs.
 
     Args:
-      servable: a `models.Servable`.
+      servable: a `servable.Servable`.
       signature: its name; empty: the default.
-      inputs: {name: array or nested list}.
+      inputs: {name: array, or nested lists of JSON}.
+      outputs: names of those that are wanted; none: all.
 
     Raises:
       Refused: the inputs are not the signature's, or too many requests wait.
     """
-    function = servable.signature(signature)
-    tensors = self._tensors(function, inputs)
+    arrays = self._arrays(servable.inputs(signature), inputs)
     if not self._places.acquire(blocking=False):
       raise errors.Refused("RESOURCE_EXHAUSTED", f"{self.max_queue} requests are drawn or wait already: ask again later")
-    future = self._worker.submit(self._draw, function, tensors)
+    future = self._worker.submit(_draw, servable, signature, arrays, outputs)
     # Of one that was cancelled while it waited, too.
     future.add_done_callback(lambda _: self._places.release())
     return future
@@ -49,63 +49,51 @@ class Predictor:
     """What waits is given up; what is drawn ends."""
     self._worker.shutdown(wait=True, cancel_futures=True)
 
-  def require_count(self, count):
-    """`Refused` unless so many images may be asked for at once."""
-    if not 1 <= count <= self.max_batch:
-      raise errors.invalid("inputs", f"1 to {self.max_batch} images a request", count)
+  def require_shape(self, name, shape, spec):
+    """`Refused` unless an input has the shape of its `tf.TensorSpec`, and no more images than may be asked for."""
+    if not spec.shape.is_compatible_with(shape):
+      wanted = ", ".join("N" if size is None else str(size) for size in spec.shape)
+      raise errors.invalid(name, f"the shape [{wanted}]", list(shape))
+    if not 1 <= shape[0] <= self.max_batch:
+      raise errors.invalid("inputs", f"1 to {self.max_batch} images a request", shape[0])
 
-  def _draw(self, function, tensors):
-    try:
-      return {name: value.numpy() for name, value in function(**tensors).items()}
-    except tf.errors.InvalidArgumentError as error:
-      raise errors.of_graph(error) from None
-    except tf.errors.ResourceExhaustedError as error:
-      raise errors.Refused("RESOURCE_EXHAUSTED", str(error).splitlines()[0]) from None
-
-  def _tensors(self, function, inputs):
-    specs = specs_of(function)
+  def _arrays(self, specs, inputs):
     if set(inputs) == {""} and len(specs) == 1:  # REST leaves an only input's name out.
       inputs = {next(iter(specs)): inputs[""]}
     if set(inputs) != set(specs):
       raise errors.invalid("inputs", ", ".join(sorted(specs)), ", ".join(sorted(inputs)) or "none")
-    tensors = {name: _tensor(name, inputs[name], spec) for name, spec in specs.items()}
-    counts = {name: len(value) for name, value in tensors.items()}
+    arrays = {}
+    for name, spec in specs.items():
+      value = inputs[name]
+      arrays[name] = value if isinstance(value, np.ndarray) else _of_json(name, value, spec)
+      self.require_shape(name, arrays[name].shape, spec)
+    counts = {name: len(array) for name, array in arrays.items()}
     if len(set(counts.values())) > 1:
       raise errors.invalid("inputs", "as many of each", counts)
-    self.require_count(next(iter(counts.values())))
-    return {name: tf.constant(value) for name, value in tensors.items()}
+    return arrays
 
 
-def _tensor(name, value, spec):
-  """An array as a signature wants it."""
-  wanted = spec.dtype.as_numpy_dtype
-  if not isinstance(value, np.ndarray):
-    value = _of_json(name, value, wanted)
-  if value.dtype != wanted:
-    raise errors.invalid(name, spec.dtype.name, value.dtype)
-  require_shape(name, value.shape, spec)
-  return value
+def _draw(servable, signature, arrays, outputs):
+  try:
+    return servable.run(signature, arrays, outputs)
+  except tf.errors.InvalidArgumentError as error:
+    raise errors.of_graph(error) from None
+  except tf.errors.ResourceExhaustedError as error:
+    raise errors.Refused("RESOURCE_EXHAUSTED", str(error).splitlines()[0]) from None
 
 
-def specs_of(function):
-  """The inputs of a signature by name."""
-  return {spec.name: spec for spec in tf.nest.flatten(function.structured_input_signature)}
-
-
-def require_shape(name, shape, spec):
-  """`Refused` unless an input has the shape of its signature."""
-  if not spec.shape.is_compatible_with(shape):
-    wanted = ", ".join("N" if size is None else str(size) for size in spec.shape)
-    raise errors.invalid(name, f"the shape [{wanted}]", list(shape))
-
-
-def _of_json(name, value, wanted):
-  """Whole numbers of any size that fits; JSON has no types of its own."""
+def _of_json(name, value, spec):
+  """An array as a `tf.TensorSpec` wants it: JSON has no types of its own."""
   try:
     array = np.array(value)
   except ValueError:
     raise errors.invalid(name, "rows of equal length", "ragged ones") from None
-  limits = np.iinfo(wanted)
-  if array.size and (array.dtype.kind not in "iu" or array.min() < limits.min or array.max() > limits.max):
-    raise errors.invalid(name, f"whole numbers from {limits.min} to {limits.max}", str(value)[:100])
-  return array.astype(wanted)
+  wanted = spec.dtype
+  if wanted.is_integer:
+    fits = array.dtype.kind in "iu" and array.min() >= wanted.min and array.max() <= wanted.max if array.size else True
+    expected = f"whole numbers from {wanted.min} to {wanted.max}"
+  else:
+    fits, expected = wanted.is_floating and array.dtype.kind in "iuf", f"{wanted.name}, and by REST numbers alone"
+  if not fits:
+    raise errors.invalid(name, expected, str(value)[:100])
+  return array.astype(wanted.as_numpy_dtype)

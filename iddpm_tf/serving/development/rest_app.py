@@ -7,6 +7,7 @@ import json
 
 from google.protobuf import json_format
 from starlette import applications
+from starlette import requests
 from starlette import responses
 from starlette import routing
 
@@ -14,18 +15,27 @@ from iddpm_tf.serving import rest
 from iddpm_tf.serving.development import errors
 from iddpm_tf.serving.development import metadata
 
+_PATIENCE = 60  # Seconds for the bytes of a request.
+
 
 def make_app(predictor, max_bytes):
   """The ASGI application."""
   app = _App(predictor, max_bytes)
   of_model = "/v1/models/{name:str}"
-  of_version = of_model + "/versions/{version:int}"
+  of_version = of_model + "/versions/{version:str}"
   routes = [routing.Route("/", app.page), routing.Route("/models", app.models)]
   for path in (of_version, of_model):
     routes += [routing.Route(f"{path}:predict", app.predict, methods=["POST"]),
                routing.Route(f"{path}/metadata", app.metadata), routing.Route(path, app.status)]
   return applications.Starlette(routes=routes, exception_handlers={
       errors.Refused: _refused, 404: _plain, 405: _plain, 500: _failed})
+
+
+class _Json(responses.JSONResponse):
+  """In ASCII: what a request gave as a name, and is said of it, may be no text that has a UTF-8."""
+
+  def render(self, content):
+    return json.dumps(content, separators=(",", ":")).encode("ascii")
 
 
 class _App:
@@ -40,31 +50,28 @@ class _App:
   async def models(self, request):
     """What the page offers."""
     del request
-    return responses.JSONResponse({"max_batch": self._predictor.max_batch, "models": [
-        _offered(servable) for servable in self._models.all()]})
+    return _Json({"max_batch": self._predictor.max_batch, "models": [
+        servable.described() for servable in self._models.all()]})
 
   async def status(self, request):
-    states = self._models.states(request.path_params["name"], request.path_params.get("version"))
-    return responses.JSONResponse(json_format.MessageToDict(
+    states = self._models.states(*_address(request))
+    return _Json(json_format.MessageToDict(
         metadata.status(states), preserving_proto_field_name=True, always_print_fields_with_no_presence=True))
 
   async def metadata(self, request):
-    servable = self._models.get(request.path_params["name"], request.path_params.get("version"))
-    return responses.JSONResponse({
+    servable = self._models.get(*_address(request))
+    return _Json({
         "model_spec": {"name": servable.name, "signature_name": "", "version": str(servable.version)},
         "metadata": {"signature_def": json_format.MessageToDict(
             metadata.of_servable(servable), preserving_proto_field_name=True)}})
 
   async def predict(self, request):
-    servable = self._models.get(request.path_params["name"], request.path_params.get("version"))
-    body = await self._json(request)
-    form, inputs = _inputs(body)
-    signature = body.get("signature_name") or ""
-    if not isinstance(signature, str):
-      raise errors.invalid("signature_name", "a string", signature)
-    future = self._predictor.submit(servable, signature, inputs)
-    found = await self._answer(request, future)
+    servable = self._models.get(*_address(request))
+    body = await self._body(request)
     # JSON of large images takes a while: others are answered meanwhile.
+    form, signature, inputs = await asyncio.to_thread(_parsed, body)
+    future = await asyncio.to_thread(self._predictor.submit, servable, signature, inputs)
+    found = await self._answer(request, future)
     return await asyncio.to_thread(_response, form, found)
 
   async def _answer(self, request, future):
@@ -78,21 +85,48 @@ class _App:
           raise errors.Refused("UNAVAILABLE", "the request was given up")
       return waiting.result()
     except (futures.CancelledError, asyncio.CancelledError):
+      future.cancel()
       raise errors.Refused("UNAVAILABLE", "the request was given up") from None
 
-  async def _json(self, request):
-    body = b""
+  async def _body(self, request):
+    """Its bytes."""
+    try:
+      return await asyncio.wait_for(self._received(request), _PATIENCE)
+    except asyncio.TimeoutError:
+      raise errors.Refused("TOO_SLOW", f"request: expected within {_PATIENCE} s, received a part") from None
+    except requests.ClientDisconnect:
+      raise errors.Refused("UNAVAILABLE", "the request was given up") from None
+
+  async def _received(self, request):
+    body = bytearray()
     async for part in request.stream():
       body += part
       if len(body) > self._max_bytes:
         raise errors.Refused("TOO_LARGE", f"request: expected at most {self._max_bytes:,} bytes, received more")
-    try:
-      value = json.loads(body)
-    except (ValueError, RecursionError):
-      raise errors.invalid("request", "JSON", repr(body[:60])) from None
-    if not isinstance(value, dict):
-      raise errors.invalid("request", "a JSON object", type(value).__name__)
-    return value
+    return bytes(body)
+
+
+def _address(request):
+  """The model's name, and the version's number or None."""
+  version = request.path_params.get("version")
+  if version is not None and not (version.isascii() and version.isdecimal() and len(version) < 20):
+    raise errors.Refused("NOT_FOUND", f"version: expected a number, received {version[:60]!r}")
+  return request.path_params["name"], None if version is None else int(version)
+
+
+def _parsed(content):
+  """(`instances` or `inputs`, the signature's name, {input: value}) of a request's bytes."""
+  try:
+    body = json.loads(content)
+  except (ValueError, RecursionError):
+    raise errors.invalid("request", "JSON", repr(content[:60])) from None
+  if not isinstance(body, dict):
+    raise errors.invalid("request", "a JSON object", type(body).__name__)
+  signature = body.get("signature_name", "")
+  if not isinstance(signature, str):
+    raise errors.invalid("signature_name", "a string", json.dumps(signature)[:60])
+  form, inputs = _inputs(body)
+  return form, signature, inputs
 
 
 def _inputs(body):
@@ -103,36 +137,37 @@ def _inputs(body):
   try:
     given = rest.columns(body[form]) if form == "instances" else body[form]
     given = given if isinstance(given, dict) else {"": given}
-    return form, {name: rest.decoded(value) for name, value in given.items()}
+    return form, {name: _decoded(name or form, value) for name, value in given.items()}
   except ValueError as error:
     raise errors.Refused("INVALID_ARGUMENT", str(error)) from None
+  except RecursionError:
+    raise errors.invalid(form, "lists", "such as are nested too deep") from None
+
+
+def _decoded(name, value):
+  try:
+    return rest.decoded(value)
+  except ValueError as error:
+    raise ValueError(f"{name}: {error}") from None
 
 
 def _response(form, found):
   encoded = {name: rest.encoded(value) for name, value in found.items()}
   if form == "instances":
-    return responses.JSONResponse({"predictions": rest.rows(encoded)})
-  return responses.JSONResponse({"outputs": next(iter(encoded.values())) if len(encoded) == 1 else encoded})
-
-
-def _offered(servable):
-  config = servable.config
-  network, data = config.get("network", {}), config.get("data", {})
-  return {"name": servable.name, "version": servable.version, "frames": servable.frames,
-          "classes": data.get("num_classes", 0) if network.get("class_conditional") else 0,
-          "samplers": [name.removeprefix("png_") for name in servable.signatures if name.startswith("png_")]}
+    return _Json({"predictions": rest.rows(encoded)})
+  return _Json({"outputs": next(iter(encoded.values())) if len(encoded) == 1 else encoded})
 
 
 async def _refused(request, error):
   del request
-  return responses.JSONResponse({"error": error.message}, status_code=error.http_status)
+  return _Json({"error": error.message}, status_code=error.http_status)
 
 
 async def _plain(request, error):
-  return responses.JSONResponse({"error": f"{request.method} {request.url.path}: {error.detail}"},
+  return _Json({"error": f"{request.method} {request.url.path}: {error.detail}"},
                                 status_code=error.status_code)
 
 
 async def _failed(request, error):
   del request
-  return responses.JSONResponse({"error": f"{type(error).__name__}: {str(error)[:200]}"}, status_code=500)
+  return _Json({"error": f"{type(error).__name__}: {str(error)[:200]}"}, status_code=500)

@@ -1,6 +1,7 @@
 """The whole development server."""
 
 import contextlib
+import errno
 import socket
 
 import uvicorn
@@ -11,6 +12,7 @@ from iddpm_tf.serving.development import predictor as predictor_lib
 from iddpm_tf.serving.development import rest_app
 
 _GRACE = 30  # Seconds for requests that have begun.
+_SPARE = 100  # Connections of REST beside those that wait for images; beyond, 503.
 
 
 def run(options):
@@ -20,33 +22,34 @@ def run(options):
     options: `trainers.serve.Options`.
 
   Raises:
-    ValueError: a port is taken.
+    ValueError: a port is taken, or the host is none of this machine's.
   """
   max_bytes = options.max_megabytes * 2 ** 20
   models = models_lib.Models(options.models_dir, say=lambda text: print(text, flush=True))
   predictor = predictor_lib.Predictor(models, max_batch=options.max_batch, max_queue=options.max_queue)
   with contextlib.ExitStack() as stack:
     listening = stack.enter_context(_listen(options.host, options.rest_port))
+    host = f"[{options.host}]" if ":" in options.host else options.host  # Of IPv6.
     # The last to end: what has begun by either protocol is drawn.
     stack.callback(predictor.close)
     grpc, port = grpc_server.start(predictor, options.host, options.port, max_bytes)
     stack.callback(lambda: grpc.stop(_GRACE).wait())
-    models.poll()
+    models.update()
     models.watch(options.poll_seconds)
     stack.callback(models.stop)
-    print(f"development server: gRPC at {options.host}:{port}, REST and a page to draw on at "
-          f"http://{options.host}:{listening.getsockname()[1]}", flush=True)
+    print(f"development server: gRPC at {host}:{port}, REST and a page to draw on at "
+          f"http://{host}:{listening.getsockname()[1]}", flush=True)
     app = rest_app.make_app(predictor, max_bytes)
     uvicorn.Server(uvicorn.Config(
-        app, log_level="warning", timeout_graceful_shutdown=_GRACE)).run(sockets=[listening])
+        app, log_level="warning", timeout_graceful_shutdown=_GRACE,
+        limit_concurrency=options.max_queue + _SPARE)).run(sockets=[listening])
 
 
 def _listen(host, port):
-  found = socket.socket()
-  found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
   try:
-    found.bind((host, port))
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    return socket.create_server(address[:2], family=family)
   except OSError as error:
-    found.close()
-    raise ValueError(f"--rest_port: expected one that is free on {host}, received {port} ({error.strerror})") from None
-  return found
+    if error.errno in (errno.EADDRINUSE, errno.EACCES):
+      raise ValueError(f"--rest_port: expected one that is free on {host}, received {port} ({error.strerror})") from None
+    raise ValueError(f"--host: expected an address of this machine, received {host} ({error.strerror})") from None
