@@ -2,7 +2,8 @@
 
     python -m benchmarks.first_request VERSION_DIR [--signature=serving_default] [--images=1]
 
-Each in a process of its own, which loads the export, replays the records or not, and draws.
+Each in a process of its own, which loads the export into a session, as TensorFlow Serving does, replays the records or not,
+and draws.
 """
 
 import json
@@ -39,22 +40,17 @@ def main():
 def seconds(version, warm):
   """Of each request."""
   command.load_tensorflow()
-  import tensorflow as tf
   from iddpm_tf.serving import warmup
+  from iddpm_tf.serving.development import servable
 
-  loaded = tf.saved_model.load(version)  # Holds the variables.
+  loaded = servable.Servable("model", 1, version)
   if warm:
-    for request in warmup.read(version):
-      loaded.signatures[request.model_spec.signature_name](
-          **{name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()})
-  function = loaded.signatures[FLAGS.signature]
+    loaded.warm_up()
+  example = warmup.example(loaded.inputs(FLAGS.signature), FLAGS.images)
   found = []
   for i in range(_REQUESTS):
-    inputs = {name: tf.constant(array + (i if name == "seed" else 0))
-              for name, array in warmup.example(function, FLAGS.images).items()}
     start = time.perf_counter()
-    for value in function(**inputs).values():
-      value.numpy()
+    loaded.run(FLAGS.signature, example | {"seed": example["seed"] + i})
     found.append(time.perf_counter() - start)
   return found
 

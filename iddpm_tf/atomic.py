@@ -20,12 +20,12 @@ def whole(path):
 
 
 @contextlib.contextmanager
-def held(folder):
-  """Holds a folder, which exists, while the block runs; `ValueError` if another process does."""
+def held(folder, *, wait=False):
+  """Holds a folder, which exists, while the block runs; if another process does, waits for it or is a `ValueError`."""
   descriptor = os.open(folder, os.O_RDONLY)
   try:
     try:
-      fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
       raise ValueError(
           f"--output_dir: expected a folder that no other process writes to, received {folder}") from None

@@ -11,9 +11,11 @@ import numpy as np
 
 from iddpm_tf import config as config_lib
 from trainers import command
+from trainers import signals
 
 GRID = "grid.png"
 _SHOWN = 400  # Images in it.
+_MOST = 10_000_000  # Of anything.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Options:
 
   def __post_init__(self):
     for name in ("num_samples", "batch_size", "timeout", "attempts"):
-      config_lib.require(getattr(self, name) > 0, name, "more than 0", getattr(self, name))
+      config_lib.require(0 < getattr(self, name) <= _MOST, name, f"more than 0, and at most {_MOST:,}", getattr(self, name))
     config_lib.require_seed(self.seed)
     config_lib.require(self.labels and 0 <= min(self.labels) <= max(self.labels) < 2 ** 31, "labels",
                        "a class or more, from 0, comma-separated", self.labels)
@@ -43,12 +45,21 @@ class Options:
 
 def main(options, flag_values):
   command.require_own_flags_only(options, flag_values, "no setting of a model, which the server has")
-  config_lib.require((options.address is None) != (options.url is None), "address", "a server, as this or as --url",
+  config_lib.require(bool(options.address) != bool(options.url), "address", "a server, as this or as --url",
                      (options.address, options.url))
   for name in ("model", "output_dir"):
     config_lib.require(getattr(options, name), name, "one", getattr(options, name))
   command.require_packages("grpc", "httpx", "tenacity", extra="serving")
   command.load_tensorflow()
+  try:
+    with signals.raised():
+      return _draw(options)
+  except signals.Stopped as stopped:
+    print(f"stopped by {stopped.signal.name}; what came is kept")
+    return stopped.status
+
+
+def _draw(options):
   from iddpm_tf.data import pictures
   from iddpm_tf.serving import client as client_lib
   from trainers import progress

@@ -17,6 +17,8 @@ from trainers import command
 from trainers import model_dir
 from trainers import signals
 
+_MOST_IMAGES = 256  # As batching_parameters.txt has it.
+
 
 @dataclasses.dataclass(frozen=True)
 class Options(chain.UpsamplerOptions, model_dir.EnsembleOptions):
@@ -39,7 +41,8 @@ class Options(chain.UpsamplerOptions, model_dir.EnsembleOptions):
     config_lib.require(self.version >= 0, "version", "a number of at least 0", self.version)
     config_lib.require(self.trajectory == 0 or self.trajectory > 1, "trajectory", "0, or 2 frames or more",
                        self.trajectory)
-    config_lib.require(all(count > 0 for count in self.warmup), "warmup", "numbers of at least 1", self.warmup)
+    config_lib.require(all(0 < count <= _MOST_IMAGES for count in self.warmup), "warmup",
+                       f"numbers from 1 to {_MOST_IMAGES}, which a server takes at once", self.warmup)
 
 
 def main(options, flag_values):

@@ -145,9 +145,11 @@ class RestClient(_Client):
       raise ServingError(f"{self._url}: no answer within {self._patience.timeout:g} s") from None
     except httpx.TransportError as error:
       raise Busy(f"{self._url}: {error}") from None
+    except httpx.RequestError as error:  # Such as of bytes that are not of the encoding that they claim.
+      raise ServingError(f"{self._url}: {error}") from None
     try:
       answer = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
       answer = response.text
     if response.is_success:
       return answer
@@ -193,10 +195,17 @@ def batches(client, signature, seeds, labels=None, *, batch_size=8):
     if labels is not None:
       arrays["label"] = np.asarray(labels[part], np.int32)
     found = list(client.predict(signature, arrays).values())
-    if len(found) != 1 or found[0].dtype.kind not in "iu" or found[0].shape[:1] != arrays["seed"].shape or found[0].ndim != 4:
-      raise ServingError(f"{signature}: expected [{len(arrays['seed'])}, H, W, C] images alone, received "
+    if not _are_images(found, len(arrays["seed"])):
+      raise ServingError(f"{signature}: expected images of 256 levels alone, [{len(arrays['seed'])}, H, W, C], received "
                          f"{', '.join(f'{array.dtype} {list(array.shape)}' for array in found)}")
     yield part, found[0].astype(np.uint8)
+
+
+def _are_images(arrays, count):
+  if len(arrays) != 1 or arrays[0].dtype.kind not in "iu":
+    return False
+  (images,) = arrays
+  return images.ndim == 4 and len(images) == count and images.size > 0 and images.min() >= 0 and images.max() < 256
 
 
 def draw(client, signature, seeds, labels=None, *, batch_size=8):

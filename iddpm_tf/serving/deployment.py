@@ -29,6 +29,8 @@ def require_name(name):
   """`ValueError` unless a servable can have this name, in paths, URLs, YAML and models.config alike."""
   settings.require(re.fullmatch(_NAME, name), "name", "letters, digits, '.', '_' and '-', beginning with one of the "
                    "first two", name)
+  settings.require(name not in (MODELS, *_WRITTEN_ONCE), "name", "another name than the files have that lie beside it",
+                   name)
 
 
 def require_models_config(folder):
@@ -50,7 +52,8 @@ def write(folder, name, signature, inputs, *, png):
     ValueError: models.config is something else.
   """
   folder = pathlib.Path(folder)
-  _add_model(folder / MODELS, name)
+  with atomic.held(folder, wait=True):  # Another export may add a model, too.
+    _add_model(folder / MODELS, name)
   values = {"name": name, "signature": signature, "and_label": " (and label i)" if "label" in inputs else "",
             "ask": _examples(name, signature, inputs, png), "flags": " \\\n".join(FLAGS),
             "list_of_flags": "\n".join(f"- {flag}" for flag in FLAGS)}

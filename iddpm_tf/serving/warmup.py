@@ -21,7 +21,7 @@ def write(extra, model, signatures, batches):
     signatures: {name: concrete function}.
     batches: numbers of images; none: no file.
   """
-  requests = [messages.predict_request(model, name, example(function, count)) for count in batches
+  requests = [messages.predict_request(model, name, example(_inputs(function), count)) for count in batches
               for name, function in sorted(signatures.items())]
   if len(requests) > _MOST:
     raise ValueError(f"warm-up: expected at most {_MOST} records, received {len(requests)}")
@@ -41,7 +41,10 @@ def read(version):
   return [log.predict_log.request for log in logs]
 
 
-def example(function, count):
-  """Arrays for each input of a signature, {name: array [count, ...]}."""
-  return {spec.name: np.zeros([count, *spec.shape[1:]], spec.dtype.as_numpy_dtype)
-          for spec in tf.nest.flatten(function.structured_input_signature)}
+def example(specs, count):
+  """Arrays of zeros for {input: `tf.TensorSpec`}: {input: array [count, ...]}."""
+  return {name: np.zeros([count, *spec.shape[1:]], spec.dtype.as_numpy_dtype) for name, spec in specs.items()}
+
+
+def _inputs(function):
+  return {spec.name: spec for spec in tf.nest.flatten(function.structured_input_signature)}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from iddpm_tf.serving import client as client_lib
+from iddpm_tf.serving import deployment
 from tests.serving import conftest
 
 fixture_model_dir, fixture_models_dir = conftest.fixture_model_dir, conftest.fixture_models_dir
@@ -31,11 +32,9 @@ def fixture_ports(models_dir):
       free.bind(("127.0.0.1", 0))
       ports.append(free.getsockname()[1])
   container = docker(
-      "run", "--rm", "--detach", "-v", f"{models_dir}:/models:ro", "-p", f"127.0.0.1:{ports[0]}:8500",
-      "-p", f"127.0.0.1:{ports[1]}:8501", "--entrypoint", "/usr/bin/tensorflow_model_server", IMAGE, "--port=8500",
-      "--rest_api_port=8501", "--rest_api_timeout_in_ms=600000", "--model_config_file=/models/models.config",
-      "--enable_batching", "--batching_parameters_file=/models/batching_parameters.txt",
-      "--monitoring_config_file=/models/monitoring.config").stdout.strip()
+      "run", "--rm", "--init", "--detach", "-v", f"{models_dir}:/models:ro", "-p", f"127.0.0.1:{ports[0]}:8500",
+      "-p", f"127.0.0.1:{ports[1]}:8501", "--entrypoint", "/usr/bin/tensorflow_model_server", IMAGE,
+      *deployment.FLAGS).stdout.strip()
   yield ports
   docker("stop", container)
 
@@ -56,4 +55,10 @@ def test_it_draws_the_images_of_sample(ports, drawn, name):
         time.sleep(1)
     (images,) = client.predict(name, inputs).values()
     conftest.require_same(images.astype(np.uint8), drawn[name])
+    # What is wrong is refused, and the server lives on; more than is drawn at once is split.
+    for wrong in (inputs | {"label": inputs["label"] + 5}, {key: array[:0] for key, array in inputs.items()}):
+      with pytest.raises(client_lib.ServingError):
+        client.predict(name, wrong)
+    (images,) = client.predict(name, {key: np.resize(array, 30) for key, array in inputs.items()}).values()
+    conftest.require_same(images[:12].astype(np.uint8), drawn[name])
     client.close()

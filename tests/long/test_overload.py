@@ -1,4 +1,4 @@
-"""The development server under far more than it can draw: make serving."""
+"""The development server under far more than it can draw: make test-serving."""
 
 import concurrent.futures
 import time

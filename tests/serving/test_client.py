@@ -43,7 +43,8 @@ def test_large_orders_are_split(server, drawn):
 @pytest.mark.parametrize("flags, message", [
     ((), "--address: expected a server"), (("--address=a:1", "--url=http://a"), "--address: expected a server"),
     (("--address=a:1",), "--model: expected one"), (("--address=a:1", "--model=m"), "--output_dir: expected one"),
-    (("--num_samples=0",), "--num_samples"), (("--seed=-1",), "--seed"), (("--seed=9223372036854775807",), "--seed"),
+    (("--address=", "--model=m"), "--address: expected a server"), (("--timeout=inf",), "--timeout"),
+    (("--num_samples=1000000000000000",), "--num_samples"), (("--num_samples=0",), "--num_samples"), (("--seed=-1",), "--seed"), (("--seed=9223372036854775807",), "--seed"),
     (("--labels=-1",), "--labels"), (("--labels=4294967296",), "--labels"), (("--model_version=-1",), "--model_version"), (("--base_channels=3",), "--base_channels: expected no setting")])
 def test_bad_flags_are_one_line(flags, message, capsys):
   assert run(*flags) == 2
@@ -116,7 +117,7 @@ def test_a_busy_server_is_asked_again_and_one_that_refuses_is_not(url, statuses,
 
 
 @pytest.mark.parametrize("answer", [[], 5, {"output": 1}, {"outputs": {"image": {"b64": "!"}}}, {"outputs": [[7]]},
-                                    {"outputs": {"image": [[[[7]]]], "more": [1]}}, {"outputs": [[[[0.5]]]]}])
+                                    {"outputs": {"image": [[[[7]]]], "more": [1]}}, {"outputs": [[[[0.5]]]]}, {"outputs": [[[[300]]]]}])
 def test_an_answer_of_another_kind_is_one_line(url, answer, monkeypatch, tmp_path, capsys):
   monkeypatch.setattr(Answers, "statuses", [200])
   monkeypatch.setattr(Answers, "answer", answer)

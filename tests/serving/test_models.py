@@ -3,6 +3,7 @@
 import gc
 import json
 import shutil
+import time
 import weakref
 
 import numpy as np
@@ -115,6 +116,35 @@ def test_what_enlarges_images_is_not_offered_to_draw(models, tmp_path):
   models.update()
   assert models.get("m").described()["samplers"] == []
   assert models.get("m").signatures == ["png_ddim_2", "serving_default"]
+
+
+def test_a_foreign_model_does_not_spoil_the_page(models, tmp_path):
+  module = tf.Module()
+  module.value = tf.Variable(1.0)
+  function = tf.function(lambda seed: {"frames": module.value * tf.cast(seed, tf.float32)}, input_signature=[SEED])
+  tf.saved_model.save(module, tmp_path / "m/1", {"serving_default": function, "a_trajectory": function})
+  models.update()
+  assert models.get("m").described()["frames"] == 0
+
+
+def test_the_watch_goes_on_whatever_happens(models, versions, tmp_path, monkeypatch):
+  update, calls = models.update, []
+
+  def broken():
+    calls.append(len(calls))
+    if len(calls) == 1:
+      raise RuntimeError("no")
+    update()
+
+  monkeypatch.setattr(models, "update", broken)
+  shutil.copytree(versions[1], tmp_path / "m/1")
+  models.watch(0.01)
+  deadline = time.monotonic() + 30
+  while not models.all():
+    assert time.monotonic() < deadline
+    time.sleep(0.01)
+  models.stop()
+  assert not models._watch.is_alive() and "RuntimeError: no" in models.said[0]
 
 
 def test_other_folders_are_no_versions(models, versions, tmp_path):

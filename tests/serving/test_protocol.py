@@ -92,7 +92,7 @@ GOOD = {"seed": [0], "label": [0]}
     ({"inputs": GOOD | {"label": [2 ** 40]}}, 400, "label: expected whole numbers from"),
     ({"inputs": GOOD | {"seed": [2 ** 70]}}, 400, "seed: expected whole numbers"),
     ({"inputs": GOOD | {"seed": [[0]]}}, 400, "seed: expected the shape [N], received [1, 1]"),
-    ({"inputs": GOOD | {"seed": [[0], [1, 2]]}}, 400, "seed: expected rows of equal length"),
+    ({"inputs": GOOD | {"seed": [[0], [1, 2]]}}, 400, "seed: expected the shape [N], received [2, 1]"),
     ({"inputs": GOOD | {"seed": 0}}, 400, "seed: expected the shape [N], received []"),
     ({"inputs": GOOD | {"seed": [0, 1]}}, 400, "inputs: expected as many of each"),
     ({"inputs": {"seed": [], "label": []}}, 400, "inputs: expected 1 to 32 images a request, received 0"),
@@ -154,6 +154,12 @@ def claiming(size, *more):
   return request
 
 
+def claiming_type(number):
+  request = request_of(arrays(0))
+  request.inputs["seed"].dtype = number
+  return request
+
+
 @pytest.mark.parametrize("request_made, code, said", [
     (lambda: request_of(arrays(0) | {"label": np.array([10], np.int32)}), "INVALID_ARGUMENT", "label: expected 0 to 9"),
     (lambda: request_of(arrays(0) | {"seed": np.array([0], np.int32)}), "INVALID_ARGUMENT", "seed: expected int64, received DT_INT32"),
@@ -164,6 +170,8 @@ def claiming(size, *more):
     (lambda: claiming(2 ** 40), "INVALID_ARGUMENT", "1 to 32 images a request"),
     (lambda: claiming(16, 2 ** 24), "INVALID_ARGUMENT", "seed: expected the shape [N], received [16, 16777216]"),
     (lambda: claiming(-1), "INVALID_ARGUMENT", "seed: expected the shape"),
+    (lambda: claiming_type(9999), "INVALID_ARGUMENT", "seed: expected int64, received 9999"),
+    (lambda: request_of(arrays(0), signature_name="x" * 20_000), "INVALID_ARGUMENT", "signature_name: expected one of"),
     (lambda: claiming(2), "INVALID_ARGUMENT", "inputs: expected as many of each"),
     (lambda: request_of({"seed": np.zeros(1, np.int64)}), "INVALID_ARGUMENT", "inputs: expected label, seed"),
     (lambda: request_of(arrays(0), signature_name="ddim_6"), "INVALID_ARGUMENT", "signature_name: expected one of"),
@@ -214,7 +222,7 @@ def test_a_new_version_takes_over_under_load(model_dir, models_dir, tmp_path, dr
 
   with concurrent.futures.ThreadPoolExecutor(8) as pool:
     asked = [pool.submit(ask, seed) for seed in range(8)]
-    export_model(model_dir, folder, "--ema=0.5", "--warmup=1")
+    export_model(model_dir, folder, "--ema=0.5", "--samplers=ddim:5", "--nopng")
     for one in asked:
       one.result()
   new = tf.make_ndarray(stub.Predict(request_of(arrays(*range(12)))).outputs["image"])

@@ -1,5 +1,7 @@
 """What an export holds, and what lies beside it."""
 
+from concurrent import futures
+from importlib import resources
 import json
 import os
 import re
@@ -18,6 +20,7 @@ import yaml
 from iddpm_tf.serving import deployment
 from iddpm_tf.serving import warmup
 from tests.serving.conftest import export_model
+from trainers import export
 from trainers import trained_model
 
 INPUTS = {"seed": tf.range(12, dtype=tf.int64), "label": tf.range(12) % 10}
@@ -167,7 +170,22 @@ def test_a_model_is_added_however_the_file_is_laid_out(tmp_path, text):
   assert ("# A list" in text) == ("# A list" in path.read_text())
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl")
+def test_models_that_are_exported_at_once_are_all_added(tmp_path):
+  with futures.ThreadPoolExecutor(8) as pool:
+    done = [pool.submit(deployment.write, tmp_path, f"m{i}", "ddim_2", {"seed": None}, png=True) for i in range(24)]
+    assert [one.result() for one in done] == [None] * 24
+  found = text_format.Parse((tmp_path / "models.config").read_text(), model_server_config_pb2.ModelServerConfig())
+  assert {model.name for model in found.model_config_list.config} == {f"m{i}" for i in range(24)}
+
+
+def test_batches_of_the_server():
+  """It has no `allowed_batch_sizes`, of which the last would have to be the largest, and takes what warms it up."""
+  text = (resources.files("iddpm_tf.serving") / "templates/batching_parameters.txt").read_text()
+  values = dict(re.findall(r"^(\w+) { value: (\w+) }$", text, re.MULTILINE))
+  assert "\nallowed_batch_sizes" not in text and values["enable_large_batch_splitting"] == "true"
+  assert int(values["max_execution_batch_size"]) <= int(values["max_batch_size"]) == export._MOST_IMAGES
+
+
 @pytest.mark.parametrize("kind", ["classes", "enlarges"])
 def test_the_commands_of_the_page_can_be_typed(tmp_path, kind):
   """Of shells: what they would send."""
@@ -190,7 +208,7 @@ def test_the_commands_of_the_page_can_be_typed(tmp_path, kind):
 
 @pytest.mark.parametrize("flags, message", [
     (("--name=../up",), "--name: expected letters"), (("--name=",), "--name: expected one"),
-    (("--name=a b",), "--name: expected letters"), (("--trajectory=1",), "--trajectory: expected 0, or 2 frames or more"), (("--warmup=0",), "--warmup"),
+    (("--name=models.config",), "--name: expected another name"), (("--warmup=257",), "--warmup"), (("--name=a b",), "--name: expected letters"), (("--trajectory=1",), "--trajectory: expected 0, or 2 frames or more"), (("--warmup=0",), "--warmup"),
     (("--compute=float16",), "--compute"), (("--samplers=ddim:99",), "--samplers")])
 def test_bad_flags_are_one_line(model_dir, tmp_path, run, flags, message):
   result = run("export", f"--model_dir={model_dir}", f"--output_dir={tmp_path / 'saved'}", *flags)

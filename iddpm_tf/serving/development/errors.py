@@ -2,6 +2,7 @@
 
 import re
 
+_LONGEST = 500  # gRPC carries no message of more than some kilobytes.
 HTTP = {"INVALID_ARGUMENT": 400, "NOT_FOUND": 404, "RESOURCE_EXHAUSTED": 429, "TOO_LARGE": 413, "TOO_SLOW": 408, "INTERNAL": 500,
         "UNAVAILABLE": 503}
 
@@ -10,8 +11,8 @@ class Refused(Exception):
   """A request that is not answered."""
 
   def __init__(self, code, message):
-    super().__init__(message)
-    self.code, self.message = code, message
+    self.code, self.message = code, message if len(message) <= _LONGEST else f"{message[:_LONGEST]}..."
+    super().__init__(self.message)
 
   @property
   def http_status(self):
@@ -21,6 +22,11 @@ class Refused(Exception):
 def invalid(name, expected, received):
   """The `Refused` of an argument."""
   return Refused("INVALID_ARGUMENT", f"{name}: expected {expected}, received {received}")
+
+
+def given_up():
+  """The `Refused` of a request that nobody waits for."""
+  return Refused("UNAVAILABLE", "the request was given up")
 
 
 def of_graph(error):

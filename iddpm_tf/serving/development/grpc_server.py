@@ -17,8 +17,8 @@ from iddpm_tf.serving.development import metadata
 _SPARE = 16  # Threads beside those that wait for images, for refusals and for metadata.
 
 
-def start(predictor, host, port, max_bytes):
-  """The server and its port, which is `port` or, for 0, a free one.
+def make(predictor, host, port, max_bytes):
+  """The server, yet to be started, and its port, which is `port` or, for 0, a free one.
 
   Raises:
     ValueError: the port is taken.
@@ -37,7 +37,6 @@ def start(predictor, host, port, max_bytes):
     bound = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
   except RuntimeError:
     raise ValueError(f"--port: expected one that is free on {host}, received {port}") from None
-  server.start()
   return server, bound
 
 
@@ -79,14 +78,14 @@ class _Handlers:
     outputs, wanted = set(servable.signature(name).outputs), set(request.output_filter)
     if not wanted <= outputs:
       raise errors.invalid("output_filter", ", ".join(sorted(outputs)), ", ".join(sorted(wanted)))
-    future = self._predictor.submit(servable, name, inputs, wanted)
+    order = self._predictor.submit(servable, name, inputs, wanted)
     # Who no longer waits is not drawn for.
-    if not context.add_callback(future.cancel):
-      future.cancel()
+    if not context.add_callback(order.give_up):
+      order.give_up()
     try:
-      found = future.result()
-    except futures.CancelledError:
-      raise errors.Refused("UNAVAILABLE", "the request was given up") from None
+      found = order.future.result()
+    except futures.CancelledError:  # The server ends.
+      raise errors.given_up() from None
     response = predict_pb2.PredictResponse()
     _name(response.model_spec, servable, name)
     for key, value in found.items():
@@ -115,12 +114,16 @@ class _Handlers:
     if proto.tensor_shape.unknown_rank or min(shape, default=0) < 0:
       raise errors.invalid(name, "the shape [N, ...]", "another one")
     if proto.dtype != specs[name].dtype.as_datatype_enum:
-      raise errors.invalid(name, specs[name].dtype.name, types_pb2.DataType.Name(proto.dtype))
+      raise errors.invalid(name, specs[name].dtype.name, _type_name(proto.dtype))
     self._predictor.require_shape(name, shape, specs[name])
     try:
       return tf.make_ndarray(proto)
     except (KeyError, OverflowError, TypeError, ValueError):
       raise errors.invalid(name, "a tensor whose content is of its shape and type", "another one") from None
+
+
+def _type_name(number):
+  return types_pb2.DataType.Name(number) if number in types_pb2.DataType.values() else number
 
 
 def _address(spec):

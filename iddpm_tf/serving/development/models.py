@@ -25,7 +25,7 @@ class Models:
     self._folder, self._say = pathlib.Path(folder), say
     self._current, self._states, self._lock = {}, {}, threading.Lock()
     self._failed = {}  # {(name, version): files as they were}.
-    self._stopped = threading.Event()
+    self._stopped, self._watch = threading.Event(), None
 
   def update(self):
     """Serves the newest version that is there of each model, and no longer what is not there.
@@ -48,14 +48,18 @@ class Models:
       while not self._stopped.wait(seconds):
         try:
           self.update()
-        except OSError as error:  # The folder is away for a while.
-          self._say(f"{self._folder}: {error.strerror}")
+        except Exception as error:  # pylint: disable=broad-except
+          # Such as a folder that is away for a while.
+          self._say(f"{self._folder}: {type(error).__name__}: {error}")
 
-    threading.Thread(target=loop, daemon=True, name="versions").start()
+    self._watch = threading.Thread(target=loop, name="versions")
+    self._watch.start()
 
   def stop(self):
-    """Ends the watch."""
+    """Ends the watch, once what it loads is loaded."""
     self._stopped.set()
+    if self._watch:
+      self._watch.join()
 
   def get(self, name, version=None):
     """The `Servable`; `Refused` if there is none, or none of this version."""
@@ -89,6 +93,7 @@ class Models:
     start = time.monotonic()
     try:
       servable = servable_lib.Servable(name, version, path)
+      servable.warm_up()
     except Exception as error:  # pylint: disable=broad-except
       # Whatever is wrong with a model, the others are served.
       why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -16,6 +16,7 @@ from iddpm_tf.serving.development import errors
 from iddpm_tf.serving.development import metadata
 
 _PATIENCE = 60  # Seconds for the bytes of a request.
+_AT_ONCE = 8  # Requests of the largest size that may come at once, or as many bytes of smaller ones.
 
 
 def make_app(predictor, max_bytes):
@@ -42,6 +43,8 @@ class _App:
 
   def __init__(self, predictor, max_bytes):
     self._predictor, self._models, self._max_bytes = predictor, predictor.models, max_bytes
+    self._held = 0  # Bytes of bodies.
+    self._parsing = asyncio.Semaphore(1)  # Of a body's lists, which take far more.
 
   async def page(self, request):
     del request
@@ -67,43 +70,56 @@ class _App:
 
   async def predict(self, request):
     servable = self._models.get(*_address(request))
-    body = await self._body(request)
-    # JSON of large images takes a while: others are answered meanwhile.
-    form, signature, inputs = await asyncio.to_thread(_parsed, body)
-    future = await asyncio.to_thread(self._predictor.submit, servable, signature, inputs)
-    found = await self._answer(request, future)
+    form, order = await self._ordered(request, servable)
+    found = await self._answer(request, order)
     return await asyncio.to_thread(_response, form, found)
 
-  async def _answer(self, request, future):
-    """What a future gives; who no longer waits is not drawn for."""
-    waiting = asyncio.wrap_future(future)
+  async def _ordered(self, request, servable):
+    """(`instances` or `inputs`, `predictor.Order`)."""
+    body = bytearray()
+    try:
+      await self._read(request, body)
+      # JSON of large images takes a while: others are answered meanwhile.
+      async with self._parsing:
+        return await asyncio.to_thread(self._order, bytes(body), servable)
+    finally:
+      self._held -= len(body)
+
+  def _order(self, body, servable):
+    form, signature, inputs = _parsed(body)
+    return form, self._predictor.submit(servable, signature, inputs)
+
+  async def _answer(self, request, order):
+    """The outputs; who no longer waits is not drawn for."""
+    waiting = asyncio.wrap_future(order.future)
     try:
       while not waiting.done():
         await asyncio.wait([waiting], timeout=1.0)
         if await request.is_disconnected():
-          future.cancel()
-          raise errors.Refused("UNAVAILABLE", "the request was given up")
+          raise errors.given_up()
       return waiting.result()
-    except (futures.CancelledError, asyncio.CancelledError):
-      future.cancel()
-      raise errors.Refused("UNAVAILABLE", "the request was given up") from None
+    except (futures.CancelledError, asyncio.CancelledError):  # The server ends.
+      raise errors.given_up() from None
+    finally:
+      order.give_up()
 
-  async def _body(self, request):
-    """Its bytes."""
+  async def _read(self, request, body):
+    """Adds a request's bytes to `body`; `Refused` if it is too large, too slow, or there are too many at once."""
     try:
-      return await asyncio.wait_for(self._received(request), _PATIENCE)
+      await asyncio.wait_for(self._receive(request, body), _PATIENCE)
     except asyncio.TimeoutError:
       raise errors.Refused("TOO_SLOW", f"request: expected within {_PATIENCE} s, received a part") from None
     except requests.ClientDisconnect:
-      raise errors.Refused("UNAVAILABLE", "the request was given up") from None
+      raise errors.given_up() from None
 
-  async def _received(self, request):
-    body = bytearray()
+  async def _receive(self, request, body):
     async for part in request.stream():
       body += part
+      self._held += len(part)
       if len(body) > self._max_bytes:
         raise errors.Refused("TOO_LARGE", f"request: expected at most {self._max_bytes:,} bytes, received more")
-    return bytes(body)
+      if self._held > _AT_ONCE * self._max_bytes:
+        raise errors.Refused("RESOURCE_EXHAUSTED", "too many large requests come at once: ask again later")
 
 
 def _address(request):

@@ -21,21 +21,24 @@ class Servable:
   """A version, ready to answer."""
 
   def __init__(self, name, version, path):
-    """Loads it, and replays its warm-up records.
+    """Loads it.
 
     Args:
       name: the model's.
       version: a number.
       path: the version's folder.
     """
-    self.name, self.version = name, version
+    self.name, self.version, self._path = name, version, pathlib.Path(path)
     graph = tf.Graph()
     self._session = tf.compat.v1.Session(graph=graph)
     with graph.as_default():
       loaded = tf.compat.v1.saved_model.load(self._session, [tf.saved_model.SERVING], str(path))
     self.signature_defs = dict(loaded.signature_def)
-    self.config = _config(pathlib.Path(path))
-    for request in warmup.read(path):
+    self.config = _config(self._path)
+
+  def warm_up(self):
+    """Replays its warm-up records."""
+    for request in warmup.read(self._path):
       self.run(request.model_spec.signature_name,
                {key: tf.make_ndarray(value) for key, value in request.inputs.items()})
 
@@ -67,8 +70,9 @@ class Servable:
     # What enlarges images wants one.
     samplers = [name.removeprefix("png_") for name in self.signatures
                 if name.startswith("png_") and set(self.inputs(name)) <= {"seed", "label"}]
-    frames = [self.signature(name).outputs["frames"].tensor_shape.dim[1].size for name in self.signatures
-              if "frames" in self.signature(name).outputs]
+    shapes = [self.signature(name).outputs["frames"].tensor_shape.dim for name in self.signatures
+              if name.endswith("_trajectory") and "frames" in self.signature(name).outputs]
+    frames = [shape[1].size for shape in shapes if len(shape) == 5]
     return {"name": self.name, "version": self.version, "samplers": samplers, "frames": max(frames, default=0),
             "classes": self.config.num_classes if self.config else 0}
 

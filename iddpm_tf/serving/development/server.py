@@ -25,24 +25,30 @@ def run(options):
     ValueError: a port is taken, or the host is none of this machine's.
   """
   max_bytes = options.max_megabytes * 2 ** 20
-  models = models_lib.Models(options.models_dir, say=lambda text: print(text, flush=True))
+  models = models_lib.Models(options.models_dir, say=_say)
   predictor = predictor_lib.Predictor(models, max_batch=options.max_batch, max_queue=options.max_queue)
   with contextlib.ExitStack() as stack:
     listening = stack.enter_context(_listen(options.host, options.rest_port))
     host = f"[{options.host}]" if ":" in options.host else options.host  # Of IPv6.
     # The last to end: what has begun by either protocol is drawn.
     stack.callback(predictor.close)
-    grpc, port = grpc_server.start(predictor, options.host, options.port, max_bytes)
+    grpc, port = grpc_server.make(predictor, options.host, options.port, max_bytes)
+    models.update()  # Before anything is answered.
+    grpc.start()
     stack.callback(lambda: grpc.stop(_GRACE).wait())
-    models.update()
     models.watch(options.poll_seconds)
     stack.callback(models.stop)
-    print(f"development server: gRPC at {host}:{port}, REST and a page to draw on at "
-          f"http://{host}:{listening.getsockname()[1]}", flush=True)
+    _say(f"development server: gRPC at {host}:{port}, REST and a page to draw on at "
+         f"http://{host}:{listening.getsockname()[1]}")
     app = rest_app.make_app(predictor, max_bytes)
     uvicorn.Server(uvicorn.Config(
         app, log_level="warning", timeout_graceful_shutdown=_GRACE,
         limit_concurrency=options.max_queue + _SPARE)).run(sockets=[listening])
+
+
+def _say(text):
+  with contextlib.suppress(OSError, ValueError):  # Nobody may be there to hear it.
+    print(text, flush=True)
 
 
 def _listen(host, port):
