@@ -126,12 +126,12 @@ def read_record(task, output):
 
 
 def seconds_by_group(output):
-  """How long the tasks took that were done so far, from their beginning: {group: [seconds]}."""
+  """How long the tasks took that were done so far, from their beginning: {(command, group): [seconds]}."""
   found = {}
   for path in sorted((pathlib.Path(output) / "done").glob("*.json")):
     content = _content(path)
     if isinstance(seconds := content.get("seconds"), float) and not content.get("resumed"):
-      found.setdefault(group(path.stem), []).append(seconds)
+      found.setdefault(((content.get("record") or [""])[0], group(path.stem)), []).append(seconds)
   return found
 
 

@@ -94,12 +94,17 @@ class Workshop:
 
 
 def seconds_left(tasks, output, workers=1):
-  """The time that tasks take, by those like them, or by all that were done; None where none was."""
+  """The time that tasks take, by those like them, or by all of their command, or by all; None where none was done."""
   known = tasks_lib.seconds_by_group(output)
   if not known:
     return None
-  mean = np.mean(np.concatenate([*known.values()]))
-  return float(sum(np.mean(known.get(tasks_lib.group(task.name), [mean])) for task in tasks)) / workers
+
+  def expected(task):
+    same = known.get((task.command, tasks_lib.group(task.name)))
+    of_command = [seconds for (command, _), times in known.items() if command == task.command for seconds in times]
+    return np.mean(same or of_command or np.concatenate([*known.values()]))
+
+  return float(sum(map(expected, tasks))) / workers
 
 
 def _require_distinct(tasks):

@@ -113,10 +113,11 @@ def test_progress_and_the_time_left(machine, tmp_path, capsys):
   assert first == "[1/4, time left: unknown] small_seed0"
   assert second.startswith("[2/4, time left: ") and second.endswith(" min] small_seed1")
   for task, seconds in zip(tasks, (100.0, 140.0, 10.0, 10.0)):
-    tasks_lib.record_path(task, tmp_path).write_text(json.dumps({"seconds": seconds}))
-  # Those of its own kind, whatever the seed; the mean of all, 65 s, for what is new.
-  new = [RUN._replace(name="small_seed2"), RUN._replace(name="large_seed0")]
-  assert workshop.seconds_left(new, tmp_path) == 120 + 65
+    tasks_lib.record_path(task, tmp_path).write_text(json.dumps({"record": [task.command], "seconds": seconds}))
+  # Those like it, whatever the seed; the mean of its command for what is new, or of all, which is 65 s.
+  small, large = RUN._replace(name="small_seed2"), RUN._replace(name="large_seed0")
+  assert workshop.seconds_left([small, large, SCORES._replace(name="other")], tmp_path) == 120 + 120 + 10
+  assert workshop.seconds_left([small, SCORES._replace(name="grid", command="sample")], tmp_path, workers=2) == (120 + 65) / 2
 
 
 def test_two_tasks_of_one_name_are_refused(tmp_path):
