@@ -14,7 +14,7 @@ from trainers import command
 
 EXPERIMENTS = ("fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "fig7", "fig8", "fig10", "fig13", "fig15", "fig16",
                "fig17", "table1", "table2", "table4")
-OF_FID = ("fig4", "fig8", "fig10", "fig16", "fig17", "table4")  # Which need --features beyond the small scale.
+OF_FID = ("fig4", "fig8", "fig10", "fig13", "fig16", "fig17", "table4")  # Which need --features beyond the small scale.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -99,6 +99,11 @@ class Scale:
     return self._scores(kind, run, (
         "--fid", f"--samplers={','.join(samplers)}", f"--num_samples={self.fid_samples}", *flags))
 
+  def ensemble_fid(self, middle, ends=None, steps=0):
+    """FID of two runs' models as one, or of one alone."""
+    measurement = self.fid_measurement("ensemble" if ends else "parent", middle, (self.samplers[0],))
+    return measurement._replace(flags=(f"--ensemble_steps={steps}", *measurement.flags), ends=ends) if ends else measurement
+
   def quality_of(self, run):
     """FID, and precision and recall, of more samples (Table 4)."""
     return self._scores("precision_recall", run, (

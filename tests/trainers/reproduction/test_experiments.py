@@ -1,5 +1,6 @@
 """What the experiments make of results files: made-up ones, whose claims are known beforehand."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -105,6 +106,17 @@ def test_the_ensemble_is_of_models_of_one_process(scale):
   for task in fig13.needs(scale):
     steps = [flag.partition("=")[2] for flag in task.flags if flag.startswith("--ensemble_steps")]
     assert steps == ([str((250 if scale.name == "small" else 4000) // 40)] if task.ends else [])
+
+
+def test_the_ensemble_is_scored_by_fid_where_there_are_features(tmp_path):
+  scale = dataclasses.replace(SMALL, features="graph.pb")
+  assert reproducing.run(["fig13"], scale, tmp_path, modules={"fig13": fig13},
+                         make_hands=lambda tasks: workers.Here(made_up.finish)) == 0
+  rows = json.loads((tmp_path / report.JSON).read_text())["experiments"]["fig13"]["tables"][0]["rows"]
+  assert [row[:3] for row in rows] == [["L_hybrid", 3.57, 19.2], ["L_vlb", 3.53, 40.1], ["ensemble", 3.52, 19.9]]
+  assert [row[-1] for row in rows] == pytest.approx([1 + 1 / 50, 1 + 50 / 50, 1 + 1 / 50])
+  (both,) = [task for task in fig13.needs(scale) if task.ends and "--fid" in task.flags]
+  assert {"--features=graph.pb", f"--ensemble_steps={SMALL.noise_steps // 40}"} <= set(both.flags)
 
 
 def test_every_experiment_is_in_the_report(content):
