@@ -232,16 +232,6 @@ class EvaluationConfig:
             f"one that --eval_scores computes: {', '.join(self.score_names)}", self.best_score)
 
   @property
-  def likelihoods(self):
-    """Those of `LIKELIHOODS` that are wanted."""
-    return tuple(name for name in LIKELIHOODS if name in self.eval_scores)
-
-  @property
-  def scores_of_samples(self):
-    """Those of `SCORES`."""
-    return tuple(name for name in SCORES if name in self.eval_scores)
-
-  @property
   def score_names(self):
     """What the scores are called in results."""
     names = [[f"{part}_k{k}" for k in NEIGHBOURS for part in ("precision", "recall")]
@@ -282,8 +272,7 @@ class Config:
     low = self.network.low_res_size
     require(not low or (low < height and height % low == 0 and width * low % height == 0), "low_res_size",
             f"a divisor, and less, of the height of the images of {self.data.dataset}, {height}x{width}", low)
-
-    require(not self.evaluation.eval_every or not low or not self.evaluation.scores_of_samples, "eval_scores",
+    require(not self.evaluation.eval_every or not low or set(self.evaluation.eval_scores) <= set(LIKELIHOODS), "eval_scores",
             "nll or nll_train alone for a model that enlarges images, which draws none from noise alone",
             self.evaluation.eval_scores)
     require(not self.sampling.consistent or low, "consistent",

@@ -52,8 +52,8 @@ class Evaluations:
       network = networks.build_network(state.config)
     # One network takes one set of weights after the other.
     self._model = trained_model.TrainedModel(folder, state.config, network, step=0, ema=0.0)
-    makers = ([_Likelihood] * bool(self.options.likelihoods)
-              + [_SampleScores] * bool(self.options.scores_of_samples))
+    wanted, likelihoods = set(self.options.eval_scores), set(config_lib.LIKELIHOODS)
+    makers = [_Likelihood] * bool(wanted & likelihoods) + [_SampleScores] * bool(wanted - likelihoods)
     try:
       self._kinds = [make(self._model, strategy) for make in makers]
     except ValueError as error:
@@ -163,7 +163,7 @@ class _Likelihood:
     del strategy  # On one device.
     config, options = model.config, model.config.evaluation
     self._sources = {name: _source(config, config_lib.LIKELIHOODS[name], model.folder)
-                     for name in options.likelihoods}
+                     for name in config_lib.LIKELIHOODS if name in options.eval_scores}
     self._count = options.eval_examples  # 0: all.
     config_lib.require(options.eval_nll_steps <= config.diffusion.diffusion_steps, "eval_nll_steps",
                        f"at most the model's {config.diffusion.diffusion_steps}", options.eval_nll_steps)

@@ -9,6 +9,7 @@ import time
 
 import tensorflow as tf
 
+from iddpm_tf import config as config_lib
 from iddpm_tf.diffusion import respacing
 from iddpm_tf.diffusion import samplers
 from iddpm_tf.networks import blocks
@@ -114,10 +115,11 @@ def evaluation_seconds(config, cost, rate):
   """Of the scores of each moving average: of drawing the images, and of the bound's terms of test images."""
   options, steps = config.evaluation, config.diffusion.diffusion_steps
   evaluations = 0  # Of the network, of an image each.
-  if options.scores_of_samples:
+  likelihoods = set(options.eval_scores) & set(config_lib.LIKELIHOODS)
+  if set(options.eval_scores) - likelihoods:
     evaluations += options.eval_samples * (samplers.SamplerSpec.parse(config.sampling.samplers[0]).steps or steps)
-  if options.likelihoods:
-    evaluations += len(options.likelihoods) * options.eval_examples * (
+  if likelihoods:
+    evaluations += len(likelihoods) * options.eval_examples * (
         len(respacing.likelihood_timesteps(steps, options.eval_nll_steps)) if options.eval_nll_steps else steps)
   return max(len(config.training.ema), 1) * evaluations * cost.flops / rate
 
