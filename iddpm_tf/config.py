@@ -210,7 +210,8 @@ class EvaluationConfig:
   eval_scores: tuple[str, ...] = setting(
       ("fid",), f"what to compute: {', '.join((*LIKELIHOODS, *SCORES))}, comma-separated", changeable=True, since=3)
   eval_samples: int = setting(1000, "images to draw, by the first of --samplers", changeable=True, since=3)
-  eval_examples: int = setting(100, "images for nll (of the test split) and nll_train (of the training split); 0: all", changeable=True, since=3)
+  eval_examples: int = setting(
+      100, "images of the test split for nll, of the training split for nll_train; 0: all", changeable=True, since=3)
   eval_nll_steps: int = setting(
       100, "K timesteps for them, and every t up to T/K (Appendix E); 0: all", changeable=True, since=3)
   eval_features: str | None = setting(
@@ -272,8 +273,8 @@ class Config:
     low = self.network.low_res_size
     require(not low or (low < height and height % low == 0 and width * low % height == 0), "low_res_size",
             f"a divisor, and less, of the height of the images of {self.data.dataset}, {height}x{width}", low)
-    require(not self.evaluation.eval_every or not low or set(self.evaluation.eval_scores) <= set(LIKELIHOODS), "eval_scores",
-            "nll or nll_train alone for a model that enlarges images, which draws none from noise alone",
+    require(not self.evaluation.eval_every or not low or set(self.evaluation.eval_scores) <= set(LIKELIHOODS),
+            "eval_scores", "nll or nll_train alone for a model that enlarges images, which draws none from noise alone",
             self.evaluation.eval_scores)
     require(not self.sampling.consistent or low, "consistent",
             "nothing with a model that does not enlarge images (--low_res_size)", True)

@@ -11,8 +11,8 @@ import zlib
 
 import numpy as np
 
-# What zipfile, its decompressors and NumPy raise of damaged files; RuntimeError: of encrypted ones, and
-# NotImplementedError, which is one: of compressions that there are not.
+# What zipfile, its decompressors and NumPy raise of damaged files; RuntimeError: of encrypted ones and, by a class
+# beneath it, of compressions that there are not.
 ERRORS = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error,
            lzma.LZMAError, struct.error, tokenize.TokenError, SyntaxError, OverflowError)
 
