@@ -4,14 +4,16 @@ import contextlib
 import fcntl
 import os
 import pathlib
+import secrets
 
 
 @contextlib.contextmanager
 def whole(path):
   """A path beside `path` to write to; it takes the place of `path` when the block ends without an error."""
   path = pathlib.Path(path)
-  # In the same folder, since only within one file system is renaming atomic; the suffix is what NumPy looks at.
-  temporary = path.with_name(f".{os.getpid()}-{path.name}")
+  # In the same folder, since only within one file system is renaming atomic; the suffix is what NumPy looks at. No
+  # other writer's: processes of other machines and containers may have the same number.
+  temporary = path.with_name(f".{secrets.token_hex(4)}-{path.name}")
   try:
     yield temporary
     os.replace(temporary, path)

@@ -52,18 +52,18 @@ def write(folder, name, signature, inputs, *, png):
     ValueError: models.config is something else.
   """
   folder = pathlib.Path(folder)
-  with atomic.held(folder, wait=True):  # Another export may add a model, too.
-    _add_model(folder / MODELS, name)
   values = {"name": name, "signature": signature, "and_label": " (and label i)" if "label" in inputs else "",
             "ask": _examples(name, signature, inputs, png), "flags": " \\\n".join(FLAGS),
             "list_of_flags": "\n".join(f"- {flag}" for flag in FLAGS)}
-  for file_name in _WRITTEN_ONCE:
-    if not (folder / file_name).exists():
-      text = (resources.files(__package__) / "templates" / file_name).read_text()
-      if file_name.endswith((".yaml", ".md")):
-        text = _filled(text, values)
-      with atomic.whole(folder / file_name) as temporary:
-        temporary.write_text(text)
+  with atomic.held(folder, wait=True):  # Another export may write them, too.
+    _add_model(folder / MODELS, name)
+    for file_name in _WRITTEN_ONCE:
+      if not (folder / file_name).exists():
+        text = (resources.files(__package__) / "templates" / file_name).read_text()
+        if file_name.endswith((".yaml", ".md")):
+          text = _filled(text, values)
+        with atomic.whole(folder / file_name) as temporary:
+          temporary.write_text(text)
 
 
 def _filled(text, values):

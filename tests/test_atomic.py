@@ -1,0 +1,40 @@
+"""Files that appear whole or not at all."""
+
+import contextlib
+import subprocess
+import sys
+
+import pytest
+
+from iddpm_tf import atomic
+
+
+def test_writers_at_once_leave_one_of_their_files_and_nothing_else(tmp_path):
+  path = tmp_path / "a.txt"
+  with contextlib.ExitStack() as writers:
+    temporaries = [writers.enter_context(atomic.whole(path)) for _ in range(3)]
+    assert len(set(temporaries)) == 3 and not path.exists()
+    for i, temporary in enumerate(temporaries):
+      temporary.write_text(str(i))
+  assert path.read_text() == "0"  # Its block ends last.
+  assert [path] == [*tmp_path.iterdir()]
+
+
+def test_what_fails_leaves_the_file_that_was_there(tmp_path):
+  path = tmp_path / "a.npz"
+  path.write_text("before")
+  with pytest.raises(OSError, match="full"), atomic.whole(path) as temporary:
+    assert (temporary.parent, temporary.suffix) == (path.parent, path.suffix)
+    temporary.write_text("half")
+    raise OSError("full")
+  assert path.read_text() == "before"
+  assert [path] == [*tmp_path.iterdir()]
+
+
+def test_a_folder_is_held_by_one_process(tmp_path):
+  with atomic.held(tmp_path):
+    hold = "import sys; from iddpm_tf import atomic\nwith atomic.held(sys.argv[1]): pass"
+    other = subprocess.run([sys.executable, "-c", hold, str(tmp_path)], capture_output=True, text=True, check=False)
+  assert other.returncode == 1 and "that no other process writes to" in other.stderr
+  with atomic.held(tmp_path):
+    pass
