@@ -36,6 +36,11 @@ class Options:
       None, "tasks at the same time, each in a process with its share of the cores and no GPU; by default one for each "
       "core at --scale=small; 1: in this process, with all devices")
 
+  @property
+  def needs_fid(self):
+    """Whether the experiment compares features of images."""
+    return self.experiment in (*OF_FID, "all")
+
 
 def main(options, flag_values):
   command.require_own_flags_only(options, flag_values, "no setting of a model, since --scale has them")
@@ -63,7 +68,7 @@ def _require_features(options):
   if options.scale == "small":
     config_lib.require(options.features is None, "features", "nothing at --scale=small, whose FID is by the digits'",
                        options.features)
-  elif options.experiment in (*OF_FID, "all"):
+  elif options.needs_fid:
     config_lib.require(options.features and pathlib.Path(options.features).exists(), "features",
                        f"the path of the Inception graph or of a SavedModel, for the FID of {options.experiment}",
                        options.features)

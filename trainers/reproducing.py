@@ -8,6 +8,7 @@ import sys
 
 from iddpm_tf import atomic
 from iddpm_tf import config as config_lib
+from iddpm_tf.evaluation import features as features_lib
 from trainers import signals
 from trainers.reproduction import report
 from trainers.reproduction import scales
@@ -49,6 +50,8 @@ def reproduce(options, output):
   names = MODULES if options.experiment == "all" else (options.experiment,)
   data_flags = () if options.data_dir is None else (f"--data_dir={options.data_dir}",)
   scale = dataclasses.replace(scales.SCALES[options.scale], features=_features(options, output))
+  if options.needs_fid and scale.features:
+    features_lib.for_images(scale.features, scale.fid_image_shape)  # Days before the first model is scored.
   if options.seeds:
     scale = dataclasses.replace(scale, seeds=tuple(range(options.seeds)))
   if options.microbatches:

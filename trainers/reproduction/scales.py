@@ -44,6 +44,7 @@ class Scale:
   samplers: tuple[str, ...] = ("ancestral:50",)  # Of grids.
   fid_base: str = "configs/digits.flags"  # Where there is no table: with classes, and features of their own.
   fid_about: str = ""  # The data of `fid_run`, for the report.
+  fid_image_shape: tuple[int, int, int] = (8, 8, 1)
   fid_train_steps: int = 0
   fid_smaller: tuple[str, ...] = ()
   fid_samples: int = 10_000
@@ -206,12 +207,12 @@ SCALES = {scale.name: scale for scale in (
           overfitting_points=8, scaling_widths=(32, 64), scaling_learning_rate=1e-3, scaling_train_steps=400,
           scaling_points=5, quality_samples=500, sweep_ema=(0.9, 0.97, 0.99), sweep_train_steps=600, sweep_points=4,
           eval_flags=("--eval_samples=500", "--eval_examples=100", "--samplers=ancestral:25")),
-    Scale("cifar10", "CIFAR-10", fid_about="CIFAR-10", seeds=(0,), table="table2", train_steps=500_000,
-          samplers=("ancestral:250",), nll=("--nll",), nll_of_terms=("--nll", "--num_examples=1000"),
+    Scale("cifar10", "CIFAR-10", fid_about="CIFAR-10", fid_image_shape=(32, 32, 3), seeds=(0,), table="table2",
+          train_steps=500_000, samplers=("ancestral:250",), nll=("--nll",), nll_of_terms=("--nll", "--num_examples=1000"),
           nll_steps=(25, 50, 100, 200, 400, 1000), fid_samples=50_000,
           eval_flags=("--eval_samples=50000", "--eval_examples=1000")),
-    Scale("imagenet64", "ImageNet-64", fid_about="ImageNet-64", seeds=(0,), table="table1", train_steps=200_000,
-          samplers=("ancestral:250",), nll=("--nll", "--num_examples=10000"),
+    Scale("imagenet64", "ImageNet-64", fid_about="ImageNet-64", fid_image_shape=(64, 64, 3), seeds=(0,), table="table1",
+          train_steps=200_000, samplers=("ancestral:250",), nll=("--nll", "--num_examples=10000"),
           nll_of_terms=("--nll", "--num_examples=1000"), nll_steps=(25, 50, 100, 200, 400, 1000), sizes={
               "small": ("configs/imagenet64_class_conditional_small.flags", 1_700_000),
               "large": ("configs/imagenet64_class_conditional.flags", 250_000)}, sweep_train_steps=1_400_000,

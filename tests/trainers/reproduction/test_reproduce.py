@@ -221,16 +221,46 @@ def test_features_of_a_folder_are_those_of_its_other_experiments(tmp_path, capsy
   assert f"--features: expected {features}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", [b"", b"no graph", None])
+def test_features_that_cannot_be_computed_are_said_before_the_first_training(content, tmp_path, capsys):
+  features = tmp_path / "graph.pb"
+  if content is None:
+    features.mkdir()
+  else:
+    features.write_bytes(content)
+  assert run("--experiment=fig8", "--scale=cifar10", f"--features={features}", f"--output_dir={tmp_path / 'r'}",
+             f"--data_dir={tmp_path}") == 2
+  (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("reproduce: ")]
+  assert "--features: expected" in line and str(features) in line
+  assert not (tmp_path / "r").exists()
+
+
+def configuration(flagfile, *flags):
+  """The `Config` that trainers.train has of them."""
+  flag_values = absl_flags.FlagValues()
+  for section, dataclass in config_lib.parts().items():
+    flags_lib.define(flag_values, dataclass, section)
+  flags_lib.parse(flag_values, ["train", f"--flagfile={flagfile}", *flags])
+  return flags_lib.override(config_lib.Config(), flag_values)
+
+
 @pytest.mark.parametrize("scale", scales.SCALES.values(), ids=lambda scale: scale.name)
 def test_flags_of_all_trainings_are_configurations(scale):
   for task in dict.fromkeys(task for module in reproducing.MODULES.values()
                             for task in workshop.needed(module.needs(scale)) if isinstance(task, tasks_lib.Run)):
-    flag_values = absl_flags.FlagValues()
-    for section, dataclass in config_lib.parts().items():
-      flags_lib.define(flag_values, dataclass, section)
-    flags_lib.parse(flag_values, ["train", f"--flagfile={task.flagfile}", *task.flags,
-                                  f"--train_steps={task.train_steps}"])
-    assert flags_lib.override(config_lib.Config(), flag_values).training.train_steps == task.train_steps
+    config = configuration(task.flagfile, *task.flags, f"--train_steps={task.train_steps}")
+    assert config.training.train_steps == task.train_steps
+
+
+@pytest.mark.parametrize("scale", scales.SCALES.values(), ids=lambda scale: scale.name)
+def test_fid_is_of_images_of_the_shape_that_features_are_tried_on(scale):
+  of_fid = [task.run for name in reproduce.OF_FID for task in reproducing.MODULES[name].needs(scale)
+            if isinstance(task, tasks_lib.Measurement) and "--fid" in task.flags]
+  assert of_fid
+  for task in dict.fromkeys(of_fid):
+    data = configuration(task.flagfile, *task.flags).data
+    size = data.image_size or {"digits": 8, "cifar10": 32}[data.dataset]
+    assert (size, size, 1 if data.dataset == "digits" else 3) == scale.fid_image_shape
 
 
 def test_seeds_and_microbatches_of_every_training(tmp_path, monkeypatch):
@@ -238,6 +268,7 @@ def test_seeds_and_microbatches_of_every_training(tmp_path, monkeypatch):
   wanted = []
   monkeypatch.setattr(reproducing, "run", lambda names, scale, output, **_: wanted.extend(
       task for name in names for task in workshop.needed(reproducing.MODULES[name].needs(scale))) or 0)
+  monkeypatch.setattr(reproducing.features_lib, "for_images", lambda *_: None)
   features = tmp_path / "graph.pb"
   features.touch()
   assert run("--scale=imagenet64", f"--features={features}", f"--output_dir={tmp_path / 'r'}", "--seeds=2",
@@ -251,14 +282,7 @@ def test_seeds_and_microbatches_of_every_training(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("width", scales.SCALES["imagenet64"].scaling_widths)
 def test_runs_of_figure_10_are_those_of_configs(width):
-  def values(flagfile, flags=()):
-    flag_values = absl_flags.FlagValues()
-    for section, dataclass in config_lib.parts().items():
-      flags_lib.define(flag_values, dataclass, section)
-    flags_lib.parse(flag_values, ["train", f"--flagfile={flagfile}", *flags])
-    return flags_lib.override(config_lib.Config(), flag_values)
-
   task = scales.SCALES["imagenet64"].scaling_run(width, seed=0)
-  ours, theirs = values(task.flagfile, task.flags), values(f"configs/scaling_{width}.flags")
+  ours, theirs = configuration(task.flagfile, *task.flags), configuration(f"configs/scaling_{width}.flags")
   assert (ours.network, ours.diffusion, ours.data) == (theirs.network, theirs.diffusion, theirs.data)
   assert ours.training.learning_rate == pytest.approx(theirs.training.learning_rate, rel=1e-4)
