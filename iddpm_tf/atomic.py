@@ -5,6 +5,8 @@ import fcntl
 import os
 import pathlib
 import secrets
+import shutil
+import tempfile
 
 
 @contextlib.contextmanager
@@ -19,6 +21,39 @@ def whole(path):
     os.replace(temporary, path)
   finally:
     temporary.unlink(missing_ok=True)
+
+
+_LEFT = ".unfinished-"
+
+
+@contextlib.contextmanager
+def workspace(folder):
+  """A new folder in `folder` to write to; whoever renames it keeps it, else it goes when the block ends.
+
+  What processes that were killed have left there goes, too.
+  """
+  with held(folder, wait=True):
+    for left in pathlib.Path(folder).glob(f"{_LEFT}*"):
+      _remove_unless_held(left)
+    temporary = pathlib.Path(tempfile.mkdtemp(prefix=_LEFT, dir=folder))
+    descriptor = os.open(temporary, os.O_RDONLY)
+    with contextlib.suppress(OSError):  # Some network file systems have no locks.
+      fcntl.flock(descriptor, fcntl.LOCK_EX)
+  try:
+    yield temporary
+  finally:
+    os.close(descriptor)
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_unless_held(folder):
+  with contextlib.suppress(OSError):  # Another process has it, or nobody can tell.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+      fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      shutil.rmtree(folder)
+    finally:
+      os.close(descriptor)
 
 
 @contextlib.contextmanager

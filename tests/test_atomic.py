@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import pathlib
 import subprocess
 import sys
 
@@ -29,6 +30,23 @@ def test_what_fails_leaves_the_file_that_was_there(tmp_path):
     raise OSError("full")
   assert path.read_text() == "before"
   assert [path] == [*tmp_path.iterdir()]
+
+
+def test_a_workspace_is_swept_of_those_of_processes_that_were_killed(tmp_path):
+  killed = subprocess.Popen(
+      [sys.executable, "-c", "import sys, time; from iddpm_tf import atomic\n"
+       "with atomic.workspace(sys.argv[1]) as it: (it / 'a').touch(); print(it, flush=True); time.sleep(60)", str(tmp_path)],
+      stdout=subprocess.PIPE, text=True)
+  left = pathlib.Path(killed.stdout.readline().strip())
+  with atomic.workspace(tmp_path) as ours:
+    assert (left / "a").exists()  # It lives.
+    killed.kill()
+    killed.wait()
+    killed.stdout.close()
+    with atomic.workspace(tmp_path) as other:
+      assert not left.exists() and ours.exists() and other != ours
+      other.rename(tmp_path / "kept")
+  assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
 def test_a_folder_is_held_by_one_process(tmp_path):

@@ -17,7 +17,7 @@ from trainers import command
 from trainers import model_dir
 from trainers import signals
 
-_MOST_IMAGES = 256  # As batching_parameters.txt has it.
+_MOST_IMAGES = 64  # As batching_parameters.txt has it.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Options(chain.UpsamplerOptions, model_dir.EnsembleOptions):
 
   def __post_init__(self):
     super().__post_init__()
-    config_lib.require(self.name is None or self.name, "name", "one", self.name)
+    for name in ("name", "output_dir"):
+      config_lib.require(getattr(self, name) != "", name, "one", getattr(self, name))
     config_lib.require(self.version >= 0, "version", "a number of at least 0", self.version)
     config_lib.require(self.trajectory == 0 or self.trajectory > 1, "trajectory", "0, or 2 frames or more",
                        self.trajectory)
@@ -57,6 +58,12 @@ def main(options, flag_values):
   from trainers import trained_model
 
   specs = samples.require_samplers(config)
+  name = options.name or pathlib.Path(options.model_dir).resolve().name
+  version = options.version or None
+  folder = pathlib.Path(options.output_dir) / name
+  deployment.require_name(name)
+  deployment.require_models_config(options.output_dir)
+  servable.require_new(folder, version)
   model = trained_model.load_chosen(config, options)
   samplers = [image_sampler.ImageSampler(config, model.network, spec, ends=model.sampler_ends) for spec in specs]
   made_from = {"training_step": model.step, "ema": model.ema, "version": __version__,
@@ -73,17 +80,13 @@ def main(options, flag_values):
     samplers = [image_sampler.TwoStageSampler(base, enlarging) for base in samplers]
     made_from |= {"upsampler_training_step": upsampler.step, "upsampler_ema": upsampler.ema}
     assets["upsampler_config.json"] = upsampler_config.to_json()
-  name = options.name or pathlib.Path(options.model_dir).resolve().name
-  deployment.require_name(name)
-  deployment.require_models_config(options.output_dir)
-  command.make_output_dir(options.output_dir)
-  folder = pathlib.Path(options.output_dir) / name
+  command.make_output_dir(folder)
   print(f"exporting {model}: {', '.join(map(str, specs))}"
         + (f"; enlarged by {upsampler}: {spec}" if upsampler_config else ""))
   try:
     with signals.raised():
       path = servable.export(
-          samplers, folder, version=options.version or _next_version(folder),
+          samplers, folder, version=version,
           assets=assets | {"made_from.json": json.dumps(made_from, indent=2) + "\n"},
           options=servable.Options(options.png, options.trajectory, options.warmup),
           verify_with=samples.example_inputs(config, 10) if options.verify else None)
@@ -91,7 +94,7 @@ def main(options, flag_values):
     print(f"stopped by {stopped.signal.name}; no version was written")
     return stopped.status
   inputs = {spec.name: spec for spec in samplers[0].input_signature()}
-  deployment.write(options.output_dir, name, str(specs[0]), inputs, png=options.png)
+  deployment.write(path, str(specs[0]), inputs, png=options.png)
   verified = ", which draws the images of the model, byte for byte" if options.verify else ""
   print(f"wrote {path}{verified}")
   return 0
@@ -102,11 +105,6 @@ def _computed(config, options):
   if options.compute is None:
     return config
   return dataclasses.replace(config, network=dataclasses.replace(config.network, precision=options.compute))
-
-
-def _next_version(folder):
-  versions = [int(path.name) for path in folder.glob("*") if path.name.isascii() and path.name.isdecimal()]
-  return max(versions, default=0) + 1
 
 
 if __name__ == "__main__":

@@ -14,6 +14,9 @@ from trainers import command
 from trainers import signals
 
 
+_DAY = 86_400  # Seconds.
+
+
 @dataclasses.dataclass(frozen=True)
 class Options:
   models_dir: str = config_lib.setting("saved_models", "where servables are, as trainers.export writes them")
@@ -28,6 +31,7 @@ class Options:
   def __post_init__(self):
     for name in ("max_batch", "max_queue", "max_megabytes", "poll_seconds"):
       config_lib.require(getattr(self, name) > 0, name, "more than 0", getattr(self, name))
+    config_lib.require(self.poll_seconds <= _DAY, "poll_seconds", f"at most {_DAY}", self.poll_seconds)
     config_lib.require(self.max_megabytes < 2 ** 11, "max_megabytes", "less than 2048", self.max_megabytes)
     for name in ("port", "rest_port"):
       config_lib.require(0 <= getattr(self, name) < 2 ** 16, name, "0 to 65535", getattr(self, name))

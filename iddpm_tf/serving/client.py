@@ -1,6 +1,7 @@
 """Clients of TensorFlow Serving, by gRPC and by REST: arrays in, arrays out, with time-outs and retries."""
 
 import contextlib
+import re
 from typing import NamedTuple
 import urllib.parse
 
@@ -59,7 +60,11 @@ class GrpcClient(_Client):
       model: the servable's name.
       version: a number; None: the newest.
       patience: `Patience`.
+
+    Raises:
+      ServingError: the address is none.
     """
+    _require_address(address)
     self._channel = grpc.insecure_channel(address, options=[
         ("grpc.max_receive_message_length", _MESSAGE_BYTES), ("grpc.max_send_message_length", _MESSAGE_BYTES)])
     self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
@@ -159,6 +164,12 @@ class RestClient(_Client):
 
   def _strange(self, answer):
     return ServingError(f"{self._url}: expected an answer of TensorFlow Serving, received {str(answer)[:100]!r}")
+
+
+def _require_address(address):
+  found = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[^][\s:/@]+):([0-9]{1,5})", address)
+  if not found or not 0 < int(found[1]) < 2 ** 16:  # gRPC would take another port.
+    raise ServingError(f"expected HOST:PORT, received {address}")
 
 
 def _require_url(url):

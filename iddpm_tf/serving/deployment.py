@@ -22,13 +22,15 @@ FLAGS = (
     f"--batching_parameters_file={MOUNTED}/batching_parameters.txt",
     f"--monitoring_config_file={MOUNTED}/monitoring.config")
 _WRITTEN_ONCE = ("batching_parameters.txt", "monitoring.config", "compose.yaml", "kubernetes.yaml", "SERVING.md")
-_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+# A brace that closes; or, first, what may hold one that does not: a comment or a string.
+_BRACE_OR_NOT = r"""#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[}>]"""
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 
 
 def require_name(name):
   """`ValueError` unless a servable can have this name, in paths, URLs, YAML and models.config alike."""
-  settings.require(re.fullmatch(_NAME, name), "name", "letters, digits, '.', '_' and '-', beginning with one of the "
-                   "first two", name)
+  settings.require(re.fullmatch(_NAME, name), "name", "at most 100 letters, digits, '.', '_' and '-', beginning with "
+                   "one of the first two", name)
   settings.require(name not in (MODELS, *_WRITTEN_ONCE), "name", "another name than the files have that lie beside it",
                    name)
 
@@ -38,12 +40,11 @@ def require_models_config(folder):
   _read(pathlib.Path(folder) / MODELS)
 
 
-def write(folder, name, signature, inputs, *, png):
+def write(version, signature, inputs, *, png):
   """Writes what is not there yet, and the servable's entry in models.config; what a person changed stays.
 
   Args:
-    folder: where servables are.
-    name: the servable's.
+    version: its path, `FOLDER/NAME/VERSION`; what is written goes to `FOLDER`.
     signature: one of its signatures, for the examples.
     inputs: its inputs, by name: `tf.TensorSpec`s.
     png: whether there is a signature of PNG files, too.
@@ -51,8 +52,8 @@ def write(folder, name, signature, inputs, *, png):
   Raises:
     ValueError: models.config is something else.
   """
-  folder = pathlib.Path(folder)
-  values = {"name": name, "signature": signature, "and_label": " (and label i)" if "label" in inputs else "",
+  folder, name = version.parents[1], version.parent.name
+  values = {"name": name, "version": version.name, "signature": signature, "and_label": " (and label i)" if "label" in inputs else "",
             "ask": _examples(name, signature, inputs, png), "flags": " \\\n".join(FLAGS),
             "list_of_flags": "\n".join(f"- {flag}" for flag in FLAGS)}
   with atomic.held(folder, wait=True):  # Another export may write them, too.
@@ -118,19 +119,13 @@ def _add_model(path, name):
     return
   one = config.model_config_list.config.add(name=name, base_path=f"{MOUNTED}/{name}", model_platform="tensorflow")
   text = _with_entry(path.read_text() if path.exists() else "", one)
-  try:
-    whole = text_format.Parse(text, model_server_config_pb2.ModelServerConfig()) == config
-  except text_format.ParseError:
-    whole = False
-  if not whole:  # It was laid out in another way: its comments go.
-    text = text_format.MessageToString(config)
   with atomic.whole(path) as temporary:
     temporary.write_text(text)
 
 
 def _with_entry(text, entry):
-  """The text of a ModelServerConfig with an entry more, as its last; a person's comments stay."""
+  """The text of a ModelServerConfig with an entry more, as its last; all that a person wrote stays."""
   lines = "".join(f"    {line}\n" for line in text_format.MessageToString(entry).splitlines())
   added = f"  config {{\n{lines}  }}\n"
-  before, brace, after = text.rpartition("}")
-  return f"{before}{added}{brace}{after}" if brace else f"{text}model_config_list {{\n{added}}}\n"
+  ends = [found.start() for found in re.finditer(_BRACE_OR_NOT, text) if found.group() in "}>"]
+  return f"{text[:ends[-1]]}{added}{text[ends[-1]:]}" if ends else f"{text}model_config_list {{\n{added}}}\n"

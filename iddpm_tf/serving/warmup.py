@@ -21,7 +21,7 @@ def write(extra, model, signatures, batches):
     signatures: {name: concrete function}.
     batches: numbers of images; none: no file.
   """
-  requests = [messages.predict_request(model, name, example(_inputs(function), count)) for count in batches
+  requests = [messages.predict_request(model, name, example(inputs(function), count)) for count in batches
               for name, function in sorted(signatures.items())]
   if len(requests) > _MOST:
     raise ValueError(f"warm-up: expected at most {_MOST} records, received {len(requests)}")
@@ -46,5 +46,6 @@ def example(specs, count):
   return {name: np.zeros([count, *spec.shape[1:]], spec.dtype.as_numpy_dtype) for name, spec in specs.items()}
 
 
-def _inputs(function):
+def inputs(function):
+  """{name: `tf.TensorSpec`} of a signature."""
   return {spec.name: spec for spec in tf.nest.flatten(function.structured_input_signature)}

@@ -43,7 +43,10 @@ def test_large_orders_are_split(server, drawn):
 @pytest.mark.parametrize("flags, message", [
     ((), "--address: expected a server"), (("--address=a:1", "--url=http://a"), "--address: expected a server"),
     (("--address=a:1",), "--model: expected one"), (("--address=a:1", "--model=m"), "--output_dir: expected one"),
-    (("--address=", "--model=m"), "--address: expected a server"), (("--timeout=inf",), "--timeout"),
+    (("--address=", "--model=m"), "--address: expected a server"),
+    *((("--model=m", "--output_dir=o", f"--address={address}"), "expected HOST:PORT, received")
+      for address in ("127.0.0.1", "127.0.0.1:99999", "http://127.0.0.1:8500", "a:b:3", "a:0", "u@a:3")),
+    (("--timeout=inf",), "--timeout"),
     (("--num_samples=1000000000000000",), "--num_samples"), (("--num_samples=0",), "--num_samples"), (("--seed=-1",), "--seed"), (("--seed=9223372036854775807",), "--seed"),
     (("--labels=-1",), "--labels"), (("--labels=4294967296",), "--labels"), (("--model_version=-1",), "--model_version"), (("--base_channels=3",), "--base_channels: expected no setting")])
 def test_bad_flags_are_one_line(flags, message, capsys):

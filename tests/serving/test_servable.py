@@ -18,6 +18,7 @@ from tensorflow_serving.config import model_server_config_pb2
 import yaml
 
 from iddpm_tf.serving import deployment
+from iddpm_tf.serving import servable
 from iddpm_tf.serving import warmup
 from tests.serving.conftest import export_model
 from trainers import export
@@ -81,6 +82,36 @@ def test_where_it_is_from_travels_with_it(models_dir):
   assert json.loads((extra / "config.json").read_text())["data"]["num_classes"] == 10
 
 
+def test_a_version_that_appears_meanwhile_stays(model_dir, tmp_path, run, monkeypatch):
+  save = tf.saved_model.save
+
+  def slow(*arguments):
+    save(*arguments)
+    (tmp_path / f"small/{1 if auto else 5}/variables").mkdir(parents=True, exist_ok=True)
+
+  monkeypatch.setattr(tf.saved_model, "save", slow)
+  common = ("export", f"--model_dir={model_dir}", f"--output_dir={tmp_path}", "--name=small", "--samplers=ddim:2", "--warmup=")
+  auto = True
+  assert run(*common).status == 0 and (tmp_path / "small/2/saved_model.pb").exists()
+  auto = False
+  result = run(*common, "--version=5")
+  assert result.status == 2 and "--version: expected one below 2**63 that is not in" in result.err
+  assert sorted(path.name for path in (tmp_path / "small").iterdir()) == ["1", "2", "5"]
+  assert [path.name for path in (tmp_path / "small/5").iterdir()] == ["variables"]
+
+
+def test_names_that_no_server_counts_are_passed_over(tmp_path):
+  for name in ("3", "99999999999999999999", "v9", ".unfinished-1"):
+    (tmp_path / name).mkdir()
+  servable.require_new(tmp_path, 4)
+  servable.require_new(tmp_path, None)
+  with pytest.raises(ValueError, match="--version: expected one below"):
+    servable.require_new(tmp_path, 3)
+  (tmp_path / str(2 ** 63 - 1)).mkdir()
+  with pytest.raises(ValueError, match="--version: expected one below"):
+    servable.require_new(tmp_path, None)
+
+
 def test_files_for_a_server_lie_beside_it(models_dir):
   config = text_format.Parse((models_dir / "models.config").read_text(), model_server_config_pb2.ModelServerConfig())
   (model,) = config.model_config_list.config
@@ -137,7 +168,7 @@ def test_a_model_that_diverged_is_refused(model_dir, tmp_path, run, monkeypatch)
 
   monkeypatch.setattr(trained_model, "load", diverged)
   result = run("export", f"--model_dir={model_dir}", f"--output_dir={tmp_path / 'saved'}")
-  assert result.status == 2 and "expected finite weights" in result.err
+  assert result.status == 2 and "weights: expected finite ones" in result.err
   assert not list(tmp_path.rglob("saved_model.pb"))
 
 
@@ -158,21 +189,23 @@ def test_a_models_config_that_takes_no_model_is_said_first(model_dir, tmp_path, 
 
 @pytest.mark.parametrize("text", [
     "# A list of none.\nmodel_config_list {\n}\n", "model_config_list: { config { name: 'a' } }  # } one\n",
+    'model_config_list { config { name: "a" base_path: "/}" } }\n# config { name: "old" }\n# Ours.\n', "# None yet: {}\n",
     "model_config_list <config <name: 'a'>>", ""])
 def test_a_model_is_added_however_the_file_is_laid_out(tmp_path, text):
   path = tmp_path / "models.config"
   path.write_text(text)
   before = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
-  deployment.write(tmp_path, "b", "ddim_2", {"seed": None}, png=True)
+  deployment.write(tmp_path / "b/1", "ddim_2", {"seed": None}, png=True)
   found = text_format.Parse(path.read_text(), model_server_config_pb2.ModelServerConfig())
   assert [*before.model_config_list.config] == found.model_config_list.config[:-1]
   assert found.model_config_list.config[-1].name == "b"
-  assert ("# A list" in text) == ("# A list" in path.read_text())
+  new = path.read_text()
+  assert any(new.startswith(text[:i]) and new.endswith(text[i:]) for i in range(len(text) + 1))  # All of it is there.
 
 
 def test_models_that_are_exported_at_once_are_all_added(tmp_path):
   with futures.ThreadPoolExecutor(8) as pool:
-    done = [pool.submit(deployment.write, tmp_path, f"m{i}", "ddim_2", {"seed": None}, png=True) for i in range(24)]
+    done = [pool.submit(deployment.write, tmp_path / f"m{i}/1", "ddim_2", {"seed": None}, png=True) for i in range(24)]
     assert [one.result() for one in done] == [None] * 24
   found = text_format.Parse((tmp_path / "models.config").read_text(), model_server_config_pb2.ModelServerConfig())
   assert {model.name for model in found.model_config_list.config} == {f"m{i}" for i in range(24)}
@@ -183,7 +216,22 @@ def test_batches_of_the_server():
   text = (resources.files("iddpm_tf.serving") / "templates/batching_parameters.txt").read_text()
   values = dict(re.findall(r"^(\w+) { value: (\w+) }$", text, re.MULTILINE))
   assert "\nallowed_batch_sizes" not in text and values["enable_large_batch_splitting"] == "true"
-  assert int(values["max_execution_batch_size"]) <= int(values["max_batch_size"]) == export._MOST_IMAGES
+  most = int(values["max_batch_size"])
+  assert most == export._MOST_IMAGES
+
+  # The server's own scheduler.
+  @tf.nondifferentiable_batch_function(
+      num_batch_threads=int(values["num_batch_threads"]), max_batch_size=most, enable_large_batch_splitting=True,
+      batch_timeout_micros=int(values["batch_timeout_micros"]), max_enqueued_batches=int(values["max_enqueued_batches"]),
+      allowed_batch_sizes=[int(values["max_execution_batch_size"])])
+  def doubled(seeds):
+    return 2 * seeds
+
+  draw = tf.function(lambda seeds: doubled(seeds))  # pylint: disable=unnecessary-lambda
+  for count in (1, most):
+    np.testing.assert_array_equal(draw(tf.range(count)), 2 * np.arange(count))
+  with pytest.raises(tf.errors.InvalidArgumentError):
+    draw(tf.range(most + 1))
 
 
 @pytest.mark.parametrize("kind", ["classes", "enlarges"])
@@ -191,8 +239,9 @@ def test_the_commands_of_the_page_can_be_typed(tmp_path, kind):
   """Of shells: what they would send."""
   inputs = {"seed": None, "label": None} if kind == "classes" else {
       "seed": None, "low_res": tf.TensorSpec([None, 2, 3, 1], tf.uint8)}
-  deployment.write(tmp_path, "small", "ddim_5", inputs, png=kind == "classes")
+  deployment.write(tmp_path / "small/7", "ddim_5", inputs, png=kind == "classes")
   text = (tmp_path / "SERVING.md").read_text()
+  assert "\nVERSION=7 " in text and "small/$VERSION" in text
   commands = re.search("```sh\n(curl.*?)```", text, re.DOTALL).group(1)
   assert ("png_ddim_5" in commands) == (kind == "classes") == ("trainers.client" in commands)
   echo = tmp_path / "curl"
@@ -207,13 +256,21 @@ def test_the_commands_of_the_page_can_be_typed(tmp_path, kind):
 
 
 @pytest.mark.parametrize("flags, message", [
-    (("--name=../up",), "--name: expected letters"), (("--name=",), "--name: expected one"),
-    (("--name=models.config",), "--name: expected another name"), (("--warmup=257",), "--warmup"), (("--name=a b",), "--name: expected letters"), (("--trajectory=1",), "--trajectory: expected 0, or 2 frames or more"), (("--warmup=0",), "--warmup"),
+    (("--name=../up",), "--name: expected at most 100 letters"), (("--name=",), "--name: expected one"),
+    (("--name=models.config",), "--name: expected another name"), (("--warmup=65",), "--warmup"),
+    (("--version=9223372036854775808",), "--version: expected one below 2**63"), (("--output_dir=",), "--output_dir: expected one"),
+    ((f"--name={'n' * 101}",), "--name: expected at most 100"), (("--name=a b",), "--name: expected at most"), (("--trajectory=1",), "--trajectory: expected 0, or 2 frames or more"), (("--warmup=0",), "--warmup"),
     (("--compute=float16",), "--compute"), (("--samplers=ddim:99",), "--samplers")])
 def test_bad_flags_are_one_line(model_dir, tmp_path, run, flags, message):
   result = run("export", f"--model_dir={model_dir}", f"--output_dir={tmp_path / 'saved'}", *flags)
   assert result.status == 2 and len(result.err.splitlines()) == 1 and message in result.err
   assert not (tmp_path / "saved").exists()
+
+
+def test_a_file_where_a_servable_would_be(model_dir, tmp_path, run):
+  (tmp_path / "small").touch()
+  result = run("export", f"--model_dir={model_dir}", f"--output_dir={tmp_path}", "--name=small")
+  assert result.status == 2 and result.err.startswith("export: --output_dir: expected a folder")
 
 
 def test_a_model_that_was_never_trained_is_refused(model_dir, tmp_path, run):
