@@ -7,6 +7,7 @@ import pathlib
 import sys
 
 from absl import flags as absl_flags
+from absl import logging as absl_logging
 
 from iddpm_tf import config as config_lib
 from trainers import flags
@@ -59,12 +60,12 @@ def require_packages(*names, extra):
                      f"pip install 'iddpm_tf[{extra}]'")
 
 
-def make_output_dir(folder):
+def make_output_dir(folder, flag="output_dir"):
   """Makes a folder for results before the work begins; `ValueError` if that cannot be."""
   try:
     pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
   except OSError as error:
-    raise ValueError(f"--output_dir: expected a folder that can be written, received {folder} "
+    raise ValueError(f"--{flag}: expected a folder that can be written, received {folder} "
                      f"({error.strerror})") from None
 
 
@@ -79,6 +80,7 @@ def load_tensorflow():
     os.dup2(nothing.fileno(), 2)
   try:
     importlib.import_module("tensorflow").get_logger().setLevel("ERROR")
+    absl_logging.set_verbosity(absl_logging.ERROR)  # TFDS warns of what it does itself.
     importlib.import_module("tensorflow_probability")
   finally:
     os.dup2(stderr, 2)

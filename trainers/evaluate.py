@@ -62,6 +62,8 @@ class Options(model_dir.EnsembleOptions):
     config_lib.require_seed(self.seed)
     for name in ("num_examples", "nll_steps"):
       config_lib.require(getattr(self, name) >= 0, name, "a number of at least 0", getattr(self, name))
+    config_lib.require(self.nll_steps or self.nll_schedule == "dense_start", "nll_schedule",
+                       "nothing without --nll_steps", self.nll_schedule)
     if self.nll_stderr is not None:
       config_lib.require(1e-6 <= self.nll_stderr < math.inf, "nll_stderr", "a number of at least 1e-06",
                          self.nll_stderr)
@@ -79,12 +81,15 @@ def main(options, flag_values):
   _require_scores_fit(options, config)
   _require_of_use(options, flag_values)
   command.load_tensorflow()
+  works = []  # All of them are checked before the first begins.
   if options.nll:
     from trainers import nll
-    nll.evaluate(config, options)
+    works.append(nll.prepared(config, options))
   if any(getattr(options, name) for name in config_lib.SCORES):
     from trainers import scoring
-    scoring.evaluate(config, options)
+    works.append(scoring.prepared(config, options))
+  for work in works:
+    work()
   return 0
 
 

@@ -46,6 +46,8 @@ class Evaluations:
     self._state, self._folder, self._writer = state, folder, None
     self.options, self._kinds = state.config.evaluation, []
     if not self.options.eval_every:
+      config_lib.require(self.options.best_score is None, "best_score", "nothing without --eval_every",
+                         self.options.best_score)
       return
     best.read(folder)  # A damaged one would stop the run once there is a score.
     with strategy.scope():
@@ -113,8 +115,8 @@ class Evaluations:
 
 def _measured(result):
   """What scores depend on besides the weights: another number of samples, say, is another scale."""
-  names = ("sampler", "num_samples", "features_sha256", "reference_sha256", "num_examples", "num_timesteps",
-           "decoder", "clip_denoised")
+  names = ("sampler", "num_samples", "features_sha256", "reference_sha256", "num_examples", "num_examples_train",
+           "num_timesteps", "decoder", "clip_denoised")
   return {name: result[name] for name in names if name in result}
 
 
@@ -126,8 +128,8 @@ class _SampleScores:
     self._model, self._count = model, options.eval_samples
     self._wanted = scores.Wanted(**{name: name in options.eval_scores for name in config_lib.SCORES})
     self._extractor = features.for_images(options.eval_features, config.data.image_shape)
-    reference = reference_lib.read(options.eval_reference) if options.eval_reference else reference_lib.NONE
-    scoring.require_fit(self._wanted, self._extractor, reference, config.data.image_shape, self._count)
+    self._reference = reference_lib.read(options.eval_reference) if options.eval_reference else reference_lib.NONE
+    scoring.require_fit(self._wanted, self._extractor, self._reference, config.data.image_shape, self._count)
     self._scorer = None
     self._spec = samples.require_samplers(config)[0]
     # Its graph is traced once.
@@ -136,9 +138,8 @@ class _SampleScores:
 
   def begin(self):
     """Loads the reference; of the training images, it is computed once."""
-    config = self._model.config
-    reference = scoring.load_reference(
-        self._wanted, self._extractor, config.evaluation.eval_reference, config, self._model.folder, _BATCH_SIZE)
+    reference = scoring.reference_of(
+        self._wanted, self._extractor, self._reference, self._model.config, self._model.folder, _BATCH_SIZE)
     self._scorer = scoring.Scorer(self._wanted, self._extractor, reference, _BATCH_SIZE)
 
   def score(self, model, stop):
@@ -183,7 +184,8 @@ class _Likelihood:
         if stop.signal:
           return None
       found[name] = float(np.mean(np.concatenate(totals), dtype=np.float64))
-    return {"scores": found, "num_examples": next(iter(counts.values())),
+    examples = {name.replace("nll", "num_examples"): count for name, count in counts.items()}
+    return {"scores": found, **examples,
             "num_timesteps": self._process.num_timesteps, "decoder": model.config.diffusion.decoder}
 
 

@@ -33,7 +33,7 @@ class EnsembleOptions(ModelOptions):
   ensemble_dir: str | None = config_lib.setting(
       None, "folder of a second model, which takes the first and the last timesteps; the paper's is of L_vlb "
       "beside one of L_hybrid")
-  ensemble_steps: int = config_lib.setting(100, "how many timesteps at either end")
+  ensemble_steps: int | None = config_lib.setting(None, "how many timesteps at either end; unset: 100")
   ensemble_ema: float | None = config_lib.setting(None, "as --ema, of the second model; unset: its first rate")
 
 

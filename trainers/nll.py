@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
+import iddpm_tf
 from iddpm_tf import config as config_lib
 from iddpm_tf.data import images as images_lib
 from iddpm_tf.data import sources
@@ -23,8 +24,8 @@ from trainers import trained_model
 FOLDER = "evaluations"
 
 
-def evaluate(config, options):
-  """Bits/dim of a split, as `evaluate.Options` say."""
+def prepared(config, options):
+  """The work, a function, of bits/dim of a split as `evaluate.Options` say; what is wrong is a `ValueError` now."""
   if options.decoder:
     config = dataclasses.replace(
         config, diffusion=dataclasses.replace(config.diffusion, decoder=options.decoder))
@@ -38,14 +39,17 @@ def evaluate(config, options):
   process = process_of(config.diffusion, options.nll_steps, options.nll_schedule)
   folder = pathlib.Path(options.output_dir or model.folder / FOLDER)
   command.make_output_dir(folder)
-  print(f"bits/dim of {model}: {count} {options.split} images of {source.name}, "
-        f"{process.num_timesteps} timesteps")
-  if options.nll_stderr:
-    nll_budget.evaluate(model, process, source, count, options, folder)
-    return 0
-  bits = bits_per_dim(model, process, source, count, options)
-  _write(folder, model, process, source.name, bits, options)
-  return 0
+
+  def work():
+    print(f"bits/dim of {model}: {count} {options.split} images of {source.name}, "
+          f"{process.num_timesteps} timesteps, seed {options.seed}, iddpm_tf {iddpm_tf.__version__}")
+    if options.nll_stderr:
+      nll_budget.evaluate(model, process, source, count, options, folder)
+      return
+    bits = bits_per_dim(model, process, source, count, options)
+    _write(folder, model, process, source.name, bits, options)
+
+  return work
 
 
 def process_of(config, count, schedule):

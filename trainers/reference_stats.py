@@ -29,6 +29,8 @@ class Options:
     config_lib.require(self.output and self.output.endswith(".npz"), "output", "a path that ends with .npz",
                        self.output)
     config_lib.require(self.batch_size > 0, "batch_size", "a positive number", self.batch_size)
+    config_lib.require(self.num_examples != 1, "num_examples", "2 or more for a covariance, or 0 for all",
+                       self.num_examples)
     for name in ("num_examples", "num_images"):
       config_lib.require(getattr(self, name) >= 0, name, "a number of at least 0", getattr(self, name))
 
@@ -39,7 +41,7 @@ def main(options, flag_values):
   from iddpm_tf.data import sources
   from iddpm_tf.evaluation import features
   from trainers import referencing
-  command.make_output_dir(pathlib.Path(options.output).parent)
+  command.make_output_dir(pathlib.Path(options.output).parent, flag="output")
   source = sources.load(config, options.split)
   config_lib.require(options.num_examples <= len(source.images), "num_examples",
                      f"at most {len(source.images)}, the {options.split} images of {source.name}",

@@ -8,14 +8,20 @@ from iddpm_tf.evaluation import scores
 from trainers import progress
 
 
-def batches(images, extractor, batch_size, description, positions=None):
-  """`Features` of images that can be indexed, batch by batch, with a bar; of int [N] `positions`, or of all."""
+def summary(images, extractor, wanted, batch_size, name, positions=None):
+  """The `Summary` of images that can be indexed, with a bar; of int [N] `positions`, or of all.
+
+  `ValueError` as `scores.summarise`; `name` says whose features they are, there and on the bar.
+  """
   positions = np.arange(len(images)) if positions is None else positions
-  with progress.bar(total=len(positions), unit="image", description=description) as bar:
-    for start in range(0, len(positions), batch_size):
-      batch = np.asarray(images[positions[start:start + batch_size]])
-      yield extractor(batch)
-      bar.update(len(batch))
+  with progress.bar(total=len(positions), unit="image", description=name) as bar:
+    def batches():
+      for start in range(0, len(positions), batch_size):
+        batch = np.asarray(images[positions[start:start + batch_size]])
+        yield extractor(batch)
+        bar.update(len(batch))
+
+    return scores.summarise(batches(), wanted, name)
 
 
 def evenly(count, of):
@@ -27,12 +33,11 @@ def write(path, source, extractor, *, split, count=0, kept=0, batch_size=100):
   """Writes the statistics of `count` images of a `Source` (0: all), and `kept` of the images."""
   positions = evenly(count, len(source.images))
   spatial = extractor(np.asarray(source.images[:1])).spatial is not None
-  summary = scores.summarise(
-      batches(source.images, extractor, batch_size, f"features of {source.name}", positions),
-      scores.Wanted(fid=True, sfid=spatial))
+  found = summary(source.images, extractor, scores.Wanted(fid=True, sfid=spatial), batch_size,
+                  f"features of {source.name}", positions)
   # Those of a folder stand class by class: every so many-th is of every class.
   images = source.images[positions[evenly(kept, len(positions))]] if kept else source.images[:0]
   reference.write(
-      path, pool=summary.pool.gaussian, spatial=summary.spatial.gaussian if spatial else None, images=images,
+      path, pool=found.pool.gaussian, spatial=found.spatial.gaussian if spatial else None, images=images,
       about={"dataset": source.name, "split": split, "num_examples": len(positions), "features": extractor.name,
              "features_sha256": extractor.checksum, "version": iddpm_tf.__version__})

@@ -138,7 +138,11 @@ def _features(options, output):
   path = output / _MADE_OF
   if not path.exists():
     return options.features
-  before = json.loads(path.read_text())
+  try:
+    before = json.loads(path.read_text())
+    before = {name: before[name] for name in ("scale", "features")}
+  except (ValueError, KeyError, TypeError):
+    raise ValueError(f"{path}: expected what trainers.reproduce wrote, received another file") from None
   config_lib.require(options.scale == before["scale"], "scale", f"{before['scale']}, which {output} is of", options.scale)
   config_lib.require(options.features in (None, before["features"]), "features",
                      f"{before['features']}, which {output} is of", options.features)

@@ -57,16 +57,35 @@ def weights_checksum(model):
   return f"{checksum:08x}"
 
 
+class _File:
+  """Images of a file, which is open only while it is read: there may be more files than a process may open."""
+
+  def __init__(self, path, count):
+    self._path, self._count = path, count
+
+  def __len__(self):
+    return self._count
+
+  def __getitem__(self, index):
+    return _mapped(self._path)[index]
+
+
+def _mapped(path):
+  return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
 def _files(store, image_shape):
-  """The arrays from the first image on, mapped into memory, up to the first that is missing or damaged."""
-  arrays, count = [], 0
+  """`_File`s from the first image on, up to the first that is missing or damaged."""
+  files, count = [], 0
   while (path := store / f"{count:08d}.npy").exists():
     try:
-      images = np.load(path, mmap_mode="r", allow_pickle=False)
+      images = _mapped(path)
+    except OSError:  # That says nothing of the file.
+      raise
     except npz.ERRORS:
       break
     if images.dtype != np.uint8 or images.shape[1:] != tuple(image_shape) or not len(images):
       break
-    arrays.append(images)
+    files.append(_File(path, len(images)))
     count += len(images)
-  return arrays
+  return files

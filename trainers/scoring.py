@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 
+import iddpm_tf
 from iddpm_tf import config as config_lib
 from iddpm_tf.data import npz
 from iddpm_tf.data import shards
@@ -55,9 +56,8 @@ class Scorer:
       digest.update(batch)
       return self._extractor(batch)
 
-    summary = scores.summarise(
-        referencing.batches(images, extract, self._batch_size, "features of the samples", np.arange(count)),
-        self._wanted)
+    summary = referencing.summary(
+        images, extract, self._wanted, self._batch_size, "features of the samples", np.arange(count))
     found = scores.sample_scores(self._wanted, summary, **self._against)
     result = {"scores": found, "num_samples": count, "images_sha256": digest.hexdigest()} | self._about
     if summary.pool and count <= len(summary.pool.mean):
@@ -67,24 +67,29 @@ class Scorer:
     return result
 
 
-def load_reference(wanted, extractor, path, config, folder, batch_size):
-  """The `Reference` of a file, or without one of the training images of `config`, kept in the model's `folder`."""
-  if not (wanted.fid or wanted.sfid or wanted.precision_recall):
-    return reference_lib.NONE  # The Inception Score knows no reference.
-  config_lib.require(path or config, "reference",
-                     "a file of real images' statistics, since there is no --model_dir", path)
-  return reference_lib.read(path or _own_reference(config, folder, extractor, batch_size))
+def reference_of(wanted, extractor, given, config, folder, batch_size):
+  """The `Reference` that was given, or without one (`NONE`) of the training images of `config`, kept in `folder`."""
+  if given.path or not _needs_reference(wanted):
+    return given
+  return reference_lib.read(_own_reference(config, folder, extractor, batch_size))
 
 
-def require_fit(wanted, extractor, reference, shape, count):
-  """`ValueError` unless `count` samples of a shape can be scored against a `Reference`, or against one to come."""
+def _needs_reference(wanted):
+  return wanted.fid or wanted.sfid or wanted.precision_recall  # The Inception Score knows none.
+
+
+def require_fit(wanted, extractor, reference, shape, count, flag="num_samples"):
+  """`ValueError` unless `count` samples of a shape can be scored against a `Reference`, or against one to come.
+
+  `flag` says how many samples there are.
+  """
   one = extractor(np.zeros([1, *shape], np.uint8))
   scores.require_parts(one, wanted)
   if wanted.precision_recall:
-    config_lib.require(count > max(config_lib.NEIGHBOURS), "num_samples",
+    config_lib.require(count > max(config_lib.NEIGHBOURS), flag,
                        f"more than {max(config_lib.NEIGHBOURS)} samples for as many neighbours", count)
   if wanted.fid or wanted.sfid:
-    config_lib.require(count > 1, "num_samples", "2 samples or more for a covariance", count)
+    config_lib.require(count > 1, flag, "2 samples or more for a covariance", count)
   _require_images(wanted, extractor, reference)
   theirs = reference.about.get("features_sha256")
   if theirs not in (None, extractor.checksum):
@@ -109,7 +114,10 @@ def _require_images(wanted, extractor, reference):
     names = " and ".join(f"--{name}" for name, lacks in missing._asdict().items() if lacks)
     raise ValueError(f"--reference: expected {least} images (arr_0) or more to compute what {names} needs, received "
                      f"{0 if images is None else len(images)} ({reference.path})")
-  extractor.require_shape(images.shape[1:])
+  try:
+    extractor.require_shape(images.shape[1:])
+  except ValueError as error:
+    raise ValueError(f"--reference: {error} ({reference.path})") from None
 
 
 def _missing(wanted, reference):
@@ -119,8 +127,11 @@ def _missing(wanted, reference):
       precision_recall=wanted.precision_recall)
 
 
-def evaluate(config, options):
-  """Scores as `evaluate.Options` say; `config` is None where `--samples` are not a model's."""
+def prepared(config, options):
+  """The work, a function, of scores as `evaluate.Options` say; what is wrong with them is a `ValueError` now.
+
+  `config` is None where `--samples` are not a model's.
+  """
   wanted = scores.Wanted(*(getattr(options, name) for name in scores.Wanted._fields))
   folder = results.folder_of(options)
   given = None
@@ -128,28 +139,40 @@ def evaluate(config, options):
     given = _given_samples(options.samples, config.data.image_shape if config else None)
   shape = config.data.image_shape if given is None else given.shape[1:]
   extractor = features.for_images(options.features, shape)
-  reference = load_reference(
-      wanted, extractor, options.reference, config, options.model_dir, options.batch_size)
-  require_fit(wanted, extractor, reference, shape,
-              config.sampling.num_samples if given is None else len(given))
-  scorer = Scorer(wanted, extractor, reference, options.batch_size)
-  if given is not None:
-    sets = [(given, len(given), {"samples": options.samples, "samples_sha256": shards.checksum(options.samples)})]
+  reference = reference_lib.NONE
+  if _needs_reference(wanted):
+    config_lib.require(options.reference or config, "reference",
+                       "a file of real images' statistics, since there is no --model_dir", options.reference)
+    reference = reference_lib.read(options.reference) if options.reference else reference
+  if given is None:
+    require_fit(wanted, extractor, reference, shape, config.sampling.num_samples)
+    sample_sets = _drawn_samples(config, options)
   else:
-    sets = _drawn_samples(config, options)
-  for images, count, about in sets:
-    result = scorer.score(images, count) | about
-    print(described(result))
-    print(f"added to {results.append(folder, result)}")
-  return 0
+    require_fit(wanted, extractor, reference, shape, len(given), "samples")
+    sample_sets = lambda: [(given, len(given), {
+        "samples": options.samples, "samples_sha256": shards.checksum(options.samples)})]
+
+  def work():
+    against = reference_of(wanted, extractor, reference, config, options.model_dir, options.batch_size)
+    scorer = Scorer(wanted, extractor, against, options.batch_size)
+    for images, count, about in sample_sets():
+      result = scorer.score(images, count) | about
+      print(described(result))
+      print(f"added to {results.append(folder, result)}")
+
+  return work
 
 
 def described(result):
   """Lines for a person."""
   lines = [f"{_TITLES.get(name, name.replace('_k', ', k = '))}: {value:.4f}"
            for name, value in result["scores"].items()]
-  of = f"sampler {result['sampler']}" if "sampler" in result else result["samples"]
+  of = (f"sampler {result['sampler']}, step {result['training_step']}, EMA {result['ema']}, seed {result['seed']}"
+        if "sampler" in result else f"{result['samples']}, SHA-256 {result['samples_sha256'][:12]}...")
   lines.append(f"of {result['num_samples']:,} samples ({of}), by the features of {result['features']}")
+  if result["reference"]:
+    lines.append(f"against {result['reference']} (SHA-256 {result['reference_sha256'][:12]}...), "
+                 f"iddpm_tf {iddpm_tf.__version__}")
   if "warning" in result:
     lines.append(f"warning: {result['warning']}")
   return "\n".join(lines)
@@ -160,8 +183,7 @@ def _summarised(reference, extractor, wanted, batch_size):
   missing = _missing(wanted, reference)
   if not any(missing):
     return {"pool": reference.pool, "spatial": reference.spatial}
-  found = scores.summarise(
-      referencing.batches(reference.images, extractor, batch_size, "features of the reference"), missing)
+  found = referencing.summary(reference.images, extractor, missing, batch_size, "features of the reference")
   return {"pool": found.pool.gaussian if missing.fid else reference.pool,
           "spatial": found.spatial.gaussian if missing.sfid else reference.spatial, "features": found.features}
 
@@ -187,18 +209,22 @@ def _given_samples(path, shape):
 
 
 def _drawn_samples(config, options):
-  """(images, count, what they are) for each of `--samplers`, drawn over all devices and kept in the folder."""
+  """A function of (images, count, what they are) for each of `--samplers`, drawn over all devices and kept."""
   specs = samples_lib.require_samplers(config)
   strategy = strategy_lib.make_strategy()
   with strategy.scope():
     model = trained_model.load_chosen(config, options)
   count = config.sampling.num_samples
-  print(f"scoring {count:,} samples of {model}")
-  for spec in specs:
-    # Sets of two seeds share no image: image i of seed 0 is that of trainers.sample.
-    images = sample_store.drawn(model, spec, model.folder / FOLDER, count=count, first_seed=options.seed << 32,
-                                batch_size=options.batch_size, strategy=strategy)
-    yield images, count, results.of_model(model, seed=options.seed) | results.of_sampler(model, spec)
+
+  def sample_sets():
+    print(f"scoring {count:,} samples of {model}")
+    for spec in specs:
+      # Sets of two seeds share no image: image i of seed 0 is that of trainers.sample.
+      images = sample_store.drawn(model, spec, model.folder / FOLDER, count=count, first_seed=options.seed << 32,
+                                  batch_size=options.batch_size, strategy=strategy)
+      yield images, count, results.of_model(model, seed=options.seed) | results.of_sampler(model, spec)
+
+  return sample_sets
 
 
 def _own_reference(config, folder, extractor, batch_size):

@@ -17,6 +17,7 @@ from trainers import checkpoints
 from trainers import model_dir
 
 
+_ENSEMBLE_STEPS = 100  # Appendix D.
 # What two models must share to be one.
 _PROCESS = ("diffusion_steps", "noise_schedule", "mean_type", "variance_type", "rescale_timesteps")
 
@@ -64,16 +65,20 @@ class TrainedModel(NamedTuple):
 
 def load_chosen(config, options):
   """The `TrainedModel` of `model_dir.EnsembleOptions`."""
+  if not options.ensemble_dir:
+    for name in ("ensemble_steps", "ensemble_ema"):
+      config_lib.require(getattr(options, name) is None, name, "nothing without --ensemble_dir", getattr(options, name))
   model = load(options.model_dir, config, options.ema, best=options.best)
   if not options.ensemble_dir:
     return model
+  steps = _ENSEMBLE_STEPS if options.ensemble_steps is None else options.ensemble_steps
   ends_config = model_dir.require_config(options.ensemble_dir, "ensemble_dir")
   _require_same_process(config, ends_config, options.ensemble_dir)
-  config_lib.require(0 < 2 * options.ensemble_steps <= config.diffusion.diffusion_steps, "ensemble_steps",
+  config_lib.require(0 < 2 * steps <= config.diffusion.diffusion_steps, "ensemble_steps",
                      f"1 to {config.diffusion.diffusion_steps // 2}, half of the model's timesteps",
-                     options.ensemble_steps)
+                     steps)
   ends = load(options.ensemble_dir, ends_config, options.ensemble_ema, flag="ensemble_ema")
-  return model._replace(ends=ends, end_steps=options.ensemble_steps)
+  return model._replace(ends=ends, end_steps=steps)
 
 
 def load(folder, config, ema, flag="ema", *, best=False):

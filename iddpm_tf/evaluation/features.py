@@ -118,8 +118,14 @@ def _extractor(name, files, image_shape, run):
   def extract(images):
     if images.shape[-1] != image_shape[-1]:
       images = np.repeat(images, 3, axis=-1)  # Grey, to a network of colours.
-    flat = {name: value.numpy().reshape(len(images), -1) for name, value in run(tf.constant(images)).items()}
-    return Features(*map(flat.get, Features._fields))
+    found = run(tf.constant(images))
+    return Features(*(_flat(found[part], len(images)) if part in found else None for part in Features._fields))
+
+  def _flat(value, count):
+    if not value.dtype.is_floating or value.shape.rank < 2 or value.shape[0] != count:
+      raise ValueError(f"--features: expected a network of floating-point numbers [N, ...] of N images, received "
+                       f"{name}, of {value.dtype.name} {value.shape.as_list()} of {count}")
+    return value.numpy().reshape(count, -1)
 
   return Extractor(name, _checksum(files), image_shape, extract)
 

@@ -100,10 +100,20 @@ def require_finite(name, features):
 def _factor(covariance):
   """F [D, rank] with F F^T = covariance [D, D]; directions of no more than rounding are dropped."""
   values, vectors = np.linalg.eigh(np.asarray(covariance, np.float64))
-  if values[0] < -_ROUNDING * np.abs(values).max():
-    raise ValueError(f"covariance: expected no negative eigenvalues, received {values[0]:g} beside {values[-1]:g}")
+  _require_no_negative("covariance", values)
   keep = values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0)
   return vectors[:, keep] * np.sqrt(values[keep])
+
+
+def _require_no_negative(name, values):
+  if values[0] < -_ROUNDING * np.abs(values).max():
+    raise ValueError(f"{name}: expected no negative eigenvalues of the covariance, received {values[0]:g} beside "
+                     f"{values[-1]:g}")
+
+
+def require_semidefinite(name, covariance):
+  """`ValueError`, by a name, for a symmetric matrix that is no covariance."""
+  _require_no_negative(name, np.linalg.eigvalsh(covariance))
 
 
 def _require_same_size(name, expected, received):

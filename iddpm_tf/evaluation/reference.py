@@ -71,12 +71,13 @@ def require_images(flag, path, images):
 
 
 def _gaussian(path, name, mean, covariance):
-  """As a `Gaussian` of float64, which `frechet_distance` checks further."""
-  if mean.ndim != 1 or not all(np.issubdtype(array.dtype, np.floating) for array in (mean, covariance)):
-    raise ValueError(f"--reference: expected {name} to be float [D], received {mean.dtype} {list(mean.shape)} "
+  """As a `Gaussian` of float64, of which there is a Fréchet distance."""
+  if mean.ndim != 1 or not mean.size or not all(np.issubdtype(array.dtype, np.floating) for array in (mean, covariance)):
+    raise ValueError(f"--reference: expected {name} to be float [D], D above 0, received {mean.dtype} {list(mean.shape)} "
                      f"({path})")
   gaussian = frechet.Gaussian(mean.astype(np.float64), covariance.astype(np.float64))
   frechet.require_gaussian(f"--reference: {path}", gaussian)
+  frechet.require_semidefinite(f"--reference: {path}", gaussian.covariance)
   return gaussian
 
 

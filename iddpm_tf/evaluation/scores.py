@@ -27,26 +27,29 @@ class Summary(NamedTuple):
   probabilities: np.ndarray | None  # float32 [N, K].
 
 
-def summarise(batches, wanted):
+def summarise(batches, wanted, name="features"):
   """`Summary` of an iterable of `Features`; one batch of them is in memory at a time, beside what is kept.
 
-  `ValueError` for no images, features that are not finite, or ones that a wanted score lacks.
+  `ValueError`, by the name, for no images, features that are not finite, or ones that a wanted score lacks.
   """
   count, pool, spatial, features, probabilities = 0, None, None, [], []
   for batch in batches:
     require_parts(batch, wanted)
     count += len(batch.pool)
+    if wanted.fid or wanted.precision_recall:
+      frechet.require_finite(name, batch.pool)
     if wanted.fid:
       pool = _merged(pool, batch.pool)
     if wanted.sfid:
+      frechet.require_finite(name, batch.spatial)
       spatial = _merged(spatial, batch.spatial)
     if wanted.precision_recall:
-      frechet.require_finite("features", batch.pool)
       features.append(batch.pool)
     if wanted.inception_score:
+      frechet.require_finite(name, batch.probabilities)
       probabilities.append(batch.probabilities)
   if not count:
-    raise ValueError("samples: expected at least one image, received none")
+    raise ValueError(f"{name}: expected those of at least one image, received none")
   return Summary(count, pool, spatial, _joined(features), _joined(probabilities))
 
 

@@ -169,6 +169,19 @@ def test_a_network_that_fails_on_the_images(tmp_path):
     features.for_images(str(tmp_path / "fails"), (8, 8, 3))
 
 
+@pytest.mark.parametrize("pool", [
+    lambda image: tf.reshape(tf.cast(image, tf.float32), [4, -1]),  # Rows of other images.
+    lambda image: tf.cast(image[:, 0, 0], tf.int32), lambda image: tf.strings.as_string(image[:, 0, 0]),
+    lambda image: tf.cast(image[:, 0, 0, 0], tf.float32)])
+def test_what_is_no_row_of_numbers_an_image(tmp_path, pool):
+  function = tf.function(lambda image: {"pool": pool(image)}, input_signature=[
+      tf.TensorSpec((None, None, None, 3), tf.uint8, name="image")])
+  module = tf.Module()
+  tf.saved_model.save(module, tmp_path / "odd", signatures={"serving_default": function.get_concrete_function()})
+  with pytest.raises(ValueError, match=r"--features: expected a network of floating-point numbers \[N, ...\].*odd"):
+    features.for_images(str(tmp_path / "odd"), (8, 8, 3))
+
+
 def test_a_folder_that_is_no_saved_model(tmp_path):
   with pytest.raises(ValueError, match="--features: expected a SavedModel with serving_default"):
     features.load(str(tmp_path))

@@ -43,6 +43,8 @@ def test_the_authors_files(tmp_path):
     ({"mu": np.zeros(3), "sigma": np.full((3, 3), np.inf)}, "finite"),
     ({"mu": np.zeros(3), "sigma": np.eye(3)[:2]}, "covariance of shape"),
     ({"mu": np.zeros(3), "sigma": np.triu(np.ones((3, 3)))}, "symmetric"),
+    ({"mu": np.zeros(3), "sigma": -np.eye(3)}, "no negative eigenvalues"),
+    ({"mu": np.zeros(0), "sigma": np.zeros((0, 0))}, "mu to be float"),
     ({"mu": np.zeros(3), "sigma": np.eye(3), "about": np.array('{"features_sha256": 7}')}, "JSON object"),
     ({"arr_0": np.zeros((5, 4, 4, 3))}, "uint8"),
     ({"arr_0": np.zeros((5, 4, 4, 2), np.uint8)}, "uint8"),

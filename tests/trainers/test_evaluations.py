@@ -50,7 +50,7 @@ def test_every_rate_is_scored_every_so_often(trained):
   for line in results.read(trained):
     assert set(line["scores"]) == {"fid", "nll", "nll_train"} and all(np.isfinite(v) for v in line["scores"].values())
     assert line["in_training"] and line["sampler"] == "ddim_5" and line["num_samples"] == 70
-    assert line["num_examples"] == 6 and line["num_timesteps"] == 9 and line["reference_about"]["split"] == "train"
+    assert line["num_examples"] == line["num_examples_train"] == 6 and line["num_timesteps"] == 9 and line["reference_about"]["split"] == "train"
 
 
 def test_tensorboard_has_a_chart_a_score_with_a_curve_a_rate(trained):
@@ -188,6 +188,8 @@ def test_bad_input(run, trained, tmp_path, model_dir):
   assert "--eval_reference: expected 6 images (arr_0)" in refused(
       run, tmp_path / "a", f"--eval_reference={one}", "--eval_scores=precision_recall")
   assert "--best_score" in refused(run, tmp_path / "a", "--best_score=recall_k3")
+  assert "--best_score: expected nothing without" in refused(
+      run, tmp_path / "a", "--eval_scores=fid", "--best_score=fid", "--eval_every=0")
   assert not (tmp_path / "a").exists()
   # And goes on once it is right.
   assert run("train", *FLAGS, f"--model_dir={tmp_path / 'a'}", "--train_steps=1").status == 0

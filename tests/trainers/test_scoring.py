@@ -3,10 +3,12 @@
 import json
 import os
 import re
+import resource
 import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from iddpm_tf import config as config_lib
 from iddpm_tf.data import sources
@@ -175,6 +177,20 @@ def test_a_damaged_file_of_samples_is_drawn_again(run, copy, damage):
   assert again["images_sha256"] == one["images_sha256"] and (store / "00000000.npy").read_bytes() == before
 
 
+def test_more_files_of_samples_than_a_process_may_open(run, copy):
+  common = ("evaluate", f"--model_dir={copy}", "--fid", "--samplers=ddim:2")
+  limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+  few = len(os.listdir("/proc/self/fd")) + 40
+  try:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, limits[1]))
+    for count in (60, 64):
+      result = run(*common, f"--num_samples={count}", "--batch_size=1")
+      assert result.status == 0, result.err
+  finally:
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+  assert "60 of 64 samples are in" in result.out and results(copy)[-1]["num_samples"] == 64
+
+
 def test_results_go_on_after_a_line_that_was_cut(tmp_path):
   (tmp_path / "results.jsonl").write_bytes(b'{"scores": 1}\n5\n\xff\n{"scores": {"fid": 3')
   results_lib.append(tmp_path, {"scores": {"nll": 2.0}}, {"scores": {"nll": float("nan"), "fid": 3.0}})
@@ -199,6 +215,16 @@ def refused(run, *flags):
   return lines[0]
 
 
+def test_a_network_of_nan_is_one_line_that_says_whose(run, samples, tmp_path):
+  function = tf.function(lambda image: {"pool": tf.cast(image[:, 0, 0], tf.float32) * np.nan}, input_signature=[
+      tf.TensorSpec((None, None, None, 1), tf.uint8, name="image")])
+  module = tf.Module()
+  tf.saved_model.save(module, tmp_path / "nan", signatures={"serving_default": function.get_concrete_function()})
+  err = refused(run, "--fid", f"--samples={samples}", f"--reference={samples}", f"--features={tmp_path / 'nan'}",
+                f"--output_dir={tmp_path / 'scores'}")
+  assert "features of the reference: expected finite numbers" in err
+
+
 def test_bad_input_is_one_line_and_no_score(run, copy, samples, tmp_path):
   model, output = f"--model_dir={copy}", f"--output_dir={tmp_path / 'none'}"
   colours = tmp_path / "colours.npz"
@@ -218,7 +244,12 @@ def test_bad_input_is_one_line_and_no_score(run, copy, samples, tmp_path):
       ((output, "--fid", f"--samples={samples}"), "--reference: expected a file"),
       (("--fid", f"--samples={samples}", f"--reference={samples}"), "--output_dir: expected a folder"),
       ((output, "--precision_recall", f"--samples={few}", f"--reference={samples}"),
-       "--num_samples: expected more than 5"),
+       "--samples: expected more than 5"),
+      ((model, "--fid", f"--reference={colours}"), "--reference: .*images of 8x8x3.*colours"),
+      ((model, "--nll", "--nll_steps=2", "--fid", "--features=no.pb"), "--features: .*no.pb, which does not exist"),
+      ((model, "--nll", "--nll_schedule=strided"), "--nll_schedule: expected nothing without --nll_steps"),
+      ((model, "--nll", "--ensemble_steps=3"), "--ensemble_steps: expected nothing without --ensemble_dir"),
+      ((model, "--nll", "--ensemble_ema=0.9"), "--ensemble_ema: expected nothing without --ensemble_dir"),
       ((model, "--fid", "--samples=x.npz", "--nll"), "--samples: expected nothing with --nll"),
       ((model, "--fid", "--features=no.pb"), "--features: .*no.pb, which does not exist"),
       ((model, "--precision_recall", "--num_samples=5"), "--num_samples: expected more than 5"),

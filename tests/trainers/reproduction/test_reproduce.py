@@ -204,6 +204,11 @@ def test_a_folder_is_of_one_scale_and_one_process(tmp_path, capsys):
   assert run("--experiment=fig1", f"--output_dir={tmp_path}") == 0
   assert run("--experiment=fig1", f"--output_dir={tmp_path}", "--scale=cifar10") == 2
   assert "--scale: expected small, which" in capsys.readouterr().err
+  for text in ("[]", "{", '{"scale": "small"}'):
+    (tmp_path / "other").mkdir(exist_ok=True)
+    (tmp_path / "other/scale.json").write_text(text)
+    assert run("--experiment=fig1", f"--output_dir={tmp_path / 'other'}") == 2
+    assert "other/scale.json: expected what trainers.reproduce wrote" in capsys.readouterr().err
   with atomic.held(tmp_path):
     assert run("--experiment=fig1", f"--output_dir={tmp_path}") == 2
   assert "expected a folder that no other process writes to" in capsys.readouterr().err
