@@ -48,8 +48,8 @@ def example_inputs(config, count):
 
 
 def grid(images, labels):
-  """A picture of images [N, H, W, C]: a row a class where classes repeat, about square otherwise."""
-  if labels is None or len(np.unique(labels)) == len(labels):
+  """A picture of images [N, H, W, C]: a row a class where several repeat, about square otherwise."""
+  if labels is None or len(np.unique(labels)) in (1, len(labels)):
     return pictures.image_grid(images, int(np.ceil(np.sqrt(len(images)))))
   rows = [images[labels == label] for label in np.unique(labels)]
   columns = max(map(len, rows))

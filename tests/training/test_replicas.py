@@ -11,10 +11,12 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 # In processes of their own: the number of logical devices is fixed once TensorFlow has started.
 SCRIPT = """
+import dataclasses
 import sys
+import keras
 import numpy as np
 import tensorflow as tf
-replicas, microbatches, path = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+replicas = int(sys.argv[1])
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
 from iddpm_tf import config as config_lib
@@ -25,36 +27,40 @@ from trainers import strategy as strategy_lib
 
 # 64 channels: with one channel a normalised group, the gradients of the biases before it are exactly zero,
 # and Adam blows up their rounding.
-config = config_lib.Config(
+whole = config_lib.Config(
     network=config_lib.NetworkConfig(
         base_channels=64, channel_multipliers=(1,), num_res_blocks=1, attention_resolutions=()),
     diffusion=config_lib.DiffusionConfig(
         diffusion_steps=4, timestep_sampler="loss_second_moment", objective="vlb"),
     data=config_lib.DataConfig(image_shape=(8, 8, 1), num_classes=10),
-    training=config_lib.TrainingConfig(
-        batch_size=32, microbatches=microbatches, learning_rate=1e-3, ema=(0.9,)))
+    training=config_lib.TrainingConfig(batch_size=32, learning_rate=1e-3, ema=(0.9,)))
 strategy = strategy_lib.make_strategy()
 assert strategy.num_replicas_in_sync == replicas
-with strategy.scope():
-  state = state_lib.TrainState(config)
-source = sources.load(config.data, "train")
-iterator = iter(loop._batches(source, config, 0, strategy))
-records = loop._make_steps(state, strategy)(iterator, tf.constant(8))
-weights = {f"weight {v.path}": v.value.numpy() for v in state.network.trainable_variables}
-averages = {f"average {i}": v.numpy() for i, v in enumerate(state.averages.at_rate(0.9))}
-np.savez(path, **records._asdict(), **weights, **averages, p=state.timestep_sampler.probabilities())
+source = sources.load(whole.data, "train")
+for microbatches, path in zip(map(int, sys.argv[2::2]), sys.argv[3::2]):
+  keras.utils.clear_session()  # Variables have the same names each time.
+  config = dataclasses.replace(whole, training=dataclasses.replace(whole.training, microbatches=microbatches))
+  with strategy.scope():
+    state = state_lib.TrainState(config)
+  iterator = iter(loop._batches(source, config, 0, strategy))
+  records = loop._make_steps(state, strategy)(iterator, tf.constant(8))
+  weights = {f"weight {v.path}": v.value.numpy() for v in state.network.trainable_variables}
+  averages = {f"average {i}": v.numpy() for i, v in enumerate(state.averages.at_rate(0.9))}
+  np.savez(path, **records._asdict(), **weights, **averages, p=state.timestep_sampler.probabilities())
 """
 
 
 @pytest.fixture(name="results", scope="module")
 def fixture_results(tmp_path_factory):
   """What (replicas, microbatches) have made."""
-  made = {}
-  for parts in ((1, 1), (2, 1), (1, 4), (2, 2)):
-    path = tmp_path_factory.mktemp("results") / "result.npz"
-    subprocess.run([sys.executable, "-c", SCRIPT, *map(str, parts), path], cwd=ROOT, check=True)
-    with np.load(path) as content:
-      made[parts] = dict(content)
+  folder, made = tmp_path_factory.mktemp("results"), {}
+  for replicas, of_microbatches in ((1, (1, 4)), (2, (1, 2))):
+    paths = {microbatches: folder / f"{replicas}_{microbatches}.npz" for microbatches in of_microbatches}
+    arguments = [argument for item in paths.items() for argument in map(str, item)]
+    subprocess.run([sys.executable, "-c", SCRIPT, str(replicas), *arguments], cwd=ROOT, check=True)
+    for microbatches, path in paths.items():
+      with np.load(path) as content:
+        made[replicas, microbatches] = dict(content)
   return made
 
 
