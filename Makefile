@@ -18,7 +18,7 @@ demo: .venv/installed
 	@echo "look at $(DEMO)/samples.png, and run: .venv/bin/tensorboard --logdir=$(DEMO)"
 
 # In two processes: most of the time goes into tracing graphs, which one core does. What takes longest begins first
-# (testpaths of setup.cfg), so that both end at once.
+# (tests/conftest.py), so that both end at once.
 test: .venv-test/installed
 	$(TEST) pytest -n 2 --dist loadfile --no-loadscope-reorder
 

@@ -28,7 +28,7 @@ def results(folder):
 @pytest.fixture(name="copy")
 def fixture_copy(model_dir, tmp_path):
   """A model folder of its own, since evaluations are kept in it."""
-  return shutil.copytree(model_dir, tmp_path / "model")
+  return shutil.copytree(model_dir, tmp_path / "model", ignore=shutil.ignore_patterns("evaluations", "results.jsonl"))
 
 
 @pytest.fixture(name="samples")
