@@ -57,18 +57,19 @@ browser: .venv-test/installed
 	.venv-test/bin/python -m pip install --quiet --editable '.[browser]'
 	$(TEST) pytest tests/browser $(patsubst %,--reproduced=%,$(wildcard $(REPRODUCED)))
 
+# --no-compile: Python compiles what is imported, a small part of TensorFlow.
 .venv/installed: setup.cfg
 	@test -n "$(PYTHON)" || { echo "make: expected Python 3.10, 3.11 or 3.12 on the path, found none" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --editable .
+	.venv/bin/python -m pip install --quiet --no-compile --editable .
 	touch $@
 
 .venv-test/installed: setup.cfg
 	@test -n "$(PYTHON)" || { echo "make: expected Python 3.10, 3.11 or 3.12 on the path, found none" >&2; exit 1; }
 	$(PYTHON) -m venv .venv-test
 	@# For the authors' .pt files: PyTorch's build without CUDA, which is a tenth of the default one.
-	.venv-test/bin/python -m pip install -qq --retries 1 --no-deps 'torch==2.13.0' --extra-index-url https://download.pytorch.org/whl/cpu
-	.venv-test/bin/python -m pip install --quiet --editable '.[serving,test,torch]'
+	.venv-test/bin/python -m pip install -qq --no-compile --retries 1 --no-deps 'torch==2.13.0' --extra-index-url https://download.pytorch.org/whl/cpu
+	.venv-test/bin/python -m pip install --quiet --no-compile --editable '.[serving,test,torch]'
 	touch $@
 
 clean:
