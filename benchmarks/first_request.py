@@ -14,13 +14,14 @@ import time
 from absl import flags as absl_flags
 import numpy as np
 
-import trainers  # First: it sets the environment of TensorFlow.  pylint: disable=unused-import
-from trainers import command
+from trainers.cli import command
 
 FLAGS = absl_flags.FlagValues()
 absl_flags.DEFINE_string("signature", "serving_default", "what is asked for", flag_values=FLAGS)
 absl_flags.DEFINE_integer("images", 1, "a request", flag_values=FLAGS)
-absl_flags.DEFINE_bool("warm", None, "of one process alone: whether it replays the records", flag_values=FLAGS)
+absl_flags.DEFINE_bool(
+  "warm", None, "of one process alone: whether it replays the records", flag_values=FLAGS
+)
 _REQUESTS = 11
 
 
@@ -30,18 +31,31 @@ def main():
     print(json.dumps(seconds(version, FLAGS.warm)))
     return
   for warm in (False, True):
-    done = subprocess.run([sys.executable, "-m", "benchmarks.first_request", version, f"--signature={FLAGS.signature}",
-                           f"--images={FLAGS.images}", f"--{'' if warm else 'no'}warm"], check=True, stdout=subprocess.PIPE)
+    done = subprocess.run(
+      [
+        sys.executable,
+        "-m",
+        "benchmarks.first_request",
+        version,
+        f"--signature={FLAGS.signature}",
+        f"--images={FLAGS.images}",
+        f"--{'' if warm else 'no'}warm",
+      ],
+      check=True,
+      stdout=subprocess.PIPE,
+    )
     first, *others = json.loads(done.stdout.splitlines()[-1])
-    print(f"{'after' if warm else 'without'} warm-up: the first request took {1000 * first:.1f} ms, the next ten "
-          f"{1000 * np.median(others):.1f} ms (median): {first / np.median(others):.2f} times")
+    print(
+      f"{'after' if warm else 'without'} warm-up: the first request took {1000 * first:.1f} ms, the next ten "
+      f"{1000 * np.median(others):.1f} ms (median): {first / np.median(others):.2f} times"
+    )
 
 
 def seconds(version, warm):
   """Of each request."""
   command.load_tensorflow()
   from iddpm_tf.serving import warmup
-  from iddpm_tf.serving.development import servable
+  from iddpm_tf.serving.server import servable
 
   loaded = servable.Servable("model", 1, version)
   if warm:

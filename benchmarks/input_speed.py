@@ -15,9 +15,8 @@ import time
 from absl import flags as absl_flags
 import numpy as np
 
-import trainers  # First: it sets the environment of TensorFlow.
 from iddpm_tf import config as config_lib
-from trainers import flags
+from trainers.cli import flags
 
 FLAGS = absl_flags.FlagValues()
 absl_flags.DEFINE_integer("images", 50_000, "to prepare", flag_values=FLAGS)
@@ -29,35 +28,56 @@ absl_flags.DEFINE_float("seconds", 10.0, "of reading", flag_values=FLAGS)
 def main():
   for section, dataclass in config_lib.parts().items():
     flags.define(FLAGS, dataclass, section)
-  argv = sys.argv if any("--flagfile" in arg for arg in sys.argv) else [
-      *sys.argv, "--flagfile=configs/cifar10.flags"]
+  argv = (
+    sys.argv
+    if any("--flagfile" in arg for arg in sys.argv)
+    else [*sys.argv, "--flagfile=configs/cifar10.flags"]
+  )
   flags.parse(FLAGS, argv)
   config = flags.override(config_lib.Config(), FLAGS)
   with tempfile.TemporaryDirectory() as folder:
     source = _records(pathlib.Path(folder), config.data.image_size, FLAGS.images)
     read = _reading_speed(source, config.training.batch_size, FLAGS.seconds)
-    print(f"records of {source.images.shape[1:]}, batches of {config.training.batch_size}: "
-          f"{read:,.0f} images/s", flush=True)
+    print(
+      f"records of {source.images.shape[1:]}, batches of {config.training.batch_size}: "
+      f"{read:,.0f} images/s",
+      flush=True,
+    )
     trained = _training_speed(source, config)
-    print(f"training, batches of {FLAGS.train_batch_size}: {trained:,.2f} images/s; reading is "
-          f"{read / trained:,.0f} times as fast")
+    print(
+      f"training, batches of {FLAGS.train_batch_size}: {trained:,.2f} images/s; reading is "
+      f"{read / trained:,.0f} times as fast"
+    )
 
 
 def _records(folder, size, count):
   """A `Source` of prepared records, by the command that a user runs."""
   from iddpm_tf.data import sources
+
   raw = np.random.RandomState(0).randint(0, 256, [count, 3 * size * size], np.uint8)
   np.savez(folder / "train_data_batch_1.npz", data=raw, labels=np.arange(count) % 10 + 1)
   start = time.perf_counter()
-  subprocess.run([sys.executable, "-m", "trainers.prepare_data", "--dataset=imagenet_npz",
-                  f"--data_dir={folder}", f"--output_dir={folder}/records"], check=True)
+  subprocess.run(
+    [
+      sys.executable,
+      "-m",
+      "trainers.prepare_data",
+      "--dataset=imagenet_npz",
+      f"--data_dir={folder}",
+      f"--output_dir={folder}/records",
+    ],
+    check=True,
+  )
   print(f"prepared {count:,} images in {time.perf_counter() - start:.1f} s")
-  return sources.load(config_lib.DataConfig(dataset="records", data_dir=f"{folder}/records"), "train")
+  return sources.load(
+    config_lib.DataConfig(dataset="records", data_dir=f"{folder}/records"), "train"
+  )
 
 
 def _reading_speed(source, batch_size, seconds):
   """Images a second."""
-  from iddpm_tf.data import pipeline
+  from iddpm_tf.data import batches as pipeline
+
   batches = iter(pipeline.training_batches(source, batch_size=batch_size, seed=0, random_flip=True))
   next(batches)
   start, count = time.perf_counter(), 0
@@ -70,12 +90,19 @@ def _reading_speed(source, batch_size, seconds):
 def _training_speed(source, config):
   """Images a second."""
   import dataclasses
+
   import tensorflow as tf
-  from iddpm_tf.data import pipeline
+
+  from iddpm_tf.data import batches as pipeline
   from iddpm_tf.training import state as state_lib
   from iddpm_tf.training import train_step
-  config = dataclasses.replace(config, data=dataclasses.replace(
-      config.data, image_shape=source.images.shape[1:], num_classes=source.num_classes))
+
+  config = dataclasses.replace(
+    config,
+    data=dataclasses.replace(
+      config.data, image_shape=source.images.shape[1:], num_classes=source.num_classes
+    ),
+  )
   state = state_lib.TrainState(config)
   step = tf.function(lambda batch: train_step.train_step(state, batch).grad_norm, autograph=False)
   batches = iter(pipeline.training_batches(source, batch_size=FLAGS.train_batch_size, seed=0))

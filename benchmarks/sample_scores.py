@@ -12,10 +12,9 @@ import time
 from absl import flags as absl_flags
 import numpy as np
 
-import trainers  # First: it sets the environment of TensorFlow.  pylint: disable=unused-import
 from iddpm_tf.evaluation import scores
 from iddpm_tf.evaluation.features import Features
-from trainers import flags
+from trainers.cli import flags
 
 FLAGS = absl_flags.FlagValues()
 absl_flags.DEFINE_integer("samples", 50_000, "of either kind", flag_values=FLAGS)
@@ -28,13 +27,21 @@ def main():
   wanted = scores.Wanted(fid=True, precision_recall=True)
   print(f"{_peak():.2f} GiB before the first feature", flush=True)
   start = time.perf_counter()
-  reference, sample = (scores.summarise(_batches(seed, shift), wanted)
-                       for seed, shift in ((0, 0.0), (1, 0.05)))
-  print(f"features of {FLAGS.samples:,} images and as many samples: {time.perf_counter() - start:.0f} s", flush=True)
-  for wanted, name in ((scores.Wanted(fid=True), "FID"),
-                       (scores.Wanted(precision_recall=True), "precision and recall")):
+  reference, sample = (
+    scores.summarise(_batches(seed, shift), wanted) for seed, shift in ((0, 0.0), (1, 0.05))
+  )
+  print(
+    f"features of {FLAGS.samples:,} images and as many samples: {time.perf_counter() - start:.0f} s",
+    flush=True,
+  )
+  for wanted, name in (
+    (scores.Wanted(fid=True), "FID"),
+    (scores.Wanted(precision_recall=True), "precision and recall"),
+  ):
     start = time.perf_counter()
-    found = scores.sample_scores(wanted, sample, pool=reference.pool.gaussian, features=reference.features)
+    found = scores.sample_scores(
+      wanted, sample, pool=reference.pool.gaussian, features=reference.features
+    )
     shown = ", ".join(f"{key} {value:.4f}" for key, value in found.items())
     print(f"{name}: {time.perf_counter() - start:.0f} s ({shown})", flush=True)
   print(f"at most {_peak():.2f} GiB of memory")
@@ -53,7 +60,7 @@ def _batches(seed, shift):
 
 def _peak():
   """GiB that the process has had at most."""
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 if __name__ == "__main__":

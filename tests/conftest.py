@@ -1,8 +1,7 @@
 """Options of the whole test suite."""
 
 # Before TensorFlow: it sets the environment that the commands run in, on which the last bits depend.
-import trainers  # pylint: disable=unused-import
-
+import trainers  # noqa: F401
 
 # Folders of the files that take longest.
 _FIRST = ("tests/training/", "tests/trainers/", "tests/serving/")
@@ -15,4 +14,6 @@ def pytest_collection_modifyitems(items):
 
 def pytest_addoption(parser):
   parser.addoption("--golden_dir", help="folder of golden numbers; unset: tests/golden")
-  parser.addoption("--model_dir", help="a model of configs/digits.flags for tests/long; unset: trains one")
+  parser.addoption(
+    "--model_dir", help="a model of configs/digits.flags for tests/long; unset: trains one"
+  )

@@ -8,10 +8,16 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = {
-    "iddpm_tf": 0, "iddpm_tf.config": 1,
-    "iddpm_tf.diffusion": 2, "iddpm_tf.networks": 2, "iddpm_tf.data": 2,
-    "iddpm_tf.evaluation": 3, "iddpm_tf.training": 3, "iddpm_tf.interop": 3, "iddpm_tf.serving": 3,
-    "trainers": 4,
+  "iddpm_tf": 0,
+  "iddpm_tf.config": 1,
+  "iddpm_tf.diffusion": 2,
+  "iddpm_tf.networks": 2,
+  "iddpm_tf.data": 2,
+  "iddpm_tf.evaluation": 3,
+  "iddpm_tf.training": 3,
+  "iddpm_tf.interop": 3,
+  "iddpm_tf.serving": 3,
+  "trainers": 4,
 }
 PACKAGES = ("iddpm_tf", "trainers")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
@@ -100,7 +106,9 @@ def test_torch_is_imported_where_it_is_used_only(path):
   """PyTorch is optional: no file imports it at its top."""
   for node in ast.parse(path.read_text()).body:
     if isinstance(node, (ast.Import, ast.ImportFrom)):
-      names = [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+      names = (
+        [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+      )
       assert all(name.split(".")[0] != "torch" for name in names)
 
 

@@ -6,26 +6,80 @@ import json
 import pytest
 
 from iddpm_tf import config as config_lib
-from iddpm_tf.config import (
-    Config, DataConfig, DiffusionConfig, EvaluationConfig, NetworkConfig, SamplingConfig, TrainingConfig)
+from iddpm_tf.config import Config
+from iddpm_tf.config import DataConfig
+from iddpm_tf.config import DiffusionConfig
+from iddpm_tf.config import EvaluationConfig
+from iddpm_tf.config import NetworkConfig
+from iddpm_tf.config import SamplingConfig
+from iddpm_tf.config import TrainingConfig
 
 EVERYTHING = Config(
-    NetworkConfig(base_channels=64, channel_multipliers=(1, 2, 2), num_res_blocks=2,
-                  attention_resolutions=(4, 2), num_heads=2, num_heads_upsample=1,
-                  scale_shift_norm=False, conv_resample=False, dropout=0.1,
-                  class_conditional=True, low_res_size=4, precision="mixed_bfloat16"),
-    DiffusionConfig(diffusion_steps=100, noise_schedule="linear", mean_type="x_start",
-                    variance_type="learned", objective="vlb", vlb_weight=0.5, decoder="tanh",
-                    rescale_timesteps=False, timestep_sampler="loss_second_moment"),
-    DataConfig(dataset="mnist", data_dir="/somewhere", image_size=8, resize="area", folder_labels="prefix",
-               random_flip=True, image_shape=(8, 8, 1), num_classes=10),
-    TrainingConfig(train_steps=7, batch_size=6, microbatches=3, learning_rate=2e-4, warmup_steps=5, decay_steps=8,
-                   weight_decay=0.01, ema=(0.9, 0.99), seed=3, steps_per_call=1, log_every=2, sample_every=6,
-                   save_every=4, keep_checkpoints=1),
-    SamplingConfig(samplers=("ancestral", "ddim:50:0.5"), num_samples=9, clip_denoised=False,
-                   consistent=True),
-    EvaluationConfig(eval_every=5, eval_scores=("nll",), eval_samples=8, eval_examples=4, eval_nll_steps=3,
-                     eval_features="features.pb", eval_reference="reference.npz", best_score="nll"))
+  NetworkConfig(
+    base_channels=64,
+    channel_multipliers=(1, 2, 2),
+    num_res_blocks=2,
+    attention_resolutions=(4, 2),
+    num_heads=2,
+    num_heads_upsample=1,
+    scale_shift_norm=False,
+    conv_resample=False,
+    dropout=0.1,
+    class_conditional=True,
+    low_res_size=4,
+    precision="mixed_bfloat16",
+  ),
+  DiffusionConfig(
+    diffusion_steps=100,
+    noise_schedule="linear",
+    mean_type="x_start",
+    variance_type="learned",
+    objective="vlb",
+    vlb_weight=0.5,
+    decoder="tanh",
+    rescale_timesteps=False,
+    timestep_sampler="loss_second_moment",
+  ),
+  DataConfig(
+    dataset="mnist",
+    data_dir="/somewhere",
+    image_size=8,
+    resize="area",
+    folder_labels="prefix",
+    random_flip=True,
+    image_shape=(8, 8, 1),
+    num_classes=10,
+  ),
+  TrainingConfig(
+    train_steps=7,
+    batch_size=6,
+    microbatches=3,
+    learning_rate=2e-4,
+    warmup_steps=5,
+    decay_steps=8,
+    weight_decay=0.01,
+    ema=(0.9, 0.99),
+    seed=3,
+    steps_per_call=1,
+    log_every=2,
+    sample_every=6,
+    save_every=4,
+    keep_checkpoints=1,
+  ),
+  SamplingConfig(
+    samplers=("ancestral", "ddim:50:0.5"), num_samples=9, clip_denoised=False, consistent=True
+  ),
+  EvaluationConfig(
+    eval_every=5,
+    eval_scores=("nll",),
+    eval_samples=8,
+    eval_examples=4,
+    eval_nll_steps=3,
+    eval_features="features.pb",
+    eval_reference="reference.npz",
+    best_score="nll",
+  ),
+)
 
 
 def refused(name, make, **settings):
@@ -33,7 +87,9 @@ def refused(name, make, **settings):
   with pytest.raises(ValueError) as caught:
     make(**settings)
   message = str(caught.value)
-  assert message.startswith(f"--{name}: expected ") and ", received " in message and "\n" not in message
+  assert (
+    message.startswith(f"--{name}: expected ") and ", received " in message and "\n" not in message
+  )
   return message
 
 
@@ -45,9 +101,14 @@ def changed(change, config=EVERYTHING):
 
 
 def on_images(shape=(8, 8, 1), num_classes=10, **network):
-  settings = {"base_channels": 32, "channel_multipliers": (1, 2), "attention_resolutions": ()} | network
-  return Config(network=NetworkConfig(**settings),
-                data=DataConfig(image_shape=shape, num_classes=num_classes))
+  settings = {
+    "base_channels": 32,
+    "channel_multipliers": (1, 2),
+    "attention_resolutions": (),
+  } | network
+  return Config(
+    network=NetworkConfig(**settings), data=DataConfig(image_shape=shape, num_classes=num_classes)
+  )
 
 
 def test_every_setting_of_the_example_differs_from_its_default():
@@ -69,7 +130,9 @@ def test_json_is_versioned_and_ends_in_a_newline():
   assert json.loads(text)["version"] == config_lib.VERSION and text.endswith("}\n")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"version": 99}', '{"version": "1"}', '"version"'])
+@pytest.mark.parametrize(
+  "text", ["", "{", "[]", "null", "{}", '{"version": 99}', '{"version": "1"}', '"version"']
+)
 def test_what_is_no_configuration_is_refused(text):
   with pytest.raises(ValueError, match="not JSON|expected a configuration of version 1"):
     Config.from_json(text)
@@ -85,8 +148,12 @@ def test_a_missing_or_misshapen_section_is_named(section):
 
 @pytest.mark.parametrize("version", range(1, config_lib.VERSION))
 def test_an_older_configuration_takes_the_defaults_of_younger_settings(version):
-  younger = [(section, field.name) for section, part in config_lib.parts().items()
-             for field in dataclasses.fields(part) if field.metadata.get("since", 1) > version]
+  younger = [
+    (section, field.name)
+    for section, part in config_lib.parts().items()
+    for field in dataclasses.fields(part)
+    if field.metadata.get("since", 1) > version
+  ]
 
   def older(content):
     content["version"] = version
@@ -105,23 +172,41 @@ def test_unknown_names_are_named():
     Config.from_json(changed(lambda content: content["network"].update(channels=3)))
 
 
-@pytest.mark.parametrize("section, name", [
-    (section, field.name) for section, part in config_lib.parts().items()
-    for field in dataclasses.fields(part)])
+@pytest.mark.parametrize(
+  "section, name",
+  [
+    (section, field.name)
+    for section, part in config_lib.parts().items()
+    for field in dataclasses.fields(part)
+  ],
+)
 def test_a_missing_setting_is_named(section, name):
   with pytest.raises(ValueError, match=f"^no value for {name}$"):
     Config.from_json(changed(lambda content: content[section].pop(name)))
 
 
-@pytest.mark.parametrize("section, name, value", [
-    ("network", "base_channels", 64.0), ("network", "base_channels", "64"),
-    ("network", "base_channels", True), ("network", "channel_multipliers", 2),
-    ("network", "channel_multipliers", [1, "2"]), ("network", "scale_shift_norm", 1),
-    ("network", "dropout", None), ("network", "dropout", False), ("network", "precision", None),
-    ("diffusion", "vlb_weight", "0.5"), ("diffusion", "noise_schedule", ["linear"]),
-    ("data", "data_dir", 3), ("data", "image_shape", [8, 8, 1.0]), ("data", "image_shape", "881"),
-    ("training", "ema", [[0.9]]), ("training", "ema", 0.9), ("sampling", "samplers", "ddim:50"),
-])
+@pytest.mark.parametrize(
+  "section, name, value",
+  [
+    ("network", "base_channels", 64.0),
+    ("network", "base_channels", "64"),
+    ("network", "base_channels", True),
+    ("network", "channel_multipliers", 2),
+    ("network", "channel_multipliers", [1, "2"]),
+    ("network", "scale_shift_norm", 1),
+    ("network", "dropout", None),
+    ("network", "dropout", False),
+    ("network", "precision", None),
+    ("diffusion", "vlb_weight", "0.5"),
+    ("diffusion", "noise_schedule", ["linear"]),
+    ("data", "data_dir", 3),
+    ("data", "image_shape", [8, 8, 1.0]),
+    ("data", "image_shape", "881"),
+    ("training", "ema", [[0.9]]),
+    ("training", "ema", 0.9),
+    ("sampling", "samplers", "ddim:50"),
+  ],
+)
 def test_a_setting_of_another_type_is_named(section, name, value):
   with pytest.raises(ValueError, match=f"^{name}: expected .*, received ") as caught:
     Config.from_json(changed(lambda content: content[section].update({name: value})))
@@ -129,13 +214,20 @@ def test_a_setting_of_another_type_is_named(section, name, value):
 
 
 def test_an_integer_will_do_for_a_float():
-  assert Config.from_json(
-      changed(lambda content: content["training"].update(weight_decay=0))).training.weight_decay == 0
+  assert (
+    Config.from_json(
+      changed(lambda content: content["training"].update(weight_decay=0))
+    ).training.weight_decay
+    == 0
+  )
 
 
 def test_json_is_validated_like_anything_else():
-  refused("num_heads", Config.from_json,
-          text=changed(lambda content: content["network"].update(num_heads=3)))
+  refused(
+    "num_heads",
+    Config.from_json,
+    text=changed(lambda content: content["network"].update(num_heads=3)),
+  )
 
 
 @pytest.mark.parametrize("objective", ["simple", "hybrid", "vlb"])
@@ -150,49 +242,81 @@ def test_only_what_is_trained_is_learned(objective, variance):
 
 
 def test_vlb_weight_needs_a_bound_to_weigh():
-  refused("vlb_weight", DiffusionConfig, objective="simple", variance_type="fixed_small", vlb_weight=0.1)
+  refused(
+    "vlb_weight", DiffusionConfig, objective="simple", variance_type="fixed_small", vlb_weight=0.1
+  )
   for weight in (0.0, -1.0, float("inf"), float("nan")):
     refused("vlb_weight", DiffusionConfig, vlb_weight=weight)
 
 
 @pytest.mark.parametrize("steps", [1, 19, 20])
 def test_linear_schedule_needs_more_than_20_steps(steps):
-  message = refused("diffusion_steps", DiffusionConfig, noise_schedule="linear", diffusion_steps=steps)
+  message = refused(
+    "diffusion_steps", DiffusionConfig, noise_schedule="linear", diffusion_steps=steps
+  )
   assert message.endswith(f"received {steps}")
   DiffusionConfig(noise_schedule="cosine", diffusion_steps=steps)
   DiffusionConfig(noise_schedule="linear", diffusion_steps=21)
 
 
-@pytest.mark.parametrize("make, name", [
-    (NetworkConfig, "precision"), (DiffusionConfig, "noise_schedule"), (DiffusionConfig, "mean_type"),
-    (DiffusionConfig, "variance_type"), (DiffusionConfig, "objective"), (DiffusionConfig, "decoder"),
-    (DiffusionConfig, "timestep_sampler")])
+@pytest.mark.parametrize(
+  "make, name",
+  [
+    (NetworkConfig, "precision"),
+    (DiffusionConfig, "noise_schedule"),
+    (DiffusionConfig, "mean_type"),
+    (DiffusionConfig, "variance_type"),
+    (DiffusionConfig, "objective"),
+    (DiffusionConfig, "decoder"),
+    (DiffusionConfig, "timestep_sampler"),
+  ],
+)
 def test_a_choice_that_is_none_lists_the_choices(make, name):
   message = refused(name, make, **{name: "other"})
   field = next(field for field in dataclasses.fields(make) if field.name == name)
   assert all(choice in message for choice in field.metadata["choices"]) and field.default in message
 
 
-@pytest.mark.parametrize("make, name, value", [
-    (NetworkConfig, "base_channels", 0), (NetworkConfig, "base_channels", 48),
-    (NetworkConfig, "num_res_blocks", 0), (NetworkConfig, "num_heads", 0), (NetworkConfig, "num_heads", 3),
-    (NetworkConfig, "num_heads_upsample", -1), (NetworkConfig, "num_heads_upsample", 3),
-    (NetworkConfig, "channel_multipliers", ()), (NetworkConfig, "channel_multipliers", (1, 0)),
-    (NetworkConfig, "dropout", 1.0), (NetworkConfig, "dropout", -0.1),
+@pytest.mark.parametrize(
+  "make, name, value",
+  [
+    (NetworkConfig, "base_channels", 0),
+    (NetworkConfig, "base_channels", 48),
+    (NetworkConfig, "num_res_blocks", 0),
+    (NetworkConfig, "num_heads", 0),
+    (NetworkConfig, "num_heads", 3),
+    (NetworkConfig, "num_heads_upsample", -1),
+    (NetworkConfig, "num_heads_upsample", 3),
+    (NetworkConfig, "channel_multipliers", ()),
+    (NetworkConfig, "channel_multipliers", (1, 0)),
+    (NetworkConfig, "dropout", 1.0),
+    (NetworkConfig, "dropout", -0.1),
     (NetworkConfig, "dropout", float("nan")),
     (DiffusionConfig, "diffusion_steps", 0),
-    (TrainingConfig, "train_steps", 0), (TrainingConfig, "batch_size", 0),
-    (TrainingConfig, "microbatches", 0), (TrainingConfig, "microbatches", 3),
-    (TrainingConfig, "learning_rate", 0.0), (TrainingConfig, "learning_rate", float("nan")),
+    (TrainingConfig, "train_steps", 0),
+    (TrainingConfig, "batch_size", 0),
+    (TrainingConfig, "microbatches", 0),
+    (TrainingConfig, "microbatches", 3),
+    (TrainingConfig, "learning_rate", 0.0),
+    (TrainingConfig, "learning_rate", float("nan")),
     (TrainingConfig, "learning_rate", float("inf")),
-    (TrainingConfig, "weight_decay", -0.1), (TrainingConfig, "weight_decay", float("inf")),
-    (TrainingConfig, "warmup_steps", -1), (TrainingConfig, "decay_steps", -1), (TrainingConfig, "seed", -1),
-    (TrainingConfig, "steps_per_call", 0), (TrainingConfig, "log_every", 0),
-    (TrainingConfig, "sample_every", -1), (TrainingConfig, "save_every", 0),
+    (TrainingConfig, "weight_decay", -0.1),
+    (TrainingConfig, "weight_decay", float("inf")),
+    (TrainingConfig, "warmup_steps", -1),
+    (TrainingConfig, "decay_steps", -1),
+    (TrainingConfig, "seed", -1),
+    (TrainingConfig, "steps_per_call", 0),
+    (TrainingConfig, "log_every", 0),
+    (TrainingConfig, "sample_every", -1),
+    (TrainingConfig, "save_every", 0),
     (TrainingConfig, "keep_checkpoints", 0),
-    (TrainingConfig, "ema", (0.9, 0.9)), (TrainingConfig, "ema", (1.0,)), (TrainingConfig, "ema", (0.0,)),
-    (SamplingConfig, "num_samples", 0), (SamplingConfig, "samplers", ()),
-])
+    (TrainingConfig, "ema", (0.9, 0.9)),
+    (TrainingConfig, "ema", (1.0,)),
+    (TrainingConfig, "ema", (0.0,)),
+    (SamplingConfig, "num_samples", 0),
+    (SamplingConfig, "samplers", ()),
+  ],
+)
 def test_a_number_out_of_range_is_refused(make, name, value):
   shown = ",".join(map(str, value)) if isinstance(value, tuple) else repr(value)
   assert refused(name, make, **{name: value}).endswith(f"received {shown}")
@@ -206,7 +330,9 @@ def test_heads_divide_the_channels_of_every_level():
 
 @pytest.mark.parametrize("decay", [1, 99, 100])
 def test_decay_ends_after_warm_up(decay):
-  message = refused("decay_steps", TrainingConfig, train_steps=1, warmup_steps=100, decay_steps=decay)
+  message = refused(
+    "decay_steps", TrainingConfig, train_steps=1, warmup_steps=100, decay_steps=decay
+  )
   assert "--warmup_steps=100" in message
   TrainingConfig(train_steps=101, warmup_steps=100, decay_steps=101)
   TrainingConfig(train_steps=101, warmup_steps=100, decay_steps=0)
@@ -234,14 +360,19 @@ def test_the_depth_divides_both_sides_of_the_image(shape):
 def test_class_conditional_needs_labels():
   assert "digits" in refused("class_conditional", on_images, class_conditional=True, num_classes=0)
   assert on_images(class_conditional=True).num_classes == 10
-  assert "1 classes" in refused("class_conditional", on_images, class_conditional=True, num_classes=1)
+  assert "1 classes" in refused(
+    "class_conditional", on_images, class_conditional=True, num_classes=1
+  )
   assert on_images(class_conditional=False).num_classes == 0
 
 
-@pytest.mark.parametrize("low, shape", [(3, (8, 8, 1)), (8, (8, 8, 1)), (16, (8, 8, 1)), (4, (8, 9, 1))])
+@pytest.mark.parametrize(
+  "low, shape", [(3, (8, 8, 1)), (8, (8, 8, 1)), (16, (8, 8, 1)), (4, (8, 9, 1))]
+)
 def test_a_low_resolution_that_does_not_divide_is_refused(low, shape):
   assert f"{shape[0]}x{shape[1]}" in refused(
-      "low_res_size", on_images, shape=shape, low_res_size=low, channel_multipliers=(1,))
+    "low_res_size", on_images, shape=shape, low_res_size=low, channel_multipliers=(1,)
+  )
 
 
 def test_only_what_enlarges_can_be_consistent():
@@ -261,11 +392,18 @@ def test_output_channels_are_doubled_where_the_variance_is_learned():
   assert dataclasses.replace(config, diffusion=fixed).out_channels == 3
 
 
-@pytest.mark.parametrize("settings, name", [
-    ({"eval_every": -1}, "eval_every"), ({"eval_samples": 0}, "eval_samples"),
-    ({"eval_scores": ()}, "eval_scores"), ({"eval_scores": ("fid", "fid")}, "eval_scores"),
-    ({"eval_scores": ("bpd",)}, "eval_scores"), ({"best_score": "nll"}, "best_score"),
-    ({"eval_scores": ("precision_recall",), "best_score": "precision_recall"}, "best_score")])
+@pytest.mark.parametrize(
+  "settings, name",
+  [
+    ({"eval_every": -1}, "eval_every"),
+    ({"eval_samples": 0}, "eval_samples"),
+    ({"eval_scores": ()}, "eval_scores"),
+    ({"eval_scores": ("fid", "fid")}, "eval_scores"),
+    ({"eval_scores": ("bpd",)}, "eval_scores"),
+    ({"best_score": "nll"}, "best_score"),
+    ({"eval_scores": ("precision_recall",), "best_score": "precision_recall"}, "best_score"),
+  ],
+)
 def test_evaluations_that_cannot_be(settings, name):
   refused(name, EvaluationConfig, **settings)
 

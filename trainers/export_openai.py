@@ -7,26 +7,26 @@ with flags of their own; or the same tensors as X.safetensors, for which PyTorch
 import dataclasses
 import sys
 
-from iddpm_tf import config as config_lib
-from trainers import command
-from trainers import model_dir
+from iddpm_tf import settings
+from iddpm_tf.models import model_dir
+from trainers.cli import command
 
 
 @dataclasses.dataclass(frozen=True)
 class Options(model_dir.ModelOptions):
-  output: str | None = config_lib.setting(None, "the new .pt or .safetensors file; required")
+  output: str | None = settings.setting(None, "the new .pt or .safetensors file; required")
 
 
 def main(options, flag_values):
   config = model_dir.trained_config(options, flag_values)
-  config_lib.require(options.output, "output", "a .pt or .safetensors file", None)
+  settings.require(options.output, "output", "a .pt or .safetensors file", None)
   command.load_tensorflow()
   from iddpm_tf import interop
-  from iddpm_tf.interop import files
-  from trainers import trained_model
+  from iddpm_tf.interop import state_dicts
+  from iddpm_tf.models import trained_model
 
-  path = files.require_suffix("--output", options.output)
-  files.require_new(path)
+  path = state_dicts.require_suffix("--output", options.output)
+  state_dicts.require_new(path)
   model = trained_model.load(options.model_dir, config, options.ema, best=options.best)
   state_dict = interop.to_state_dict(model.network)
   try:
@@ -35,8 +35,9 @@ def main(options, flag_values):
   except ImportError as error:
     raise ValueError(f"--output: {error}") from None
   except OSError as error:
-    raise ValueError(f"--output: expected a file that can be written, received {path} "
-                     f"({error.strerror or error})") from None
+    raise ValueError(
+      f"--output: expected a file that can be written, received {path} ({error.strerror or error})"
+    ) from None
   print(f"wrote {path}: {sum(array.size for array in state_dict.values()):,} parameters of {model}")
   return 0
 

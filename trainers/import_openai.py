@@ -19,36 +19,46 @@ import os
 import sys
 
 from iddpm_tf import config as config_lib
-from trainers import command
-from trainers import flags
-from trainers import model_dir
+from iddpm_tf import settings
+from iddpm_tf.models import model_dir
+from trainers.cli import command
+from trainers.cli import flags
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  model_dir: str | None = config_lib.setting(None, "folder to make; required")
-  checkpoint: str | None = config_lib.setting(None, "the .pt or .safetensors file; required")
-  step: int | None = config_lib.setting(
-      None, "training steps that the weights have had; unset: as its name says (model500000.pt, "
-      "ema_0.9999_500000.pt, ..._500K.pt), or 0")
+  model_dir: str | None = settings.setting(None, "folder to make; required")
+  checkpoint: str | None = settings.setting(None, "the .pt or .safetensors file; required")
+  step: int | None = settings.setting(
+    None,
+    "training steps that the weights have had; unset: as its name says (model500000.pt, "
+    "ema_0.9999_500000.pt, ..._500K.pt), or 0",
+  )
 
   def __post_init__(self):
-    config_lib.require(self.step is None or 0 <= self.step < 2 ** 31, "step", "a number from 0 to 2^31 - 1",
-                       self.step)
+    settings.require(
+      self.step is None or 0 <= self.step < 2**31, "step", "a number from 0 to 2^31 - 1", self.step
+    )
 
 
 def main(options, flag_values):
   folder = model_dir.require_given(options.model_dir)
   _require_new(folder)
-  config_lib.require(options.checkpoint, "checkpoint", "a .pt or .safetensors file", None)
+  settings.require(options.checkpoint, "checkpoint", "a .pt or .safetensors file", None)
   config = flags.override(config_lib.Config(), flag_values)
-  config_lib.require(config.data.image_size, "image_size", "the height of the model's images, such as 32",
-                     config.data.image_size)
+  settings.require(
+    config.data.image_size,
+    "image_size",
+    "the height of the model's images, such as 32",
+    config.data.image_size,
+  )
   if config.data.data_dir:  # As in training.
     config = dataclasses.replace(
-        config, data=dataclasses.replace(config.data, data_dir=os.path.abspath(config.data.data_dir)))
+      config, data=dataclasses.replace(config.data, data_dir=os.path.abspath(config.data.data_dir))
+    )
   command.load_tensorflow()
-  from trainers import importing
+  from iddpm_tf.interop import importing
+
   return importing.import_checkpoint(config, options.checkpoint, folder, options.step)
 
 

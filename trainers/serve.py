@@ -9,41 +9,54 @@ import dataclasses
 import pathlib
 import sys
 
-from iddpm_tf import config as config_lib
-from trainers import command
-from trainers import signals
-
+from iddpm_tf import settings
+from trainers.cli import command
+from trainers.cli import signals
 
 _DAY = 86_400  # Seconds.
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  models_dir: str = config_lib.setting("saved_models", "where servables are, as trainers.export writes them")
-  host: str = config_lib.setting("127.0.0.1", "address to listen on")
-  port: int = config_lib.setting(8500, "of gRPC; 0: a free one")
-  rest_port: int = config_lib.setting(8501, "of REST and the page; 0: a free one")
-  max_batch: int = config_lib.setting(64, "images a request")
-  max_queue: int = config_lib.setting(32, "requests that are drawn or wait; beyond, RESOURCE_EXHAUSTED and 429")
-  max_megabytes: int = config_lib.setting(16, "of a request")
-  poll_seconds: float = config_lib.setting(2.0, "between looks for new versions")
+  models_dir: str = settings.setting(
+    "saved_models", "where servables are, as trainers.export writes them"
+  )
+  host: str = settings.setting("127.0.0.1", "address to listen on")
+  port: int = settings.setting(8500, "of gRPC; 0: a free one")
+  rest_port: int = settings.setting(8501, "of REST and the page; 0: a free one")
+  max_batch: int = settings.setting(64, "images a request")
+  max_queue: int = settings.setting(
+    32, "requests that are drawn or wait; beyond, RESOURCE_EXHAUSTED and 429"
+  )
+  max_megabytes: int = settings.setting(16, "of a request")
+  poll_seconds: float = settings.setting(2.0, "between looks for new versions")
 
   def __post_init__(self):
     for name in ("max_batch", "max_queue", "max_megabytes", "poll_seconds"):
-      config_lib.require(getattr(self, name) > 0, name, "more than 0", getattr(self, name))
-    config_lib.require(self.poll_seconds <= _DAY, "poll_seconds", f"at most {_DAY}", self.poll_seconds)
-    config_lib.require(self.max_megabytes < 2 ** 11, "max_megabytes", "less than 2048", self.max_megabytes)
+      settings.require(getattr(self, name) > 0, name, "more than 0", getattr(self, name))
+    settings.require(
+      self.poll_seconds <= _DAY, "poll_seconds", f"at most {_DAY}", self.poll_seconds
+    )
+    settings.require(
+      self.max_megabytes < 2**11, "max_megabytes", "less than 2048", self.max_megabytes
+    )
     for name in ("port", "rest_port"):
-      config_lib.require(0 <= getattr(self, name) < 2 ** 16, name, "0 to 65535", getattr(self, name))
+      settings.require(0 <= getattr(self, name) < 2**16, name, "0 to 65535", getattr(self, name))
 
 
 def main(options, flag_values):
-  command.require_own_flags_only(options, flag_values, "no setting of a model, which the servable has")
-  config_lib.require(pathlib.Path(options.models_dir).is_dir(), "models_dir", "a folder of servables",
-                     options.models_dir)
+  command.require_own_flags_only(
+    options, flag_values, "no setting of a model, which the servable has"
+  )
+  settings.require(
+    pathlib.Path(options.models_dir).is_dir(),
+    "models_dir",
+    "a folder of servables",
+    options.models_dir,
+  )
   command.require_packages("grpc", "starlette", "uvicorn", extra="serving")
   command.load_tensorflow()
-  from iddpm_tf.serving.development import server
+  from iddpm_tf.serving.server import server
 
   try:
     with signals.raised():

@@ -10,14 +10,15 @@ import sys
 import numpy as np
 
 from iddpm_tf import config as config_lib
-from trainers import command
-from trainers import flags
-from trainers import model_dir
+from iddpm_tf import settings
+from iddpm_tf.models import model_dir
+from trainers.cli import command
+from trainers.cli import flags
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  model_dir: str | None = config_lib.setting(None, "folder of the run; required")
+  model_dir: str | None = settings.setting(None, "folder of the run; required")
 
 
 def main(options, flag_values):
@@ -26,24 +27,34 @@ def main(options, flag_values):
   config = flags.override(stored or config_lib.Config(), flag_values, made=stored and folder)
   if config.data.data_dir:  # The folder's other commands may run elsewhere.
     config = dataclasses.replace(
-        config, data=dataclasses.replace(config.data, data_dir=os.path.abspath(config.data.data_dir)))
+      config, data=dataclasses.replace(config.data, data_dir=os.path.abspath(config.data.data_dir))
+    )
   command.load_tensorflow()
   from iddpm_tf.data import sources
-  from trainers import loop
-  from trainers import strategy
+  from iddpm_tf.training import loop
+  from iddpm_tf.utils import devices as strategy
 
   source = sources.load(config.data, "train")
   if stored:
     model_dir.require_same_data(stored, source, folder)
     if config.data.dataset != stored.data.dataset:
-      print(f"note: {folder} was made with --dataset={stored.data.dataset} and goes on with {source.name}")
+      print(
+        f"note: {folder} was made with --dataset={stored.data.dataset} and goes on with {source.name}"
+      )
   else:
-    config = dataclasses.replace(config, data=dataclasses.replace(
-        config.data, image_shape=source.images.shape[1:], num_classes=source.num_classes))
+    config = dataclasses.replace(
+      config,
+      data=dataclasses.replace(
+        config.data, image_shape=source.images.shape[1:], num_classes=source.num_classes
+      ),
+    )
   present = len(np.unique(source.labels))
-  config_lib.require(
-      present > 1 or not config.network.class_conditional, "class_conditional",
-      f"training images of two classes or more, which {source.name} has not ({present})", True)
+  settings.require(
+    present > 1 or not config.network.class_conditional,
+    "class_conditional",
+    f"training images of two classes or more, which {source.name} has not ({present})",
+    True,
+  )
   return loop.train(config, source, folder, strategy.make_strategy())
 
 

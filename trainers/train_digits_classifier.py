@@ -7,12 +7,13 @@ import dataclasses
 import sys
 
 from iddpm_tf import config as config_lib
-from trainers import command
+from iddpm_tf import settings
+from trainers.cli import command
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  output: str | None = config_lib.setting(None, "where the weights go; unset: into the package")
+  output: str | None = settings.setting(None, "where the weights go; unset: into the package")
 
 
 def main(options, flag_values):
@@ -20,7 +21,10 @@ def main(options, flag_values):
   command.load_tensorflow()
   from iddpm_tf.data import sources
   from iddpm_tf.evaluation import digits_classifier
-  train, test = (sources.load(config_lib.DataConfig(dataset="digits"), split) for split in ("train", "test"))
+
+  train, test = (
+    sources.load(config_lib.DataConfig(dataset="digits"), split) for split in ("train", "test")
+  )
   model = digits_classifier.train(train.images, train.labels)
   for source, split in ((train, "training"), (test, "test")):
     right = digits_classifier.accuracy(model, source.images, source.labels)

@@ -3,6 +3,8 @@
 import numpy as np
 from PIL import Image
 
+from iddpm_tf import settings
+
 
 def centre_crop(image, size):
   """A PIL image of any mode and size, resized and cropped to a square: uint8 [size, size, 3].
@@ -19,7 +21,7 @@ def centre_crop(image, size):
   image = image.resize([round(side * scale) for side in image.size], Image.Resampling.BICUBIC)
   pixels = np.asarray(image.convert("RGB"))
   top, left = ((side - size) // 2 for side in pixels.shape[:2])
-  return pixels[top:top + size, left:left + size]
+  return pixels[top : top + size, left : left + size]
 
 
 def area_crop(image, size):
@@ -49,7 +51,9 @@ def _sums(pixels, size):
   # Of the pixel that a border cuts, what lies before the border.
   shares = (borders - pixel)[:, None, None] * pixels[pixel]
   whole = np.add.reduceat(pixels, pixel, axis=0, dtype=np.float64)[:-1]
-  whole[pixel[1:] == pixel[:-1]] = 0  # Where parts are smaller than pixels; reduceat takes one at least.
+  whole[pixel[1:] == pixel[:-1]] = (
+    0  # Where parts are smaller than pixels; reduceat takes one at least.
+  )
   return whole + shares[1:] - shares[:-1]
 
 
@@ -64,4 +68,4 @@ def eight_bits(image):
 
 def _require_size(size):
   if size < 1:
-    raise ValueError(f"size: expected a positive number of pixels, received {size}")
+    raise settings.InputError("size", f"expected a positive number of pixels, received {size}")

@@ -11,19 +11,41 @@ import stat
 from typing import NamedTuple
 
 import numpy as np
-from PIL import GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import GifImagePlugin
+from PIL import Image
+from PIL import JpegImagePlugin
+from PIL import PngImagePlugin
+from PIL import WebPImagePlugin
 
+from iddpm_tf import settings
 from iddpm_tf.data import crops
-from iddpm_tf.data import listing
+from iddpm_tf.data.readers import listing
 
-MAX_PIXELS = 2 ** 27  # 134 million. A larger picture is no training image but an attack, or a mistake.
+MAX_PIXELS = (
+  2**27
+)  # 134 million. A larger picture is no training image but an attack, or a mistake.
 _CHUNK = 8  # Pictures a task: a task costs as much as a tiny picture.
 # Not Image.open: it warns of large pictures on the error stream, and then reads them.
-_READERS = {"PNG": PngImagePlugin.PngImageFile, "JPEG": JpegImagePlugin.JpegImageFile,
-            "WEBP": WebPImagePlugin.WebPImageFile, "GIF": GifImagePlugin.GifImageFile}
+_READERS = {
+  "PNG": PngImagePlugin.PngImageFile,
+  "JPEG": JpegImagePlugin.JpegImageFile,
+  "WEBP": WebPImagePlugin.WebPImageFile,
+  "GIF": GifImagePlugin.GifImageFile,
+}
 _FORMAT_OF = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".gif": "GIF"}
-_BEGINNINGS = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF87a": "GIF", b"GIF89a": "GIF"}
-_OTHERS = {b"BM": "a BMP", b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"8BPS": "a PSD", b"%PDF": "a PDF"}
+_BEGINNINGS = {
+  b"\x89PNG\r\n\x1a\n": "PNG",
+  b"\xff\xd8\xff": "JPEG",
+  b"GIF87a": "GIF",
+  b"GIF89a": "GIF",
+}
+_OTHERS = {
+  b"BM": "a BMP",
+  b"II*\0": "a TIFF",
+  b"MM\0*": "a TIFF",
+  b"8BPS": "a PSD",
+  b"%PDF": "a PDF",
+}
 _ENDS = {"PNG": b"IEND\xaeB`\x82", "JPEG": b"\xff\xd9", "GIF": b";"}
 
 
@@ -33,6 +55,7 @@ class UnreadableImage(ValueError):
 
 class Form(NamedTuple):
   """What pictures become."""
+
   size: int  # Height and width; 0: as they are.
   resize: str  # bicubic or area, as `config.DataConfig.resize`.
   channels: int  # 1: grey, 3: RGB.
@@ -49,6 +72,7 @@ class Decoded(NamedTuple):
 
 class Outcome(NamedTuple):
   """What became of one picture."""
+
   name: str
   label: int
   decoded: Decoded | None
@@ -79,6 +103,7 @@ def decode(picture, form):
 
 def outcomes(pictures, form, workers=None):
   """Yields the `Outcome` of each of `pictures`, in order, from threads; few are in memory at a time."""
+
   def of_chunk(chunk):
     return [_outcome(picture, form) for picture in chunk]
 
@@ -102,9 +127,11 @@ def require_same_shape(outcome, shape, first):
   """`ValueError` unless a decoded outcome has the shape of the `first` name's."""
   if outcome.decoded.pixels.shape != shape:
     (height, width, _), (first_height, first_width, _) = outcome.decoded.pixels.shape, shape
-    raise ValueError(
-        f"--image_size: expected a size to bring the pictures to, since they are of several: {first_height}x"
-        f"{first_width} ({listing.printable(first)}), {height}x{width} ({listing.printable(outcome.name)})")
+    raise settings.InputError(
+      "image_size",
+      f"expected a size to bring the pictures to, since they are of several: {first_height}x"
+      f"{first_width} ({listing.printable(first)}), {height}x{width} ({listing.printable(outcome.name)})",
+    )
 
 
 def _outcome(picture, form):
@@ -135,8 +162,11 @@ def _format(data):
   other = next((kind for beginning, kind in _OTHERS.items() if data.startswith(beginning)), None)
   if data[4:8] == b"ftyp":
     other = "an AVIF or HEIF"
-  raise UnreadableImage(f"is {other}, not a PNG, JPEG, WebP or GIF" if other else
-                        "is no picture (its content is not PNG, JPEG, WebP or GIF)")
+  raise UnreadableImage(
+    f"is {other}, not a PNG, JPEG, WebP or GIF"
+    if other
+    else "is no picture (its content is not PNG, JPEG, WebP or GIF)"
+  )
 
 
 def _open(data, kind):
@@ -144,7 +174,8 @@ def _open(data, kind):
     image = _READERS[kind](io.BytesIO(data))
     if image.width * image.height > MAX_PIXELS:
       raise UnreadableImage(
-          f"is too large ({image.width}x{image.height}; at most {MAX_PIXELS:,} pixels are read)")
+        f"is too large ({image.width}x{image.height}; at most {MAX_PIXELS:,} pixels are read)"
+      )
     image.load()
     return image
   except UnreadableImage:
@@ -175,4 +206,4 @@ def _formed(image, form):
   else:
     pixels = (crops.centre_crop if form.resize == "bicubic" else crops.area_crop)(image, form.size)
   # [H, W] or [H, W, 3] -> [H, W, C]
-  return pixels.reshape(*pixels.shape[:2], -1)[..., :form.channels]
+  return pixels.reshape(*pixels.shape[:2], -1)[..., : form.channels]

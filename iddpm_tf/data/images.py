@@ -2,8 +2,6 @@
 
 import tensorflow as tf
 
-from iddpm_tf.data.crops import centre_crop  # pylint: disable=unused-import
-
 
 def area_downsample(image, height):
   """Means of squares: floats [B, H, W, C] -> [B, height, W height / H, C], for a `height` that divides H.

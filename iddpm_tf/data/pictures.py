@@ -3,7 +3,8 @@
 import numpy as np
 from PIL import Image
 
-from iddpm_tf import atomic
+from iddpm_tf import settings
+from iddpm_tf.utils import files
 
 MIN_CELL = 32  # Pixels: smaller images are magnified in a grid.
 GAP = 2  # Between images, and around them.
@@ -18,7 +19,7 @@ def image_grid(images, columns):
   images = np.asarray(images)
   _require_uint8("images", images, rank=4)
   if columns < 1:
-    raise ValueError(f"columns: expected a number of at least 1, received {columns}")
+    raise settings.InputError("columns", f"expected a number of at least 1, received {columns}")
   number, height, width, channels = images.shape
   rows = -(-number // columns)
   cells = np.zeros([rows * columns, height, width, channels], np.uint8)
@@ -38,12 +39,15 @@ def write_png(path, image):
   image = np.asarray(image)
   _require_uint8("image", image, rank=3)
   if image.shape[-1] not in (1, 3):
-    raise ValueError(f"image: expected 1 or 3 channels, received {image.shape[-1]}")
-  with atomic.whole(path) as temporary:
+    raise settings.InputError("image", f"expected 1 or 3 channels, received {image.shape[-1]}")
+  with files.whole(path) as temporary:
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(temporary, format="PNG")
 
 
 def _require_uint8(name, array, rank):
   if array.dtype != np.uint8 or array.ndim != rank or 0 in array.shape:
-    raise ValueError(f"{name}: expected uint8 of {rank} dimensions, none of them 0, "
-                     f"received {array.dtype} {list(array.shape)}")
+    raise settings.InputError(
+      name,
+      f"expected uint8 of {rank} dimensions, none of them 0, "
+      f"received {array.dtype} {list(array.shape)}",
+    )

@@ -2,20 +2,23 @@
 
 import importlib
 import shlex
-from typing import Any, NamedTuple
+from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
+from iddpm_tf import settings
 from iddpm_tf.data import decoding
-from iddpm_tf.data import listing
+from iddpm_tf.data.readers import listing
 
-MAX_BYTES = 4 * 2 ** 30  # Of images in memory; beyond, they are prepared as records once.
+MAX_BYTES = 4 * 2**30  # Of images in memory; beyond, they are prepared as records once.
 _LISTINGS = {"folder": "folders", "imagenet_npz": "imagenet", "lsun": "lsun"}
 _WITHOUT_TENSORFLOW = (*_LISTINGS, "records", "photos")
 
 
 class Source(NamedTuple):
   """A split of a data set."""
+
   name: str
   # uint8 [N, H, W, C]: an array, or what has `shape`, `dtype` and `len` and gives uint8 [B, H, W, C] for a
   # slice or for int [B].
@@ -32,11 +35,13 @@ def load(config, split):
       sizes, or more than fit in memory; in one line that says what to do.
   """
   if config.dataset == "records":
-    from iddpm_tf.data import records
+    from iddpm_tf.data.records import reading as records
+
     opened = records.Records(config)
     return _checked(Source(config.dataset, *opened.load(split), opened.num_classes))
   if config.dataset == "photos":
-    from iddpm_tf.data import photos
+    from iddpm_tf.data.readers import photos
+
     images, labels, class_names = photos.load(config.image_size, split)
     return _checked(Source(config.dataset, images, labels, len(class_names)))
   return _checked(_in_memory(config, open_listing(config, split)))
@@ -61,17 +66,22 @@ def prepare_command(config, *flags):
   """The command line that makes records of a data set."""
   names = ("dataset", "data_dir", "image_size", "resize", "folder_labels")
   defaults = type(config)()
-  given = [f"--{name}={getattr(config, name)}" for name in names
-           if getattr(config, name) != getattr(defaults, name)]
+  given = [
+    f"--{name}={getattr(config, name)}"
+    for name in names
+    if getattr(config, name) != getattr(defaults, name)
+  ]
   return "python -m trainers.prepare_data " + shlex.join([*given, *flags]) + " --output_dir=DIR"
 
 
 def _module(dataset):
   if dataset in ("records", "photos"):
-    raise ValueError(
-        "--dataset: expected raw pictures (folder, imagenet_npz, lsun, digits, or a TFDS data set), "
-        f"received {dataset!r}, which needs no preparation")
-  return importlib.import_module(f"iddpm_tf.data.{_LISTINGS.get(dataset, 'tfds_listing')}")
+    raise settings.InputError(
+      "dataset",
+      "expected raw pictures (folder, imagenet_npz, lsun, digits, or a TFDS data set), "
+      f"received {dataset!r}, which needs no preparation",
+    )
+  return importlib.import_module(f"iddpm_tf.data.readers.{_LISTINGS.get(dataset, 'tfds')}")
 
 
 def _in_memory(config, raw):
@@ -92,27 +102,35 @@ def _in_memory(config, raw):
     images[position], labels[position] = outcome.decoded.pixels, outcome.label
   if unreadable:
     worst = unreadable[0]
-    raise ValueError(
-        f"--dataset: {len(unreadable)} of {len(raw)} pictures of {raw.name} cannot be read, the first being "
-        f"{listing.printable(worst.name)}: it {worst.reason}; to do without them: "
-        f"{prepare_command(config, '--unreadable=skip')}")
+    raise settings.InputError(
+      "dataset",
+      f"{len(unreadable)} of {len(raw)} pictures of {raw.name} cannot be read, the first being "
+      f"{listing.printable(worst.name)}: it {worst.reason}; to do without them: "
+      f"{prepare_command(config, '--unreadable=skip')}",
+    )
   return Source(raw.name, images, labels, raw.num_classes)
 
 
 def _require_memory(config, raw, shape):
   size = len(raw) * int(np.prod(shape))
   if size > MAX_BYTES:
-    raise ValueError(
-        f"--dataset: expected at most {MAX_BYTES / 2 ** 30:.1f} GiB of images in memory, received "
-        f"{size / 2 ** 30:.1f} ({len(raw):,} of {raw.name}); make records, and train on --dataset=records: "
-        f"{prepare_command(config)}")
+    raise settings.InputError(
+      "dataset",
+      f"expected at most {MAX_BYTES / 2**30:.1f} GiB of images in memory, received "
+      f"{size / 2**30:.1f} ({len(raw):,} of {raw.name}); make records, and train on --dataset=records: "
+      f"{prepare_command(config)}",
+    )
 
 
 def _checked(source):
   if source.images.dtype != np.uint8:
-    raise ValueError(f"--dataset: expected images of uint8, received {source.images.dtype} ({source.name})")
+    raise settings.InputError(
+      "dataset", f"expected images of uint8, received {source.images.dtype} ({source.name})"
+    )
   labels, classes = source.labels, max(source.num_classes, 1)
   wrong = labels[(labels < 0) | (labels >= classes)]
   if wrong.size:
-    raise ValueError(f"--dataset: expected labels of {source.name} in [0, {classes}), received {wrong[0]}")
+    raise settings.InputError(
+      "dataset", f"expected labels of {source.name} in [0, {classes}), received {wrong[0]}"
+    )
   return source

@@ -40,7 +40,8 @@ def discretized_log_likelihood(x, mean, log_variance):
   half_bin = _HALF_BIN * inverse_scale + tf.zeros_like(z)
   inner = _log_interval(z, half_bin)
   return tf.where(
-      x < -0.999, _log_cdf(z + half_bin), tf.where(x > 0.999, _log_cdf(half_bin - z), inner))
+    x < -0.999, _log_cdf(z + half_bin), tf.where(x > 0.999, _log_cdf(half_bin - z), inner)
+  )
 
 
 def approximate_log_likelihood(x, mean, log_variance):
@@ -52,12 +53,13 @@ def approximate_log_likelihood(x, mean, log_variance):
   cdf_upper = _approximate_cdf(inverse_scale * (x - mean + _HALF_BIN))
   cdf_lower = _approximate_cdf(inverse_scale * (x - mean - _HALF_BIN))
   probability = tf.where(
-      x < -0.999, cdf_upper, tf.where(x > 0.999, 1.0 - cdf_lower, cdf_upper - cdf_lower))
+    x < -0.999, cdf_upper, tf.where(x > 0.999, 1.0 - cdf_lower, cdf_upper - cdf_lower)
+  )
   return tf.math.log(tf.maximum(probability, 1e-12))
 
 
 def _approximate_cdf(z):
-  return 0.5 * (1.0 + tf.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z ** 3)))
+  return 0.5 * (1.0 + tf.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
 
 
 LOG_LIKELIHOODS = {"exact": discretized_log_likelihood, "tanh": approximate_log_likelihood}

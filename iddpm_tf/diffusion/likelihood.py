@@ -10,6 +10,7 @@ from iddpm_tf.diffusion import reverse
 
 class BitsPerDim(NamedTuple):
   """Columns are the process's timesteps, t = 0 first."""
+
   total: tf.Tensor  # [B], the prior and all terms.
   prior: tf.Tensor  # [B], L_T.
   terms: tf.Tensor  # [B, num_timesteps]: L_0 (Eq. 5), then each L_t (Eq. 6).
@@ -19,6 +20,7 @@ class BitsPerDim(NamedTuple):
 
 class Evaluation(NamedTuple):
   """What one evaluation of the network says, each `[B]`."""
+
   term: tf.Tensor  # L_0 (Eq. 5) at t = 0, L_t (Eq. 6) elsewhere, bits/dim.
   x_start_mse: tf.Tensor  # Of the predicted x_0.
   eps_mse: tf.Tensor  # Of the noise that this implies.
@@ -45,11 +47,19 @@ def bits_per_dim(denoise_fn, process, config, x_start, noise_fn, *, clip=True):
   def body(k, *columns):
     t = steps - 1 - k
     row = evaluate(
-        denoise_fn, process, config, x_start, tf.fill(tf.shape(x_start)[:1], t), noise_fn(k), clip=clip)
+      denoise_fn,
+      process,
+      config,
+      x_start,
+      tf.fill(tf.shape(x_start)[:1], t),
+      noise_fn(k),
+      clip=clip,
+    )
     return (k + 1, *(column.write(t, value) for column, value in zip(columns, row)))
 
   _, *columns = tf.while_loop(
-      lambda k, *_: k < steps, body, [tf.constant(0), *columns], parallel_iterations=1)
+    lambda k, *_: k < steps, body, [tf.constant(0), *columns], parallel_iterations=1
+  )
   terms, x_start_mse, eps_mse = (tf.transpose(column.stack()) for column in columns)
   prior = losses.prior_term(process, x_start)
   return BitsPerDim(prior + tf.reduce_sum(terms, axis=1), prior, terms, x_start_mse, eps_mse)
@@ -61,6 +71,8 @@ def evaluate(denoise_fn, process, config, x_start, t, noise, *, clip=True):
   output = denoise_fn(x_t, process.network_timesteps(t))
   prediction = reverse.predict(process, config, output, x_t, t, clip=clip)
   eps = process.eps_from_x_start(x_t, t, prediction.x_start)
-  return Evaluation(losses.vlb_term(process, config, prediction, x_start=x_start, x_t=x_t, t=t),
-                    tf.reduce_mean(tf.square(prediction.x_start - x_start), axis=[1, 2, 3]),
-                    tf.reduce_mean(tf.square(eps - noise), axis=[1, 2, 3]))
+  return Evaluation(
+    losses.vlb_term(process, config, prediction, x_start=x_start, x_t=x_t, t=t),
+    tf.reduce_mean(tf.square(prediction.x_start - x_start), axis=[1, 2, 3]),
+    tf.reduce_mean(tf.square(eps - noise), axis=[1, 2, 3]),
+  )

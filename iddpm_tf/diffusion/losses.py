@@ -13,6 +13,7 @@ _DEFAULT_VLB_WEIGHT = {"simple": 0.0, "hybrid": 0.001, "vlb": 1.0}
 
 class Losses(NamedTuple):
   """Each [B]. `loss` is the objective; terms that it does not have are 0."""
+
   loss: tf.Tensor
   mse: tf.Tensor  # L_simple.
   vlb: tf.Tensor  # The weighted estimate of L_vlb, bits/dim.
@@ -56,7 +57,8 @@ def vlb_term(process, config, prediction, *, x_start, x_t, t):
   """The bound's term at t, bits/dim `[B]`: L_0 (Eq. 5) at t = 0, L_t (Eq. 6) elsewhere."""
   posterior = process.q_posterior(x_start, x_t, t)
   kl = gaussians.kl_divergence(
-      posterior.mean, posterior.log_variance, prediction.mean, prediction.log_variance)
+    posterior.mean, posterior.log_variance, prediction.mean, prediction.log_variance
+  )
   log_likelihood = gaussians.LOG_LIKELIHOODS[config.decoder]
   decoder = -log_likelihood(x_start, prediction.mean, prediction.log_variance)
   return tf.where(t == 0, gaussians.bits_per_dim(decoder), gaussians.bits_per_dim(kl))
@@ -67,15 +69,16 @@ def prior_term(process, x_start):
   last = tf.fill(tf.shape(x_start)[:1], process.num_timesteps - 1)
   moments = process.q_moments(x_start, last)
   return gaussians.bits_per_dim(
-      gaussians.kl_divergence(moments.mean, moments.log_variance, 0.0, 0.0))
+    gaussians.kl_divergence(moments.mean, moments.log_variance, 0.0, 0.0)
+  )
 
 
 def _simple_loss(process, config, output, x_start, x_t, t, noise):
   """Eq. 14, `[B]`, for whichever quantity the network predicts."""
   target = {
-      "eps": lambda: noise,
-      "x_start": lambda: x_start,
-      "x_prev": lambda: process.q_posterior(x_start, x_t, t).mean,
+    "eps": lambda: noise,
+    "x_start": lambda: x_start,
+    "x_prev": lambda: process.q_posterior(x_start, x_t, t).mean,
   }[config.mean_type]()
   mean_output, _ = reverse.split_output(config, output)
   return tf.reduce_mean(tf.square(target - mean_output), axis=[1, 2, 3])

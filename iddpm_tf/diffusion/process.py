@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from iddpm_tf import settings
 from iddpm_tf.diffusion import respacing as respacing_lib
 from iddpm_tf.diffusion import schedules
 
@@ -41,12 +42,18 @@ class GaussianProcess(tf.Module):
     self.rescale_timesteps = rescale_timesteps
     steps = len(self.original_betas)
     if not (steps and np.all(self.original_betas > 0) and np.all(self.original_betas < 1)):
-      raise ValueError(f"betas: expected numbers in (0, 1), received {betas}")
+      raise settings.InputError("betas", f"expected numbers in (0, 1), received {betas}")
     self.timestep_map = np.asarray(np.arange(steps) if timesteps is None else timesteps, np.int32)
     increasing = np.all(np.diff(self.timestep_map) > 0)
-    if not (self.timestep_map.size and increasing and 0 <= self.timestep_map[0]
-            and self.timestep_map[-1] < steps):
-      raise ValueError(f"timesteps: expected increasing ones in [0, {steps}), received {timesteps}")
+    if not (
+      self.timestep_map.size
+      and increasing
+      and 0 <= self.timestep_map[0]
+      and self.timestep_map[-1] < steps
+    ):
+      raise settings.InputError(
+        "timesteps", f"expected increasing ones in [0, {steps}), received {timesteps}"
+      )
     self._make_tables(np.cumprod(1 - self.original_betas)[self.timestep_map])
 
   def _make_tables(self, alphas_cumprod):
@@ -63,9 +70,11 @@ class GaussianProcess(tf.Module):
     self.large_log_variance = np.log(np.append(first, self.betas[1:]))
     # Eq. 11.
     self.posterior_mean_coef1 = (
-        self.betas * np.sqrt(self.alphas_cumprod_prev) / (1 - alphas_cumprod))
+      self.betas * np.sqrt(self.alphas_cumprod_prev) / (1 - alphas_cumprod)
+    )
     self.posterior_mean_coef2 = (
-        (1 - self.alphas_cumprod_prev) * np.sqrt(1 - self.betas) / (1 - alphas_cumprod))
+      (1 - self.alphas_cumprod_prev) * np.sqrt(1 - self.betas) / (1 - alphas_cumprod)
+    )
 
   @property
   def num_timesteps(self):
@@ -73,8 +82,7 @@ class GaussianProcess(tf.Module):
 
   def respaced(self, timesteps):
     """The same process on a subset of its original's timesteps."""
-    return GaussianProcess(
-        self.original_betas, timesteps, rescale_timesteps=self.rescale_timesteps)
+    return GaussianProcess(self.original_betas, timesteps, rescale_timesteps=self.rescale_timesteps)
 
   def network_timesteps(self, t):
     """Timesteps as the network sees them, float32 `[B]`: of the original process, perhaps scaled."""
@@ -83,13 +91,16 @@ class GaussianProcess(tf.Module):
 
   def q_moments(self, x_start, t):
     """Of q(x_t | x_0), Eq. 8."""
-    return Moments(at(np.sqrt(self.alphas_cumprod), t) * x_start,
-                   at(np.log1p(-self.alphas_cumprod), t))
+    return Moments(
+      at(np.sqrt(self.alphas_cumprod), t) * x_start, at(np.log1p(-self.alphas_cumprod), t)
+    )
 
   def q_sample(self, x_start, t, noise):
     """x_t of x_0 and standard normal noise, Eq. 9."""
-    return (at(np.sqrt(self.alphas_cumprod), t) * x_start
-            + at(np.sqrt(1 - self.alphas_cumprod), t) * noise)
+    return (
+      at(np.sqrt(self.alphas_cumprod), t) * x_start
+      + at(np.sqrt(1 - self.alphas_cumprod), t) * noise
+    )
 
   def q_posterior(self, x_start, x_t, t):
     """Moments of q(x_{t-1} | x_t, x_0), Eq. 10 to 12; the variance of t = 0 is clipped."""
@@ -98,18 +109,23 @@ class GaussianProcess(tf.Module):
 
   def x_start_from_eps(self, x_t, t, eps):
     """Eq. 9, solved for x_0."""
-    return (at(np.sqrt(1 / self.alphas_cumprod), t) * x_t
-            - at(np.sqrt(1 / self.alphas_cumprod - 1), t) * eps)
+    return (
+      at(np.sqrt(1 / self.alphas_cumprod), t) * x_t
+      - at(np.sqrt(1 / self.alphas_cumprod - 1), t) * eps
+    )
 
   def x_start_from_x_prev(self, x_t, t, x_prev):
     """Eq. 11, solved for x_0, for the mean of x_{t-1}."""
-    return (at(1 / self.posterior_mean_coef1, t) * x_prev
-            - at(self.posterior_mean_coef2 / self.posterior_mean_coef1, t) * x_t)
+    return (
+      at(1 / self.posterior_mean_coef1, t) * x_prev
+      - at(self.posterior_mean_coef2 / self.posterior_mean_coef1, t) * x_t
+    )
 
   def eps_from_x_start(self, x_t, t, x_start):
     """Eq. 9, solved for the noise."""
-    return ((at(np.sqrt(1 / self.alphas_cumprod), t) * x_t - x_start)
-            / at(np.sqrt(1 / self.alphas_cumprod - 1), t))
+    return (at(np.sqrt(1 / self.alphas_cumprod), t) * x_t - x_start) / at(
+      np.sqrt(1 / self.alphas_cumprod - 1), t
+    )
 
 
 def make_process(config):

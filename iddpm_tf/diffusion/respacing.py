@@ -5,6 +5,8 @@ Each function returns sorted 0-based timesteps, NumPy int32.
 
 import numpy as np
 
+from iddpm_tf import settings
+
 
 def space_timesteps(steps, respacing):
   """The timesteps that `respacing` keeps of `steps`.
@@ -33,8 +35,9 @@ def likelihood_timesteps(steps, count):
 
 def _count(text, respacing):
   if not (text.isascii() and text.isdigit() and int(text) > 0):
-    raise ValueError(
-        f"respacing: expected 'N', 'a,b,c' or 'ddimN' with positive counts, received {respacing!r}")
+    raise settings.InputError(
+      "respacing", f"expected 'N', 'a,b,c' or 'ddimN' with positive counts, received {respacing!r}"
+    )
   return int(text)
 
 
@@ -47,8 +50,10 @@ def _constant_stride(steps, count):
       return kept
   possible = sorted({-(-steps // stride) for stride in range(1, steps + 1)})
   nearest = sorted(possible, key=lambda other: abs(other - count))[:2]
-  raise ValueError(f"respacing 'ddim{count}': no integer stride keeps {count} of {steps} timesteps; "
-                   f"the nearest counts that can be are {' and '.join(map(str, sorted(nearest)))}")
+  raise ValueError(
+    f"respacing 'ddim{count}': no integer stride keeps {count} of {steps} timesteps; "
+    f"the nearest counts that can be are {' and '.join(map(str, sorted(nearest)))}"
+  )
 
 
 def _sections(steps, counts, respacing):
@@ -56,8 +61,10 @@ def _sections(steps, counts, respacing):
   kept, start = [], 0
   for size, count in zip(sizes, counts):
     if count > size:
-      raise ValueError(f"respacing {respacing!r}: expected at most {size} timesteps in a section of "
-                       f"{size}, received {count}")
+      raise ValueError(
+        f"respacing {respacing!r}: expected at most {size} timesteps in a section of "
+        f"{size}, received {count}"
+      )
     stride = (size - 1) / (count - 1) if count > 1 else 1.0
     # The stride is added up, not multiplied: halves then round as they do for the authors.
     positions = np.cumsum([0.0] + [stride] * (count - 1))

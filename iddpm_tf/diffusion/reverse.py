@@ -10,6 +10,7 @@ from iddpm_tf.diffusion.process import at
 
 class Prediction(NamedTuple):
   """What the network's output says."""
+
   mean: tf.Tensor  # Of p(x_{t-1} | x_t), [B, H, W, C].
   log_variance: tf.Tensor  # Broadcasts against the mean.
   x_start: tf.Tensor  # The predicted x_0, [B, H, W, C].
@@ -29,9 +30,9 @@ def predict(process, config, output, x_t, t, *, clip, constrain=None):
   """
   mean_output, variance_output = split_output(config, output)
   x_start = {
-      "eps": process.x_start_from_eps,
-      "x_start": lambda x_t, t, output: output,
-      "x_prev": process.x_start_from_x_prev,
+    "eps": process.x_start_from_eps,
+    "x_start": lambda x_t, t, output: output,
+    "x_prev": process.x_start_from_x_prev,
   }[config.mean_type](x_t, t, mean_output)
   if clip:
     x_start = tf.clip_by_value(x_start, -1.0, 1.0)

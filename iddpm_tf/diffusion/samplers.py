@@ -4,10 +4,12 @@ A sampler knows the network as `denoise_fn(x_t, t) -> output`, t being the proce
 the network sees them, float32 `[B]`. Each loop is one graph loop.
 """
 
-from typing import Callable, NamedTuple
+from typing import Callable
+from typing import NamedTuple
 
 import tensorflow as tf
 
+from iddpm_tf import settings
 from iddpm_tf.diffusion import respacing
 from iddpm_tf.diffusion import reverse
 from iddpm_tf.diffusion.process import at
@@ -15,10 +17,13 @@ from iddpm_tf.diffusion.process import at
 
 class SamplerSpec(NamedTuple):
   """A sampler by name."""
+
   name: str  # "ancestral" or "ddim".
   steps: int | None  # None: all of the process.
   eta: float  # Of DDIM: 0 is deterministic, 1 is as noisy as ancestral sampling.
-  skipped: float = 0.0  # Share of the steps that are left out at the start, of the noisiest (Figure 4).
+  skipped: float = (
+    0.0  # Share of the steps that are left out at the start, of the noisiest (Figure 4).
+  )
 
   @classmethod
   def parse(cls, text):
@@ -29,18 +34,31 @@ class SamplerSpec(NamedTuple):
       steps = int(rest[0]) if rest else None
       eta = float(rest[1]) if len(rest) > 1 else 0.0
       skipped = float(last)
-      valid = (name in ("ancestral", "ddim") and len(rest) <= (2 if name == "ddim" else 1)
-               and (steps is None or steps > 0) and 0 <= eta <= 1 and 0 <= skipped < 1)
+      valid = (
+        name in ("ancestral", "ddim")
+        and len(rest) <= (2 if name == "ddim" else 1)
+        and (steps is None or steps > 0)
+        and 0 <= eta <= 1
+        and 0 <= skipped < 1
+      )
     except ValueError:
       valid = False
     if not valid:
-      raise ValueError(f"--samplers: expected ancestral[:STEPS] or ddim[:STEPS[:ETA]], ETA in [0, 1], perhaps with "
-                       f":skipSHARE in [0, 1), received {text!r}")
+      raise settings.InputError(
+        "samplers",
+        f"expected ancestral[:STEPS] or ddim[:STEPS[:ETA]], ETA in [0, 1], perhaps with "
+        f":skipSHARE in [0, 1), received {text!r}",
+      )
     return cls(name, steps, eta, skipped)
 
   def __str__(self):
     """A name for files and signatures, such as `ddim_50`."""
-    parts = [self.name, self.steps, self.eta if self.eta else None, f"skip{self.skipped}" if self.skipped else None]
+    parts = [
+      self.name,
+      self.steps,
+      self.eta if self.eta else None,
+      f"skip{self.skipped}" if self.skipped else None,
+    ]
     return "_".join(str(part) for part in parts if part is not None)
 
   def respace(self, process):
@@ -50,12 +68,16 @@ class SamplerSpec(NamedTuple):
     """
     steps = len(process.original_betas)
     if self.steps is not None and self.steps > steps:
-      raise ValueError(f"--samplers: expected at most {steps} steps, which the model has, "
-                       f"received {self.name}:{self.steps}")
+      raise settings.InputError(
+        "samplers",
+        f"expected at most {steps} steps, which the model has, received {self.name}:{self.steps}",
+      )
     if self.steps is not None:
       prefix = "ddim" if self.name == "ddim" else ""
       process = process.respaced(respacing.space_timesteps(steps, f"{prefix}{self.steps}"))
-    return process.respaced(process.timestep_map[:self.num_steps(steps)]) if self.skipped else process
+    return (
+      process.respaced(process.timestep_map[: self.num_steps(steps)]) if self.skipped else process
+    )
 
   def num_steps(self, steps):
     """How many steps it takes of a process of so many."""
@@ -65,11 +87,14 @@ class SamplerSpec(NamedTuple):
 
 class Samples(NamedTuple):
   image: tf.Tensor  # [B, H, W, C], nominally in [-1, 1].
-  trajectory: tf.Tensor | None  # [steps + 1, B, H, W, C], where the loop started first; if asked for.
+  trajectory: (
+    tf.Tensor | None
+  )  # [steps + 1, B, H, W, C], where the loop started first; if asked for.
 
 
 class Options(NamedTuple):
   """What every loop takes."""
+
   clip: bool = True  # The predicted x_0, to [-1, 1].
   # Makes the predicted x_0, [B, H, W, C], agree with what is known of it.
   constrain: Callable[[tf.Tensor], tf.Tensor] | None = None
@@ -148,17 +173,21 @@ def seeded_noise(seeds, shape, stream=0):
     shape: of an image, `(H, W, C)`.
     stream: seeds give other numbers in another one: each stage of a chain of models has its own.
   """
+
   def noise_fn(k):
     def of_image(seed):
       key = tf.stack([seed, tf.cast(k, tf.int64) + (stream << 32)])
       # Philox by name: the same numbers on every kind of device.
       return tf.random.stateless_normal(shape, key, alg="philox")
+
     return tf.map_fn(of_image, seeds, fn_output_signature=tf.TensorSpec(shape, tf.float32))
+
   return noise_fn
 
 
 def python_progress(callback):
   """`Options.progress` that calls Python; not for graphs that are exported."""
+
   def report(done):
     callback(int(done))  # Its result, if any, is no tensor.
 
@@ -168,7 +197,8 @@ def python_progress(callback):
 def _denoise(denoise_fn, process, config, x_t, t, options):
   output = denoise_fn(x_t, process.network_timesteps(t))
   return reverse.predict(
-      process, config, output, x_t, t, clip=options.clip, constrain=options.constrain)
+    process, config, output, x_t, t, clip=options.clip, constrain=options.constrain
+  )
 
 
 def _no_noise_at_the_end(process):
@@ -191,5 +221,6 @@ def _loop(step, x, timestep_of, steps, options):
     return k + 1, x, frames
 
   _, x, frames = tf.while_loop(
-      lambda k, *_: k < steps, body, [tf.constant(0), x, frames], parallel_iterations=1)
+    lambda k, *_: k < steps, body, [tf.constant(0), x, frames], parallel_iterations=1
+  )
   return Samples(x, frames.stack() if options.trajectory else None)

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from iddpm_tf import settings
+
 # Eq. 17. The offset s keeps sqrt(beta_0) just below the pixel bin size, 1/127.5.
 COSINE_OFFSET = 0.008
 MAX_BETA = 0.999
@@ -28,7 +30,9 @@ SCHEDULES = {"linear": linear_betas, "cosine": cosine_betas}
 def make_betas(schedule, steps):
   """Betas `[steps]` of the schedule of that name."""
   if schedule not in SCHEDULES:
-    raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, received {schedule!r}")
+    raise settings.InputError(
+      "schedule", f"expected one of {', '.join(SCHEDULES)}, received {schedule!r}"
+    )
   if steps < 1:
     raise ValueError(f"{schedule} schedule: expected at least 1 step, received {steps}")
   return SCHEDULES[schedule](steps)

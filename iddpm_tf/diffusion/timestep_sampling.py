@@ -24,7 +24,8 @@ class UniformSampler(tf.Module):
       t int32 `[count]`, and the weights 1 / (T p_t) `[count]` that keep the mean loss unbiased (Eq. 18).
     """
     t = tf.random.stateless_uniform(
-        [count], seed, maxval=self.num_timesteps, dtype=tf.int32, alg="philox")
+      [count], seed, maxval=self.num_timesteps, dtype=tf.int32, alg="philox"
+    )
     return t, tf.ones([count])
 
   def update(self, t, losses):
@@ -61,7 +62,9 @@ class LossSecondMomentSampler(UniformSampler):
 
   def update(self, t, losses):
     same = t[:, None] == t[None, :]  # [N, N]
-    earlier = tf.linalg.band_part(tf.cast(same, tf.int32), -1, 0) - tf.eye(tf.size(t), dtype=tf.int32)
+    earlier = tf.linalg.band_part(tf.cast(same, tf.int32), -1, 0) - tf.eye(
+      tf.size(t), dtype=tf.int32
+    )
     rank = tf.reduce_sum(earlier, axis=1)  # [N], among those of its timestep.
     of_timestep = tf.reduce_sum(tf.cast(same, tf.int32), axis=1)  # [N]
     # Only the newest ten of a timestep fit; the rest would be overwritten at once.

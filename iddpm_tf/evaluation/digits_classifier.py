@@ -41,12 +41,17 @@ def train(images, labels):
   keras.utils.set_random_seed(_SEED)
   model = build()
   moved = keras.layers.RandomTranslation(
-      0.125, 0.125, fill_mode="constant", fill_value=-1.0, seed=_SEED)(model.input)
-  classifier = keras.Model(model.input, model(keras.layers.GaussianNoise(0.1, seed=_SEED)(moved))[2])
+    0.125, 0.125, fill_mode="constant", fill_value=-1.0, seed=_SEED
+  )(model.input)
+  classifier = keras.Model(
+    model.input, model(keras.layers.GaussianNoise(0.1, seed=_SEED)(moved))[2]
+  )
   classifier.compile(
-      keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(
-          2e-3, _EPOCHS * len(images) // _BATCH_SIZE)),
-      keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    keras.optimizers.Adam(
+      keras.optimizers.schedules.CosineDecay(2e-3, _EPOCHS * len(images) // _BATCH_SIZE)
+    ),
+    keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+  )
   classifier.fit(images / 127.5 - 1.0, labels, batch_size=_BATCH_SIZE, epochs=_EPOCHS, verbose=0)
   return model
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from iddpm_tf import settings
 
 # Of a covariance, relative: more than single precision makes of one, and far less than a damaged one shows.
 _ROUNDING = 1e-4
@@ -28,7 +29,9 @@ class Statistics(NamedTuple):
   def gaussian(self):
     """The fitted `Gaussian`, its covariance unbiased; `ValueError` for fewer than two features."""
     if self.count < 2:
-      raise ValueError(f"features: expected at least 2 rows for a covariance, received {self.count}")
+      raise settings.InputError(
+        "features", f"expected at least 2 rows for a covariance, received {self.count}"
+      )
     return Gaussian(self.mean, self.scatter / (self.count - 1))
 
 
@@ -47,9 +50,10 @@ def merge(a, b):
   shift = b.mean - a.mean
   # Chan et al. 1983. Deviations, not raw second moments: nothing cancels where the mean is large.
   return Statistics(
-      count,
-      a.mean + shift * (b.count / count),
-      a.scatter + b.scatter + np.outer(shift, shift) * (a.count * b.count / count))
+    count,
+    a.mean + shift * (b.count / count),
+    a.scatter + b.scatter + np.outer(shift, shift) * (a.count * b.count / count),
+  )
 
 
 def accumulate(batches):
@@ -57,7 +61,7 @@ def accumulate(batches):
   parts = map(statistics, batches)
   first = next(parts, None)
   if first is None:
-    raise ValueError("features: expected at least one batch, received none")
+    raise settings.InputError("features", "expected at least one batch, received none")
   return functools.reduce(merge, parts, first)
 
 
@@ -74,9 +78,12 @@ def frechet_distance(reference, sample):
   # With C = F F^T, the singular values of F1^T F2 are the square roots of the eigenvalues of
   # C1^1/2 C2 C1^1/2. Taking them directly, not as roots, keeps rounding errors of zero
   # eigenvalues at 1e-16 instead of 1e-8 each.
-  cross = np.linalg.svd(_factor(reference.covariance).T @ _factor(sample.covariance), compute_uv=False)
-  distance = (shift @ shift + np.trace(reference.covariance) + np.trace(sample.covariance)
-              - 2 * cross.sum())
+  cross = np.linalg.svd(
+    _factor(reference.covariance).T @ _factor(sample.covariance), compute_uv=False
+  )
+  distance = (
+    shift @ shift + np.trace(reference.covariance) + np.trace(sample.covariance) - 2 * cross.sum()
+  )
   return max(float(distance), 0.0)
 
 
@@ -90,11 +97,15 @@ def require_features(name, features):
 def require_finite(name, features):
   """`ValueError` unless an array is of shape [N, D], with neither 0, and finite."""
   if features.ndim != 2 or 0 in features.shape:
-    raise ValueError(f"{name}: expected shape [N, D] with neither 0, received {list(features.shape)}")
+    raise settings.InputError(
+      name, f"expected shape [N, D] with neither 0, received {list(features.shape)}"
+    )
   broken = np.count_nonzero(~np.isfinite(features).all(axis=1))
   if broken:
-    raise ValueError(f"{name}: expected finite numbers, received {broken} of {len(features)} rows "
-                     "with NaN or infinity")
+    raise settings.InputError(
+      name,
+      f"expected finite numbers, received {broken} of {len(features)} rows with NaN or infinity",
+    )
 
 
 def _factor(covariance):
@@ -107,8 +118,11 @@ def _factor(covariance):
 
 def _require_no_negative(name, values):
   if values[0] < -_ROUNDING * np.abs(values).max():
-    raise ValueError(f"{name}: expected no negative eigenvalues of the covariance, received {values[0]:g} beside "
-                     f"{values[-1]:g}")
+    raise settings.InputError(
+      name,
+      f"expected no negative eigenvalues of the covariance, received {values[0]:g} beside "
+      f"{values[-1]:g}",
+    )
 
 
 def require_semidefinite(name, covariance):
@@ -119,17 +133,24 @@ def require_semidefinite(name, covariance):
 def _require_same_size(name, expected, received):
   """Of two means [D]."""
   if len(expected) != len(received):
-    raise ValueError(f"{name}: expected {len(expected)} numbers a feature, received {len(received)}")
+    raise settings.InputError(
+      name, f"expected {len(expected)} numbers a feature, received {len(received)}"
+    )
 
 
 def require_gaussian(name, gaussian):
   """`ValueError`, by a name, unless a `Gaussian` is finite, of one size, and its covariance symmetric."""
   size = len(gaussian.mean)
   if np.shape(gaussian.covariance) != (size, size):
-    raise ValueError(f"{name}: expected a covariance of shape {[size, size]}, "
-                     f"received {list(np.shape(gaussian.covariance))}")
+    raise settings.InputError(
+      name,
+      f"expected a covariance of shape {[size, size]}, "
+      f"received {list(np.shape(gaussian.covariance))}",
+    )
   if not (np.isfinite(gaussian.mean).all() and np.isfinite(gaussian.covariance).all()):
-    raise ValueError(f"{name}: expected a finite mean and covariance, received NaN or infinity")
+    raise settings.InputError(
+      name, "expected a finite mean and covariance, received NaN or infinity"
+    )
   largest = np.abs(gaussian.covariance).max()
   if np.abs(gaussian.covariance - gaussian.covariance.T).max() > _ROUNDING * largest:
-    raise ValueError(f"{name}: expected a symmetric covariance, received another matrix")
+    raise settings.InputError(name, "expected a symmetric covariance, received another matrix")

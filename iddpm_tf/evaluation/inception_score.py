@@ -3,6 +3,7 @@
 import numpy as np
 import scipy.special
 
+from iddpm_tf import settings
 from iddpm_tf.evaluation import frechet
 
 
@@ -18,14 +19,25 @@ def inception_score(probabilities, *, split_size=5000):
   """
   probabilities = frechet.require_features("probabilities", probabilities)
   if split_size < 1:
-    raise ValueError(f"split_size: expected a number of at least 1, received {split_size}")
+    raise settings.InputError(
+      "split_size", f"expected a number of at least 1, received {split_size}"
+    )
   sums = probabilities.sum(axis=1)
   # Wide enough for a softmax over 1008 classes in half precision.
   if probabilities.min() < 0 or np.abs(sums - 1).max() > 0.01:
-    raise ValueError("probabilities: expected rows of non-negative numbers that sum to 1, received "
-                     f"a minimum of {probabilities.min():g} and sums of {sums.min():g} to {sums.max():g}")
-  return float(np.mean([_score(probabilities[start:start + split_size])
-                        for start in range(0, len(probabilities), split_size)]))
+    raise settings.InputError(
+      "probabilities",
+      "expected rows of non-negative numbers that sum to 1, received "
+      f"a minimum of {probabilities.min():g} and sums of {sums.min():g} to {sums.max():g}",
+    )
+  return float(
+    np.mean(
+      [
+        _score(probabilities[start : start + split_size])
+        for start in range(0, len(probabilities), split_size)
+      ]
+    )
+  )
 
 
 def _score(probabilities):

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import sklearn.metrics
 
+from iddpm_tf import settings
 from iddpm_tf.evaluation import frechet
 
 BLOCK_MIB = 256  # Of distances in memory at a time.
@@ -35,39 +36,49 @@ def precision_recalls(reference, sample, neighbours):
   reference = _checked("reference", reference, max(neighbours), min(neighbours))
   sample = _checked("sample", sample, max(neighbours), min(neighbours))
   if reference.shape[1] != sample.shape[1]:
-    raise ValueError(f"sample: expected {reference.shape[1]} numbers a feature, as the reference has, "
-                     f"received {sample.shape[1]}")
+    raise settings.InputError(
+      "sample",
+      f"expected {reference.shape[1]} numbers a feature, as the reference has, "
+      f"received {sample.shape[1]}",
+    )
   # Distances are the same about any origin; a near one makes |a|^2 + |b|^2 - 2ab exacter.
   centre = reference.mean(axis=0, dtype=np.float64).astype(reference.dtype)
   reference, sample = reference - centre, sample - centre
   # That sum is rounded, by up to about this much, and its result to the features' precision: without the
   # slack an exact copy of a member could fall outside a ball of radius 0, which is what repeated images have.
-  largest = max(np.square(features, dtype=np.float64).sum(axis=1).max() for features in (reference, sample))
+  largest = max(
+    np.square(features, dtype=np.float64).sum(axis=1).max() for features in (reference, sample)
+  )
   rounding = 1 + 4 * max(np.finfo(features.dtype).eps for features in (reference, sample))
   reference_radii, sample_radii = (
-      _radii(features, neighbours) * rounding + 1e-12 * largest for features in (reference, sample))
+    _radii(features, neighbours) * rounding + 1e-12 * largest for features in (reference, sample)
+  )
   return _between(reference, reference_radii, sample, sample_radii)
 
 
 def _checked(name, features, most, least):
   if least < 1:
-    raise ValueError(f"neighbours: expected a number of at least 1, received {least}")
+    raise settings.InputError("neighbours", f"expected a number of at least 1, received {least}")
   features = np.asarray(features)
   if features.dtype != np.float32:
     features = features.astype(np.float64)
   frechet.require_finite(name, features)
   if len(features) <= most:
-    raise ValueError(f"{name}: expected more than {most} features for {most} neighbours, "
-                     f"received {len(features)}")
+    raise settings.InputError(
+      name, f"expected more than {most} features for {most} neighbours, received {len(features)}"
+    )
   return features
 
 
 def _radii(members, neighbours):
   """Squared distance of each member [N, D] to its k-th nearest other member: [N, len(neighbours)]."""
   # Entry 0 of a sorted row is the member itself.
-  return np.concatenate([
+  return np.concatenate(
+    [
       np.partition(block, neighbours, axis=1)[:, list(neighbours)]
-      for _, block in _distances(members, members)])
+      for _, block in _distances(members, members)
+    ]
+  )
 
 
 def _between(reference, reference_radii, sample, sample_radii):
@@ -80,14 +91,17 @@ def _between(reference, reference_radii, sample, sample_radii):
     for kind in range(kinds):
       sample_inside[rows, kind] = (block <= reference_radii[:, kind]).any(axis=1)
       reference_inside[:, kind] |= (block <= sample_radii[rows, kind, None]).any(axis=0)
-  return [PrecisionRecall(float(precision), float(recall))
-          for precision, recall in zip(sample_inside.mean(axis=0), reference_inside.mean(axis=0))]
+  return [
+    PrecisionRecall(float(precision), float(recall))
+    for precision, recall in zip(sample_inside.mean(axis=0), reference_inside.mean(axis=0))
+  ]
 
 
 def _distances(points, members):
   """(first row, squared distances [rows, N]) of blocks of rows of points [M, D] to members [N, D]."""
   start = 0
   for block in sklearn.metrics.pairwise_distances_chunked(
-      points, members, metric="euclidean", squared=True, working_memory=BLOCK_MIB):
+    points, members, metric="euclidean", squared=True, working_memory=BLOCK_MIB
+  ):
     yield start, block
     start += len(block)

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from iddpm_tf import settings
 from iddpm_tf.config import NEIGHBOURS
 from iddpm_tf.evaluation import frechet
 from iddpm_tf.evaluation import inception_score
@@ -12,6 +13,7 @@ from iddpm_tf.evaluation import precision_recall
 
 class Wanted(NamedTuple):
   """Which scores."""
+
   fid: bool = False
   sfid: bool = False
   inception_score: bool = False
@@ -20,6 +22,7 @@ class Wanted(NamedTuple):
 
 class Summary(NamedTuple):
   """What the wanted scores need to know of a set of images; parts that they do not need are None."""
+
   count: int
   pool: frechet.Statistics | None
   spatial: frechet.Statistics | None
@@ -49,7 +52,7 @@ def summarise(batches, wanted, name="features"):
       frechet.require_finite(name, batch.probabilities)
       probabilities.append(batch.probabilities)
   if not count:
-    raise ValueError(f"{name}: expected those of at least one image, received none")
+    raise settings.InputError(name, "expected those of at least one image, received none")
   return Summary(count, pool, spatial, _joined(features), _joined(probabilities))
 
 
@@ -73,7 +76,9 @@ def sample_scores(wanted, sample, *, pool=None, spatial=None, features=None):
   if wanted.inception_score:
     results["inception_score"] = inception_score.inception_score(sample.probabilities)
   if wanted.precision_recall:
-    for result, k in zip(precision_recall.precision_recalls(features, sample.features, NEIGHBOURS), NEIGHBOURS):
+    for result, k in zip(
+      precision_recall.precision_recalls(features, sample.features, NEIGHBOURS), NEIGHBOURS
+    ):
       results |= {f"precision_k{k}": result.precision, f"recall_k{k}": result.recall}
   return results
 
@@ -91,4 +96,6 @@ def require_parts(batch, wanted):
   """`ValueError` unless `Features` have what the wanted scores need."""
   for flag, name in (("sfid", "spatial"), ("inception_score", "probabilities")):
     if getattr(wanted, flag) and getattr(batch, name) is None:
-      raise ValueError(f"--{flag}: expected a feature extractor that gives {name!r}, received one without")
+      raise settings.InputError(
+        flag, f"expected a feature extractor that gives {name!r}, received one without"
+      )

@@ -5,6 +5,8 @@ Everything but the numbers of heads and dropout. Arithmetic alone: no network is
 
 import dataclasses
 
+from iddpm_tf import settings
+
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
@@ -38,11 +40,17 @@ class Architecture:
         parameters |= self._resample(f"input_blocks.{len(skips)}.0.op", width)
         skips.append(width)
     width = skips[-1]
-    parameters |= {**self._res_block("middle_block.0", width, width), **_attention("middle_block.1", width),
-                   **self._res_block("middle_block.2", width, width)}
+    parameters |= {
+      **self._res_block("middle_block.0", width, width),
+      **_attention("middle_block.1", width),
+      **self._res_block("middle_block.2", width, width),
+    }
     parameters |= self._way_up(widths, skips)
-    return {**parameters, **_norm("out.0", widths[0]),
-            **_conv("out.2", widths[0], self.image_channels * (1 + self.learns_variance))}
+    return {
+      **parameters,
+      **_norm("out.0", widths[0]),
+      **_conv("out.2", widths[0], self.image_channels * (1 + self.learns_variance)),
+    }
 
   def _way_up(self, widths, skips):
     parameters, width_in, i = {}, skips[-1], 0
@@ -61,10 +69,13 @@ class Architecture:
 
   def _res_block(self, name, width_in, width):
     return {
-        **_norm(f"{name}.in_layers.0", width_in), **_conv(f"{name}.in_layers.2", width_in, width),
-        **_dense(f"{name}.emb_layers.1", 4 * self.base_channels, width * (1 + self.scale_shift_norm)),
-        **_norm(f"{name}.out_layers.0", width), **_conv(f"{name}.out_layers.3", width, width),
-        **(_conv(f"{name}.skip_connection", width_in, width, 1) if width_in != width else {})}
+      **_norm(f"{name}.in_layers.0", width_in),
+      **_conv(f"{name}.in_layers.2", width_in, width),
+      **_dense(f"{name}.emb_layers.1", 4 * self.base_channels, width * (1 + self.scale_shift_norm)),
+      **_norm(f"{name}.out_layers.0", width),
+      **_conv(f"{name}.out_layers.3", width, width),
+      **(_conv(f"{name}.skip_connection", width_in, width, 1) if width_in != width else {}),
+    }
 
   def _resample(self, name, width):
     return _conv(name, width, width) if self.conv_resample else {}
@@ -84,33 +95,53 @@ def infer(shapes):
   image_channels, enlarges, learns_variance = _image(channels_in, _outputs(shapes, "out.2"))
   widths = [level[0].width for level in levels]
   return Architecture(
-      base_channels=base,
-      num_classes=_shape(shapes, "label_emb.weight", 2)[0] if "label_emb.weight" in shapes else 0,
-      enlarges=enlarges,
-      channel_multipliers=tuple(width / base if width % base else width // base for width in widths),
-      num_res_blocks=len(levels[0]),
-      attention_levels=frozenset(i for i, level in enumerate(levels) if level[0].attends),
-      scale_shift_norm=levels[0][0].conditioning == 2 * widths[0],
-      conv_resample=any(_part(name, 3) in ("op", "conv") for name in shapes),
-      learns_variance=learns_variance,
-      image_channels=image_channels)
+    base_channels=base,
+    num_classes=_shape(shapes, "label_emb.weight", 2)[0] if "label_emb.weight" in shapes else 0,
+    enlarges=enlarges,
+    channel_multipliers=tuple(width / base if width % base else width // base for width in widths),
+    num_res_blocks=len(levels[0]),
+    attention_levels=frozenset(i for i, level in enumerate(levels) if level[0].attends),
+    scale_shift_norm=levels[0][0].conditioning == 2 * widths[0],
+    conv_resample=any(_part(name, 3) in ("op", "conv") for name in shapes),
+    learns_variance=learns_variance,
+    image_channels=image_channels,
+  )
 
 
 def authors_order(name):
   """A key that sorts names of parameters as the authors' state dicts have them."""
-  return [(0, int(part)) if part.isdigit() else (_RANKS.get(part, len(_RANKS)), part)
-          for part in name.split(".")]
+  return [
+    (0, int(part)) if part.isdigit() else (_RANKS.get(part, len(_RANKS)), part)
+    for part in name.split(".")
+  ]
 
 
-_PARTS = ("time_embed", "label_emb", "input_blocks", "middle_block", "output_blocks", "out",
-          "in_layers", "emb_layers", "out_layers", "skip_connection", "norm", "qkv", "proj_out", "op", "conv",
-          "weight", "bias")
+_PARTS = (
+  "time_embed",
+  "label_emb",
+  "input_blocks",
+  "middle_block",
+  "output_blocks",
+  "out",
+  "in_layers",
+  "emb_layers",
+  "out_layers",
+  "skip_connection",
+  "norm",
+  "qkv",
+  "proj_out",
+  "op",
+  "conv",
+  "weight",
+  "bias",
+)
 _RANKS = {part: rank for rank, part in enumerate(_PARTS)}
 
 
 @dataclasses.dataclass(frozen=True)
 class _Block:
   """A residual block on the way down, and what comes with it."""
+
   width: int
   conditioning: int
   attends: bool
@@ -124,31 +155,47 @@ def _levels(shapes):
       kinds.setdefault(int(_part(name, 1)), set()).add(_part(name, 3))
   # A resampling without parameters leaves a gap, but never two together.
   if max(kinds) > 2 * len(kinds):
-    raise ValueError(f"expected a UNet of the authors, with input_blocks one after the other, received "
-                     f"{len(kinds)} of them and number {max(kinds)}")
+    raise settings.InputError(
+      "state_dict",
+      f"expected a UNet of the authors, with input_blocks one after the other, received "
+      f"{len(kinds)} of them and number {max(kinds)}",
+    )
   levels = [[]]
   for i in range(1, max(kinds) + 1):
     if kinds.get(i, set()).isdisjoint(("in_layers", "emb_layers", "out_layers")):
       levels.append([])  # A downsampling, which may have no parameters.
     else:
       block = f"input_blocks.{i}"
-      levels[-1].append(_Block(
+      levels[-1].append(
+        _Block(
           width=_outputs(shapes, f"{block}.0.out_layers.3"),
           conditioning=_outputs(shapes, f"{block}.0.emb_layers.1"),
-          attends=any(f"{block}.1.{part}.weight" in shapes for part in ("norm", "qkv", "proj_out"))))
+          attends=any(f"{block}.1.{part}.weight" in shapes for part in ("norm", "qkv", "proj_out")),
+        )
+      )
   if not all(levels):
-    raise ValueError("expected a UNet of the authors, with residual blocks at every resolution, received "
-                     f"{', '.join(str(len(level)) for level in levels)} of them")
+    raise settings.InputError(
+      "state_dict",
+      "expected a UNet of the authors, with residual blocks at every resolution, received "
+      f"{', '.join(str(len(level)) for level in levels)} of them",
+    )
   return levels
 
 
 def _image(channels_in, channels_out):
   """(channels of the image, whether there are two in the input, whether the variance is in the output)."""
-  found = [(channels_in // images, images == 2, parts == 2) for images in (1, 2) for parts in (1, 2)
-           if channels_in * parts == channels_out * images and channels_in % images == 0]
+  found = [
+    (channels_in // images, images == 2, parts == 2)
+    for images in (1, 2)
+    for parts in (1, 2)
+    if channels_in * parts == channels_out * images and channels_in % images == 0
+  ]
   if not found:
-    raise ValueError("expected a UNet of the authors, with as many channels in as out, or twice as many in "
-                     f"one of them, received {channels_in} and {channels_out}")
+    raise settings.InputError(
+      "state_dict",
+      "expected a UNet of the authors, with as many channels in as out, or twice as many in "
+      f"one of them, received {channels_in} and {channels_out}",
+    )
   # As many in as out may be images and no variance, or pairs of images and a variance: grey or RGB it is.
   return min(found, key=lambda option: option[0] not in (1, 3))
 
@@ -163,8 +210,11 @@ def _outputs(shapes, name):
 def _shape(shapes, name, rank=None):
   shape = shapes.get(name)
   if not shape or 0 in shape or len(shape) != (rank or len(shape)):
-    raise ValueError(f"expected a UNet of the authors, with {name}, received "
-                     f"{'no such parameter' if shape is None else f'it in the shape {shape}'}")
+    raise settings.InputError(
+      "state_dict",
+      f"expected a UNet of the authors, with {name}, received "
+      f"{'no such parameter' if shape is None else f'it in the shape {shape}'}",
+    )
   return shape
 
 
@@ -186,6 +236,10 @@ def _conv(name, width_in, width, size=3):
 
 
 def _attention(name, width):
-  return {**_norm(f"{name}.norm", width),
-          f"{name}.qkv.weight": (3 * width, width, 1), f"{name}.qkv.bias": (3 * width,),
-          f"{name}.proj_out.weight": (width, width, 1), f"{name}.proj_out.bias": (width,)}
+  return {
+    **_norm(f"{name}.norm", width),
+    f"{name}.qkv.weight": (3 * width, width, 1),
+    f"{name}.qkv.bias": (3 * width,),
+    f"{name}.proj_out.weight": (width, width, 1),
+    f"{name}.proj_out.bias": (width,),
+  }

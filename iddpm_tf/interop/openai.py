@@ -9,6 +9,7 @@ import typing
 import keras
 import numpy as np
 
+from iddpm_tf import settings
 from iddpm_tf.networks import blocks
 from iddpm_tf.networks import layers
 
@@ -40,8 +41,10 @@ def state_dict_entries(network):
 
 def to_state_dict(network):
   """The network's weights, as float32 arrays: {name: array}."""
-  return {name: np.ascontiguousarray(entry.to_torch(entry.variable.numpy()))
-          for name, entry in state_dict_entries(network).items()}
+  return {
+    name: np.ascontiguousarray(entry.to_torch(entry.variable.numpy()))
+    for name, entry in state_dict_entries(network).items()
+  }
 
 
 def load_state_dict(network, state_dict):
@@ -49,12 +52,16 @@ def load_state_dict(network, state_dict):
   entries = state_dict_entries(network)
   for name, entry in entries.items():
     if name not in state_dict:
-      raise ValueError(f"{name}: expected shape {entry.torch_shape}, missing from the state dict")
+      raise settings.InputError(
+        name, f"expected shape {entry.torch_shape}, missing from the state dict"
+      )
     if (shape := np.shape(state_dict[name])) != entry.torch_shape:
-      raise ValueError(f"{name}: expected shape {entry.torch_shape}, received {shape}")
+      raise settings.InputError(name, f"expected shape {entry.torch_shape}, received {shape}")
   for name, array in state_dict.items():
     if name not in entries:
-      raise ValueError(f"{name}: the network has no such parameter, received shape {np.shape(array)}")
+      raise settings.InputError(
+        name, f"the network has no such parameter, received shape {np.shape(array)}"
+      )
   for name, entry in entries.items():
     entry.variable.assign(entry.from_torch(np.asarray(state_dict[name])))
 
@@ -71,9 +78,11 @@ def _layer(name, layer):
     case blocks.ResBlock():
       return _res_block(name, layer)
     case blocks.AttentionBlock():
-      return {**_norm(f"{name}.norm", layer.norm),
-              **_dense_as_conv(f"{name}.qkv", layer.qkv),
-              **_dense_as_conv(f"{name}.proj_out", layer.out_dense)}
+      return {
+        **_norm(f"{name}.norm", layer.norm),
+        **_dense_as_conv(f"{name}.qkv", layer.qkv),
+        **_dense_as_conv(f"{name}.proj_out", layer.out_dense),
+      }
     case layers.Downsample():
       return _conv(f"{name}.op", layer.conv) if layer.learned else {}
     case layers.Upsample():
@@ -84,12 +93,12 @@ def _layer(name, layer):
 
 def _res_block(name, layer):
   return {
-      **_norm(f"{name}.in_layers.0", layer.in_norm),
-      **_conv(f"{name}.in_layers.2", layer.in_conv),
-      **_dense(f"{name}.emb_layers.1", layer.emb_dense),
-      **_norm(f"{name}.out_layers.0", layer.out_norm),
-      **_conv(f"{name}.out_layers.3", layer.out_conv),
-      **(_conv(f"{name}.skip_connection", layer.skip) if layer.skip else {}),
+    **_norm(f"{name}.in_layers.0", layer.in_norm),
+    **_conv(f"{name}.in_layers.2", layer.in_conv),
+    **_dense(f"{name}.emb_layers.1", layer.emb_dense),
+    **_norm(f"{name}.out_layers.0", layer.out_norm),
+    **_conv(f"{name}.out_layers.3", layer.out_conv),
+    **(_conv(f"{name}.skip_connection", layer.skip) if layer.skip else {}),
   }
 
 
@@ -103,19 +112,29 @@ def _norm(name, layer):
 
 def _dense(name, layer):
   """[in, out] here, [out, in] there."""
-  return {f"{name}.weight": Entry(layer.kernel, np.transpose, np.transpose),
-          f"{name}.bias": _vector(layer.bias)}
+  return {
+    f"{name}.weight": Entry(layer.kernel, np.transpose, np.transpose),
+    f"{name}.bias": _vector(layer.bias),
+  }
 
 
 def _dense_as_conv(name, layer):
   """[in, out] here, a one-dimensional convolution [out, in, 1] there."""
-  return {f"{name}.weight": Entry(layer.kernel, lambda kernel: kernel.T[..., None],
-                                  lambda weight: weight[..., 0].T),
-          f"{name}.bias": _vector(layer.bias)}
+  return {
+    f"{name}.weight": Entry(
+      layer.kernel, lambda kernel: kernel.T[..., None], lambda weight: weight[..., 0].T
+    ),
+    f"{name}.bias": _vector(layer.bias),
+  }
 
 
 def _conv(name, layer):
   """[H, W, in, out] here, [out, in, H, W] there."""
-  return {f"{name}.weight": Entry(layer.kernel, lambda kernel: kernel.transpose(3, 2, 0, 1),
-                                  lambda weight: weight.transpose(2, 3, 1, 0)),
-          f"{name}.bias": _vector(layer.bias)}
+  return {
+    f"{name}.weight": Entry(
+      layer.kernel,
+      lambda kernel: kernel.transpose(3, 2, 0, 1),
+      lambda weight: weight.transpose(2, 3, 1, 0),
+    ),
+    f"{name}.bias": _vector(layer.bias),
+  }

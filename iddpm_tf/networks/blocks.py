@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from iddpm_tf import settings
 from iddpm_tf.networks import layers
 
 
@@ -47,8 +48,13 @@ class ResBlock(keras.Layer):
     return h + (x if self.skip is None else self.skip(x))
 
   def get_config(self):
-    return {"name": self.name, "dtype": self.dtype_policy.name, "channels": self.channels,
-            "scale_shift_norm": self.scale_shift_norm, "dropout": self.dropout}
+    return {
+      "name": self.name,
+      "dtype": self.dtype_policy.name,
+      "channels": self.channels,
+      "scale_shift_norm": self.scale_shift_norm,
+      "dropout": self.dropout,
+    }
 
 
 class AttentionBlock(keras.Layer):
@@ -61,7 +67,9 @@ class AttentionBlock(keras.Layer):
   def build(self, x_shape):
     channels, dtype = x_shape[-1], self.dtype_policy
     if channels % self.num_heads:
-      raise ValueError(f"num_heads: expected a divisor of {channels} channels, received {self.num_heads}")
+      raise settings.InputError(
+        "num_heads", f"expected a divisor of {channels} channels, received {self.num_heads}"
+      )
     self.norm = layers.GroupNorm(dtype=dtype, name="norm")
     self.norm.build(x_shape)
     self.qkv = layers.dense(channels, 3 * channels, dtype=dtype, name="qkv")

@@ -15,13 +15,17 @@ _FLOAT32 = 4  # Bytes.
 
 class Cost(NamedTuple):
   """Of one image of height x width."""
+
   parameters: int
-  flops: int  # Of a forward pass; a multiply-add is two. Norms, biases and activations are left out.
+  flops: (
+    int  # Of a forward pass; a multiply-add is two. Norms, biases and activations are left out.
+  )
   activation_bytes: int  # What a training step keeps for the gradients.
 
 
 def of_config(config):
   """The `Cost` of a `Config`'s network and images; no weight is allocated."""
+
   def build():
     # Variables made in this scope wait to be initialised in a list of the thread, here for ever. In the
     # caller's thread, the next scope to end would allocate them all.
@@ -62,10 +66,12 @@ def layer_flops(layer, positions):
   """Of a layer of a block, whose output has so many positions."""
   if isinstance(layer, blocks.ResBlock):
     convolutions = (layer.in_conv, layer.out_conv, layer.skip)
-    return _products(layer.emb_dense, 1) + sum(_products(conv, positions) for conv in convolutions if conv)
+    return _products(layer.emb_dense, 1) + sum(
+      _products(conv, positions) for conv in convolutions if conv
+    )
   if isinstance(layer, blocks.AttentionBlock):
     # q k^T and its product with v: two of positions x positions x channels.
-    attention = 2 * 2 * positions ** 2 * layer.out_dense.units
+    attention = 2 * 2 * positions**2 * layer.out_dense.units
     return attention + _products(layer.qkv, positions) + _products(layer.out_dense, positions)
   if isinstance(layer, (layers.Downsample, layers.Upsample)):
     return _products(layer.conv, positions) if layer.learned else 0

@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from iddpm_tf import settings
+
 GROUPS = 32
 EPSILON = 1e-5
 
@@ -23,7 +25,9 @@ def timestep_embedding(t, dim):
 
 def dense(channels_in, channels_out, *, dtype, name, zeros=False):
   """A built fully connected layer, [..., channels_in] -> [..., channels_out]."""
-  layer = keras.layers.Dense(channels_out, dtype=dtype, name=name, **_initializers(channels_in, zeros))
+  layer = keras.layers.Dense(
+    channels_out, dtype=dtype, name=name, **_initializers(channels_in, zeros)
+  )
   layer.build((None, channels_in))
   return layer
 
@@ -31,8 +35,15 @@ def dense(channels_in, channels_out, *, dtype, name, zeros=False):
 def conv(channels_in, channels_out, size, *, dtype, name, zeros=False, strides=1, padding="same"):
   """A built convolution with a size x size kernel, [B, H, W, channels_in] -> [B, H, W, channels_out]."""
   layer = keras.layers.Conv2D(
-      channels_out, size, strides=strides, padding=padding, data_format="channels_last", dtype=dtype,
-      name=name, **_initializers(channels_in * size * size, zeros))
+    channels_out,
+    size,
+    strides=strides,
+    padding=padding,
+    data_format="channels_last",
+    dtype=dtype,
+    name=name,
+    **_initializers(channels_in * size * size, zeros),
+  )
   layer.build((None, None, None, channels_in))
   return layer
 
@@ -43,8 +54,10 @@ def _initializers(fan_in, zeros):
     return {"kernel_initializer": "zeros", "bias_initializer": "zeros"}
   limit = 1 / math.sqrt(fan_in)
   # Two objects: one initialiser would give both the same numbers.
-  return {"kernel_initializer": keras.initializers.RandomUniform(-limit, limit),
-          "bias_initializer": keras.initializers.RandomUniform(-limit, limit)}
+  return {
+    "kernel_initializer": keras.initializers.RandomUniform(-limit, limit),
+    "bias_initializer": keras.initializers.RandomUniform(-limit, limit),
+  }
 
 
 class GroupNorm(keras.Layer):
@@ -57,12 +70,16 @@ class GroupNorm(keras.Layer):
   def build(self, x_shape, scale_shape=None, shift_shape=None):
     channels = x_shape[-1]
     if channels % GROUPS:
-      raise ValueError(f"{self.name}: expected a multiple of {GROUPS} channels, received {channels}")
+      raise settings.InputError(
+        self.name, f"expected a multiple of {GROUPS} channels, received {channels}"
+      )
     # In float32 under every policy: the statistics are, and a and b are small.
     self.gamma = self.add_weight(
-        shape=(channels,), initializer="ones", dtype="float32", autocast=False, name="gamma")
+      shape=(channels,), initializer="ones", dtype="float32", autocast=False, name="gamma"
+    )
     self.beta = self.add_weight(
-        shape=(channels,), initializer="zeros", dtype="float32", autocast=False, name="beta")
+      shape=(channels,), initializer="zeros", dtype="float32", autocast=False, name="beta"
+    )
 
   def call(self, x, scale=None, shift=None):
     a, b = self._normalisation(x)
@@ -98,7 +115,14 @@ class Downsample(keras.Layer):
   def build(self, x_shape):
     if self.learned:
       self.conv = conv(
-          x_shape[-1], x_shape[-1], 3, strides=2, padding="valid", dtype=self.dtype_policy, name="conv")
+        x_shape[-1],
+        x_shape[-1],
+        3,
+        strides=2,
+        padding="valid",
+        dtype=self.dtype_policy,
+        name="conv",
+      )
 
   def call(self, x):
     if not self.learned:

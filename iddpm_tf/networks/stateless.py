@@ -22,5 +22,11 @@ def call_network(network, x, t, label=None, *, low_res=None, weights=None, dropo
 def dropout_state(network, seed):
   """A seed of its own for each dropout layer: (s0, s1) becomes (s0, n s1 + i) for layer i of n."""
   states = [dropout.seed_generator.state for dropout in network.dropouts]
-  return [(state, ops.cast(seed, state.dtype) * ops.array([1, len(states)], state.dtype)
-           + ops.array([0, index], state.dtype)) for index, state in enumerate(states)]
+  return [
+    (
+      state,
+      ops.cast(seed, state.dtype) * ops.array([1, len(states)], state.dtype)
+      + ops.array([0, index], state.dtype),
+    )
+    for index, state in enumerate(states)
+  ]

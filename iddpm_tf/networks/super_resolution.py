@@ -17,6 +17,7 @@ class SuperResolutionUNet(unet.UNet):
   def call(self, x, t, label=None, *, low_res, training=False):
     _, height, width, _ = ops.shape(x)
     # Half-pixel centres, as PyTorch's align_corners=False.
-    enlarged = ops.image.resize(low_res, (height, width), interpolation="bilinear",
-                                data_format="channels_last")
+    enlarged = ops.image.resize(
+      low_res, (height, width), interpolation="bilinear", data_format="channels_last"
+    )
     return super().call(ops.concatenate([x, enlarged], axis=-1), t, label, training=training)

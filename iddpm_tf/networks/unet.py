@@ -3,12 +3,23 @@
 import keras
 from keras import ops
 
+from iddpm_tf import settings
 from iddpm_tf.networks import blocks
 from iddpm_tf.networks import layers
 
-OPTIONS = ("base_channels", "channel_multipliers", "num_res_blocks", "attention_factors", "num_heads",
-           "num_heads_upsample", "scale_shift_norm", "conv_resample", "dropout", "num_classes",
-           "out_channels")
+OPTIONS = (
+  "base_channels",
+  "channel_multipliers",
+  "num_res_blocks",
+  "attention_factors",
+  "num_heads",
+  "num_heads_upsample",
+  "scale_shift_norm",
+  "conv_resample",
+  "dropout",
+  "num_classes",
+  "out_channels",
+)
 
 
 class UNet(keras.Model):
@@ -22,9 +33,23 @@ class UNet(keras.Model):
   `num_heads_upsample=0` means `num_heads`, `num_classes=0` unconditional.
   """
 
-  def __init__(self, *, base_channels, channel_multipliers, num_res_blocks, attention_factors, num_heads,
-               out_channels, num_heads_upsample=0, scale_shift_norm=True, conv_resample=True, dropout=0.0,
-               num_classes=0, dtype=None, name="unet"):
+  def __init__(
+    self,
+    *,
+    base_channels,
+    channel_multipliers,
+    num_res_blocks,
+    attention_factors,
+    num_heads,
+    out_channels,
+    num_heads_upsample=0,
+    scale_shift_norm=True,
+    conv_resample=True,
+    dropout=0.0,
+    num_classes=0,
+    dtype=None,
+    name="unet",
+  ):
     # No autocast of the inputs: t = 3999 is not a bfloat16.
     super().__init__(dtype=dtype, name=name, autocast=False)
     self.base_channels = base_channels
@@ -43,16 +68,19 @@ class UNet(keras.Model):
     self._require_divisible(x_shape)
     self._build_embeddings()
     self.input_blocks, skips = self._input_blocks(x_shape[-1])
-    self.middle = [self._res_block("middle_0", skips[-1], skips[-1]),
-                   self._attention("middle_1", skips[-1], self.num_heads),
-                   self._res_block("middle_2", skips[-1], skips[-1])]
+    self.middle = [
+      self._res_block("middle_0", skips[-1], skips[-1]),
+      self._attention("middle_1", skips[-1], self.num_heads),
+      self._res_block("middle_2", skips[-1], skips[-1]),
+    ]
     self.output_blocks = self._output_blocks(skips)
     # The last two layers and the output in float32: their rounding would be the image's.
     channels = self.base_channels * self.channel_multipliers[0]
     self.out_norm = layers.GroupNorm(dtype="float32", name="out_norm")
     self.out_norm.build((None, None, None, channels))
     self.out_conv = layers.conv(
-        channels, self.out_channels, 3, zeros=True, dtype="float32", name="out_conv")
+      channels, self.out_channels, 3, zeros=True, dtype="float32", name="out_conv"
+    )
 
   def call(self, x, t, label=None, training=False):
     self._require_divisible(x.shape)
@@ -70,8 +98,11 @@ class UNet(keras.Model):
     return (*x_shape[:-1], self.out_channels)
 
   def get_config(self):
-    return {"name": self.name, "dtype": self.dtype_policy.name,
-            **{option: getattr(self, option) for option in OPTIONS}}
+    return {
+      "name": self.name,
+      "dtype": self.dtype_policy.name,
+      **{option: getattr(self, option) for option in OPTIONS},
+    }
 
   @property
   def blocks(self):
@@ -81,8 +112,12 @@ class UNet(keras.Model):
   @property
   def dropouts(self):
     """Every dropout layer, in the order in which it runs."""
-    return [layer.out_dropout for block in self.blocks for layer in block
-            if isinstance(layer, blocks.ResBlock)]
+    return [
+      layer.out_dropout
+      for block in self.blocks
+      for layer in block
+      if isinstance(layer, blocks.ResBlock)
+    ]
 
   def _build_embeddings(self):
     channels = 4 * self.base_channels
@@ -91,8 +126,12 @@ class UNet(keras.Model):
     self.time_out = layers.dense(channels, channels, dtype="float32", name="time_out")
     if self.num_classes:
       self.label_embedding = keras.layers.Embedding(
-          self.num_classes, channels, dtype="float32", name="label_embedding",
-          embeddings_initializer=keras.initializers.RandomNormal(stddev=1.0))
+        self.num_classes,
+        channels,
+        dtype="float32",
+        name="label_embedding",
+        embeddings_initializer=keras.initializers.RandomNormal(stddev=1.0),
+      )
       self.label_embedding.build((None,))
 
   def _input_blocks(self, channels_in):
@@ -103,8 +142,10 @@ class UNet(keras.Model):
       network.append(block)
       skips.append(channels)
 
-    add([layers.conv(channels_in, self.base_channels, 3, dtype=self.dtype_policy, name="input_0_0")],
-        self.base_channels)
+    add(
+      [layers.conv(channels_in, self.base_channels, 3, dtype=self.dtype_policy, name="input_0_0")],
+      self.base_channels,
+    )
     for level, multiplier in enumerate(self.channel_multipliers):
       channels = self.base_channels * multiplier
       for _ in range(self.num_res_blocks):
@@ -121,8 +162,15 @@ class UNet(keras.Model):
     for level, multiplier in reversed(list(enumerate(self.channel_multipliers))):
       channels = self.base_channels * multiplier
       for _ in range(self.num_res_blocks + 1):
-        network.append(self._stage(f"output_{len(network)}", channels_in + skips.pop(), channels, level,
-                                   self.num_heads_upsample or self.num_heads))
+        network.append(
+          self._stage(
+            f"output_{len(network)}",
+            channels_in + skips.pop(),
+            channels,
+            level,
+            self.num_heads_upsample or self.num_heads,
+          )
+        )
         channels_in = channels
       if level:
         name = f"output_{len(network) - 1}_{len(network[-1])}"
@@ -132,13 +180,18 @@ class UNet(keras.Model):
   def _stage(self, name, channels_in, channels, level, num_heads):
     """A residual block, and attention where there is any at this level."""
     stage = [self._res_block(f"{name}_0", channels_in, channels)]
-    if 2 ** level in self.attention_factors:
+    if 2**level in self.attention_factors:
       stage.append(self._attention(f"{name}_1", channels, num_heads))
     return stage
 
   def _res_block(self, name, channels_in, channels):
-    layer = blocks.ResBlock(channels, scale_shift_norm=self.scale_shift_norm, dropout=self.dropout,
-                            dtype=self.dtype_policy, name=name)
+    layer = blocks.ResBlock(
+      channels,
+      scale_shift_norm=self.scale_shift_norm,
+      dropout=self.dropout,
+      dtype=self.dtype_policy,
+      name=name,
+    )
     layer.build((None, None, None, channels_in), (None, 4 * self.base_channels))
     return layer
 
@@ -157,14 +210,18 @@ class UNet(keras.Model):
     emb = self.time_out(ops.silu(emb))
     if (label is not None) != bool(self.num_classes):
       expected = f"one of {self.num_classes} classes an image" if self.num_classes else "none"
-      raise ValueError(f"label: expected {expected}, received {'none' if label is None else 'labels'}")
+      raise settings.InputError(
+        "label", f"expected {expected}, received {'none' if label is None else 'labels'}"
+      )
     return emb if label is None else emb + self.label_embedding(label)
 
   def _require_divisible(self, x_shape):
     factor = 2 ** (len(self.channel_multipliers) - 1)
     height, width = x_shape[1:3]
     if any(size is not None and size % factor for size in (height, width)):
-      raise ValueError(f"x: expected a height and a width that {factor} divides, received {height}x{width}")
+      raise settings.InputError(
+        "x", f"expected a height and a width that {factor} divides, received {height}x{width}"
+      )
 
 
 def _apply(block, h, emb, training):

@@ -16,7 +16,7 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 from iddpm_tf.serving import messages
 from iddpm_tf.serving import rest
 
-_MESSAGE_BYTES = 2 ** 30  # gRPC's own limit is 4 MB, less than a hundred 64x64 images and their like.
+_MESSAGE_BYTES = 2**30  # gRPC's own limit is 4 MB, less than a hundred 64x64 images and their like.
 _BUSY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 _BUSY_HTTP = (429, 502, 503)
 
@@ -31,14 +31,18 @@ class Busy(ServingError):
 
 class Patience(NamedTuple):
   """How long to wait for an answer, and how often to ask."""
+
   timeout: float = 600.0  # Seconds.
   attempts: int = 6  # The pauses between double from half a second, with jitter.
 
   def ask(self, function, *arguments):
     """`function(*arguments)`, again while it raises `Busy`; its last exception in the end."""
     retrying = tenacity.Retrying(
-        stop=tenacity.stop_after_attempt(self.attempts), retry=tenacity.retry_if_exception_type(Busy),
-        wait=tenacity.wait_exponential(multiplier=0.5, max=30) + tenacity.wait_random(0, 0.5), reraise=True)
+      stop=tenacity.stop_after_attempt(self.attempts),
+      retry=tenacity.retry_if_exception_type(Busy),
+      wait=tenacity.wait_exponential(multiplier=0.5, max=30) + tenacity.wait_random(0, 0.5),
+      reraise=True,
+    )
     return retrying(function, *arguments)
 
 
@@ -65,8 +69,13 @@ class GrpcClient(_Client):
       ServingError: the address is none.
     """
     _require_address(address)
-    self._channel = grpc.insecure_channel(address, options=[
-        ("grpc.max_receive_message_length", _MESSAGE_BYTES), ("grpc.max_send_message_length", _MESSAGE_BYTES)])
+    self._channel = grpc.insecure_channel(
+      address,
+      options=[
+        ("grpc.max_receive_message_length", _MESSAGE_BYTES),
+        ("grpc.max_send_message_length", _MESSAGE_BYTES),
+      ],
+    )
     self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
     self._address, self._model, self._version, self._patience = address, model, version, patience
 
@@ -78,7 +87,11 @@ class GrpcClient(_Client):
     found = get_model_metadata_pb2.SignatureDefMap()
     response.metadata["signature_def"].Unpack(found)
     # Without what TensorFlow added.
-    return {name: tuple(sorted(one.inputs)) for name, one in found.signature_def.items() if not name.startswith("__")}
+    return {
+      name: tuple(sorted(one.inputs))
+      for name, one in found.signature_def.items()
+      if not name.startswith("__")
+    }
 
   def predict(self, signature, arrays):
     """{name: array [N, ...]} -> the same of the outputs.
@@ -105,7 +118,11 @@ class GrpcClient(_Client):
       return method(request, timeout=self._patience.timeout)
     except grpc.RpcError as error:
       # What is too large today is too large tomorrow.
-      kind = Busy if error.code() in _BUSY and "larger than max" not in (error.details() or "") else ServingError
+      kind = (
+        Busy
+        if error.code() in _BUSY and "larger than max" not in (error.details() or "")
+        else ServingError
+      )
       raise kind(f"{self._address}: {error.code().name}: {error.details()}") from None
 
 
@@ -116,7 +133,10 @@ class RestClient(_Client):
     """The same, of a URL without a path; `ServingError` for what is none."""
     version = "" if version is None else f"/versions/{version}"
     _require_url(url)
-    self._url, self._patience = f"{url.rstrip('/')}/v1/models/{urllib.parse.quote(model, safe='')}{version}", patience
+    self._url, self._patience = (
+      f"{url.rstrip('/')}/v1/models/{urllib.parse.quote(model, safe='')}{version}",
+      patience,
+    )
     self._http = httpx.Client(timeout=patience.timeout)
 
   def signatures(self):
@@ -124,17 +144,26 @@ class RestClient(_Client):
     answer = self._patience.ask(self._call, "GET", "/metadata")
     try:
       found = answer["metadata"]["signature_def"]["signature_def"]
-      return {name: tuple(sorted(of.get("inputs", {}))) for name, of in found.items() if not name.startswith("__")}
+      return {
+        name: tuple(sorted(of.get("inputs", {})))
+        for name, of in found.items()
+        if not name.startswith("__")
+      }
     except (AttributeError, KeyError, TypeError):
       raise self._strange(answer) from None
 
   def predict(self, signature, arrays):
     """As `GrpcClient.predict`; numbers come as int64, PNG files as bytes."""
-    body = {"signature_name": signature, "inputs": {name: array.tolist() for name, array in arrays.items()}}
+    body = {
+      "signature_name": signature,
+      "inputs": {name: array.tolist() for name, array in arrays.items()},
+    }
     answer = self._patience.ask(self._call, "POST", ":predict", body)
     try:
       outputs = answer["outputs"]
-      outputs = outputs if isinstance(outputs, dict) else {"": outputs}  # An only output comes without its name.
+      outputs = (
+        outputs if isinstance(outputs, dict) else {"": outputs}
+      )  # An only output comes without its name.
       return {name: np.array(rest.decoded(value)) for name, value in outputs.items()}
     except (KeyError, TypeError, ValueError):
       raise self._strange(answer) from None
@@ -150,7 +179,9 @@ class RestClient(_Client):
       raise ServingError(f"{self._url}: no answer within {self._patience.timeout:g} s") from None
     except httpx.TransportError as error:
       raise Busy(f"{self._url}: {error}") from None
-    except httpx.RequestError as error:  # Such as of bytes that are not of the encoding that they claim.
+    except (
+      httpx.RequestError
+    ) as error:  # Such as of bytes that are not of the encoding that they claim.
       raise ServingError(f"{self._url}: {error}") from None
     try:
       answer = response.json()
@@ -163,12 +194,14 @@ class RestClient(_Client):
     raise kind(f"{self._url}: {response.status_code}: {said}")
 
   def _strange(self, answer):
-    return ServingError(f"{self._url}: expected an answer of TensorFlow Serving, received {str(answer)[:100]!r}")
+    return ServingError(
+      f"{self._url}: expected an answer of TensorFlow Serving, received {str(answer)[:100]!r}"
+    )
 
 
 def _require_address(address):
   found = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[^][\s:/@]+):([0-9]{1,5})", address)
-  if not found or not 0 < int(found[1]) < 2 ** 16:  # gRPC would take another port.
+  if not found or not 0 < int(found[1]) < 2**16:  # gRPC would take another port.
     raise ServingError(f"expected HOST:PORT, received {address}")
 
 
@@ -207,8 +240,10 @@ def batches(client, signature, seeds, labels=None, *, batch_size=8):
       arrays["label"] = np.asarray(labels[part], np.int32)
     found = list(client.predict(signature, arrays).values())
     if not _are_images(found, len(arrays["seed"])):
-      raise ServingError(f"{signature}: expected images of 256 levels alone, [{len(arrays['seed'])}, H, W, C], received "
-                         f"{', '.join(f'{array.dtype} {list(array.shape)}' for array in found)}")
+      raise ServingError(
+        f"{signature}: expected images of 256 levels alone, [{len(arrays['seed'])}, H, W, C], received "
+        f"{', '.join(f'{array.dtype} {list(array.shape)}' for array in found)}"
+      )
     yield part, found[0].astype(np.uint8)
 
 
@@ -216,9 +251,17 @@ def _are_images(arrays, count):
   if len(arrays) != 1 or arrays[0].dtype.kind not in "iu":
     return False
   (images,) = arrays
-  return images.ndim == 4 and len(images) == count and images.size > 0 and images.min() >= 0 and images.max() < 256
+  return (
+    images.ndim == 4
+    and len(images) == count
+    and images.size > 0
+    and images.min() >= 0
+    and images.max() < 256
+  )
 
 
 def draw(client, signature, seeds, labels=None, *, batch_size=8):
   """All images of `batches`: uint8 [N, H, W, C]."""
-  return np.concatenate([images for _, images in batches(client, signature, seeds, labels, batch_size=batch_size)])
+  return np.concatenate(
+    [images for _, images in batches(client, signature, seeds, labels, batch_size=batch_size)]
+  )

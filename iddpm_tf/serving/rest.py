@@ -5,6 +5,8 @@ import binascii
 
 import numpy as np
 
+from iddpm_tf import settings
+
 _BYTES = "b64"
 
 
@@ -30,7 +32,9 @@ def _decode(value):
     (name,) = value
     return base64.b64decode(value[name] if name == _BYTES else None, validate=True)
   except (TypeError, ValueError, binascii.Error):
-    raise ValueError(f'expected {{"{_BYTES}": ...}} of base64, received {str(value)[:100]}') from None
+    raise ValueError(
+      f'expected {{"{_BYTES}": ...}} of base64, received {str(value)[:100]}'
+    ) from None
 
 
 def columns(rows):
@@ -40,12 +44,14 @@ def columns(rows):
     ValueError: rows of other names.
   """
   if not isinstance(rows, list):
-    raise ValueError(f"instances: expected a list, received {type(rows).__name__}")
+    raise settings.InputError("instances", f"expected a list, received {type(rows).__name__}")
   if not rows or not isinstance(rows[0], dict) or set(rows[0]) == {_BYTES}:
     return {"": rows}
   for row in rows:
     if not isinstance(row, dict) or set(row) != set(rows[0]):
-      raise ValueError(f"instances: expected {', '.join(sorted(rows[0]))} in each, received {str(row)[:100]}")
+      raise settings.InputError(
+        "instances", f"expected {', '.join(sorted(rows[0]))} in each, received {str(row)[:100]}"
+      )
   return {name: [row[name] for row in rows] for name in rows[0]}
 
 

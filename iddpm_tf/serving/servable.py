@@ -7,19 +7,22 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from iddpm_tf import atomic
 from iddpm_tf import settings
 from iddpm_tf.serving import warmup
+from iddpm_tf.utils import files
 
 DEFAULT = "serving_default"
-_END = 2 ** 63  # Of versions: a server counts them in int64.
+_END = 2**63  # Of versions: a server counts them in int64.
 
 
 class Options(NamedTuple):
   """What is served besides images."""
+
   png: bool = True  # `png_NAME`.
   frames: int = 0  # Of `NAME_trajectory`; 0: there is none.
-  warmup_batches: tuple[int, ...] = (1,)  # Images of the requests that a server replays before it answers.
+  warmup_batches: tuple[int, ...] = (
+    1,
+  )  # Images of the requests that a server replays before it answers.
 
 
 def export(image_samplers, folder, *, version=None, assets, options=Options(), verify_with=None):
@@ -51,9 +54,13 @@ def export(image_samplers, folder, *, version=None, assets, options=Options(), v
   module.samplers = image_samplers
   _require_finite(module.variables)
   folder.mkdir(parents=True, exist_ok=True)
-  # Hidden, beside its final place: only within one file system is renaming atomic.
-  with atomic.workspace(folder) as temporary:
-    signatures = {name: function for sampler in image_samplers for name, function in _signatures(sampler, options)}
+  # Hidden, beside its final place: only within one file system is renaming files.
+  with files.workspace(folder) as temporary:
+    signatures = {
+      name: function
+      for sampler in image_samplers
+      for name, function in _signatures(sampler, options)
+    }
     signatures[DEFAULT] = signatures[str(image_samplers[0].spec)]
     tf.saved_model.save(module, temporary, signatures)
     extra = temporary / "assets.extra"
@@ -72,8 +79,12 @@ def require_new(folder, version):
   if version is None:
     version = _next_version(folder)
   target = pathlib.Path(folder) / str(version)
-  settings.require(version < _END and not target.exists(), "version", f"one below 2**63 that is not in {folder} yet",
-                   version)
+  settings.require(
+    version < _END and not target.exists(),
+    "version",
+    f"one below 2**63 that is not in {folder} yet",
+    version,
+  )
 
 
 def _put(temporary, folder, version):
@@ -99,8 +110,11 @@ def _require_finite(variables):
   for variable in variables:
     bad = int(np.sum(~np.isfinite(variable.numpy())))
     if bad:
-      raise ValueError(f"weights: expected finite ones, received {bad} of {variable.shape.num_elements():,} in "
-                       f"{variable.name} that are not: the model has diverged")
+      raise settings.InputError(
+        "weights",
+        f"expected finite ones, received {bad} of {variable.shape.num_elements():,} in "
+        f"{variable.name} that are not: the model has diverged",
+      )
 
 
 def _verify(path, signatures, arrays):
@@ -110,14 +124,20 @@ def _verify(path, signatures, arrays):
     for output, expected in function(*inputs.values()).items():
       different = int(np.sum(expected.numpy() != loaded.signatures[name](**inputs)[output].numpy()))
       if different:
-        raise ValueError(f"images: expected {output} of {name} as the model has it, received {different} values of "
-                         f"{tf.size(expected)} that differ")
+        raise settings.InputError(
+          "images",
+          f"expected {output} of {name} as the model has it, received {different} values of "
+          f"{tf.size(expected)} that differ",
+        )
 
 
 def _signatures(sampler, options):
   """(name, concrete function) of each signature of a sampler."""
+
   def of(outputs):
-    return tf.function(outputs, input_signature=sampler.input_signature(), autograph=False).get_concrete_function()
+    return tf.function(
+      outputs, input_signature=sampler.input_signature(), autograph=False
+    ).get_concrete_function()
 
   def png(*inputs):
     return tf.map_fn(tf.io.encode_png, sampler.draw(*inputs), fn_output_signature=tf.string)
@@ -127,4 +147,7 @@ def _signatures(sampler, options):
     # The suffix has REST send it as base64.
     yield f"png_{sampler.spec}", of(lambda *inputs: {"image_bytes": png(*inputs)})
   if options.frames:
-    yield f"{sampler.spec}_trajectory", of(lambda *inputs: {"frames": sampler.frames(options.frames, *inputs)})
+    yield (
+      f"{sampler.spec}_trajectory",
+      of(lambda *inputs: {"frames": sampler.frames(options.frames, *inputs)}),
+    )

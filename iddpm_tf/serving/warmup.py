@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
+from iddpm_tf import settings
 from iddpm_tf.serving import messages
 
 FILE = "tf_serving_warmup_requests"  # In assets.extra.
@@ -21,14 +22,21 @@ def write(extra, model, signatures, batches):
     signatures: {name: concrete function}.
     batches: numbers of images; none: no file.
   """
-  requests = [messages.predict_request(model, name, example(inputs(function), count)) for count in batches
-              for name, function in sorted(signatures.items())]
+  requests = [
+    messages.predict_request(model, name, example(inputs(function), count))
+    for count in batches
+    for name, function in sorted(signatures.items())
+  ]
   if len(requests) > _MOST:
-    raise ValueError(f"warm-up: expected at most {_MOST} records, received {len(requests)}")
+    raise settings.InputError(
+      "warmup", f"expected at most {_MOST} records, received {len(requests)}"
+    )
   if requests:
     with tf.io.TFRecordWriter(str(pathlib.Path(extra) / FILE)) as file:
       for one in requests:
-        log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=one))
+        log = prediction_log_pb2.PredictionLog(
+          predict_log=prediction_log_pb2.PredictLog(request=one)
+        )
         file.write(log.SerializeToString())
 
 
@@ -37,13 +45,19 @@ def read(version):
   path = pathlib.Path(version) / "assets.extra" / FILE
   if not path.exists():
     return []
-  logs = (prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(path)))
+  logs = (
+    prediction_log_pb2.PredictionLog.FromString(record.numpy())
+    for record in tf.data.TFRecordDataset(str(path))
+  )
   return [log.predict_log.request for log in logs]
 
 
 def example(specs, count):
   """Arrays of zeros for {input: `tf.TensorSpec`}: {input: array [count, ...]}."""
-  return {name: np.zeros([count, *spec.shape[1:]], spec.dtype.as_numpy_dtype) for name, spec in specs.items()}
+  return {
+    name: np.zeros([count, *spec.shape[1:]], spec.dtype.as_numpy_dtype)
+    for name, spec in specs.items()
+  }
 
 
 def inputs(function):

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from iddpm_tf import settings
+
 
 class MovingAverages(tf.Module):
   """average = rate * average + (1 - rate) * weight, from the initial weights on."""
@@ -13,9 +15,14 @@ class MovingAverages(tf.Module):
     self._sources = list(variables)
     # One list a rate. Replicas hold the same numbers, so the first one's are saved.
     self.averages = [
-        [tf.Variable(source.value, trainable=False,
-                     aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
-         for source in self._sources] for _ in self.rates]
+      [
+        tf.Variable(
+          source.value, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
+        )
+        for source in self._sources
+      ]
+      for _ in self.rates
+    ]
 
   def update(self):
     """One step, after the weights have changed; in replica context under a strategy."""
@@ -26,5 +33,7 @@ class MovingAverages(tf.Module):
   def at_rate(self, rate):
     """The averages of one rate, in the order of the variables."""
     if rate not in self.rates:
-      raise ValueError(f"--ema: expected one of {', '.join(map(str, self.rates))}, received {rate}")
+      raise settings.InputError(
+        "ema", f"expected one of {', '.join(map(str, self.rates))}, received {rate}"
+      )
     return self.averages[self.rates.index(rate)]

@@ -9,6 +9,7 @@ from iddpm_tf.diffusion import losses as losses_lib
 
 class Gradients(NamedTuple):
   """Of the weights, in their order."""
+
   mean: list[tf.Tensor]  # Over the parts, that is over all images.
   part_squared_norm: tf.Tensor  # [], the mean of |gradient of a part|^2 over the parts.
 
@@ -28,7 +29,9 @@ def accumulate(part_gradients, parts, arrays, variables):
     losses, gradients = part_gradients(0, arrays)
     return losses, Gradients(gradients, squared_norm(gradients))
   # [parts, N / parts, ...]
-  arrays = tf.nest.map_structure(lambda array: tf.reshape(array, [parts, -1, *array.shape[1:]]), arrays)
+  arrays = tf.nest.map_structure(
+    lambda array: tf.reshape(array, [parts, -1, *array.shape[1:]]), arrays
+  )
 
   def body(i, losses, sums, squares):
     part, gradients = part_gradients(i, tf.nest.map_structure(lambda array: array[i], arrays))
@@ -36,12 +39,19 @@ def accumulate(part_gradients, parts, arrays, variables):
     sums = [total + gradient for total, gradient in zip(sums, gradients, strict=True)]
     return i + 1, losses, sums, squares + squared_norm(gradients)
 
-  begin = (tf.constant(0), [tf.TensorArray(tf.float32, parts) for _ in losses_lib.Losses._fields],
-           [tf.zeros(variable.shape) for variable in variables], tf.zeros([]))
+  begin = (
+    tf.constant(0),
+    [tf.TensorArray(tf.float32, parts) for _ in losses_lib.Losses._fields],
+    [tf.zeros(variable.shape) for variable in variables],
+    tf.zeros([]),
+  )
   _, losses, sums, squares = tf.while_loop(
-      lambda i, *_: i < parts, body, begin, parallel_iterations=1)
-  return (losses_lib.Losses(*(array.concat() for array in losses)),
-          Gradients([total / parts for total in sums], squares / parts))
+    lambda i, *_: i < parts, body, begin, parallel_iterations=1
+  )
+  return (
+    losses_lib.Losses(*(array.concat() for array in losses)),
+    Gradients([total / parts for total in sums], squares / parts),
+  )
 
 
 def squared_norm(gradients):

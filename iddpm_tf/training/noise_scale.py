@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 class Estimates(NamedTuple):
   """Unbiased, of an infinite batch. Either may be averaged over steps; their ratio may not."""
+
   squared_norm: float  # |G|^2 of the true gradient; negative where noise drowns it.
   trace: float  # tr(Sigma), the variance of one image's gradient, summed over the weights.
 
@@ -18,8 +19,9 @@ def estimates(*, small, big, small_batch, big_batch):
     big: |G|^2 of gradients of `big_batch` images.
   """
   return Estimates(
-      squared_norm=(big_batch * big - small_batch * small) / (big_batch - small_batch),
-      trace=(small - big) / (1 / small_batch - 1 / big_batch))
+    squared_norm=(big_batch * big - small_batch * small) / (big_batch - small_batch),
+    trace=(small - big) / (1 / small_batch - 1 / big_batch),
+  )
 
 
 def simple_noise_scale(averages):

@@ -8,7 +8,11 @@ class LinearSchedule(keras.optimizers.schedules.LearningRateSchedule):
   """Linear warm-up over `warmup_steps`, then linear decay that reaches 0 at `decay_steps` (0: none)."""
 
   def __init__(self, learning_rate, warmup_steps, decay_steps):
-    self.learning_rate, self.warmup_steps, self.decay_steps = learning_rate, warmup_steps, decay_steps
+    self.learning_rate, self.warmup_steps, self.decay_steps = (
+      learning_rate,
+      warmup_steps,
+      decay_steps,
+    )
 
   def __call__(self, step):
     step = ops.cast(step, "float32")
@@ -20,8 +24,11 @@ class LinearSchedule(keras.optimizers.schedules.LearningRateSchedule):
     return self.learning_rate * factor
 
   def get_config(self):
-    return {"learning_rate": self.learning_rate, "warmup_steps": self.warmup_steps,
-            "decay_steps": self.decay_steps}
+    return {
+      "learning_rate": self.learning_rate,
+      "warmup_steps": self.warmup_steps,
+      "decay_steps": self.decay_steps,
+    }
 
 
 class AdamW(keras.optimizers.AdamW):
@@ -39,7 +46,8 @@ class AdamW(keras.optimizers.AdamW):
     # The value of `iterations` at which the moments were zero. Not a number of steps since: this one never
     # changes, whatever the number of replicas.
     self.moments_start = self.add_variable(
-        shape=(), dtype="int", aggregation="only_first_replica", name="moments_start")
+      shape=(), dtype="int", aggregation="only_first_replica", name="moments_start"
+    )
 
   def start_at(self, step):
     """Goes on from a step of which there are weights but no moments; on an optimizer that has made no step.
@@ -53,7 +61,9 @@ class AdamW(keras.optimizers.AdamW):
   def update_step(self, gradient, variable, learning_rate):
     index = self._get_variable_index(variable)
     m, v = self._momentums[index], self._velocities[index]
-    learning_rate, gradient = (ops.cast(value, variable.dtype) for value in (learning_rate, gradient))
+    learning_rate, gradient = (
+      ops.cast(value, variable.dtype) for value in (learning_rate, gradient)
+    )
     step = ops.cast(self.iterations - self.moments_start + 1, variable.dtype)
     self.assign_add(m, (gradient - m) * (1 - self.beta_1))
     self.assign_add(v, (ops.square(gradient) - v) * (1 - self.beta_2))

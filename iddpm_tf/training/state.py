@@ -37,12 +37,18 @@ class TrainState:
     without a word if the network itself were handed over.
     """
     return tf.train.Checkpoint(
-        network=by_path(self.network),
-        optimizer={variable.path: variable.value for variable in self.optimizer.variables
-                   if moments_start or variable is not self.optimizer.moments_start},
-        averages={str(rate): by_path(self.network, self.averages.at_rate(rate))
-                  for rate in self.averages.rates},
-        timestep_sampler=self.timestep_sampler)
+      network=by_path(self.network),
+      optimizer={
+        variable.path: variable.value
+        for variable in self.optimizer.variables
+        if moments_start or variable is not self.optimizer.moments_start
+      },
+      averages={
+        str(rate): by_path(self.network, self.averages.at_rate(rate))
+        for rate in self.averages.rates
+      },
+      timestep_sampler=self.timestep_sampler,
+    )
 
 
 def by_path(network, values=None):

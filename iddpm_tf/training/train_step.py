@@ -16,6 +16,7 @@ _TIMESTEPS, _NOISE, _DROPOUT = range(3)
 
 class StepRecord(NamedTuple):
   """What happened to this replica's images; `N` is the global batch size over the replicas."""
+
   t: tf.Tensor  # int32 [N]
   weights: tf.Tensor  # [N], 1 / (T p_t): means weighted by them are as if t were uniform.
   loss: tf.Tensor  # [N], each unweighted: the objective, L_simple and the weighted L_vlb.
@@ -46,20 +47,26 @@ def train_step(state, batch):
 
   def own(whole):
     start = replica.replica_id_in_sync_group * count
-    return whole[start:start + count]
+    return whole[start : start + count]
 
   t, weights = map(own, state.timestep_sampler.sample(total, seed_for(_TIMESTEPS)))
-  noise = own(tf.random.stateless_normal(
-      tf.concat([[total], batch["image"].shape[1:]], 0), seed_for(_NOISE), alg="philox"))
+  noise = own(
+    tf.random.stateless_normal(
+      tf.concat([[total], batch["image"].shape[1:]], 0), seed_for(_NOISE), alg="philox"
+    )
+  )
   parts, dropout_seed = state.config.training.microbatches, seed_for(_DROPOUT)
 
   def part_gradients(i, arrays):
     # Every part of every replica has masks of its own.
     number = replica.replica_id_in_sync_group * parts + i
-    return loss_and_gradients(state, *arrays, dropout_seed + tf.stack([0, tf.cast(number, dropout_seed.dtype)]))
+    return loss_and_gradients(
+      state, *arrays, dropout_seed + tf.stack([0, tf.cast(number, dropout_seed.dtype)])
+    )
 
   losses, gradients = microbatches.accumulate(
-      part_gradients, parts, (batch, t, weights, noise), state.network.trainable_variables)
+    part_gradients, parts, (batch, t, weights, noise), state.network.trainable_variables
+  )
   grad_norm = apply_gradients(state, gradients.mean)
   part_squared_norm = replica.all_reduce(tf.distribute.ReduceOp.MEAN, gradients.part_squared_norm)
   return StepRecord(t, weights, losses.loss, losses.mse, losses.vlb, grad_norm, part_squared_norm)
@@ -75,10 +82,16 @@ def loss_and_gradients(state, batch, t, weights, noise, dropout_seed):
   low_res = images_lib.area_downsample(x_start, low) if low else None
   with tf.GradientTape() as tape:
     output = call_network(
-        state.network, x_t, process.network_timesteps(t), label, low_res=low_res,
-        dropout_seed=dropout_seed if config.network.dropout else None)
+      state.network,
+      x_t,
+      process.network_timesteps(t),
+      label,
+      low_res=low_res,
+      dropout_seed=dropout_seed if config.network.dropout else None,
+    )
     losses = losses_lib.training_losses(
-        process, config.diffusion, output, x_start=x_start, x_t=x_t, t=t, noise=noise)
+      process, config.diffusion, output, x_start=x_start, x_t=x_t, t=t, noise=noise
+    )
     mean = tf.reduce_mean(losses.loss * weights)
   gradients = tape.gradient(mean, [v.value for v in state.network.trainable_variables])
   # The label embedding's is sparse.

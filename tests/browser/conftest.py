@@ -10,7 +10,9 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 def pytest_addoption(parser):
-  parser.addoption("--reproduced", help="folder of a report of trainers.reproduce; unset: a made-up one")
+  parser.addoption(
+    "--reproduced", help="folder of a report of trainers.reproduce; unset: a made-up one"
+  )
   parser.addoption("--screenshots", help="folder for pictures of the pages; unset: pytest's own")
 
 
@@ -31,10 +33,19 @@ def fixture_page(browser, request):
   width, height = request.param
   page = browser.new_page(viewport={"width": width, "height": height})
   page.complaints = []
-  page.on("console", lambda message: page.complaints.append(message.text) if message.type == "error" else None)
+  page.on(
+    "console",
+    lambda message: page.complaints.append(message.text) if message.type == "error" else None,
+  )
   page.on("pageerror", lambda error: page.complaints.append(str(error)))
-  page.on("request", lambda asked: page.complaints.append(asked.url)
-          if not asked.url.startswith(("file:", "data:", "http://127.0.0.1")) else None)
+  page.on(
+    "request",
+    lambda asked: (
+      page.complaints.append(asked.url)
+      if not asked.url.startswith(("file:", "data:", "http://127.0.0.1"))
+      else None
+    ),
+  )
   yield page
   page.close()
 

@@ -22,13 +22,18 @@ def fixture_opened(page, server):
 
 def pixels(page, selector):
   """Grey values of the pictures shown: [N, H, W]."""
-  return np.array(page.evaluate("""selector => [...document.querySelectorAll(selector)].map(image => {
+  return np.array(
+    page.evaluate(
+      """selector => [...document.querySelectorAll(selector)].map(image => {
     const canvas = document.createElement("canvas"), size = [image.naturalWidth || image.width, image.naturalHeight || image.height];
     [canvas.width, canvas.height] = size;
     canvas.getContext("2d").drawImage(image, 0, 0);
     const data = canvas.getContext("2d").getImageData(0, 0, ...size).data;
     return Array.from({length: size[1]}, (_, y) => Array.from({length: size[0]}, (_, x) => data[4 * (y * size[0] + x)]));
-  })""", selector))
+  })""",
+      selector,
+    )
+  )
 
 
 def test_a_class_is_chosen_and_ten_images_are_drawn(page, screenshots):
@@ -37,8 +42,12 @@ def test_a_class_is_chosen_and_ten_images_are_drawn(page, screenshots):
   page.get_by_role("button", name="Draw").click()
   page.get_by_text("drawn in").wait_for()
   assert page.locator("#images img").count() == 10
-  assert page.locator("#images figcaption").all_inner_texts() == [f"seed {20 + i}, class 3" for i in range(10)]
-  assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+  assert page.locator("#images figcaption").all_inner_texts() == [
+    f"seed {20 + i}, class 3" for i in range(10)
+  ]
+  assert page.evaluate(
+    "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+  )
   assert len({image.tobytes() for image in pixels(page, "#images img")}) == 10
   path = pathlib.Path(screenshots) / f"draw_{page.viewport_size['width']}.png"
   page.screenshot(path=path, full_page=True)
@@ -59,7 +68,9 @@ def test_from_noise_to_the_image(page, drawn):
   page.get_by_role("button", name="From noise to image").click()
   page.locator("#images[data-frame='3']").wait_for()
   assert page.locator("#images canvas").count() == 10
-  assert np.abs(pixels(page, "#images canvas") - drawn["ddim_5"][:10, ..., 0].astype(int)).max() <= 1
+  assert (
+    np.abs(pixels(page, "#images canvas") - drawn["ddim_5"][:10, ..., 0].astype(int)).max() <= 1
+  )
 
 
 def test_what_is_refused_is_said(page):

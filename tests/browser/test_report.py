@@ -9,8 +9,8 @@ from PIL import Image
 import pytest
 
 from tests.trainers.reproduction import made_up
-from trainers import reproducing
 from trainers.reproduction import report
+from trainers.reproduction import run as reproducing
 from trainers.reproduction import workers
 
 BACKGROUND = (246, 246, 243)
@@ -22,7 +22,15 @@ def fixture_folder(request, tmp_path_factory):
   if given := request.config.getoption("--reproduced"):
     return pathlib.Path(given)
   output = tmp_path_factory.mktemp("reproduced")
-  assert reproducing.run(list(reproducing.MODULES), made_up.SMALL, output, make_hands=lambda tasks: workers.Here(made_up.finish)) == 0
+  assert (
+    reproducing.run(
+      list(reproducing.MODULES),
+      made_up.SMALL,
+      output,
+      make_hands=lambda tasks: workers.Here(made_up.finish),
+    )
+    == 0
+  )
   return output
 
 
@@ -35,10 +43,16 @@ def fixture_opened(page, folder):
 
 
 def test_every_picture_is_there_and_nothing_is_wider_than_the_window(page, folder, screenshots):
-  pictures = page.evaluate("[...document.images].map(i => [i.complete, i.naturalWidth, i.clientWidth, i.alt])")
+  pictures = page.evaluate(
+    "[...document.images].map(i => [i.complete, i.naturalWidth, i.clientWidth, i.alt])"
+  )
   assert len(pictures) > 5
-  assert all(complete and natural > 0 and shown > 0 and alt for complete, natural, shown, alt in pictures)
-  assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+  assert all(
+    complete and natural > 0 and shown > 0 and alt for complete, natural, shown, alt in pictures
+  )
+  assert page.evaluate(
+    "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+  )
   path = pathlib.Path(screenshots) / f"report_{page.viewport_size['width']}.png"
   page.screenshot(path=path, full_page=True)
   image = np.asarray(Image.open(path).convert("RGB"))
@@ -51,9 +65,13 @@ def test_every_picture_is_there_and_nothing_is_wider_than_the_window(page, folde
 def test_all_claims_with_their_verdicts_come_first(page, folder):
   """As many as in the JSON, those that fail among them, in their colours."""
   content = json.loads((folder / report.JSON).read_text())["experiments"]
-  verdicts = {claim["number"]: claim["verdict"] for section in content.values() for claim in section["claims"]}
+  verdicts = {
+    claim["number"]: claim["verdict"] for section in content.values() for claim in section["claims"]
+  }
   rows = page.locator("section").first.locator("tr", has=page.locator("th .verdict")).all()
-  shown = {int(row.locator("th").first.inner_text()): row.locator(".verdict").inner_text() for row in rows}
+  shown = {
+    int(row.locator("th").first.inner_text()): row.locator(".verdict").inner_text() for row in rows
+  }
   assert shown == verdicts
   for verdict, colour in (("holds", "rgb(220, 239, 220)"), ("fails", "rgb(248, 220, 214)")):
     for mark in page.locator(f".verdict.{verdict}").all():
@@ -65,7 +83,10 @@ def test_a_link_leads_to_its_section_and_commands_unfold(page, folder):
   for name in json.loads((folder / report.JSON).read_text())["experiments"]:
     page.locator(f'nav a[href="#{name}"]').click()
     section = page.locator(f"section#{name}")
-    assert section.evaluate("section => section.getBoundingClientRect().top") < page.viewport_size["height"]
+    assert (
+      section.evaluate("section => section.getBoundingClientRect().top")
+      < page.viewport_size["height"]
+    )
     for folded in section.locator("details").all():
       assert not folded.locator("pre").is_visible()
       folded.locator("summary").click()

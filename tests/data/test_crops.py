@@ -1,10 +1,11 @@
 """The area rule, and pictures of 16 bits. (The authors' crop: test_images.py and tests/parity.)"""
 
 import numpy as np
-import pytest
 from PIL import Image
+import pytest
 
-from iddpm_tf.data.crops import area_crop, centre_crop
+from iddpm_tf.data.crops import area_crop
+from iddpm_tf.data.crops import centre_crop
 
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I;16", "I")
 
@@ -24,8 +25,10 @@ def test_any_mode_and_size_becomes_a_square_of_rgb(mode, size):
 @pytest.mark.parametrize("factor", [1, 2, 3, 6, 8])
 def test_area_is_the_mean_of_the_middle_square_rounded_once(factor):
   side = 8 * factor
-  for shape, square in (((side, side + 11, 3), np.s_[:, 5:5 + side]),
-                        ((side + 10, side, 3), np.s_[5:5 + side])):
+  for shape, square in (
+    ((side, side + 11, 3), np.s_[:, 5 : 5 + side]),
+    ((side + 10, side, 3), np.s_[5 : 5 + side]),
+  ):
     pixels = noise(*shape)
     means = pixels[square].reshape(8, factor, 8, factor, 3).mean(axis=(1, 3))
     np.testing.assert_array_equal(area_crop(Image.fromarray(pixels), 8), np.floor(means + 0.5))
@@ -59,6 +62,7 @@ def test_refuses_a_size_of_0():
 def test_area_enlarges_by_repeating_pixels():
   pixels = noise(3, 3, 3)
   np.testing.assert_array_equal(
-      area_crop(Image.fromarray(pixels), 6), pixels.repeat(2, axis=0).repeat(2, axis=1))
+    area_crop(Image.fromarray(pixels), 6), pixels.repeat(2, axis=0).repeat(2, axis=1)
+  )
   row = Image.fromarray(np.tile(np.array([0, 90], np.uint8), (2, 1)))
   np.testing.assert_array_equal(area_crop(row, 3)[0, :, 0], [0, 45, 90])

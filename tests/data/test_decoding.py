@@ -11,11 +11,11 @@ import time
 import zlib
 
 import numpy as np
-import pytest
 from PIL import Image
+import pytest
 
 from iddpm_tf.data import decoding
-from iddpm_tf.data.listing import Picture
+from iddpm_tf.data.readers.listing import Picture
 
 RGB = decoding.Form(0, "bicubic", 3)
 GREY = decoding.Form(0, "bicubic", 1)
@@ -45,14 +45,22 @@ def reason(content, form=RGB):
 
 def png_header(width, height):
   """A PNG that says a size and holds next to nothing."""
+
   def chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-  return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-          + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b""))
+
+  return (
+    b"\x89PNG\r\n\x1a\n"
+    + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    + chunk(b"IDAT", zlib.compress(b"\0" * 100))
+    + chunk(b"IEND", b"")
+  )
 
 
-@pytest.mark.parametrize("kind, options", [
-    ("PNG", {}), ("WEBP", {"lossless": True}), ("JPEG", {"quality": 95, "subsampling": 0})])
+@pytest.mark.parametrize(
+  "kind, options",
+  [("PNG", {}), ("WEBP", {"lossless": True}), ("JPEG", {"quality": 95, "subsampling": 0})],
+)
 def test_each_format_comes_back(kind, options):
   pixels = np.kron(noise(2, 3, 3), np.ones([8, 8, 1], np.uint8))
   decoded = decode(encoded(pixels, kind, **options))
@@ -68,7 +76,9 @@ def test_the_first_frame_of_several_is_read(kind):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
-@pytest.mark.parametrize("form", [RGB, GREY, decoding.Form(3, "area", 1), decoding.Form(3, "bicubic", 3)])
+@pytest.mark.parametrize(
+  "form", [RGB, GREY, decoding.Form(3, "area", 1), decoding.Form(3, "bicubic", 3)]
+)
 def test_every_mode_of_a_png(mode, form):
   decoded = decode(encoded(Image.new(mode, (6, 5)), "PNG"), form)
   size = (form.size, form.size) if form.size else (5, 6)
@@ -77,14 +87,19 @@ def test_every_mode_of_a_png(mode, form):
 
 def test_cmyk_becomes_rgb():
   np.testing.assert_allclose(
-      decode(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG")).pixels[0, 0], [255, 0, 0], atol=12)
+    decode(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG")).pixels[0, 0],
+    [255, 0, 0],
+    atol=12,
+  )
 
 
 def test_grey_stays_grey_bit_for_bit():
   pixels = noise(8, 8)
   for content in (encoded(pixels, "PNG"), pixels[..., None]):
     np.testing.assert_array_equal(decode(content, GREY).pixels, pixels[..., None])
-    np.testing.assert_array_equal(decode(content, decoding.Form(8, "bicubic", 1)).pixels, pixels[..., None])
+    np.testing.assert_array_equal(
+      decode(content, decoding.Form(8, "bicubic", 1)).pixels, pixels[..., None]
+    )
 
 
 def test_16_bits_are_not_all_white():
@@ -104,7 +119,7 @@ def test_the_name_is_no_proof_of_the_format(tmp_path):
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])
 def test_half_a_file_is_truncated(kind):
   data = encoded(noise(40, 40, 3), kind)
-  assert reason(data[:len(data) // 2]) == "is truncated"
+  assert reason(data[: len(data) // 2]) == "is truncated"
 
 
 def test_what_is_no_picture():
@@ -114,7 +129,7 @@ def test_what_is_no_picture():
   assert reason(encoded(noise(4, 4, 3), "TIFF")) == "is a TIFF, not a PNG, JPEG, WebP or GIF"
   assert reason(b"\0\0\0\x1cftypavif") == "is an AVIF or HEIF, not a PNG, JPEG, WebP or GIF"
   data = bytearray(encoded(noise(40, 40, 3), "PNG"))
-  data[len(data) // 2] ^= 0xff
+  data[len(data) // 2] ^= 0xFF
   assert reason(bytes(data)).startswith("cannot be decoded (")
 
 
@@ -131,7 +146,8 @@ def test_sizes_that_cannot_be():
   assert reason(png_header(0, 5)) == "has no pixels"
   start = time.monotonic()
   assert reason(png_header(60_000, 60_000)) == (
-      "is too large (60000x60000; at most 134,217,728 pixels are read)")
+    "is too large (60000x60000; at most 134,217,728 pixels are read)"
+  )
   assert time.monotonic() - start < 1
 
 
@@ -141,15 +157,18 @@ def test_nothing_is_written_to_the_error_stream(tmp_path):
   palette = Image.new("P", (4, 4))
   palette.putpalette(list(range(6)))
   palette.save(tmp_path / "palette.png", transparency=b"\x00\x80")
-  code = ("import pathlib, sys\nfrom iddpm_tf.data import decoding\n"
-          "from iddpm_tf.data.listing import Picture\n"
-          "for size in (0, 2):\n  for name in ('large.png', 'palette.png'):\n"
-          "    path = pathlib.Path(sys.argv[1], name)\n    try:\n"
-          "      decoding.decode(Picture(name, path, 0), decoding.Form(size, 'bicubic', 3))\n"
-          "    except decoding.UnreadableImage as error:\n      print(error)\n"
-          "assert 'tensorflow' not in sys.modules\n")
-  result = subprocess.run([sys.executable, "-W", "always", "-c", code, tmp_path], capture_output=True,
-                          text=True)
+  code = (
+    "import pathlib, sys\nfrom iddpm_tf.data import decoding\n"
+    "from iddpm_tf.data.listing import Picture\n"
+    "for size in (0, 2):\n  for name in ('large.png', 'palette.png'):\n"
+    "    path = pathlib.Path(sys.argv[1], name)\n    try:\n"
+    "      decoding.decode(Picture(name, path, 0), decoding.Form(size, 'bicubic', 3))\n"
+    "    except decoding.UnreadableImage as error:\n      print(error)\n"
+    "assert 'tensorflow' not in sys.modules\n"
+  )
+  result = subprocess.run(
+    [sys.executable, "-W", "always", "-c", code, tmp_path], capture_output=True, text=True
+  )
   assert result.returncode == 0 and not result.stderr, result.stderr
   assert result.stdout.splitlines() == ["is truncated"] * 2
 
@@ -163,7 +182,7 @@ def test_broken_bytes_are_read_or_refused_and_nothing_else(kind):
     for position in rng.integers(0, len(data), 3):
       broken[position] = rng.integers(256)
     try:
-      decode(bytes(broken[:rng.integers(1, len(data) + 1)]), decoding.Form(8, "area", 3))
+      decode(bytes(broken[: rng.integers(1, len(data) + 1)]), decoding.Form(8, "area", 3))
     except decoding.UnreadableImage:
       pass
 

@@ -3,12 +3,15 @@
 import os
 
 import numpy as np
+from PIL import Image
 import pytest
 import tensorflow as tf
-from PIL import Image
 
-from iddpm_tf.data.images import centre_crop, to_uint8, to_unit_range
-from iddpm_tf.data.pictures import image_grid, write_png
+from iddpm_tf.data.images import centre_crop
+from iddpm_tf.data.images import to_uint8
+from iddpm_tf.data.images import to_unit_range
+from iddpm_tf.data.pictures import image_grid
+from iddpm_tf.data.pictures import write_png
 
 
 def noise(*shape):
@@ -80,7 +83,7 @@ def test_grid_is_filled_row_by_row_and_ends_black():
   assert grid.shape == (2 + 3 * 35, 2 + 2 * 46, 3) and grid.dtype == np.uint8
   for index, image in enumerate(images):
     row, column = divmod(index, 2)
-    cell = grid[2 + 35 * row:35 * (row + 1), 2 + 46 * column:46 * (column + 1)]
+    cell = grid[2 + 35 * row : 35 * (row + 1), 2 + 46 * column : 46 * (column + 1)]
     np.testing.assert_array_equal(cell[::11, ::11], image)
     np.testing.assert_array_equal(cell[10::11, 10::11], image)
   assert not grid[72:105, 48:92].any() and np.all(grid[:2] == 96) and np.all(grid[:, 46:48] == 96)
@@ -92,7 +95,9 @@ def test_images_of_32_pixels_are_not_magnified():
 
 
 def test_grid_refuses_floats_and_no_columns():
-  with pytest.raises(ValueError, match="^images: expected uint8 of 4 dimensions.* received float64"):
+  with pytest.raises(
+    ValueError, match="^images: expected uint8 of 4 dimensions.* received float64"
+  ):
     image_grid(np.zeros([2, 3, 3, 3]), columns=2)
   with pytest.raises(ValueError, match="^columns: expected a number of at least 1, received 0$"):
     image_grid(noise(2, 3, 3, 3), columns=0)

@@ -21,7 +21,8 @@ class TinyPictures(tfds.core.GeneratorBasedBuilder):
 
   def _info(self):
     return self.dataset_info_from_configs(
-        features=tfds.features.FeaturesDict({"image": tfds.features.Image(shape=(4, 6, 3))}))
+      features=tfds.features.FeaturesDict({"image": tfds.features.Image(shape=(4, 6, 3))})
+    )
 
   def _split_generators(self, dl_manager):
     del dl_manager
@@ -49,7 +50,9 @@ def refused(dataset, folder, split="train"):
 
 
 def test_digits_are_those_of_scikit_learn_in_the_documented_order(digits_dir):
-  train, test = (sources.load(DataConfig(data_dir=digits_dir), split) for split in ("train", "test"))
+  train, test = (
+    sources.load(DataConfig(data_dir=digits_dir), split) for split in ("train", "test")
+  )
   assert train.images.shape == (1437, 8, 8, 1) and test.images.shape == (360, 8, 8, 1)
   for source in (train, test):
     assert source.images.dtype == np.uint8 and source.labels.dtype == np.int32

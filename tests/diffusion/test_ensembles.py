@@ -16,10 +16,12 @@ CONFIG = DiffusionConfig(diffusion_steps=50)
 
 def constant(value, seen=None):
   """A network that says the same of every pixel, and where it was asked."""
+
   def denoise_fn(x_t, t):
     if seen is not None:
       tf.py_function(lambda t: seen.extend(t.numpy().tolist()), [t], [])
     return tf.fill(tf.concat([tf.shape(x_t)[:3], [2]], 0), value)
+
   return denoise_fn
 
 
@@ -42,14 +44,21 @@ def test_the_ends_are_the_first_and_last_timesteps_of_the_original_process(resca
 def test_the_model_that_has_no_part_is_not_run():
   process = process_lib.make_process(CONFIG)
   ends, middle = [], []
-  denoise_fn = ensembles.ends_and_middle(constant(1.0, ends), constant(2.0, middle), process, CONFIG, 10)
+  denoise_fn = ensembles.ends_and_middle(
+    constant(1.0, ends), constant(2.0, middle), process, CONFIG, 10
+  )
   spec = samplers.SamplerSpec.parse("ancestral:10")
   respaced = spec.respace(process)
 
   @tf.function(autograph=False)
   def draw():
-    return samplers.draw(denoise_fn, respaced, CONFIG, spec, samplers.seeded_noise(
-        tf.constant([0, 1], tf.int64), (4, 4, 1))).image
+    return samplers.draw(
+      denoise_fn,
+      respaced,
+      CONFIG,
+      spec,
+      samplers.seeded_noise(tf.constant([0, 1], tf.int64), (4, 4, 1)),
+    ).image
 
   draw()
   # Timesteps 0, 5, 11, ..., 49, each for both images, one model each.
@@ -62,12 +71,16 @@ def test_the_model_that_has_no_part_is_not_run():
 
 def test_the_likelihood_of_an_ensemble_takes_each_term_of_its_model():
   process = process_lib.make_process(CONFIG)
-  x_start = tf.constant(np.random.default_rng(0).integers(0, 256, (3, 4, 4, 1)) / 127.5 - 1, tf.float32)
+  x_start = tf.constant(
+    np.random.default_rng(0).integers(0, 256, (3, 4, 4, 1)) / 127.5 - 1, tf.float32
+  )
   noise_fn = samplers.seeded_noise(tf.range(3, dtype=tf.int64), (4, 4, 1))
   fns = {"ends": constant(0.3), "middle": constant(-0.2)}
   fns["both"] = ensembles.ends_and_middle(fns["ends"], fns["middle"], process, CONFIG, 10)
-  terms = {name: likelihood.bits_per_dim(fn, process, CONFIG, x_start, noise_fn).terms.numpy()
-           for name, fn in fns.items()}
+  terms = {
+    name: likelihood.bits_per_dim(fn, process, CONFIG, x_start, noise_fn).terms.numpy()
+    for name, fn in fns.items()
+  }
   expected = terms["middle"].copy()
   expected[:, :10], expected[:, 40:] = terms["ends"][:, :10], terms["ends"][:, 40:]
   np.testing.assert_allclose(terms["both"], expected, rtol=1e-6)
@@ -77,5 +90,6 @@ def test_halves_that_meet_leave_nothing_to_the_middle():
   process = process_lib.make_process(CONFIG)
   whole = respacing.space_timesteps(50, "")
   output = ensembles.ends_and_middle(constant(1.0), constant(2.0), process, CONFIG, 25)(
-      tf.zeros([50, 2, 2, 1]), process.network_timesteps(tf.constant(whole)))
+    tf.zeros([50, 2, 2, 1]), process.network_timesteps(tf.constant(whole))
+  )
   assert np.all(output == 1.0)

@@ -18,16 +18,22 @@ def reference(x, mean, log_variance):
   centre = -np.abs(z)
   upper, lower = scipy.special.log_ndtr(centre + half), scipy.special.log_ndtr(centre - half)
   inner = upper + np.log(-np.expm1(lower - upper))
-  return np.where(x < -0.999, scipy.special.log_ndtr(z + half),
-                  np.where(x > 0.999, scipy.special.log_ndtr(half - z), inner))
+  return np.where(
+    x < -0.999,
+    scipy.special.log_ndtr(z + half),
+    np.where(x > 0.999, scipy.special.log_ndtr(half - z), inner),
+  )
 
 
 def random_arguments(size, mean_range, log_variance_range):
   rng = np.random.default_rng(0)
   x = rng.choice(LEVELS, size)
-  x[:size // 8], x[size // 8:size // 4] = -1, 1
-  return (x, rng.uniform(-mean_range, mean_range, size).astype(np.float32),
-          rng.uniform(*log_variance_range, size).astype(np.float32))
+  x[: size // 8], x[size // 8 : size // 4] = -1, 1
+  return (
+    x,
+    rng.uniform(-mean_range, mean_range, size).astype(np.float32),
+    rng.uniform(*log_variance_range, size).astype(np.float32),
+  )
 
 
 def gradients(x, mean, log_variance):
@@ -38,8 +44,10 @@ def gradients(x, mean, log_variance):
   return value, *tape.gradient(value, [mean, log_variance])
 
 
-@pytest.mark.parametrize("mean_range, log_variance_range", [
-    (1, (-6, 1)), (1, (-14, -6)), (3, (-10, 10)), (100, (-8, 8)), (1e4, (-8, 18))])
+@pytest.mark.parametrize(
+  "mean_range, log_variance_range",
+  [(1, (-6, 1)), (1, (-14, -6)), (3, (-10, 10)), (100, (-8, 8)), (1e4, (-8, 18))],
+)
 def test_likelihood_is_exact(mean_range, log_variance_range):
   x, mean, log_variance = random_arguments(20_000, mean_range, log_variance_range)
   ours = gaussians.discretized_log_likelihood(x, mean, log_variance)
@@ -63,8 +71,10 @@ def test_levels_are_symmetric():
   """Mirroring pixels and means changes nothing; the first and the last bin alike are open."""
   mean = np.float32(0.37)
   np.testing.assert_allclose(
-      gaussians.discretized_log_likelihood(LEVELS, mean, -3.0),
-      gaussians.discretized_log_likelihood(-LEVELS, -mean, -3.0), rtol=1e-5)
+    gaussians.discretized_log_likelihood(LEVELS, mean, -3.0),
+    gaussians.discretized_log_likelihood(-LEVELS, -mean, -3.0),
+    rtol=1e-5,
+  )
 
 
 def test_the_outer_bins_are_open():
@@ -75,13 +85,34 @@ def test_the_outer_bins_are_open():
 
 @pytest.mark.parametrize("x", [-1.0, LEVELS[1], LEVELS[127], LEVELS[254], 1.0])
 def test_values_and_gradients_are_finite_for_any_finite_arguments(x):
-  sizes = [0, 1e-38, 1e-8, 1 / 255, 0.5, 1, 10, 1e3, 1e4, 1e7, 1e10, 1e12, 1e15, 1e19, 1e20, 1e30, 1e38, 3e38]
+  sizes = [
+    0,
+    1e-38,
+    1e-8,
+    1 / 255,
+    0.5,
+    1,
+    10,
+    1e3,
+    1e4,
+    1e7,
+    1e10,
+    1e12,
+    1e15,
+    1e19,
+    1e20,
+    1e30,
+    1e38,
+    3e38,
+  ]
   means = np.array([sign * size for size in sizes for sign in (-1, 1)], np.float32)
   log_sizes = [0, 1, 5, 10, 18, 20, 39.9, 40, 41, 80, 90, 200, 1e4, 1e10, 1e30, 1e38]
   log_variances = np.array([sign * size for size in log_sizes for sign in (-1, 1)], np.float32)
   mean, log_variance = (grid.ravel() for grid in np.meshgrid(means, log_variances))
-  for name, values in zip(("value", "of the mean", "of the variance"),
-                          gradients(np.full_like(mean, x), mean, log_variance)):
+  for name, values in zip(
+    ("value", "of the mean", "of the variance"),
+    gradients(np.full_like(mean, x), mean, log_variance),
+  ):
     wrong = ~np.isfinite(values)
     assert not wrong.any(), (name, x, mean[wrong][:5], log_variance[wrong][:5])
 
@@ -97,10 +128,14 @@ def test_gradients_are_those_of_float64_differences(mean_range, log_variance_ran
   _, of_mean, of_log_variance = gradients(x, mean, log_variance)
   mean, log_variance = mean.astype(np.float64), log_variance.astype(np.float64)
   step = 1e-5 * np.exp(0.5 * log_variance)
-  expected = (reference(x, mean + step, log_variance) - reference(x, mean - step, log_variance)) / (2 * step)
+  expected = (reference(x, mean + step, log_variance) - reference(x, mean - step, log_variance)) / (
+    2 * step
+  )
   size = np.exp(-0.5 * log_variance)  # Of a gradient where z is about 1.
   assert np.all(np.abs(of_mean - expected) <= 2e-3 * (np.abs(expected) + size))
-  expected = (reference(x, mean, log_variance + 1e-5) - reference(x, mean, log_variance - 1e-5)) / 2e-5
+  expected = (
+    reference(x, mean, log_variance + 1e-5) - reference(x, mean, log_variance - 1e-5)
+  ) / 2e-5
   assert np.all(np.abs(of_log_variance - expected) <= 2e-3 * (np.abs(expected) + 1))
 
 
@@ -129,8 +164,13 @@ def test_divergence_is_the_closed_form():
   rng = np.random.default_rng(0)
   mean, other_mean = rng.normal(size=(2, 1000)) * 3
   log_variance, other = rng.uniform(-8, 5, (2, 1000))
-  expected = 0.5 * (other - log_variance + np.exp(log_variance - other) - 1
-                    + (mean - other_mean) ** 2 * np.exp(-other))
+  expected = 0.5 * (
+    other
+    - log_variance
+    + np.exp(log_variance - other)
+    - 1
+    + (mean - other_mean) ** 2 * np.exp(-other)
+  )
   arguments = (np.float32(value) for value in (mean, log_variance, other_mean, other))
   np.testing.assert_allclose(gaussians.kl_divergence(*arguments), expected, rtol=3e-5, atol=1e-5)
 
@@ -148,7 +188,9 @@ def test_divergence_of_close_means_does_not_cancel():
   for mean in (np.float32(0.5), np.float32(1000)):
     other = np.nextafter(mean, np.float32(np.inf))
     expected = 0.5 * (float(other) - float(mean)) ** 2 * np.exp(8.0)
-    np.testing.assert_allclose(gaussians.kl_divergence(mean, -8.0, other, -8.0), expected, rtol=1e-4)
+    np.testing.assert_allclose(
+      gaussians.kl_divergence(mean, -8.0, other, -8.0), expected, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("log_variance", [-1e30, -100.0, 0.0, 100.0, 1e30])
@@ -164,4 +206,6 @@ def test_divergence_is_finite_for_any_finite_variance(log_variance, other):
 
 def test_bits_per_dim_is_the_mean_over_pixels_in_bits():
   nats = np.random.default_rng(0).normal(size=(3, 4, 5, 2)).astype(np.float32)
-  np.testing.assert_allclose(gaussians.bits_per_dim(nats), nats.mean((1, 2, 3)) / np.log(2), rtol=1e-4)
+  np.testing.assert_allclose(
+    gaussians.bits_per_dim(nats), nats.mean((1, 2, 3)) / np.log(2), rtol=1e-4
+  )

@@ -35,7 +35,9 @@ def process_of(steps, timesteps=None):
 
 
 def bits(process, network=knows_the_image, config=EXACT, x_start=X_START, **options):
-  return likelihood.bits_per_dim(network, process, config, tf.constant(x_start), noise_fn, **options)
+  return likelihood.bits_per_dim(
+    network, process, config, tf.constant(x_start), noise_fn, **options
+  )
 
 
 def test_a_network_that_knows_the_image_pays_for_the_decoder_alone():
@@ -74,7 +76,9 @@ def test_the_total_is_the_prior_and_the_terms(steps):
 @pytest.mark.parametrize("steps, count", [(50, 5), (21, 4)])
 def test_appendix_e_has_a_column_for_each_of_its_timesteps(steps, count):
   timesteps = respacing.likelihood_timesteps(steps, count)
-  expected = {round(i * (steps - 1) / (count - 1)) for i in range(count)} | set(range(steps // count))
+  expected = {round(i * (steps - 1) / (count - 1)) for i in range(count)} | set(
+    range(steps // count)
+  )
   result = bits(process_of(steps, timesteps), toy_network)
   for column in (result.terms, result.x_start_mse, result.eps_mse):
     assert column.shape == (2, len(expected))
@@ -94,14 +98,17 @@ def test_columns_are_timesteps_and_noise_goes_from_the_last_to_the_first():
     x_t = process.q_sample(X_START, [t, t], noise)
     prediction = toy_network(x_t, tf.fill([2], 200.0 * t))
     np.testing.assert_allclose(
-        result.x_start_mse[:, t], np.mean(np.square(prediction - X_START), axis=(1, 2, 3)), rtol=1e-5)
+      result.x_start_mse[:, t], np.mean(np.square(prediction - X_START), axis=(1, 2, 3)), rtol=1e-5
+    )
 
 
 def test_an_evaluation_at_timesteps_of_each_image_is_a_cell_of_the_bound():
   process = process_of(5)
   result = bits(process, toy_network)
   noise = tf.stack([noise_fn(4 - 3)[0], noise_fn(4 - 0)[1]])
-  cell = likelihood.evaluate(toy_network, process, EXACT, tf.constant(X_START), tf.constant([3, 0]), noise)
+  cell = likelihood.evaluate(
+    toy_network, process, EXACT, tf.constant(X_START), tf.constant([3, 0]), noise
+  )
   for ours, columns in zip(cell, (result.terms, result.x_start_mse, result.eps_mse)):
     np.testing.assert_allclose(ours, [columns[0, 3], columns[1, 0]], rtol=1e-5)
 
@@ -109,7 +116,9 @@ def test_an_evaluation_at_timesteps_of_each_image_is_a_cell_of_the_bound():
 def test_each_image_has_its_own_bits():
   other = X_START.copy()
   other[1] = -other[1]
-  first, second = (bits(process_of(5), toy_network, x_start=x_start) for x_start in (X_START, other))
+  first, second = (
+    bits(process_of(5), toy_network, x_start=x_start) for x_start in (X_START, other)
+  )
   np.testing.assert_allclose(first.total[0], second.total[0], rtol=1e-6)
   assert abs(first.total[1] - second.total[1]) > 1e-3
 

@@ -21,7 +21,9 @@ def normal(seed, *shape):
 
 
 def pixels(batch):
-  return (np.random.default_rng(7).integers(0, 256, (batch, 2, 3, 1)) / 127.5 - 1).astype(np.float32)
+  return (np.random.default_rng(7).integers(0, 256, (batch, 2, 3, 1)) / 127.5 - 1).astype(
+    np.float32
+  )
 
 
 def batch_of(t):
@@ -41,7 +43,9 @@ def output_gradients(config, batch, part):
   with tf.GradientTape() as tape:
     tape.watch(output)
     value = getattr(losses.training_losses(PROCESS, config, output, **batch), part)
-  gradient = tape.gradient(value, output, unconnected_gradients=tf.UnconnectedGradients.ZERO).numpy()
+  gradient = tape.gradient(
+    value, output, unconnected_gradients=tf.UnconnectedGradients.ZERO
+  ).numpy()
   return gradient[..., :1], gradient[..., 1:]
 
 
@@ -59,7 +63,9 @@ def test_in_hybrid_the_bound_guides_the_variance_only(mean, variance):
 
 
 def test_in_vlb_the_bound_guides_both():
-  for part in output_gradients(DiffusionConfig(objective="vlb"), batch_of([0, 1, 10, STEPS - 1]), "vlb"):
+  for part in output_gradients(
+    DiffusionConfig(objective="vlb"), batch_of([0, 1, 10, STEPS - 1]), "vlb"
+  ):
     assert np.all(np.abs(part).max(axis=(1, 2, 3)) > 0)
 
 
@@ -81,11 +87,17 @@ def test_simple_is_the_mse_of_hybrid(mean):
 def test_simple_is_zero_for_the_truth_and_each_example_s_own(mean):
   batch = batch_of([0, 3, STEPS - 1])
   config = DiffusionConfig(mean_type=mean, objective="simple", variance_type="fixed_small")
-  truth = {"eps": batch["noise"], "x_start": batch["x_start"],
-           "x_prev": PROCESS.q_posterior(batch["x_start"], batch["x_t"], batch["t"]).mean}[mean]
+  truth = {
+    "eps": batch["noise"],
+    "x_start": batch["x_start"],
+    "x_prev": PROCESS.q_posterior(batch["x_start"], batch["x_t"], batch["t"]).mean,
+  }[mean]
   off = np.array([0, 2, 0], np.float32)[:, None, None, None]
   np.testing.assert_allclose(
-      losses.training_losses(PROCESS, config, tf.constant(truth + off), **batch).loss, [0, 4, 0], atol=1e-5)
+    losses.training_losses(PROCESS, config, tf.constant(truth + off), **batch).loss,
+    [0, 4, 0],
+    atol=1e-5,
+  )
 
 
 def test_vlb_has_no_mse():
@@ -108,14 +120,24 @@ def test_uniform_timesteps_estimate_the_sum_of_the_bound_s_terms(mean, variance)
     return tf.concat([value, 0.2 * tf.tanh(x_t)], axis=-1) if config.learns_variance else value
 
   t = np.repeat(np.arange(SHORT.num_timesteps, dtype=np.int32), 2)  # Every t of both images.
-  every_x_start, every_noise = np.tile(x_start, (SHORT.num_timesteps, 1, 1, 1)), noise.reshape(-1, 2, 3, 1)
+  every_x_start, every_noise = (
+    np.tile(x_start, (SHORT.num_timesteps, 1, 1, 1)),
+    noise.reshape(-1, 2, 3, 1),
+  )
   x_t = SHORT.q_sample(every_x_start, t, every_noise)
   estimates = losses.training_losses(
-      SHORT, config, denoise_fn(x_t, SHORT.network_timesteps(t)),
-      x_start=every_x_start, x_t=x_t, t=t, noise=every_noise).loss
+    SHORT,
+    config,
+    denoise_fn(x_t, SHORT.network_timesteps(t)),
+    x_start=every_x_start,
+    x_t=x_t,
+    t=t,
+    noise=every_noise,
+  ).loss
   by_evaluation = tf.constant(noise[::-1])  # The likelihood starts at the last timestep.
   terms = likelihood.bits_per_dim(
-      denoise_fn, SHORT, config, tf.constant(x_start), lambda k: by_evaluation[k], clip=False).terms
+    denoise_fn, SHORT, config, tf.constant(x_start), lambda k: by_evaluation[k], clip=False
+  ).terms
   means = np.mean(tf.reshape(estimates, [-1, 2]), axis=0)
   np.testing.assert_allclose(means, np.sum(terms, axis=1), rtol=1e-5)
 

@@ -10,13 +10,30 @@ from iddpm_tf.diffusion import reverse
 from iddpm_tf.diffusion import schedules
 from iddpm_tf.diffusion.process import GaussianProcess
 
-TABLES = ("betas", "alphas_cumprod", "alphas_cumprod_prev", "alphas_cumprod_next", "posterior_variance",
-          "posterior_log_variance_clipped", "large_log_variance", "posterior_mean_coef1",
-          "posterior_mean_coef2")
+TABLES = (
+  "betas",
+  "alphas_cumprod",
+  "alphas_cumprod_prev",
+  "alphas_cumprod_next",
+  "posterior_variance",
+  "posterior_log_variance_clipped",
+  "large_log_variance",
+  "posterior_mean_coef1",
+  "posterior_mean_coef2",
+)
 
 
-@pytest.fixture(params=[("linear", 100, None), ("cosine", 100, None), ("cosine", 1000, [0, 1, 7, 400, 999]),
-                        ("linear", 1000, [3, 500]), ("cosine", 4000, [3999])], ids=str, name="process")
+@pytest.fixture(
+  params=[
+    ("linear", 100, None),
+    ("cosine", 100, None),
+    ("cosine", 1000, [0, 1, 7, 400, 999]),
+    ("linear", 1000, [3, 500]),
+    ("cosine", 4000, [3999]),
+  ],
+  ids=str,
+  name="process",
+)
 def process_of(request):
   schedule, steps, timesteps = request.param
   return GaussianProcess(schedules.make_betas(schedule, steps), timesteps)
@@ -46,11 +63,14 @@ def test_a_respaced_process_has_the_marginals_of_the_original(timesteps):
   respaced = process.respaced(timesteps)
   kept = np.array(list(timesteps))
   np.testing.assert_array_equal(respaced.alphas_cumprod, process.alphas_cumprod[kept])
-  np.testing.assert_allclose(np.cumprod(1 - respaced.betas), process.alphas_cumprod[kept], rtol=1e-8)
+  np.testing.assert_allclose(
+    np.cumprod(1 - respaced.betas), process.alphas_cumprod[kept], rtol=1e-8
+  )
   x_start, eps = noise(0, len(kept), 2, 2, 1), noise(1, len(kept), 2, 2, 1)
   t = np.arange(len(kept))
   np.testing.assert_array_equal(
-      respaced.q_sample(x_start, t, eps), process.q_sample(x_start, kept, eps))
+    respaced.q_sample(x_start, t, eps), process.q_sample(x_start, kept, eps)
+  )
 
 
 def test_respacing_twice_is_of_the_original():
@@ -71,7 +91,9 @@ def test_posterior_is_bayes_rule(process):
   """q(x_{t-1} | x_t, x_0) is proportional to q(x_t | x_{t-1}) q(x_{t-1} | x_0)."""
   t, x_start, x_t = all_timesteps(process)
   t, x_start, x_t = t[1:], x_start[1:], x_t[1:]  # At t = 0, x_{t-1} is x_0 itself.
-  beta, prev = (table[t][:, None, None, None] for table in (process.betas, process.alphas_cumprod_prev))
+  beta, prev = (
+    table[t][:, None, None, None] for table in (process.betas, process.alphas_cumprod_prev)
+  )
   variance = 1 / ((1 - beta) / beta + 1 / (1 - prev))
   mean = variance * (np.sqrt(1 - beta) / beta * x_t + np.sqrt(prev) / (1 - prev) * x_start)
   np.testing.assert_allclose(process.posterior_variance[t], variance[:, 0, 0, 0], rtol=1e-9)
@@ -86,7 +108,8 @@ def test_posterior_averaged_over_x_t_is_the_marginal(process):
   coef1, coef2 = process.posterior_mean_coef1, process.posterior_mean_coef2
   np.testing.assert_allclose(coef1 + coef2 * np.sqrt(alpha), np.sqrt(prev), rtol=1e-9)
   np.testing.assert_allclose(
-      coef2 ** 2 * (1 - alpha) + process.posterior_variance, 1 - prev, rtol=1e-9, atol=1e-15)
+    coef2**2 * (1 - alpha) + process.posterior_variance, 1 - prev, rtol=1e-9, atol=1e-15
+  )
 
 
 def test_the_posterior_of_the_first_timestep_is_x_start(process):
@@ -98,7 +121,8 @@ def test_the_posterior_of_the_first_timestep_is_x_start(process):
 
 def test_clipped_log_variances_differ_from_the_exact_at_the_first_timestep_only(process):
   np.testing.assert_allclose(
-      np.exp(process.posterior_log_variance_clipped[1:]), process.posterior_variance[1:], rtol=1e-12)
+    np.exp(process.posterior_log_variance_clipped[1:]), process.posterior_variance[1:], rtol=1e-12
+  )
   np.testing.assert_allclose(np.exp(process.large_log_variance[1:]), process.betas[1:], rtol=1e-12)
   assert process.large_log_variance[0] == process.posterior_log_variance_clipped[0]
 
@@ -107,11 +131,15 @@ def test_q_sample_has_the_moments_of_the_marginal(process):
   t, x_start, eps = all_timesteps(process)
   moments = process.q_moments(x_start, t)
   np.testing.assert_allclose(
-      process.q_sample(x_start, t, eps), moments.mean + tf.exp(0.5 * moments.log_variance) * eps,
-      rtol=1e-5, atol=1e-6)
+    process.q_sample(x_start, t, eps),
+    moments.mean + tf.exp(0.5 * moments.log_variance) * eps,
+    rtol=1e-5,
+    atol=1e-6,
+  )
   # Variance preserving.
   np.testing.assert_allclose(
-      process.alphas_cumprod + np.exp(moments.log_variance[:, 0, 0, 0]), 1, rtol=1e-6)
+    process.alphas_cumprod + np.exp(moments.log_variance[:, 0, 0, 0]), 1, rtol=1e-6
+  )
 
 
 @pytest.mark.parametrize("schedule, steps", [("linear", 1000), ("cosine", 1000)])
@@ -121,7 +149,7 @@ def test_noise_and_x_start_invert_each_other(schedule, steps):
   x_t = process.q_sample(x_start, t, eps)
   # Near the end x_0 is multiplied by sqrt(alpha bar), and float32's rounding divided by it.
   signal = np.sqrt(process.alphas_cumprod)[:, None, None, None]
-  ratio = signal / np.sqrt(1 - signal ** 2)
+  ratio = signal / np.sqrt(1 - signal**2)
   assert np.all(np.abs(process.x_start_from_eps(x_t, t, eps) - x_start) <= 1e-6 + 2e-6 / signal)
   assert np.all(np.abs(process.eps_from_x_start(x_t, t, x_start) - eps) <= 3e-6 * (1 + ratio))
   # And with anything for a prediction, not the truth alone.
@@ -143,8 +171,12 @@ def test_predictions_of_one_quantity_in_three_ways_agree(mean):
   t, x_start, eps = all_timesteps(process)
   x_t = process.q_sample(x_start, t, eps)
   posterior = process.q_posterior(x_start, x_t, t)
-  output = {"eps": tf.constant(eps), "x_start": tf.constant(x_start), "x_prev": posterior.mean}[mean]
-  config = config_lib.DiffusionConfig(mean_type=mean, variance_type="fixed_small", objective="simple")
+  output = {"eps": tf.constant(eps), "x_start": tf.constant(x_start), "x_prev": posterior.mean}[
+    mean
+  ]
+  config = config_lib.DiffusionConfig(
+    mean_type=mean, variance_type="fixed_small", objective="simple"
+  )
   p = reverse.predict(process, config, output, x_t, t, clip=False)
   np.testing.assert_allclose(p.x_start, x_start, rtol=1e-3, atol=1e-3)
   np.testing.assert_allclose(p.mean, posterior.mean, rtol=1e-4, atol=1e-4)
@@ -169,23 +201,35 @@ def test_the_learned_range_spans_posterior_variance_to_beta():
 def test_clipping_bounds_x_start_and_moves_the_mean_with_it():
   process = GaussianProcess(schedules.cosine_betas(50))
   t, x_start, x_t = all_timesteps(process)
-  config = config_lib.DiffusionConfig(mean_type="x_start", variance_type="fixed_small", objective="simple")
+  config = config_lib.DiffusionConfig(
+    mean_type="x_start", variance_type="fixed_small", objective="simple"
+  )
   p = reverse.predict(process, config, tf.constant(3 * x_start), x_t, t, clip=True)
   clipped = np.clip(3 * x_start, -1, 1)
   np.testing.assert_array_equal(p.x_start, clipped)
   np.testing.assert_array_equal(p.mean, process.q_posterior(clipped, x_t, t).mean)
 
 
-@pytest.mark.parametrize("betas, timesteps", [
-    ([0.5], None), ([1e-4], None), ([0.999], None), (schedules.cosine_betas(4000), [3999]),
-    (schedules.linear_betas(1000), [0])], ids=str)
+@pytest.mark.parametrize(
+  "betas, timesteps",
+  [
+    ([0.5], None),
+    ([1e-4], None),
+    ([0.999], None),
+    (schedules.cosine_betas(4000), [3999]),
+    (schedules.linear_betas(1000), [0]),
+  ],
+  ids=str,
+)
 @pytest.mark.parametrize("mean", ["eps", "x_start", "x_prev"])
 def test_a_process_of_one_step_is_finite(betas, timesteps, mean):
   process = GaussianProcess(betas, timesteps)
   t, x_start, x_t = all_timesteps(process)
   for variance in ("fixed_small", "fixed_large", "learned", "learned_range"):
     config = config_lib.DiffusionConfig(mean_type=mean, variance_type=variance, objective="vlb")
-    output = tf.concat([x_start, x_start], axis=-1) if config.learns_variance else tf.constant(x_start)
+    output = (
+      tf.concat([x_start, x_start], axis=-1) if config.learns_variance else tf.constant(x_start)
+    )
     for part in reverse.predict(process, config, output, x_t, t, clip=False):
       assert np.all(np.isfinite(part))
 
@@ -202,7 +246,9 @@ def test_the_network_sees_original_timesteps_perhaps_scaled():
 
 
 def test_a_process_is_of_its_configuration():
-  config = config_lib.DiffusionConfig(diffusion_steps=30, noise_schedule="linear", rescale_timesteps=False)
+  config = config_lib.DiffusionConfig(
+    diffusion_steps=30, noise_schedule="linear", rescale_timesteps=False
+  )
   process = process_lib.make_process(config)
   np.testing.assert_array_equal(process.original_betas, schedules.linear_betas(30))
   assert not process.rescale_timesteps
@@ -216,5 +262,7 @@ def test_betas_outside_0_to_1_are_refused(betas):
 
 @pytest.mark.parametrize("timesteps", [[], [1, 1], [2, 1], [-1, 0], [0, 10], [10]])
 def test_timesteps_that_cannot_be_are_refused(timesteps):
-  with pytest.raises(ValueError, match=r"^timesteps: expected increasing ones in \[0, 10\), received"):
+  with pytest.raises(
+    ValueError, match=r"^timesteps: expected increasing ones in \[0, 10\), received"
+  ):
     GaussianProcess([0.1] * 10, timesteps)

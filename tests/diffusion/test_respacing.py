@@ -3,14 +3,19 @@
 import numpy as np
 import pytest
 
-from iddpm_tf.diffusion.respacing import likelihood_timesteps, space_timesteps
+from iddpm_tf.diffusion.respacing import likelihood_timesteps
+from iddpm_tf.diffusion.respacing import space_timesteps
 
 STEPS = (1, 2, 3, 7, 21, 100, 999, 1000, 4000)
 
 
 def valid(timesteps, steps):
-  return (timesteps.dtype == np.int32 and np.all(np.diff(timesteps) > 0)
-          and timesteps[0] >= 0 and timesteps[-1] < steps)
+  return (
+    timesteps.dtype == np.int32
+    and np.all(np.diff(timesteps) > 0)
+    and timesteps[0] >= 0
+    and timesteps[-1] < steps
+  )
 
 
 @pytest.mark.parametrize("steps", STEPS)
@@ -34,8 +39,9 @@ def test_one_timestep_is_the_first(steps):
     np.testing.assert_array_equal(space_timesteps(steps, respacing), [0])
 
 
-@pytest.mark.parametrize("steps, respacing", [
-    (300, "10,15,20"), (10, "1,1,1"), (11, "2,3,1,2"), (7, "3,2,2")])
+@pytest.mark.parametrize(
+  "steps, respacing", [(300, "10,15,20"), (10, "1,1,1"), (11, "2,3,1,2"), (7, "3,2,2")]
+)
 def test_sections_are_equal_and_each_keeps_its_count(steps, respacing):
   counts = list(map(int, respacing.split(",")))
   sections = np.array_split(np.arange(steps), len(counts))  # The first ones take the remainder.
@@ -61,9 +67,29 @@ def test_ddim_refuses_a_count_without_a_stride_and_names_the_nearest():
     space_timesteps(100, "ddim101")
 
 
-@pytest.mark.parametrize("respacing", [
-    "0", "-1", "1.5", " 5", "5 ", "5,", ",5", "5,,5", "0,5", "ddim", "ddim0", "ddim-5", "ddim5,5", "ddimx",
-    "DDIM5", "x", "²", "٣"])
+@pytest.mark.parametrize(
+  "respacing",
+  [
+    "0",
+    "-1",
+    "1.5",
+    " 5",
+    "5 ",
+    "5,",
+    ",5",
+    "5,,5",
+    "0,5",
+    "ddim",
+    "ddim0",
+    "ddim-5",
+    "ddim5,5",
+    "ddimx",
+    "DDIM5",
+    "x",
+    "²",
+    "٣",
+  ],
+)
 def test_other_texts_are_refused(respacing):
   with pytest.raises(ValueError, match="^respacing: expected .*, received ") as caught:
     space_timesteps(100, respacing)
@@ -76,8 +102,9 @@ def test_more_timesteps_than_a_section_has_are_refused(respacing):
     space_timesteps(100, respacing)
 
 
-@pytest.mark.parametrize("steps, count", [
-    (4000, 25), (4000, 250), (1000, 50), (100, 7), (10, 10), (5, 1), (3, 2)])
+@pytest.mark.parametrize(
+  "steps, count", [(4000, 25), (4000, 250), (1000, 50), (100, 7), (10, 10), (5, 1), (3, 2)]
+)
 def test_likelihoods_keep_the_stride_and_every_early_timestep(steps, count):
   """Appendix E: "... and every t from 1 to T/K" (1-based)."""
   kept = likelihood_timesteps(steps, count)

@@ -5,8 +5,17 @@ import pytest
 
 from iddpm_tf.diffusion import schedules
 
-CASES = [("cosine", 1), ("cosine", 2), ("cosine", 20), ("linear", 21), ("linear", 50), ("linear", 1000),
-         ("cosine", 1000), ("linear", 4000), ("cosine", 4000)]
+CASES = [
+  ("cosine", 1),
+  ("cosine", 2),
+  ("cosine", 20),
+  ("linear", 21),
+  ("linear", 50),
+  ("linear", 1000),
+  ("cosine", 1000),
+  ("linear", 4000),
+  ("cosine", 4000),
+]
 
 
 @pytest.mark.parametrize("schedule, steps", CASES)
@@ -51,17 +60,22 @@ def test_both_schedules_end_near_pure_noise():
 
 
 def test_the_linear_schedule_destroys_information_sooner():
-  linear, cosine = (np.cumprod(1 - schedules.make_betas(name, 1000)) for name in ("linear", "cosine"))
+  linear, cosine = (
+    np.cumprod(1 - schedules.make_betas(name, 1000)) for name in ("linear", "cosine")
+  )
   # But for the very end, where neither leaves any.
   assert np.all(linear[:980] < cosine[:980])
 
 
-@pytest.mark.parametrize("schedule, steps, message", [
+@pytest.mark.parametrize(
+  "schedule, steps, message",
+  [
     ("linear", 20, "linear schedule: expected more than 20 steps, received 20"),
     ("linear", 0, "linear schedule: expected at least 1 step, received 0"),
     ("cosine", 0, "cosine schedule: expected at least 1 step, received 0"),
     ("quadratic", 100, "schedule: expected one of linear, cosine, received 'quadratic'"),
-])
+  ],
+)
 def test_refusals_name_what_was_expected(schedule, steps, message):
   with pytest.raises(ValueError, match=f"^{message}$"):
     schedules.make_betas(schedule, steps)

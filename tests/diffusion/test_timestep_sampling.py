@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from iddpm_tf.config import DiffusionConfig
 from iddpm_tf.diffusion import timestep_sampling
-from iddpm_tf.diffusion.timestep_sampling import LossSecondMomentSampler, UniformSampler
+from iddpm_tf.diffusion.timestep_sampling import LossSecondMomentSampler
+from iddpm_tf.diffusion.timestep_sampling import UniformSampler
 
 STEPS = 6
 
@@ -52,7 +53,8 @@ def test_uniform_until_every_timestep_has_ten_losses():
     np.testing.assert_allclose(sampler.probabilities(), 1 / 3, rtol=1e-6)
   update(sampler, [2], [3.0])
   np.testing.assert_allclose(
-      sampler.probabilities(), 0.999 * np.array([1, 2, 3]) / 6 + 0.001 / 3, rtol=1e-5)
+    sampler.probabilities(), 0.999 * np.array([1, 2, 3]) / 6 + 0.001 / 3, rtol=1e-5
+  )
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -79,7 +81,8 @@ def test_of_more_than_ten_losses_in_a_batch_the_last_ten_are_kept(count):
   update(sampler, [1] * count, losses)
   last = np.sqrt(np.mean(np.square(np.concatenate([old, losses])[-10:])))
   np.testing.assert_allclose(
-      sampler.probabilities()[1], 0.999 * last / (1 + last) + 0.0005, rtol=1e-5)
+    sampler.probabilities()[1], 0.999 * last / (1 + last) + 0.0005, rtol=1e-5
+  )
 
 
 def test_a_batch_at_once_is_its_losses_one_by_one():
@@ -88,7 +91,7 @@ def test_a_batch_at_once_is_its_losses_one_by_one():
   t, losses = rng.integers(0, 3, 64), rng.uniform(0, 5, 64)
   update(at_once, t, losses)
   for i in range(64):
-    update(one_by_one, t[i:i + 1], losses[i:i + 1])
+    update(one_by_one, t[i : i + 1], losses[i : i + 1])
   np.testing.assert_array_equal(at_once.probabilities(), one_by_one.probabilities())
   np.testing.assert_array_equal(at_once.losses, one_by_one.losses)
 
@@ -188,5 +191,6 @@ def test_the_uniform_sampler_learns_nothing():
 def test_a_sampler_is_of_its_configuration():
   for name, kind in (("uniform", UniformSampler), ("loss_second_moment", LossSecondMomentSampler)):
     sampler = timestep_sampling.make_timestep_sampler(
-        DiffusionConfig(diffusion_steps=30, timestep_sampler=name))
+      DiffusionConfig(diffusion_steps=30, timestep_sampler=name)
+    )
     assert type(sampler) is kind and sampler.num_timesteps == 30

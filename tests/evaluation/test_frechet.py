@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from iddpm_tf.evaluation.frechet import Gaussian, accumulate, frechet_distance, merge, statistics
+from iddpm_tf.evaluation.frechet import Gaussian
+from iddpm_tf.evaluation.frechet import accumulate
+from iddpm_tf.evaluation.frechet import frechet_distance
+from iddpm_tf.evaluation.frechet import merge
+from iddpm_tf.evaluation.frechet import statistics
 
 
 def features(seed, count=200, size=6):
@@ -19,8 +23,9 @@ def random_covariance(seed, size=5):
 
 
 def test_one_dimension_is_the_difference_of_means_and_deviations():
-  distance = frechet_distance(Gaussian(np.array([1.0]), np.array([[4.0]])),
-                              Gaussian(np.array([4.0]), np.array([[25.0]])))
+  distance = frechet_distance(
+    Gaussian(np.array([1.0]), np.array([[4.0]])), Gaussian(np.array([4.0]), np.array([[25.0]]))
+  )
   assert distance == pytest.approx((1 - 4) ** 2 + (2 - 5) ** 2, rel=1e-12)
 
 
@@ -28,8 +33,9 @@ def test_commuting_covariances_reduce_to_their_eigenvalues():
   rotation = np.linalg.qr(np.random.default_rng(0).normal(size=[4, 4]))[0]
   first, second = np.array([1.0, 4.0, 9.0, 0.0]), np.array([16.0, 1.0, 0.0, 0.0])
   distance = frechet_distance(
-      Gaussian(np.zeros(4), rotation * first @ rotation.T),
-      Gaussian(np.full(4, 0.5), rotation * second @ rotation.T))
+    Gaussian(np.zeros(4), rotation * first @ rotation.T),
+    Gaussian(np.full(4, 0.5), rotation * second @ rotation.T),
+  )
   assert distance == pytest.approx(1 + np.sum((np.sqrt(first) - np.sqrt(second)) ** 2), rel=1e-9)
 
 
@@ -39,12 +45,15 @@ def test_general_covariances_agree_with_a_matrix_square_root():
   root = scipy.linalg.sqrtm(first @ second).real
   expected = mean @ mean + np.trace(first + second - 2 * root)
   assert frechet_distance(Gaussian(mean, first), Gaussian(0 * mean, second)) == pytest.approx(
-      expected, rel=1e-9)
+    expected, rel=1e-9
+  )
 
 
 def test_is_symmetric():
   first, second = statistics(features(3)).gaussian, statistics(features(4)).gaussian
-  assert frechet_distance(first, second) == pytest.approx(frechet_distance(second, first), rel=1e-10)
+  assert frechet_distance(first, second) == pytest.approx(
+    frechet_distance(second, first), rel=1e-10
+  )
 
 
 @pytest.mark.parametrize("count", [200, 3])
@@ -55,7 +64,9 @@ def test_a_set_is_at_distance_0_of_itself_also_with_fewer_images_than_features(c
 
 def test_singular_covariances_of_disjoint_directions():
   first, second = np.diag([4.0, 0.0, 0.0]), np.diag([0.0, 9.0, 0.0])
-  assert frechet_distance(Gaussian(np.zeros(3), first), Gaussian(np.zeros(3), second)) == pytest.approx(13)
+  assert frechet_distance(
+    Gaussian(np.zeros(3), first), Gaussian(np.zeros(3), second)
+  ) == pytest.approx(13)
   assert frechet_distance(Gaussian(np.zeros(3), 0 * first), Gaussian(np.zeros(3), second)) == 9
 
 
@@ -68,7 +79,9 @@ def test_streaming_equals_at_once():
 
 
 def test_merging_is_in_float64_whatever_comes():
-  merged = merge(statistics(features(7).astype(np.float32)), statistics(features(8).astype(np.float16)))
+  merged = merge(
+    statistics(features(7).astype(np.float32)), statistics(features(8).astype(np.float16))
+  )
   assert merged.mean.dtype == merged.scatter.dtype == np.float64
 
 
@@ -76,7 +89,9 @@ def test_merging_is_in_float64_whatever_comes():
 def test_refuses_features_that_are_not_finite(broken):
   whole = features(9)
   whole[3, 2] = broken
-  with pytest.raises(ValueError, match="^features: expected finite numbers, received 1 of 200 rows.*"):
+  with pytest.raises(
+    ValueError, match="^features: expected finite numbers, received 1 of 200 rows.*"
+  ):
     statistics(whole)
 
 
@@ -102,7 +117,9 @@ def test_refuses_a_broken_gaussian():
   good = Gaussian(np.zeros(2), np.eye(2))
   with pytest.raises(ValueError, match="^sample: expected a finite mean and covariance"):
     frechet_distance(good, Gaussian(np.zeros(2), np.full([2, 2], np.nan)))
-  with pytest.raises(ValueError, match=r"^reference: expected a covariance of shape \[2, 2\], received"):
+  with pytest.raises(
+    ValueError, match=r"^reference: expected a covariance of shape \[2, 2\], received"
+  ):
     frechet_distance(Gaussian(np.zeros(2), np.eye(3)), good)
 
 

@@ -38,7 +38,9 @@ def test_is_the_mean_over_splits_of_which_the_last_may_be_smaller():
 def test_refuses_what_are_no_probabilities():
   p = random_probabilities(2, 10)
   for wrong in (p * 2, np.log(p), p - 0.2):
-    with pytest.raises(ValueError, match="^probabilities: expected rows of non-negative .* received a min"):
+    with pytest.raises(
+      ValueError, match="^probabilities: expected rows of non-negative .* received a min"
+    ):
       inception_score(wrong)
   with pytest.raises(ValueError, match="^probabilities: expected finite numbers"):
     inception_score(p * np.nan)

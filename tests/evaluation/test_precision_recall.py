@@ -17,9 +17,10 @@ def brute_force_inside(points, members, neighbours):
   inside = 0
   for point in points:
     inside += any(
-        np.linalg.norm(point - member)
-        <= sorted(np.linalg.norm(other - member) for other in members)[neighbours]
-        for member in members)
+      np.linalg.norm(point - member)
+      <= sorted(np.linalg.norm(other - member) for other in members)[neighbours]
+      for member in members
+    )
   return inside / len(points)
 
 
@@ -95,6 +96,9 @@ def test_features_of_single_precision_keep_it_and_copies_are_inside():
   for neighbours in (1, 3):
     assert precision_recall(features, features, neighbours=neighbours) == (1, 1)
     # Balls of radius 0 about what is there more than k times.
-    assert precision_recall(repeated, features[:6].repeat(5, axis=0), neighbours=neighbours) == (1, 1)
+    assert precision_recall(repeated, features[:6].repeat(5, axis=0), neighbours=neighbours) == (
+      1,
+      1,
+    )
   double = precision_recall(features.astype(np.float64), features[::2] + np.float32(0.1))
   assert precision_recall(features, features[::2] + np.float32(0.1)) == double

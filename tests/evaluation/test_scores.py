@@ -21,19 +21,25 @@ def features_of(count, shift=0.0):
 
 def in_batches(features, size):
   for start in range(0, len(features.pool), size):
-    yield Features(*(array[start:start + size] for array in features))
+    yield Features(*(array[start : start + size] for array in features))
 
 
 def test_scores_are_those_of_all_features_at_once_however_they_come():
   real, drawn = features_of(200), features_of(150, 0.3)
-  gaussians = {name: frechet.statistics(getattr(real, name)).gaussian for name in ("pool", "spatial")}
+  gaussians = {
+    name: frechet.statistics(getattr(real, name)).gaussian for name in ("pool", "spatial")
+  }
   for size in (150, 37):
     found = scores.sample_scores(
-        ALL, scores.summarise(in_batches(drawn, size), ALL), **gaussians, features=real.pool)
-    assert found["fid"] == pytest.approx(frechet.frechet_distance(
-        gaussians["pool"], frechet.statistics(drawn.pool).gaussian), rel=1e-9)
-    assert found["sfid"] == pytest.approx(frechet.frechet_distance(
-        gaussians["spatial"], frechet.statistics(drawn.spatial).gaussian), rel=1e-9)
+      ALL, scores.summarise(in_batches(drawn, size), ALL), **gaussians, features=real.pool
+    )
+    assert found["fid"] == pytest.approx(
+      frechet.frechet_distance(gaussians["pool"], frechet.statistics(drawn.pool).gaussian), rel=1e-9
+    )
+    assert found["sfid"] == pytest.approx(
+      frechet.frechet_distance(gaussians["spatial"], frechet.statistics(drawn.spatial).gaussian),
+      rel=1e-9,
+    )
     assert found["inception_score"] == inception_score.inception_score(drawn.probabilities)
     for k in (3, 5):
       expected = precision_recall.precision_recall(real.pool, drawn.pool, neighbours=k)
@@ -71,4 +77,6 @@ def test_no_images_and_too_few():
     scores.summarise([], ALL)
   wanted = scores.Wanted(precision_recall=True)
   with pytest.raises(ValueError, match="sample: expected more than 5 features"):
-    scores.sample_scores(wanted, scores.summarise([features_of(4)], wanted), features=features_of(20).pool)
+    scores.sample_scores(
+      wanted, scores.summarise([features_of(4)], wanted), features=features_of(20).pool
+    )

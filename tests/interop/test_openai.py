@@ -8,8 +8,17 @@ from iddpm_tf import networks
 
 
 def small(kind=networks.UNet, **options):
-  network = kind(**{"base_channels": 32, "channel_multipliers": (1, 2), "num_res_blocks": 1,
-                    "attention_factors": (2,), "num_heads": 2, "out_channels": 3, **options})
+  network = kind(
+    **{
+      "base_channels": 32,
+      "channel_multipliers": (1, 2),
+      "num_res_blocks": 1,
+      "attention_factors": (2,),
+      "num_heads": 2,
+      "out_channels": 3,
+      **options,
+    }
+  )
   low_res = {"low_res_shape": (None, 4, 4, 3)} if kind is networks.SuperResolutionUNet else {}
   network.build((None, 8, 8, 3), **low_res)
   return network
@@ -17,13 +26,20 @@ def small(kind=networks.UNet, **options):
 
 def random_state_dict(network):
   rng = np.random.default_rng(0)
-  return {name: rng.standard_normal(array.shape).astype(np.float32)
-          for name, array in interop.to_state_dict(network).items()}
+  return {
+    name: rng.standard_normal(array.shape).astype(np.float32)
+    for name, array in interop.to_state_dict(network).items()
+  }
 
 
 VARIANTS = [
-    {}, {"num_classes": 5}, {"scale_shift_norm": False}, {"conv_resample": False}, {"attention_factors": ()},
-    {"kind": networks.SuperResolutionUNet}]
+  {},
+  {"num_classes": 5},
+  {"scale_shift_norm": False},
+  {"conv_resample": False},
+  {"attention_factors": ()},
+  {"kind": networks.SuperResolutionUNet},
+]
 
 
 @pytest.mark.parametrize("options", VARIANTS)
@@ -44,8 +60,10 @@ def test_every_weight_has_one_name(options):
 
 
 def test_layouts_are_those_of_pytorch():
-  shapes = {name: entry.torch_shape
-            for name, entry in interop.state_dict_entries(small(num_classes=5)).items()}
+  shapes = {
+    name: entry.torch_shape
+    for name, entry in interop.state_dict_entries(small(num_classes=5)).items()
+  }
   assert shapes["time_embed.0.weight"] == (128, 32)
   assert shapes["label_emb.weight"] == (5, 128)
   assert shapes["input_blocks.0.0.weight"] == (32, 3, 3, 3)
@@ -56,12 +74,23 @@ def test_layouts_are_those_of_pytorch():
   assert shapes["out.2.bias"] == (3,)
 
 
-@pytest.mark.parametrize("change, message", [
-    (lambda d: d.pop("out.0.bias"), r"out.0.bias: expected shape \(32,\), missing from the state dict"),
-    (lambda d: d.update(extra=np.zeros((2, 3))),
-     r"extra: the network has no such parameter, received shape \(2, 3\)"),
-    (lambda d: d.update({"out.2.weight": np.zeros((6, 32, 3, 3))}),
-     r"out.2.weight: expected shape \(3, 32, 3, 3\), received \(6, 32, 3, 3\)")])
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    (
+      lambda d: d.pop("out.0.bias"),
+      r"out.0.bias: expected shape \(32,\), missing from the state dict",
+    ),
+    (
+      lambda d: d.update(extra=np.zeros((2, 3))),
+      r"extra: the network has no such parameter, received shape \(2, 3\)",
+    ),
+    (
+      lambda d: d.update({"out.2.weight": np.zeros((6, 32, 3, 3))}),
+      r"out.2.weight: expected shape \(3, 32, 3, 3\), received \(6, 32, 3, 3\)",
+    ),
+  ],
+)
 def test_a_state_dict_that_does_not_fit_changes_nothing(change, message):
   network = small()
   before = interop.to_state_dict(network)

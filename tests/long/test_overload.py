@@ -54,8 +54,10 @@ def test_fifty_clients_for_a_minute(models_dir, capsys):
   before = memory(server.process.pid)
   until, peak = time.monotonic() + SECONDS, before
   with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
-    asked = [pool.submit(*((by_rest, server.url, until) if i % 2 else (by_grpc, server.address, until)))
-             for i in range(CLIENTS)]
+    asked = [
+      pool.submit(*((by_rest, server.url, until) if i % 2 else (by_grpc, server.address, until)))
+      for i in range(CLIENTS)
+    ]
     while not all(one.done() for one in asked):
       peak = max(peak, memory(server.process.pid))
       time.sleep(0.5)
@@ -65,7 +67,9 @@ def test_fifty_clients_for_a_minute(models_dir, capsys):
   (after,) = client_lib.RestClient(server.url, "small").predict("", body(0)).values()
   seconds = time.monotonic() - start
   with capsys.disabled():
-    print(f"\n{counts}; {before:.0f} MB before, {peak:.0f} MB at most; answered in {seconds:.2f} s afterwards")
+    print(
+      f"\n{counts}; {before:.0f} MB before, {peak:.0f} MB at most; answered in {seconds:.2f} s afterwards"
+    )
   assert set(counts) == {200, 429, "OK", "RESOURCE_EXHAUSTED"}
   assert peak < before + 400
   assert np.abs(after - calm).max() <= 1 and seconds < 10

@@ -1,6 +1,6 @@
 """Are the digits digits? An SVM that has seen only real ones reads 500 that the model drew.
 
-    make quality
+make quality
 """
 
 import pathlib
@@ -25,15 +25,22 @@ def test_an_svm_recognises_95_of_100(tmp_path, request):
   if not folder:
     folder = tmp_path / "digits"
     command("train", "--flagfile=configs/digits.flags", f"--model_dir={folder}")
-  command("sample", f"--model_dir={folder}", "--num_samples=500", "--samplers=ancestral:100",
-          f"--output_dir={tmp_path}")
+  command(
+    "sample",
+    f"--model_dir={folder}",
+    "--num_samples=500",
+    "--samplers=ancestral:100",
+    f"--output_dir={tmp_path}",
+  )
   with np.load(tmp_path / "ancestral_100_samples_500x8x8x1.npz") as content:
     images, labels = content["arr_0"], content["arr_1"]
   train, test = (sources.load(config_lib.DataConfig(), split) for split in ("train", "test"))
   classifier = svm.SVC(kernel="rbf").fit(_flat(train.images), train.labels)
   real = classifier.score(_flat(test.images), test.labels)
   drawn = classifier.score(_flat(images), labels)
-  print(f"recognised: {real:.1%} of {len(test.labels)} real test digits, {drawn:.1%} of {len(labels)} drawn")
+  print(
+    f"recognised: {real:.1%} of {len(test.labels)} real test digits, {drawn:.1%} of {len(labels)} drawn"
+  )
   assert np.all(np.bincount(labels) == 50)
   assert drawn >= 0.95
 

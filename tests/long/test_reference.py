@@ -22,15 +22,25 @@ def command(name, *flags):
   subprocess.run([sys.executable, "-m", f"trainers.{name}", *map(str, flags)], cwd=ROOT, check=True)
 
 
-@pytest.mark.parametrize("name, theirs", [("digits_hybrid_cosine", 4.16), ("digits_simple_linear", 4.44)])
+@pytest.mark.parametrize(
+  "name, theirs", [("digits_hybrid_cosine", 4.16), ("digits_simple_linear", 4.44)]
+)
 def test_bits_per_dim(tmp_path, name, theirs):
   folder = tmp_path / name
   command("train", f"--flagfile=configs/{name}.flags", f"--model_dir={folder}")
   ours = []
   for seed in range(3):
-    command("evaluate", f"--model_dir={folder}", "--nll", "--num_examples=90", f"--seed={seed}",
-            f"--output_dir={tmp_path}/{seed}")
+    command(
+      "evaluate",
+      f"--model_dir={folder}",
+      "--nll",
+      "--num_examples=90",
+      f"--seed={seed}",
+      f"--output_dir={tmp_path}/{seed}",
+    )
     (path,) = (tmp_path / str(seed)).glob("*.json")
     ours.append(json.loads(path.read_text())["bits_per_dim"])
-  print(f"{name}: {np.mean(ours):.4f} bits/dim (by seed of the noise: {ours}), the authors' code {theirs}")
+  print(
+    f"{name}: {np.mean(ours):.4f} bits/dim (by seed of the noise: {ours}), the authors' code {theirs}"
+  )
   assert np.mean(ours) <= theirs + 0.06

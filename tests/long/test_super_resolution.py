@@ -1,6 +1,6 @@
 """Appendix C on the embedded data: the chain draws digits, and an upsampler of photographs beats bicubic.
 
-    make super_resolution
+make super_resolution
 """
 
 import pathlib
@@ -12,8 +12,8 @@ from PIL import Image
 from sklearn import svm
 
 from iddpm_tf import config as config_lib
-from iddpm_tf.data import photos
 from iddpm_tf.data import sources
+from iddpm_tf.data.readers import photos
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -35,15 +35,22 @@ def arrays(folder, pattern):
 
 def test_an_svm_recognises_85_of_100_digits_of_two_stages(tmp_path):
   base, upsampler = trained(tmp_path, "digits_4x4"), trained(tmp_path, "digits_upsampler")
-  command("sample", f"--model_dir={base}", f"--upsampler_dir={upsampler}", f"--output_dir={tmp_path}",
-          "--num_samples=500")
+  command(
+    "sample",
+    f"--model_dir={base}",
+    f"--upsampler_dir={upsampler}",
+    f"--output_dir={tmp_path}",
+    "--num_samples=500",
+  )
   drawn = arrays(tmp_path, "*_upsampled_*_samples_500x8x8x1.npz")
   train, test = (sources.load(config_lib.DataConfig(), split) for split in ("train", "test"))
   classifier = svm.SVC(kernel="rbf").fit(_flat(train.images), train.labels)
   real = classifier.score(_flat(test.images), test.labels)
   score = classifier.score(_flat(drawn["arr_0"]), drawn["arr_1"])
-  print(f"recognised: {real:.1%} of {len(test.labels)} real test digits, {score:.1%} of 500 drawn in two "
-        "stages")
+  print(
+    f"recognised: {real:.1%} of {len(test.labels)} real test digits, {score:.1%} of 500 drawn in two "
+    "stages"
+  )
   assert np.all(np.bincount(drawn["arr_1"]) == 50)
   assert score >= 0.85
 
@@ -53,16 +60,27 @@ def test_an_upsampler_of_photographs_beats_bicubic(tmp_path):
   real = photos.load(32, "test")[0][:]
   small = np.round(_averaged(real)).astype(np.uint8)
   np.savez(tmp_path / "small.npz", small)
-  bicubic = np.stack([np.asarray(Image.fromarray(image).resize((32, 32), Image.Resampling.BICUBIC))
-                      for image in small])
-  images = {"bicubic": bicubic, "upsampler": _enlarged(tmp_path, upsampler, "--noconsistent"),
-            "upsampler with --consistent": _enlarged(tmp_path, upsampler, "--consistent")}
+  bicubic = np.stack(
+    [
+      np.asarray(Image.fromarray(image).resize((32, 32), Image.Resampling.BICUBIC))
+      for image in small
+    ]
+  )
+  images = {
+    "bicubic": bicubic,
+    "upsampler": _enlarged(tmp_path, upsampler, "--noconsistent"),
+    "upsampler with --consistent": _enlarged(tmp_path, upsampler, "--consistent"),
+  }
   errors = {name: np.mean((_averaged(of_name) - small) ** 2) for name, of_name in images.items()}
-  distances = {name: np.sqrt(np.mean((_log_spectrum(of_name) - _log_spectrum(real)) ** 2))
-               for name, of_name in images.items()}
+  distances = {
+    name: np.sqrt(np.mean((_log_spectrum(of_name) - _log_spectrum(real)) ** 2))
+    for name, of_name in images.items()
+  }
   for name in images:
-    print(f"{name}: squared error to the small image {errors[name]:.2f} levels^2, distance of the spectrum "
-          f"from real crops' {10 * distances[name]:.2f} dB")
+    print(
+      f"{name}: squared error to the small image {errors[name]:.2f} levels^2, distance of the spectrum "
+      f"from real crops' {10 * distances[name]:.2f} dB"
+    )
   assert errors["upsampler"] < errors["bicubic"]
   assert distances["upsampler"] < distances["bicubic"]
   _assert_exact(images["upsampler with --consistent"], small)
@@ -79,8 +97,13 @@ def _assert_exact(images, small):
 def _enlarged(folder, upsampler, flag):
   """The images of folder/small.npz by the upsampler."""
   output = folder / flag.strip("-")
-  command("sample", f"--model_dir={upsampler}", f"--base_samples={folder}/small.npz",
-          f"--output_dir={output}", flag)
+  command(
+    "sample",
+    f"--model_dir={upsampler}",
+    f"--base_samples={folder}/small.npz",
+    f"--output_dir={output}",
+    flag,
+  )
   return arrays(output, "*_samples_*x32x32x3.npz")["arr_0"]
 
 

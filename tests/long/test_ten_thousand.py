@@ -1,6 +1,6 @@
 """Ten thousand pictures, twenty of them broken: prepared, refused by name, killed half-way, gone on with.
 
-    python -m pytest -s tests/long/test_ten_thousand.py
+python -m pytest -s tests/long/test_ten_thousand.py
 """
 
 import io
@@ -12,8 +12,8 @@ import time
 import zlib
 
 import numpy as np
-import pytest
 from PIL import Image
+import pytest
 
 from iddpm_tf.config import DataConfig
 from iddpm_tf.data import sources
@@ -30,8 +30,12 @@ def chunk(kind, data):
 
 def bomb():
   """A few kilobytes that unpack to 30,000 x 30,000 pixels."""
-  return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 1, 0, 0, 0, 0))
-          + chunk(b"IDAT", zlib.compress(b"\0" * (3751 * 30_000), 9)) + chunk(b"IEND", b""))
+  return (
+    b"\x89PNG\r\n\x1a\n"
+    + chunk(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 1, 0, 0, 0, 0))
+    + chunk(b"IDAT", zlib.compress(b"\0" * (3751 * 30_000), 9))
+    + chunk(b"IEND", b"")
+  )
 
 
 def saved(image, kind):
@@ -44,18 +48,24 @@ def broken_contents(png):
   """Twenty files that are no pictures, each with words of its reason."""
   picture = Image.open(io.BytesIO(png)).convert("RGB")
   flipped = bytearray(png)
-  flipped[len(png) // 2] ^= 0xff
+  flipped[len(png) // 2] ^= 0xFF
   return [
-      *[(png[:len(png) * i // 6], "truncated") for i in range(1, 6)],
-      *[(b"", "empty")] * 3,
-      *[(text, "no picture") for text in (b"hello", b"<html>404 Not Found</html>", b"\0" * 5000)],
-      *[(saved(picture, kind), kind) for kind in ("BMP", "TIFF")],
-      (b"%PDF-1.7 ...", "a PDF"), (b"\0\0\0\x1cftypavif" + b"\0" * 99, "AVIF"),
-      *[(bomb(), "too large")] * 2,
-      (bytes(flipped), "cannot be decoded"),
-      (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 0, 9, 8, 2, 0, 0, 0))
-       + chunk(b"IEND", b""), "no pixels"),
-      (saved(picture, "JPEG")[:300], "truncated")]
+    *[(png[: len(png) * i // 6], "truncated") for i in range(1, 6)],
+    *[(b"", "empty")] * 3,
+    *[(text, "no picture") for text in (b"hello", b"<html>404 Not Found</html>", b"\0" * 5000)],
+    *[(saved(picture, kind), kind) for kind in ("BMP", "TIFF")],
+    (b"%PDF-1.7 ...", "a PDF"),
+    (b"\0\0\0\x1cftypavif" + b"\0" * 99, "AVIF"),
+    *[(bomb(), "too large")] * 2,
+    (bytes(flipped), "cannot be decoded"),
+    (
+      b"\x89PNG\r\n\x1a\n"
+      + chunk(b"IHDR", struct.pack(">IIBBBBB", 0, 9, 8, 2, 0, 0, 0))
+      + chunk(b"IEND", b""),
+      "no pixels",
+    ),
+    (saved(picture, "JPEG")[:300], "truncated"),
+  ]
 
 
 @pytest.fixture(scope="module", name="pictures")
@@ -65,8 +75,11 @@ def fixture_pictures(tmp_path_factory):
   base = np.add.outer(np.arange(300), np.arange(300))[..., None] * np.array([1, 2, 3])
   for i in range(COUNT):
     height, width = rng.integers(20, 200, 2)
-    image = Image.fromarray(((base[:height, :width] + 7 * i + rng.integers(0, 9, (height, width, 1))) % 256
-                             ).astype(np.uint8))
+    image = Image.fromarray(
+      ((base[:height, :width] + 7 * i + rng.integers(0, 9, (height, width, 1))) % 256).astype(
+        np.uint8
+      )
+    )
     mode = MODES[i % len(MODES)]
     if mode == "I;16":
       image = Image.fromarray(np.asarray(image)[..., 0].astype(np.uint16) * 257)
@@ -84,13 +97,22 @@ def fixture_pictures(tmp_path_factory):
 
 
 def command(pictures, output, *flags):
-  return [sys.executable, "-m", "trainers.prepare_data", *FLAGS, f"--data_dir={pictures}",
-          f"--output_dir={output}", *flags]
+  return [
+    sys.executable,
+    "-m",
+    "trainers.prepare_data",
+    *FLAGS,
+    f"--data_dir={pictures}",
+    f"--output_dir={output}",
+    *flags,
+  ]
 
 
 def run(pictures, output, *flags):
   start = time.perf_counter()
-  result = subprocess.run(command(pictures, output, *flags), cwd=ROOT, capture_output=True, text=True)
+  result = subprocess.run(
+    command(pictures, output, *flags), cwd=ROOT, capture_output=True, text=True
+  )
   seconds = time.perf_counter() - start
   print(f"{' '.join(flags) or 'prepare'}: {seconds:.1f} s, exit status {result.returncode}")
   assert "Traceback" not in result.stderr
@@ -98,11 +120,15 @@ def run(pictures, output, *flags):
 
 
 def files(folder):
-  return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+  return {
+    str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+  }
 
 
 def listed(out, reasons):
-  lines = [line.removeprefix("train/") for line in out.splitlines() if line.startswith("train/class")]
+  lines = [
+    line.removeprefix("train/") for line in out.splitlines() if line.startswith("train/class")
+  ]
   assert len(lines) == 20
   for line in lines:
     name, reason = line.split(": ", 1)
@@ -120,19 +146,27 @@ def test_ten_thousand(pictures, tmp_path):
   assert skipped.returncode == 0 and "9,980 images" in skipped.stdout
   listed(skipped.stdout, reasons)
 
-  process = subprocess.Popen(command(folder, tmp_path / "killed", "--unreadable=skip"), cwd=ROOT,
-                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+  process = subprocess.Popen(
+    command(folder, tmp_path / "killed", "--unreadable=skip"),
+    cwd=ROOT,
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL,
+  )
   while not (tmp_path / "killed/train/shard-00009-of-00020.json").exists():
     assert process.poll() is None
     time.sleep(0.01)
   process.kill()
   process.wait()
-  done = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed/train").glob("shard-*.json")}
+  done = {
+    path: path.stat().st_mtime_ns for path in (tmp_path / "killed/train").glob("shard-*.json")
+  }
   assert 10 <= len(done) < 20
   print(f"killed with {len(done)} of 20 shards written")
   resumed = run(folder, tmp_path / "killed", "--unreadable=skip")
   assert resumed.returncode == 0
-  assert f"resuming {tmp_path}/killed after {500 * len(done):,} of 10,000 pictures" in resumed.stdout
+  assert (
+    f"resuming {tmp_path}/killed after {500 * len(done):,} of 10,000 pictures" in resumed.stdout
+  )
   assert all(path.stat().st_mtime_ns == at for path, at in done.items())
   assert files(tmp_path / "killed") == files(tmp_path / "whole")
 

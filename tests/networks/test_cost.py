@@ -15,10 +15,18 @@ SHAPE = (16, 8, 3)
 
 
 def config_of(image_shape=SHAPE, num_classes=0, **options):
-  options = {"base_channels": 32, "channel_multipliers": (1, 2, 2), "num_res_blocks": 1,
-             "attention_resolutions": (8, 4), "num_heads": 2, **options}
-  return configs.Config(network=configs.NetworkConfig(**options),
-                        data=configs.DataConfig(image_shape=image_shape, num_classes=num_classes))
+  options = {
+    "base_channels": 32,
+    "channel_multipliers": (1, 2, 2),
+    "num_res_blocks": 1,
+    "attention_resolutions": (8, 4),
+    "num_heads": 2,
+    **options,
+  }
+  return configs.Config(
+    network=configs.NetworkConfig(**options),
+    data=configs.DataConfig(image_shape=image_shape, num_classes=num_classes),
+  )
 
 
 def traced(config):
@@ -45,7 +53,9 @@ def counted(graph):
     queue.extend(node.children)
     if node.name in ("Conv2D", "MatMul", "BatchMatMul", "BatchMatMulV2"):
       total += node.float_ops
-  return total + sum(map(einsum_flops, (op for op in graph.get_operations() if op.type.endswith("Einsum"))))
+  return total + sum(
+    map(einsum_flops, (op for op in graph.get_operations() if op.type.endswith("Einsum")))
+  )
 
 
 def einsum_flops(op):
@@ -56,10 +66,17 @@ def einsum_flops(op):
   return 2 * math.prod(sizes.values())
 
 
-@pytest.mark.parametrize("options", [
-    {}, {"class_conditional": True, "num_classes": 5, "scale_shift_norm": False, "num_heads": 1},
-    {"conv_resample": False, "num_res_blocks": 2}, {"low_res_size": 8}, {"attention_resolutions": ()}],
-    ids=lambda options: "-".join(options) or "plain")
+@pytest.mark.parametrize(
+  "options",
+  [
+    {},
+    {"class_conditional": True, "num_classes": 5, "scale_shift_norm": False, "num_heads": 1},
+    {"conv_resample": False, "num_res_blocks": 2},
+    {"low_res_size": 8},
+    {"attention_resolutions": ()},
+  ],
+  ids=lambda options: "-".join(options) or "plain",
+)
 def test_flops_are_those_of_the_graph(options):
   config = config_of(**options)
   assert cost.of_config(config).flops == counted(traced(config))
@@ -73,14 +90,22 @@ def test_a_network_that_is_there_costs_the_same():
 
 
 def test_cifar10_takes_16_8_gflop():
-  config = config_of((32, 32, 3), base_channels=128, channel_multipliers=(1, 2, 2, 2), num_res_blocks=3,
-                     attention_resolutions=(16, 8), num_heads=4)
+  config = config_of(
+    (32, 32, 3),
+    base_channels=128,
+    channel_multipliers=(1, 2, 2, 2),
+    num_res_blocks=3,
+    attention_resolutions=(16, 8),
+    num_heads=4,
+  )
   assert cost.of_config(config).flops == pytest.approx(16.8e9, rel=0.005)
 
 
 def test_weights_are_not_allocated_then_or_later():
   before = resident_bytes()
-  parameters = cost.of_config(config_of(base_channels=320, channel_multipliers=(1, 2, 4))).parameters
+  parameters = cost.of_config(
+    config_of(base_channels=320, channel_multipliers=(1, 2, 4))
+  ).parameters
   with keras.StatelessScope():
     pass  # Its end initialises whatever waits for it.
   assert parameters > 1e8
@@ -101,8 +126,10 @@ def test_errors_of_the_network_are_the_callers():
 
 
 def test_activations_grow_with_the_image_and_shrink_with_the_precision():
-  plain, large = (cost.of_config(config_of(shape, attention_resolutions=())).activation_bytes
-                  for shape in (SHAPE, (32, 8, 3)))
+  plain, large = (
+    cost.of_config(config_of(shape, attention_resolutions=())).activation_bytes
+    for shape in (SHAPE, (32, 8, 3))
+  )
   # The attention in the middle, which is always there, grows faster.
   assert 2 * plain < large < 2.01 * plain
   attention = cost.of_config(config_of()).activation_bytes

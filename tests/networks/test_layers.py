@@ -1,9 +1,9 @@
 """The layers and blocks: what each computes, against a plain statement of it."""
 
 import keras
+from keras import ops
 import numpy as np
 import pytest
-from keras import ops
 
 from iddpm_tf.networks import blocks
 from iddpm_tf.networks import layers
@@ -40,7 +40,9 @@ def test_group_norm_is_that_of_keras(mean):
 
 def test_group_norm_of_a_large_mean_keeps_unit_variance():
   y = np.asarray(layers.GroupNorm()(1e-2 * normal(2, 16, 16, 32) + 30.0))
-  np.testing.assert_allclose(y.std(axis=(1, 2)), 1.0, atol=0.06)  # EPSILON is a tenth of the variance.
+  np.testing.assert_allclose(
+    y.std(axis=(1, 2)), 1.0, atol=0.06
+  )  # EPSILON is a tenth of the variance.
 
 
 def test_group_norm_of_constants_is_zero():
@@ -96,9 +98,13 @@ def test_upsampling_repeats_pixels():
   np.testing.assert_array_equal(y[0, :, :, 0], [[1, 1, 2, 2], [1, 1, 2, 2]])
 
 
-@pytest.mark.parametrize("layer, fan_in", [
+@pytest.mark.parametrize(
+  "layer, fan_in",
+  [
     (lambda: layers.dense(64, 256, dtype="float32", name="dense"), 64),
-    (lambda: layers.conv(32, 256, 3, dtype="float32", name="conv"), 288)])
+    (lambda: layers.conv(32, 256, 3, dtype="float32", name="conv"), 288),
+  ],
+)
 def test_weights_start_uniform_as_in_pytorch(layer, fan_in):
   for weight in layer().weights:
     values = np.asarray(weight.value).ravel() * np.sqrt(fan_in)
@@ -107,7 +113,9 @@ def test_weights_start_uniform_as_in_pytorch(layer, fan_in):
 
 
 def test_kernel_and_bias_start_independent():
-  kernel, bias = (np.asarray(w.value).ravel() for w in layers.dense(4, 8, dtype=None, name="d").weights)
+  kernel, bias = (
+    np.asarray(w.value).ravel() for w in layers.dense(4, 8, dtype=None, name="d").weights
+  )
   assert not np.array_equal(kernel[:8], bias)
 
 
@@ -139,7 +147,7 @@ def test_attention_is_softmax_of_products_head_by_head():
   for head in range(4):
     q, k, v = np.split(qkv[:, :, head], 3, axis=-1)
     weights = np.exp(q @ k.transpose(0, 2, 1) / 4.0)
-    expected[:, :, 16 * head:16 * head + 16] = weights / weights.sum(axis=-1, keepdims=True) @ v
+    expected[:, :, 16 * head : 16 * head + 16] = weights / weights.sum(axis=-1, keepdims=True) @ v
   np.testing.assert_allclose(block(x), x + expected.reshape(x.shape), atol=1e-5)
 
 
@@ -156,8 +164,15 @@ def test_attention_heads_divide_the_channels():
     blocks.AttentionBlock(5)(normal(1, 2, 2, 32))
 
 
-@pytest.mark.parametrize("layer", [
-    layers.Downsample(False, name="a"), layers.Upsample(True, name="a"), layers.Dropout(0.3, name="a"),
-    blocks.ResBlock(64, scale_shift_norm=False, dropout=0.1, name="a"), blocks.AttentionBlock(4, name="a")])
+@pytest.mark.parametrize(
+  "layer",
+  [
+    layers.Downsample(False, name="a"),
+    layers.Upsample(True, name="a"),
+    layers.Dropout(0.3, name="a"),
+    blocks.ResBlock(64, scale_shift_norm=False, dropout=0.1, name="a"),
+    blocks.AttentionBlock(4, name="a"),
+  ],
+)
 def test_configurations_make_the_same_layer_again(layer):
   assert type(layer).from_config(layer.get_config()).get_config() == layer.get_config()

@@ -18,8 +18,15 @@ X = np.random.default_rng(0).standard_normal((2, 8, 8, 3)).astype(np.float32)
 
 @pytest.fixture(name="network", scope="module")
 def fixture_network():
-  network = networks.UNet(base_channels=32, channel_multipliers=(1, 1), num_res_blocks=1,
-                          attention_factors=(), num_heads=1, out_channels=3, dropout=0.5)
+  network = networks.UNet(
+    base_channels=32,
+    channel_multipliers=(1, 1),
+    num_res_blocks=1,
+    attention_factors=(),
+    num_heads=1,
+    out_channels=3,
+    dropout=0.5,
+  )
   network.build((None, 8, 8, 3))
   rng = np.random.default_rng(1)
   for variable in network.trainable_variables:
@@ -38,8 +45,10 @@ def masks(network, seed):
 
 
 def test_a_seed_decides_the_output(network):
-  outputs = [np.asarray(stateless.call_network(network, X, T, dropout_seed=seed))
-             for seed in ([1, 2], [1, 2], [1, 3], [2, 2])]
+  outputs = [
+    np.asarray(stateless.call_network(network, X, T, dropout_seed=seed))
+    for seed in ([1, 2], [1, 2], [1, 3], [2, 2])
+  ]
   np.testing.assert_array_equal(outputs[0], outputs[1])
   for other in outputs[2:]:
     assert np.abs(outputs[0] - other).max() > 1e-3
@@ -73,7 +82,8 @@ def test_other_weights_are_used(network):
   for variable, value in zip(other.trainable_variables, weights, strict=True):
     variable.assign(value)
   np.testing.assert_allclose(
-      stateless.call_network(network, X, T, weights=weights), other(X, T), rtol=1e-5, atol=1e-5)
+    stateless.call_network(network, X, T, weights=weights), other(X, T), rtol=1e-5, atol=1e-5
+  )
 
 
 def test_too_few_weights_are_refused(network):
@@ -87,15 +97,25 @@ def test_gradients_flow_to_variables_and_to_other_weights(network):
   with tf.GradientTape(persistent=True) as tape:
     tape.watch(weights)
     own = tf.reduce_sum(stateless.call_network(network, X, T, dropout_seed=[1, 2]) ** 2)
-    given = tf.reduce_sum(stateless.call_network(network, X, T, weights=weights, dropout_seed=[1, 2]) ** 2)
-  for gradient, other in zip(tape.gradient(own, variables), tape.gradient(given, weights), strict=True):
+    given = tf.reduce_sum(
+      stateless.call_network(network, X, T, weights=weights, dropout_seed=[1, 2]) ** 2
+    )
+  for gradient, other in zip(
+    tape.gradient(own, variables), tape.gradient(given, weights), strict=True
+  ):
     assert np.any(gradient)
     np.testing.assert_allclose(gradient, other, rtol=1e-4, atol=1e-4)
 
 
 def test_super_resolution_takes_its_small_image():
-  network = networks.SuperResolutionUNet(base_channels=32, channel_multipliers=(1,), num_res_blocks=1,
-                                         attention_factors=(), num_heads=1, out_channels=3)
+  network = networks.SuperResolutionUNet(
+    base_channels=32,
+    channel_multipliers=(1,),
+    num_res_blocks=1,
+    attention_factors=(),
+    num_heads=1,
+    out_channels=3,
+  )
   assert stateless.call_network(network, X, T, low_res=X[:, :4, :4]).shape == (2, 8, 8, 3)
 
 

@@ -8,8 +8,14 @@ import tensorflow as tf
 from iddpm_tf import config as configs
 from iddpm_tf import networks
 
-SMALL = {"base_channels": 32, "channel_multipliers": (1, 2), "num_res_blocks": 1, "attention_factors": (2,),
-         "num_heads": 2, "out_channels": 6}
+SMALL = {
+  "base_channels": 32,
+  "channel_multipliers": (1, 2),
+  "num_res_blocks": 1,
+  "attention_factors": (2,),
+  "num_heads": 2,
+  "out_channels": 6,
+}
 T = np.array([0.0, 999.75], np.float32)
 
 
@@ -44,22 +50,42 @@ def test_starts_from_the_seed_and_under_the_same_names():
   first, second = [], []
   for weights in (first, second):
     keras.utils.set_random_seed(3)
-    weights.extend((v.path, np.asarray(v.value)) for v in small(randomised=False).trainable_variables)
+    weights.extend(
+      (v.path, np.asarray(v.value)) for v in small(randomised=False).trainable_variables
+    )
   for (path, value), (other_path, other_value) in zip(first, second, strict=True):
     assert path == other_path
     np.testing.assert_array_equal(value, other_value, err_msg=path)
 
 
-@pytest.mark.parametrize("options", [
-    {}, {"num_classes": 3, "channel_multipliers": (1, 2, 2), "attention_factors": (1, 4), "dropout": 0.1}])
+@pytest.mark.parametrize(
+  "options",
+  [
+    {},
+    {
+      "num_classes": 3,
+      "channel_multipliers": (1, 2, 2),
+      "attention_factors": (1, 4),
+      "dropout": 0.1,
+    },
+  ],
+)
 def test_variables_have_paths_of_their_own(options):
   paths = [variable.path for variable in small(**options).variables]
   assert len(set(paths)) == len(paths)
 
 
-@pytest.mark.parametrize("options", [
-    {"scale_shift_norm": False}, {"conv_resample": False}, {"attention_factors": ()}, {"num_heads": 1},
-    {"channel_multipliers": (2,), "attention_factors": (1,)}, {"num_res_blocks": 2}])
+@pytest.mark.parametrize(
+  "options",
+  [
+    {"scale_shift_norm": False},
+    {"conv_resample": False},
+    {"attention_factors": ()},
+    {"num_heads": 1},
+    {"channel_multipliers": (2,), "attention_factors": (1,)},
+    {"num_res_blocks": 2},
+  ],
+)
 def test_variants_run_and_depend_on_the_timestep(options):
   network, x = small(**options), images(8, 8, 3)
   assert np.abs(np.asarray(network(x, T) - network(x, T + 50))).max() > 1e-4
@@ -73,7 +99,9 @@ def test_resampling_without_convolutions_has_fewer_weights():
 def test_additive_conditioning_is_half_as_wide():
   # One projection [128, channels] and its bias less in each of the blocks: 32 + 64, 64 + 64, and up.
   additive, scaled = small(scale_shift_norm=False), small()
-  assert scaled.count_params() - additive.count_params() == 129 * (32 + 64 + 2 * 64 + 2 * 64 + 2 * 32)
+  assert scaled.count_params() - additive.count_params() == 129 * (
+    32 + 64 + 2 * 64 + 2 * 64 + 2 * 32
+  )
 
 
 def test_heads_on_the_way_up_are_counted_separately():
@@ -86,11 +114,16 @@ def test_heads_on_the_way_up_are_counted_separately():
 
 def test_labels_matter():
   network, x = small(num_classes=4), images(8, 8, 3)
-  assert np.abs(np.asarray(network(x, T, np.array([0, 1])) - network(x, T, np.array([0, 2])))[1]).max() > 0
+  assert (
+    np.abs(np.asarray(network(x, T, np.array([0, 1])) - network(x, T, np.array([0, 2])))[1]).max()
+    > 0
+  )
 
 
 def test_refuses_sizes_that_cannot_be_halved():
-  with pytest.raises(ValueError, match="x: expected a height and a width that 2 divides, received 8x7"):
+  with pytest.raises(
+    ValueError, match="x: expected a height and a width that 2 divides, received 8x7"
+  ):
     small()(images(8, 7, 3), T)
   with pytest.raises(ValueError, match="that 4 divides, received 6x8"):
     small((6, 8, 3), channel_multipliers=(1, 1, 1))
@@ -118,12 +151,16 @@ def test_mixed_precision_is_close_and_sees_whole_timesteps():
   assert mixed(x, t).dtype == tf.float32
   assert {variable.dtype for variable in mixed.trainable_variables} == {"float32"}
   error = np.asarray(mixed(x, t)) - y
-  assert np.sqrt(np.mean(error ** 2, axis=(1, 2, 3))).max() < 0.03 * y.std()
+  assert np.sqrt(np.mean(error**2, axis=(1, 2, 3))).max() < 0.03 * y.std()
 
 
 def test_graph_with_any_batch_and_size_agrees_with_eager():
   network = small(num_classes=4)
-  signature = [tf.TensorSpec([None, None, None, 3]), tf.TensorSpec([None]), tf.TensorSpec([None], tf.int32)]
+  signature = [
+    tf.TensorSpec([None, None, None, 3]),
+    tf.TensorSpec([None]),
+    tf.TensorSpec([None], tf.int32),
+  ]
   graph = tf.function(network.__call__, input_signature=signature)
   for x in (images(8, 8, 3), images(4, 6, 3)):
     np.testing.assert_allclose(graph(x, T, [0, 1]), network(x, T, np.array([0, 1])), atol=1e-5)
@@ -141,7 +178,9 @@ def test_super_resolution_sees_the_small_image():
   network(x, T, low_res=low_res)
   network.out_conv.kernel.assign(np.ones(network.out_conv.kernel.shape))
   assert network.input_blocks[0][0].kernel.shape == (3, 3, 6, 32)
-  assert np.abs(np.asarray(network(x, T, low_res=low_res) - network(x, T, low_res=-low_res))).max() > 0.1
+  assert (
+    np.abs(np.asarray(network(x, T, low_res=low_res) - network(x, T, low_res=-low_res))).max() > 0.1
+  )
 
 
 def test_super_resolution_enlarges_with_half_pixel_centres():
@@ -149,7 +188,9 @@ def test_super_resolution_enlarges_with_half_pixel_centres():
   small_one = small((4, 4, 2))
   low_res = np.array([0.0, 1.0], np.float32).reshape(1, 1, 2, 1)
   network.build((None, 4, 4, 1), low_res_shape=(None, 1, 2, 1))
-  for variable, other in zip(network.trainable_variables, small_one.trainable_variables, strict=True):
+  for variable, other in zip(
+    network.trainable_variables, small_one.trainable_variables, strict=True
+  ):
     variable.assign(other)
   x = images(4, 4, 1)[:1]
   enlarged = np.broadcast_to(np.reshape([0.0, 0.25, 0.75, 1.0], (1, 1, 4, 1)), x.shape)
@@ -157,25 +198,53 @@ def test_super_resolution_enlarges_with_half_pixel_centres():
   np.testing.assert_allclose(network(x, T[:1], low_res=low_res), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("size, multipliers, parameters", [
-    (32, (1, 2, 2, 2), 52_546_438), (64, (1, 2, 3, 4), 121_063_942)], ids=["cifar10", "imagenet64"])
+@pytest.mark.parametrize(
+  "size, multipliers, parameters",
+  [(32, (1, 2, 2, 2), 52_546_438), (64, (1, 2, 3, 4), 121_063_942)],
+  ids=["cifar10", "imagenet64"],
+)
 def test_networks_of_the_paper_have_the_authors_parameters(size, multipliers, parameters):
   config = configs.Config(
-      network=configs.NetworkConfig(base_channels=128, channel_multipliers=multipliers, num_res_blocks=3,
-                                    attention_resolutions=(16, 8)),
-      data=configs.DataConfig(image_shape=(size, size, 3)))
+    network=configs.NetworkConfig(
+      base_channels=128,
+      channel_multipliers=multipliers,
+      num_res_blocks=3,
+      attention_resolutions=(16, 8),
+    ),
+    data=configs.DataConfig(image_shape=(size, size, 3)),
+  )
   assert networks.build_network(config).count_params() == parameters
 
 
 def test_network_of_a_configuration():
   config = configs.Config(
-      network=configs.NetworkConfig(
-          base_channels=32, channel_multipliers=(1, 1), num_res_blocks=1, attention_resolutions=(4,),
-          num_heads=2, num_heads_upsample=4, scale_shift_norm=False, conv_resample=False, dropout=0.2,
-          class_conditional=True, precision="mixed_bfloat16"),
-      data=configs.DataConfig(image_shape=(8, 4, 1), num_classes=3))
+    network=configs.NetworkConfig(
+      base_channels=32,
+      channel_multipliers=(1, 1),
+      num_res_blocks=1,
+      attention_resolutions=(4,),
+      num_heads=2,
+      num_heads_upsample=4,
+      scale_shift_norm=False,
+      conv_resample=False,
+      dropout=0.2,
+      class_conditional=True,
+      precision="mixed_bfloat16",
+    ),
+    data=configs.DataConfig(image_shape=(8, 4, 1), num_classes=3),
+  )
   assert networks.build_network(config).get_config() == {
-      "name": "unet", "dtype": "mixed_bfloat16", "base_channels": 32, "channel_multipliers": (1, 1),
-      "num_res_blocks": 1, "attention_factors": (2,), "num_heads": 2, "num_heads_upsample": 4,
-      "scale_shift_norm": False, "conv_resample": False, "dropout": 0.2, "num_classes": 3,
-      "out_channels": 2}
+    "name": "unet",
+    "dtype": "mixed_bfloat16",
+    "base_channels": 32,
+    "channel_multipliers": (1, 1),
+    "num_res_blocks": 1,
+    "attention_factors": (2,),
+    "num_heads": 2,
+    "num_heads_upsample": 4,
+    "scale_shift_norm": False,
+    "conv_resample": False,
+    "dropout": 0.2,
+    "num_classes": 3,
+    "out_channels": 2,
+  }

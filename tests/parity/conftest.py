@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 
 PATTERNS = {
-    "space_timesteps_file": "space_timesteps*.json",
-    "diffusion_file": "diffusion_*.npz",
-    "unet_file": "unet_*.npz",
-    "torch_file": "unet_*.pt",
-    "train_file": "train_*.npz",
-    "loss_second_moment_file": "loss_second_moment*.npz",
-    "metrics_file": "metrics*.npz",
-    "preprocess_file": "preprocess*.npz",
+  "space_timesteps_file": "space_timesteps*.json",
+  "diffusion_file": "diffusion_*.npz",
+  "unet_file": "unet_*.npz",
+  "torch_file": "unet_*.pt",
+  "train_file": "train_*.npz",
+  "loss_second_moment_file": "loss_second_moment*.npz",
+  "metrics_file": "metrics*.npz",
+  "preprocess_file": "preprocess*.npz",
 }
 # Fixtures for those of a pattern that hold an array: only short processes come with whole loops.
 HOLDING = {
-    "loop_file": ("diffusion_file", "loop/ddpm"),
-    "likelihood_file": ("diffusion_file", "bpd/noise"),
+  "loop_file": ("diffusion_file", "loop/ddpm"),
+  "likelihood_file": ("diffusion_file", "bpd/noise"),
 }
 OWN = pathlib.Path(__file__).parents[1] / "golden"
 
@@ -31,7 +31,9 @@ def pytest_configure(config):
   missing = [pattern for pattern in PATTERNS.values() if not any(folder.glob(pattern))]
   # Another folder may hold some kinds; the project's own holds all.
   if missing == list(PATTERNS.values()) or missing and folder == OWN:
-    raise pytest.UsageError(f"{folder}: expected golden files, received none such as {', '.join(missing)}")
+    raise pytest.UsageError(
+      f"{folder}: expected golden files, received none such as {', '.join(missing)}"
+    )
 
 
 def pytest_generate_tests(metafunc):

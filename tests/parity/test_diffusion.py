@@ -4,7 +4,6 @@ The authors approximate the Gaussian CDF of the decoder term and clamp it. With 
 held to 1e-4; with the exact CDF, rows of t = 0 are held to 1% where the exact value is under 20 bits/dim.
 """
 
-import dataclasses
 import functools
 import json
 
@@ -37,21 +36,25 @@ def load(path):
 def make(golden, **settings):
   """The file's process, and a `DiffusionConfig`."""
   config = config_lib.DiffusionConfig(
-      diffusion_steps=golden["config"]["diffusion_steps"],
-      noise_schedule=golden["config"]["noise_schedule"],
-      rescale_timesteps=golden["config"]["rescale_timesteps"], **settings)
+    diffusion_steps=golden["config"]["diffusion_steps"],
+    noise_schedule=golden["config"]["noise_schedule"],
+    rescale_timesteps=golden["config"]["rescale_timesteps"],
+    **settings,
+  )
   process = process_lib.make_process(config)
   return process_lib.respace(process, golden["config"]["timestep_respacing"]), config
 
 
 def network(config):
   """The golden files' formula in place of a network."""
+
   def denoise_fn(x, t):
     t = t[:, None, None, None]
     mean = 0.3 * x + 0.1 * tf.sin(t / 100)
     if not config.learns_variance:
       return mean
     return tf.concat([mean, 0.2 * tf.tanh(x) + 0.05 * tf.cos(t / 50)], axis=-1)
+
   return denoise_fn
 
 
@@ -115,7 +118,8 @@ def test_predictions_and_losses(diffusion_file, mean, variance):
     close(p.x_start, golden[f"{prefix}pred_xstart/clip{clip}"])
   for decoder in DECODERS:
     _, config = make(
-        golden, mean_type=mean, variance_type=variance, objective=objective, decoder=decoder)
+      golden, mean_type=mean, variance_type=variance, objective=objective, decoder=decoder
+    )
     term = losses.vlb_term(process, config, p, x_start=golden["x_start"], x_t=x_t, t=t)
     close_terms(term, golden[f"{mean}/{variance}/vb_bpd"], t, decoder)
 
@@ -133,8 +137,14 @@ def test_losses(diffusion_file, mean, variance, loss, decoder):
   process, config = make(golden, mean_type=mean, variance_type=variance, **settings)
   t, x_t = golden["t"], tf.constant(golden["x_t"])
   ours = losses.training_losses(
-      process, config, network(config)(x_t, process.network_timesteps(t)),
-      x_start=golden["x_start"], x_t=x_t, t=t, noise=golden["noise"])
+    process,
+    config,
+    network(config)(x_t, process.network_timesteps(t)),
+    x_start=golden["x_start"],
+    x_t=x_t,
+    t=t,
+    noise=golden["noise"],
+  )
   prefix = f"{mean}/{variance}/{loss}/"
   close_terms(ours.loss, golden[f"{prefix}loss"], t, decoder)
   if f"{prefix}mse" in golden:
@@ -153,7 +163,8 @@ def test_sampler_steps(diffusion_file):
   close(samplers.ancestral_step(p, golden["p_sample/noise"] * moving), golden["p_sample"])
   for eta in (0, 1):
     ours = samplers.ddim_step(
-        process, p.x_start, x_t, t, eta=float(eta), noise=golden["ddim_sample/noise"] * moving)
+      process, p.x_start, x_t, t, eta=float(eta), noise=golden["ddim_sample/noise"] * moving
+    )
     close(ours, golden[f"ddim_sample/eta{eta}"])
   close(samplers.ddim_reverse_step(process, p.x_start, x_t, t), golden["ddim_reverse"])
 
@@ -164,8 +175,9 @@ def test_sampling_loops(loop_file, name):
   process, config = make(golden)
   noise = tf.constant(golden["loop/ddpm/noise"])
   spec = samplers.SamplerSpec.parse(name)
-  draw = tf.function(lambda: samplers.draw(
-      network(config), process, config, spec, lambda k: tf.gather(noise, k)))
+  draw = tf.function(
+    lambda: samplers.draw(network(config), process, config, spec, lambda k: tf.gather(noise, k))
+  )
   close(draw().image, golden["loop/ddpm" if name == "ancestral" else "loop/ddim"])
 
 
@@ -174,8 +186,15 @@ def test_likelihood(likelihood_file, decoder):
   golden = load(likelihood_file)
   process, config = make(golden, decoder=decoder)
   noise = tf.constant(golden["bpd/noise"])
-  ours = tf.function(lambda: likelihood.bits_per_dim(
-      network(config), process, config, tf.constant(golden["x_start"]), lambda k: tf.gather(noise, k)))()
+  ours = tf.function(
+    lambda: likelihood.bits_per_dim(
+      network(config),
+      process,
+      config,
+      tf.constant(golden["x_start"]),
+      lambda k: tf.gather(noise, k),
+    )
+  )()
   # The authors' columns start at the last timestep.
   t = np.arange(process.num_timesteps)[::-1]
   close_terms(ours.terms[:, ::-1], golden["bpd/vb"], t, decoder)

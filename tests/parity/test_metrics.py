@@ -5,7 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from iddpm_tf.evaluation.frechet import accumulate, frechet_distance
+from iddpm_tf.evaluation.frechet import accumulate
+from iddpm_tf.evaluation.frechet import frechet_distance
 from iddpm_tf.evaluation.inception_score import inception_score
 from iddpm_tf.evaluation.precision_recall import precision_recall
 
@@ -31,6 +32,11 @@ def test_metrics(metrics_file):
 
 
 def fid(reference, sample, batch=100):
-  return frechet_distance(*(
-      accumulate(features[start:start + batch] for start in range(0, len(features), batch)).gaussian
-      for features in (reference, sample)))
+  return frechet_distance(
+    *(
+      accumulate(
+        features[start : start + batch] for start in range(0, len(features), batch)
+      ).gaussian
+      for features in (reference, sample)
+    )
+  )

@@ -5,7 +5,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from iddpm_tf.data.images import centre_crop, to_unit_range
+from iddpm_tf.data.images import centre_crop
+from iddpm_tf.data.images import to_unit_range
 
 
 def test_preprocess(preprocess_file):
@@ -16,4 +17,6 @@ def test_preprocess(preprocess_file):
     with Image.open(io.BytesIO(golden[f"{index}/png"].tobytes())) as image:
       pixels = centre_crop(image, int(golden[f"{index}/size"]))
     # Far less than a level, which is 2 / 255.
-    np.testing.assert_allclose(to_unit_range(pixels), golden[f"{index}/out"], atol=1e-6, err_msg=index)
+    np.testing.assert_allclose(
+      to_unit_range(pixels), golden[f"{index}/out"], atol=1e-6, err_msg=index
+    )

@@ -32,19 +32,29 @@ def golden_weights(network):
 def make_state(golden, decoder):
   config = json.loads(str(golden["config"]))
   height, width, channels = golden["x_start"].shape[2:]
-  state = state_lib.TrainState(config_lib.Config(
+  state = state_lib.TrainState(
+    config_lib.Config(
       network=config_lib.NetworkConfig(
-          base_channels=config["model_channels"], channel_multipliers=tuple(config["channel_mult"]),
-          num_res_blocks=config["num_res_blocks"], num_heads=config["num_heads"],
-          attention_resolutions=tuple(height // factor for factor in config["attention_resolutions"]),
-          scale_shift_norm=config["use_scale_shift_norm"],
-          class_conditional=config["num_classes"] is not None),
+        base_channels=config["model_channels"],
+        channel_multipliers=tuple(config["channel_mult"]),
+        num_res_blocks=config["num_res_blocks"],
+        num_heads=config["num_heads"],
+        attention_resolutions=tuple(height // factor for factor in config["attention_resolutions"]),
+        scale_shift_norm=config["use_scale_shift_norm"],
+        class_conditional=config["num_classes"] is not None,
+      ),
       diffusion=config_lib.DiffusionConfig(
-          diffusion_steps=config["diffusion_steps"], noise_schedule=config["schedule"], decoder=decoder,
-          **_objective(config)),
+        diffusion_steps=config["diffusion_steps"],
+        noise_schedule=config["schedule"],
+        decoder=decoder,
+        **_objective(config),
+      ),
       data=config_lib.DataConfig(
-          image_shape=(height, width, channels), num_classes=config["num_classes"] or 0),
-      training=config_lib.TrainingConfig(learning_rate=config["lr"], ema=_rates(golden))))
+        image_shape=(height, width, channels), num_classes=config["num_classes"] or 0
+      ),
+      training=config_lib.TrainingConfig(learning_rate=config["lr"], ema=_rates(golden)),
+    )
+  )
   openai.load_state_dict(state.network, golden_weights(state.network))
   for averages in state.averages.averages:
     for average, variable in zip(averages, state.network.trainable_variables):
@@ -60,10 +70,10 @@ def _rates(golden):
 def _objective(config):
   steps = config["diffusion_steps"]
   return {
-      "rescaled_mse": {"objective": "hybrid"},
-      "mse": {"objective": "hybrid", "vlb_weight": 1 / steps},
-      "rescaled_kl": {"objective": "vlb"},
-      "kl": {"objective": "vlb", "vlb_weight": 1 / steps},
+    "rescaled_mse": {"objective": "hybrid"},
+    "mse": {"objective": "hybrid", "vlb_weight": 1 / steps},
+    "rescaled_kl": {"objective": "vlb"},
+    "kl": {"objective": "vlb", "vlb_weight": 1 / steps},
   }[config["loss"]]
 
 
@@ -76,7 +86,8 @@ def test_training_steps(train_file, decoder):
   @tf.function
   def step(x_start, t, noise):
     losses, gradients = train_step.loss_and_gradients(
-        state, {"image": x_start}, t, tf.ones_like(t, tf.float32), noise, None)
+      state, {"image": x_start}, t, tf.ones_like(t, tf.float32), noise, None
+    )
     return losses, train_step.apply_gradients(state, gradients)
 
   for i, (x_start, t, noise) in enumerate(zip(golden["x_start"], golden["t"], golden["noise"])):
@@ -95,7 +106,9 @@ def assert_same_outputs(state, golden, name):
   """Of the trained weights and of their averages."""
 
   def probe(weights):
-    return call_network(state.network, golden["x_start"][0], golden["probe/t_scaled"], weights=weights)
+    return call_network(
+      state.network, golden["x_start"][0], golden["probe/t_scaled"], weights=weights
+    )
 
   difference = np.abs(probe(None) - golden["probe/model"]).max()
   print(f"{name}: the trained networks' outputs differ by {difference:.1e} at most")

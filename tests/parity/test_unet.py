@@ -17,16 +17,17 @@ def build(golden):
   config = json.loads(str(golden["config"]))
   kind = networks.SuperResolutionUNet if config["super_res"] else networks.UNet
   network = kind(
-      base_channels=config["model_channels"],
-      channel_multipliers=config["channel_mult"],
-      num_res_blocks=config["num_res_blocks"],
-      attention_factors=config["attention_resolutions"],
-      num_heads=config["num_heads"],
-      num_heads_upsample=max(0, config.get("num_heads_upsample") or 0),
-      scale_shift_norm=config["use_scale_shift_norm"],
-      conv_resample=config.get("conv_resample", True),
-      num_classes=config["num_classes"] or 0,
-      out_channels=config["out_channels"])
+    base_channels=config["model_channels"],
+    channel_multipliers=config["channel_mult"],
+    num_res_blocks=config["num_res_blocks"],
+    attention_factors=config["attention_resolutions"],
+    num_heads=config["num_heads"],
+    num_heads_upsample=max(0, config.get("num_heads_upsample") or 0),
+    scale_shift_norm=config["use_scale_shift_norm"],
+    conv_resample=config.get("conv_resample", True),
+    num_classes=config["num_classes"] or 0,
+    out_channels=config["out_channels"],
+  )
   low_res = {"low_res_shape": golden["low_res"].shape} if config["super_res"] else {}
   network.build(golden["x"].shape, **low_res)
   return network
@@ -51,7 +52,9 @@ def output(network, golden):
 def test_parameters_have_the_authors_names_shapes_and_order(unet_file):
   golden = np.load(unet_file)
   network = build(golden)
-  shapes = {name: list(entry.torch_shape) for name, entry in interop.state_dict_entries(network).items()}
+  shapes = {
+    name: list(entry.torch_shape) for name, entry in interop.state_dict_entries(network).items()
+  }
   assert list(shapes) == golden["param_names"].tolist()
   assert shapes == json.loads(str(golden["param_shapes"]))
   assert network.count_params() == golden["param_count"]

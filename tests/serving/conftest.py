@@ -7,17 +7,24 @@ import numpy as np
 import pytest
 
 from tests.trainers import conftest
-from trainers import command
 from trainers import export
 from trainers import sample
+from trainers.cli import command
 
 fixture_model_dir = conftest.fixture_model_dir
 fixture_run = conftest.fixture_run
 
 
 def export_model(model_dir, folder, *flags):
-  assert command.run(export.main, export.Options, export.__doc__, [
-      "export", f"--model_dir={model_dir}", f"--output_dir={folder}", "--name=small", *flags]) == 0
+  assert (
+    command.run(
+      export.main,
+      export.Options,
+      export.__doc__,
+      ["export", f"--model_dir={model_dir}", f"--output_dir={folder}", "--name=small", *flags],
+    )
+    == 0
+  )
 
 
 @pytest.fixture(name="models_dir", scope="session")
@@ -32,8 +39,15 @@ def fixture_models_dir(model_dir, tmp_path_factory):
 def fixture_drawn(model_dir, tmp_path_factory):
   """{sampler: uint8 images of seeds 0 to 11, with labels i mod 10}, as `trainers.sample` draws them."""
   folder = tmp_path_factory.mktemp("drawn")
-  assert command.run(sample.main, sample.Options, sample.__doc__, [
-      "sample", f"--model_dir={model_dir}", f"--output_dir={folder}"]) == 0
+  assert (
+    command.run(
+      sample.main,
+      sample.Options,
+      sample.__doc__,
+      ["sample", f"--model_dir={model_dir}", f"--output_dir={folder}"],
+    )
+    == 0
+  )
   return {path.name.split("_samples_")[0]: np.load(path)["arr_0"] for path in folder.glob("*.npz")}
 
 
@@ -49,8 +63,19 @@ class Server:
 
   def __init__(self, models_dir, *flags):
     self.process = subprocess.Popen(
-        [sys.executable, "-m", "trainers.serve", f"--models_dir={models_dir}", "--port=0", "--rest_port=0", *flags],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+      [
+        sys.executable,
+        "-m",
+        "trainers.serve",
+        f"--models_dir={models_dir}",
+        "--port=0",
+        "--rest_port=0",
+        *flags,
+      ],
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+    )
     self.said = []
     for line in self.process.stdout:
       self.said.append(line)

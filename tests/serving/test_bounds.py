@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from iddpm_tf.serving.development import errors
-from iddpm_tf.serving.development import models as models_lib
-from iddpm_tf.serving.development import predictor as predictor_lib
-from iddpm_tf.serving.development import rest_app
+from iddpm_tf.serving.server import errors
+from iddpm_tf.serving.server import models as models_lib
+from iddpm_tf.serving.server import predictor as predictor_lib
+from iddpm_tf.serving.server import rest_app
 
 SEED = {"seed": np.zeros(1, np.int64)}
 
 
 class Slow:
   """A servable that draws once it may."""
+
   name, version = "m", 1
 
   def __init__(self):
@@ -44,7 +45,9 @@ def fixture_slow():
 
 @pytest.fixture(name="predictor")
 def fixture_predictor(tmp_path, slow):
-  made = predictor_lib.Predictor(models_lib.Models(tmp_path, say=lambda text: None), max_batch=4, max_queue=3)
+  made = predictor_lib.Predictor(
+    models_lib.Models(tmp_path, say=lambda text: None), max_batch=4, max_queue=3
+  )
   made.models._current["m"] = slow
   yield made
   slow.may.set()
@@ -65,7 +68,10 @@ def test_what_is_given_up_keeps_its_place_until_it_is_passed_over(predictor, slo
   assert predictor.submit(slow, "", SEED).future.result(30) and len(slow.drawn) == 2
 
 
-@pytest.mark.parametrize("value", [["a" * 10_000, *["b"] * 3], [[0] * 2] * 2, [b"ab"], [0.5], [None], [10 ** 30], "a", {"a": 1}])
+@pytest.mark.parametrize(
+  "value",
+  [["a" * 10_000, *["b"] * 3], [[0] * 2] * 2, [b"ab"], [0.5], [None], [10**30], "a", {"a": 1}],
+)
 def test_lists_are_looked_at_before_they_are_arrays(predictor, slow, value, monkeypatch):
   def never(*_):
     raise AssertionError("made")
@@ -76,9 +82,17 @@ def test_lists_are_looked_at_before_they_are_arrays(predictor, slow, value, monk
   assert len(refused.value.message) < 600
 
 
-@pytest.mark.parametrize("dtype, value, fits", [
-    (tf.uint8, [0, 255], True), (tf.uint8, [0, 256], False), (tf.float32, [0, 0.5], True), (tf.float32, ["a"], False),
-    (tf.string, ["a"], False), (tf.bool, [1], False)])
+@pytest.mark.parametrize(
+  "dtype, value, fits",
+  [
+    (tf.uint8, [0, 255], True),
+    (tf.uint8, [0, 256], False),
+    (tf.float32, [0, 0.5], True),
+    (tf.float32, ["a"], False),
+    (tf.string, ["a"], False),
+    (tf.bool, [1], False),
+  ],
+)
 def test_other_types_of_inputs(predictor, slow, dtype, value, fits):
   slow.specs = {"seed": tf.TensorSpec([None], dtype)}
   slow.may.set()
@@ -108,7 +122,10 @@ def test_so_many_bytes_come_at_once(predictor):
       await may.wait()
       yield b"x"
 
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
+    async with httpx.AsyncClient(
+      transport=httpx.ASGITransport(app), base_url="http://server"
+    ) as client:
+
       async def post():
         return (await client.post("/v1/models/m:predict", content=content())).status_code
 
@@ -130,8 +147,9 @@ def test_a_request_that_does_not_come_is_given_up(predictor, monkeypatch):
     await asyncio.sleep(30)
 
   async def asked():
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(rest_app.make_app(predictor, 100)),
-                                 base_url="http://server") as client:
+    async with httpx.AsyncClient(
+      transport=httpx.ASGITransport(rest_app.make_app(predictor, 100)), base_url="http://server"
+    ) as client:
       return await client.post("/v1/models/m:predict", content=content())
 
   response = asyncio.run(asked())

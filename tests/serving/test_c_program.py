@@ -18,9 +18,23 @@ def fixture_program(tmp_path_factory):
   if not compiler:
     pytest.skip("there is no C compiler")
   path, library = tmp_path_factory.mktemp("c") / "draw", tf.sysconfig.get_lib()
-  subprocess.run([compiler, "-O1", "-Wall", "-Werror", f"-I{tf.sysconfig.get_include()}",
-                  pathlib.Path(__file__).with_name("draw.c"), "-o", path, f"-L{library}", "-l:libtensorflow_cc.so.2",
-                  "-l:libtensorflow_framework.so.2", f"-Wl,-rpath,{library}"], check=True)
+  subprocess.run(
+    [
+      compiler,
+      "-O1",
+      "-Wall",
+      "-Werror",
+      f"-I{tf.sysconfig.get_include()}",
+      pathlib.Path(__file__).with_name("draw.c"),
+      "-o",
+      path,
+      f"-L{library}",
+      "-l:libtensorflow_cc.so.2",
+      "-l:libtensorflow_framework.so.2",
+      f"-Wl,-rpath,{library}",
+    ],
+    check=True,
+  )
   return path
 
 
@@ -29,15 +43,22 @@ def tensors(version, signature):
   content = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
   found = content.meta_graphs[0].signature_def[signature]
   return {name: info.name for name, info in found.inputs.items()}, {
-      name: info.name for name, info in found.outputs.items()}
+    name: info.name for name, info in found.outputs.items()
+  }
 
 
-@pytest.mark.parametrize("name, count", [("ancestral_5", 12), ("ddim_5", 12), ("ddim_5", 7), ("ancestral_5", 1)])
+@pytest.mark.parametrize(
+  "name, count", [("ancestral_5", 12), ("ddim_5", 12), ("ddim_5", 7), ("ancestral_5", 1)]
+)
 def test_it_draws_the_images_of_sample(program, models_dir, drawn, name, count):
   version = models_dir / "small/1"
   inputs, outputs = tensors(version, name)
-  done = subprocess.run([program, version, inputs["seed"], inputs["label"], outputs["image"], "0", str(count), "10"],
-                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True)
+  done = subprocess.run(
+    [program, version, inputs["seed"], inputs["label"], outputs["image"], "0", str(count), "10"],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    check=True,
+  )
   images = np.frombuffer(done.stdout, np.uint8).reshape(count, 8, 8, 1)
   require_same(images, drawn[name][:count])
   if count == 12:
@@ -46,6 +67,18 @@ def test_it_draws_the_images_of_sample(program, models_dir, drawn, name, count):
 
 def test_a_label_out_of_range_is_said(program, models_dir):
   inputs, outputs = tensors(models_dir / "small/1", "ddim_5")
-  done = subprocess.run([program, models_dir / "small/1", inputs["seed"], inputs["label"], outputs["image"], "0", "12",
-                         "12"], capture_output=True, check=False)
+  done = subprocess.run(
+    [
+      program,
+      models_dir / "small/1",
+      inputs["seed"],
+      inputs["label"],
+      outputs["image"],
+      "0",
+      "12",
+      "12",
+    ],
+    capture_output=True,
+    check=False,
+  )
   assert done.returncode == 1 and b"label: expected 0 to 9" in done.stderr

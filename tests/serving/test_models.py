@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 
 from iddpm_tf import config as config_lib
-from iddpm_tf.serving.development import errors
-from iddpm_tf.serving.development import models as models_lib
+from iddpm_tf.serving.server import errors
+from iddpm_tf.serving.server import models as models_lib
 
 SEED = tf.TensorSpec([None], tf.int64, name="seed")
 
@@ -22,8 +22,10 @@ def save(folder, value, **inputs):
   module = tf.Module()
   module.value = tf.Variable(value)
   signature = [SEED, *inputs.values()]
-  image = tf.function(lambda seed, *_: {"image": module.value * tf.ones([tf.size(seed), 2, 2, 1], tf.int32)},
-                      input_signature=signature)
+  image = tf.function(
+    lambda seed, *_: {"image": module.value * tf.ones([tf.size(seed), 2, 2, 1], tf.int32)},
+    input_signature=signature,
+  )
   tf.saved_model.save(module, folder, {"serving_default": image, "png_ddim_2": image})
   return folder
 
@@ -74,9 +76,15 @@ def test_the_newest_that_is_there_is_served(models, versions, tmp_path):
 def test_a_version_that_is_half_copied_is_served_once_it_is_whole(models, versions, tmp_path):
   shutil.copytree(versions[1], tmp_path / "m/1")
   models.update()
-  shutil.copytree(versions[2], tmp_path / "m/2", ignore=lambda folder, names: {"variables"} & set(names))
+  shutil.copytree(
+    versions[2], tmp_path / "m/2", ignore=lambda folder, names: {"variables"} & set(names)
+  )
   models.update()
-  assert drawn(models) == 1 and models.states("m")[2].error and states(models) == {2: "END", 1: "AVAILABLE"}
+  assert (
+    drawn(models) == 1
+    and models.states("m")[2].error
+    and states(models) == {2: "END", 1: "AVAILABLE"}
+  )
   count = len(models.said)
   models.update()  # Not tried again as it is.
   assert len(models.said) == count
@@ -93,19 +101,32 @@ def test_a_version_goes_from_memory_with_its_last_request(models, versions, tmp_
   session = weakref.ref(held._session)
   shutil.copytree(versions[2], tmp_path / "m/2")
   models.update()
-  assert held.run("", {"seed": np.zeros(3, np.int64)})["image"].tolist() == np.ones([3, 2, 2, 1]).tolist()
+  assert (
+    held.run("", {"seed": np.zeros(3, np.int64)})["image"].tolist()
+    == np.ones([3, 2, 2, 1]).tolist()
+  )
   del held
   gc.collect()
   assert gone() is None and session() is None and drawn(models) == 2
 
 
-@pytest.mark.parametrize("config", ["[]", "{", "null", json.dumps({"version": 3, "network": [], "data": 5})])
-def test_a_model_without_a_config_of_ours_is_served_all_the_same(models, versions, tmp_path, config):
+@pytest.mark.parametrize(
+  "config", ["[]", "{", "null", json.dumps({"version": 3, "network": [], "data": 5})]
+)
+def test_a_model_without_a_config_of_ours_is_served_all_the_same(
+  models, versions, tmp_path, config
+):
   shutil.copytree(versions[1], tmp_path / "m/1")
   (tmp_path / "m/1/assets.extra").mkdir()
   (tmp_path / "m/1/assets.extra/config.json").write_text(config)
   models.update()
-  assert models.get("m").described() == {"name": "m", "version": 1, "samplers": ["ddim_2"], "frames": 0, "classes": 0}
+  assert models.get("m").described() == {
+    "name": "m",
+    "version": 1,
+    "samplers": ["ddim_2"],
+    "frames": 0,
+    "classes": 0,
+  }
 
 
 def test_what_enlarges_images_is_not_offered_to_draw(models, tmp_path):
@@ -121,8 +142,12 @@ def test_what_enlarges_images_is_not_offered_to_draw(models, tmp_path):
 def test_a_foreign_model_does_not_spoil_the_page(models, tmp_path):
   module = tf.Module()
   module.value = tf.Variable(1.0)
-  function = tf.function(lambda seed: {"frames": module.value * tf.cast(seed, tf.float32)}, input_signature=[SEED])
-  tf.saved_model.save(module, tmp_path / "m/1", {"serving_default": function, "a_trajectory": function})
+  function = tf.function(
+    lambda seed: {"frames": module.value * tf.cast(seed, tf.float32)}, input_signature=[SEED]
+  )
+  tf.saved_model.save(
+    module, tmp_path / "m/1", {"serving_default": function, "a_trajectory": function}
+  )
   models.update()
   assert models.get("m").described()["frames"] == 0
 

@@ -15,9 +15,9 @@ from tensorflow_serving.apis import model_service_pb2_grpc
 
 from iddpm_tf.serving import client as client_lib
 from iddpm_tf.serving import messages
+from tests.serving.conftest import Server
 from tests.serving.conftest import export_model
 from tests.serving.conftest import require_same
-from tests.serving.conftest import Server
 
 ONCE = client_lib.Patience(timeout=60, attempts=1)
 
@@ -28,8 +28,10 @@ def arrays(*seeds):
 
 @pytest.fixture(name="clients", scope="module")
 def fixture_clients(server):
-  found = {"grpc": client_lib.GrpcClient(server.address, "small", patience=ONCE),
-           "rest": client_lib.RestClient(server.url, "small", patience=ONCE)}
+  found = {
+    "grpc": client_lib.GrpcClient(server.address, "small", patience=ONCE),
+    "rest": client_lib.RestClient(server.url, "small", patience=ONCE),
+  }
   yield found
   for client in found.values():
     client.close()
@@ -73,30 +75,53 @@ def test_status_by_both(server, clients):
 
 def test_rows_and_columns_of_rest(server, drawn):
   url = f"{server.url}/v1/models/small/versions/1:predict"
-  rows = httpx.post(url, json={"instances": [{"seed": 3, "label": 3}, {"seed": 4, "label": 4}],
-                               "signature_name": "ddim_5"}).json()["predictions"]
-  columns = httpx.post(url, json={"inputs": {"seed": [3, 4], "label": [3, 4]}, "signature_name": "ddim_5"}).json()["outputs"]
+  rows = httpx.post(
+    url,
+    json={
+      "instances": [{"seed": 3, "label": 3}, {"seed": 4, "label": 4}],
+      "signature_name": "ddim_5",
+    },
+  ).json()["predictions"]
+  columns = httpx.post(
+    url, json={"inputs": {"seed": [3, 4], "label": [3, 4]}, "signature_name": "ddim_5"}
+  ).json()["outputs"]
   assert rows == columns
   require_same(np.array(rows), drawn["ddim_5"][3:5])
-  (file,) = httpx.post(url, json={"instances": [{"seed": 3, "label": 3}], "signature_name": "png_ddim_5"}).json()["predictions"]
+  (file,) = httpx.post(
+    url, json={"instances": [{"seed": 3, "label": 3}], "signature_name": "png_ddim_5"}
+  ).json()["predictions"]
   assert base64.b64decode(file["b64"])[:4] == b"\x89PNG"
 
 
 GOOD = {"seed": [0], "label": [0]}
 
 
-@pytest.mark.parametrize("body, status, said", [
+@pytest.mark.parametrize(
+  "body, status, said",
+  [
     ({"inputs": GOOD | {"label": [10]}}, 400, "label: expected 0 to 9, received 10"),
     ({"inputs": GOOD | {"seed": [0.5]}}, 400, "seed: expected whole numbers"),
     ({"inputs": GOOD | {"seed": ["a"]}}, 400, "seed: expected whole numbers"),
-    ({"inputs": GOOD | {"label": [2 ** 40]}}, 400, "label: expected whole numbers from"),
-    ({"inputs": GOOD | {"seed": [2 ** 70]}}, 400, "seed: expected whole numbers"),
+    ({"inputs": GOOD | {"label": [2**40]}}, 400, "label: expected whole numbers from"),
+    ({"inputs": GOOD | {"seed": [2**70]}}, 400, "seed: expected whole numbers"),
     ({"inputs": GOOD | {"seed": [[0]]}}, 400, "seed: expected the shape [N], received [1, 1]"),
-    ({"inputs": GOOD | {"seed": [[0], [1, 2]]}}, 400, "seed: expected the shape [N], received [2, 1]"),
+    (
+      {"inputs": GOOD | {"seed": [[0], [1, 2]]}},
+      400,
+      "seed: expected the shape [N], received [2, 1]",
+    ),
     ({"inputs": GOOD | {"seed": 0}}, 400, "seed: expected the shape [N], received []"),
     ({"inputs": GOOD | {"seed": [0, 1]}}, 400, "inputs: expected as many of each"),
-    ({"inputs": {"seed": [], "label": []}}, 400, "inputs: expected 1 to 32 images a request, received 0"),
-    ({"inputs": {"seed": [0] * 33, "label": [0] * 33}}, 400, "inputs: expected 1 to 32 images a request, received 33"),
+    (
+      {"inputs": {"seed": [], "label": []}},
+      400,
+      "inputs: expected 1 to 32 images a request, received 0",
+    ),
+    (
+      {"inputs": {"seed": [0] * 33, "label": [0] * 33}},
+      400,
+      "inputs: expected 1 to 32 images a request, received 33",
+    ),
     ({"inputs": {"seed": [0]}}, 400, "inputs: expected label, seed, received seed"),
     ({"inputs": GOOD | {"size": [1]}}, 400, "inputs: expected label, seed"),
     ({"inputs": GOOD, "signature_name": "ddim_6"}, 400, "signature_name: expected one of"),
@@ -106,35 +131,71 @@ GOOD = {"seed": [0], "label": [0]}
     ({"inputs": GOOD | {"seed": [{"b65": "QUJD"}]}}, 400, 'expected {"b64": ...} of base64'),
     ({"inputs": GOOD | {"seed": [None]}}, 400, "seed: expected whole numbers"),
     ({"inputs": GOOD | {"seed": [True]}}, 400, "seed: expected numbers, received true"),
-    ({"inputs": GOOD, "signature_name": False}, 400, "signature_name: expected a string, received false"),
+    (
+      {"inputs": GOOD, "signature_name": False},
+      400,
+      "signature_name: expected a string, received false",
+    ),
     ({"instances": [[[0]]]}, 400, "inputs: expected label, seed"),
-    ({"instances": [{"seed": 0, "label": 0}, {"seed": 1}]}, 400, "instances: expected label, seed in each"),
-    ({"instances": 5}, 400, "instances: expected a list"), ({"instances": []}, 400, "inputs: expected label, seed"),
-    ({"instances": [], "inputs": []}, 400, "either instances or inputs"), ({}, 400, "either instances or inputs"),
-    ([], 400, "a JSON object")])
+    (
+      {"instances": [{"seed": 0, "label": 0}, {"seed": 1}]},
+      400,
+      "instances: expected label, seed in each",
+    ),
+    ({"instances": 5}, 400, "instances: expected a list"),
+    ({"instances": []}, 400, "inputs: expected label, seed"),
+    ({"instances": [], "inputs": []}, 400, "either instances or inputs"),
+    ({}, 400, "either instances or inputs"),
+    ([], 400, "a JSON object"),
+  ],
+)
 def test_bad_requests_are_refused_in_words(server, body, status, said):
   response = httpx.post(f"{server.url}/v1/models/small:predict", json=body)
   assert response.status_code == status
   assert said in response.json()["error"] and len(response.json()["error"].splitlines()) == 1
 
 
-@pytest.mark.parametrize("content, status", [
-    (b'{"inputs": ' + b"[" * 800 + b"]" * 800 + b"}", 400), (b'{"instances": [' + b"[" * 800 + b"]" * 800 + b"]}", 400),
-    (b'{"inputs": {"\\ud800": [0]}}', 400), (b'{"inputs": {"seed": [0]}, "signature_name": "\\udfff"}', 400),
+@pytest.mark.parametrize(
+  "content, status",
+  [
+    (b'{"inputs": ' + b"[" * 800 + b"]" * 800 + b"}", 400),
+    (b'{"instances": [' + b"[" * 800 + b"]" * 800 + b"]}", 400),
+    (b'{"inputs": {"\\ud800": [0]}}', 400),
+    (b'{"inputs": {"seed": [0]}, "signature_name": "\\udfff"}', 400),
     (b'{"instances": [{"seed": 0}, ' + b"[" * 900 + b"]" * 900 + b"]}", 400),
-    (b"", 400), (b"{", 400), (b"\xff\xfe", 400), (b"[" * 100_000, 400), (b"NaN", 400), (b"0" * (16 * 2 ** 20 + 1), 413)])
+    (b"", 400),
+    (b"{", 400),
+    (b"\xff\xfe", 400),
+    (b"[" * 100_000, 400),
+    (b"NaN", 400),
+    (b"0" * (16 * 2**20 + 1), 413),
+  ],
+)
 def test_what_is_no_request_is_refused(server, content, status):
   response = httpx.post(f"{server.url}/v1/models/small:predict", content=content, timeout=60)
   assert response.status_code == status and response.json()["error"]
 
 
-@pytest.mark.parametrize("method, path, status", [
-    ("GET", "/v1/models/large", 404), ("GET", "/v1/models/small/versions/7", 404), ("GET", "/nothing", 404),
-    ("POST", "/v1/models/large:predict", 404), ("POST", "/v1/models/small/versions/7:predict", 404),
-    ("GET", "/v1/models/small/versions/" + "9" * 5000, 404), ("GET", "/v1/models/small/versions/-1/metadata", 404),
-    ("GET", "/v1/models/small/versions/1:predict", 404), ("GET", "/v1/models/small:predict", 404), ("POST", "/v1/models/small", 405), ("GET", "/v1/models/large/metadata", 404)])
+@pytest.mark.parametrize(
+  "method, path, status",
+  [
+    ("GET", "/v1/models/large", 404),
+    ("GET", "/v1/models/small/versions/7", 404),
+    ("GET", "/nothing", 404),
+    ("POST", "/v1/models/large:predict", 404),
+    ("POST", "/v1/models/small/versions/7:predict", 404),
+    ("GET", "/v1/models/small/versions/" + "9" * 5000, 404),
+    ("GET", "/v1/models/small/versions/-1/metadata", 404),
+    ("GET", "/v1/models/small/versions/1:predict", 404),
+    ("GET", "/v1/models/small:predict", 404),
+    ("POST", "/v1/models/small", 405),
+    ("GET", "/v1/models/large/metadata", 404),
+  ],
+)
 def test_other_addresses_are_refused(server, method, path, status):
-  response = httpx.request(method, server.url + path, json={"inputs": GOOD} if method == "POST" else None)
+  response = httpx.request(
+    method, server.url + path, json={"inputs": GOOD} if method == "POST" else None
+  )
   assert response.status_code == status and response.json()["error"]
 
 
@@ -160,43 +221,92 @@ def claiming_type(number):
   return request
 
 
-@pytest.mark.parametrize("request_made, code, said", [
-    (lambda: request_of(arrays(0) | {"label": np.array([10], np.int32)}), "INVALID_ARGUMENT", "label: expected 0 to 9"),
-    (lambda: request_of(arrays(0) | {"seed": np.array([0], np.int32)}), "INVALID_ARGUMENT", "seed: expected int64, received DT_INT32"),
-    (lambda: request_of(arrays(0) | {"seed": np.array(0)}), "INVALID_ARGUMENT", "seed: expected the shape [N], received []"),
-    (lambda: request_of(arrays(0) | {"seed": np.zeros([1, 1], np.int64)}), "INVALID_ARGUMENT", "seed: expected the shape [N]"),
+@pytest.mark.parametrize(
+  "request_made, code, said",
+  [
+    (
+      lambda: request_of(arrays(0) | {"label": np.array([10], np.int32)}),
+      "INVALID_ARGUMENT",
+      "label: expected 0 to 9",
+    ),
+    (
+      lambda: request_of(arrays(0) | {"seed": np.array([0], np.int32)}),
+      "INVALID_ARGUMENT",
+      "seed: expected int64, received DT_INT32",
+    ),
+    (
+      lambda: request_of(arrays(0) | {"seed": np.array(0)}),
+      "INVALID_ARGUMENT",
+      "seed: expected the shape [N], received []",
+    ),
+    (
+      lambda: request_of(arrays(0) | {"seed": np.zeros([1, 1], np.int64)}),
+      "INVALID_ARGUMENT",
+      "seed: expected the shape [N]",
+    ),
     (lambda: request_of(arrays()), "INVALID_ARGUMENT", "1 to 32 images a request, received 0"),
     (lambda: request_of(arrays(*range(33))), "INVALID_ARGUMENT", "received 33"),
-    (lambda: claiming(2 ** 40), "INVALID_ARGUMENT", "1 to 32 images a request"),
-    (lambda: claiming(16, 2 ** 24), "INVALID_ARGUMENT", "seed: expected the shape [N], received [16, 16777216]"),
+    (lambda: claiming(2**40), "INVALID_ARGUMENT", "1 to 32 images a request"),
+    (
+      lambda: claiming(16, 2**24),
+      "INVALID_ARGUMENT",
+      "seed: expected the shape [N], received [16, 16777216]",
+    ),
     (lambda: claiming(-1), "INVALID_ARGUMENT", "seed: expected the shape"),
     (lambda: claiming_type(9999), "INVALID_ARGUMENT", "seed: expected int64, received 9999"),
-    (lambda: request_of(arrays(0), signature_name="x" * 20_000), "INVALID_ARGUMENT", "signature_name: expected one of"),
+    (
+      lambda: request_of(arrays(0), signature_name="x" * 20_000),
+      "INVALID_ARGUMENT",
+      "signature_name: expected one of",
+    ),
     (lambda: claiming(2), "INVALID_ARGUMENT", "inputs: expected as many of each"),
-    (lambda: request_of({"seed": np.zeros(1, np.int64)}), "INVALID_ARGUMENT", "inputs: expected label, seed"),
-    (lambda: request_of(arrays(0), signature_name="ddim_6"), "INVALID_ARGUMENT", "signature_name: expected one of"),
+    (
+      lambda: request_of({"seed": np.zeros(1, np.int64)}),
+      "INVALID_ARGUMENT",
+      "inputs: expected label, seed",
+    ),
+    (
+      lambda: request_of(arrays(0), signature_name="ddim_6"),
+      "INVALID_ARGUMENT",
+      "signature_name: expected one of",
+    ),
     (lambda: request_of(arrays(0), name="large"), "NOT_FOUND", "'large'"),
-    (lambda: request_of(arrays(0), version_label="stable"), "INVALID_ARGUMENT", "version_label")])
+    (lambda: request_of(arrays(0), version_label="stable"), "INVALID_ARGUMENT", "version_label"),
+  ],
+)
 def test_bad_messages_are_refused_in_words(server, clients, request_made, code, said):
-  stub = client_lib.prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(server.address))
+  stub = client_lib.prediction_service_pb2_grpc.PredictionServiceStub(
+    grpc.insecure_channel(server.address)
+  )
   with pytest.raises(grpc.RpcError) as error:
     stub.Predict(request_made(), timeout=60)
   assert error.value.code().name == code and said in error.value.details()
   assert clients["grpc"].predict("ddim_5", arrays(0))["image"].shape == (1, 8, 8, 1)  # It lives on.
 
 
-@pytest.mark.parametrize("content, code", [
-    (b"\xff\xff\xff\xff", "INVALID_ARGUMENT"), (b"", "NOT_FOUND"), (b"x" * (16 * 2 ** 20 + 1), "RESOURCE_EXHAUSTED")])
+@pytest.mark.parametrize(
+  "content, code",
+  [
+    (b"\xff\xff\xff\xff", "INVALID_ARGUMENT"),
+    (b"", "NOT_FOUND"),
+    (b"x" * (16 * 2**20 + 1), "RESOURCE_EXHAUSTED"),
+  ],
+)
 def test_bytes_that_are_no_message(server, content, code):
   call = grpc.insecure_channel(server.address).unary_unary(
-      "/tensorflow.serving.PredictionService/Predict", request_serializer=None, response_deserializer=None)
+    "/tensorflow.serving.PredictionService/Predict",
+    request_serializer=None,
+    response_deserializer=None,
+  )
   with pytest.raises(grpc.RpcError) as error:
     call(content, timeout=60)
   assert error.value.code().name == code and error.value.details()
 
 
 def test_an_output_filter(server):
-  stub = client_lib.prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(server.address))
+  stub = client_lib.prediction_service_pb2_grpc.PredictionServiceStub(
+    grpc.insecure_channel(server.address)
+  )
   request = request_of(arrays(0))
   request.output_filter.append("image")
   assert set(stub.Predict(request).outputs) == {"image"}
@@ -210,14 +320,18 @@ def test_a_new_version_takes_over_under_load(model_dir, models_dir, tmp_path, dr
   folder = tmp_path / "saved_models"
   shutil.copytree(models_dir / "small", folder / "small")
   server = Server(folder, "--poll_seconds=0.2", "--max_queue=64")
-  stub = client_lib.prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(server.address))
+  stub = client_lib.prediction_service_pb2_grpc.PredictionServiceStub(
+    grpc.insecure_channel(server.address)
+  )
   answers, deadline = [], time.monotonic() + 90
 
   def ask(seed):
     while len(answers) < 200 or sum(version == 2 for version, *_ in answers) < 50:
       assert time.monotonic() < deadline
       response = stub.Predict(request_of(arrays(seed)), timeout=60)
-      answers.append((response.model_spec.version.value, seed, tf.make_ndarray(response.outputs["image"])[0]))
+      answers.append(
+        (response.model_spec.version.value, seed, tf.make_ndarray(response.outputs["image"])[0])
+      )
       time.sleep(0.05)
 
   with concurrent.futures.ThreadPoolExecutor(8) as pool:

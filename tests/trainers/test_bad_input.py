@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from iddpm_tf.data import pictures
+from iddpm_tf.models import model_dir as model_dir_lib
 from tests.trainers import conftest
-from trainers import model_dir as model_dir_lib
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -24,7 +24,9 @@ def assert_refused(result, *words):
   assert "Traceback" not in result.err
 
 
-@pytest.mark.parametrize("flags, words", [
+@pytest.mark.parametrize(
+  "flags, words",
+  [
     (("--no_such_flag=1",), ("no_such_flag",)),
     (("lr=3",), ("'lr=3'", "--name=value")),
     (("--train_steps=many",), ("--train_steps", "many")),
@@ -49,7 +51,8 @@ def assert_refused(result, *words):
     (("--data_dir=/proc/none",), ("--data_dir", "/proc/none")),
     (("--dataset=huggingface:mnist",), ("--dataset", "huggingface:mnist")),
     (("--model_dir=",), ("--model_dir",)),
-])
+  ],
+)
 def test_training_refuses(run, tmp_path, flags, words):
   folder = tmp_path / "run"
   assert_refused(run("train", *conftest.SMALL, f"--model_dir={folder}", *flags), *words)
@@ -57,8 +60,12 @@ def test_training_refuses(run, tmp_path, flags, words):
 
 
 def test_missing_data_is_said_with_how_to_get_it(run, tmp_path):
-  result = run("train", "--flagfile=configs/cifar10.flags", f"--model_dir={tmp_path / 'run'}",
-               f"--data_dir={tmp_path}")
+  result = run(
+    "train",
+    "--flagfile=configs/cifar10.flags",
+    f"--model_dir={tmp_path / 'run'}",
+    f"--data_dir={tmp_path}",
+  )
   assert_refused(result, "cifar10", str(tmp_path), "tfds build")
   assert not (tmp_path / "run").exists()
 
@@ -68,14 +75,24 @@ def test_one_class_only_with_class_conditioning(run, tmp_path):
     (tmp_path / f"data/{name}").mkdir(parents=True)
   for i in range(8):
     pictures.write_png(tmp_path / f"data/a/{i}.png", np.zeros([8, 8, 3], np.uint8))
-  result = run("train", *conftest.SMALL, "--dataset=folder", f"--data_dir={tmp_path}/data",
-               f"--model_dir={tmp_path / 'run'}")
+  result = run(
+    "train",
+    *conftest.SMALL,
+    "--dataset=folder",
+    f"--data_dir={tmp_path}/data",
+    f"--model_dir={tmp_path / 'run'}",
+  )
   assert_refused(result, "--class_conditional", "two classes")
   assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("flags, words", [
-    (("--dataset=photos", "--image_size=8"), ("8x8x3", "8x8x1")), (("--image_size=4",), ("4x4x1", "8x8x1"))])
+@pytest.mark.parametrize(
+  "flags, words",
+  [
+    (("--dataset=photos", "--image_size=8"), ("8x8x3", "8x8x1")),
+    (("--image_size=4",), ("4x4x1", "8x8x1")),
+  ],
+)
 @pytest.mark.parametrize("command", ("train", "evaluate"))
 def test_data_unlike_the_models(run, model_dir, tmp_path, command, flags, words):
   folder = tmp_path / "copy"
@@ -92,13 +109,17 @@ def test_data_unlike_the_models(run, model_dir, tmp_path, command, flags, words)
 
 def test_a_foreign_folder_is_left_alone(run, tmp_path):
   (tmp_path / "thesis.txt").write_text("mine")
-  assert_refused(run("train", *conftest.SMALL, f"--model_dir={tmp_path}"), "--model_dir", str(tmp_path))
+  assert_refused(
+    run("train", *conftest.SMALL, f"--model_dir={tmp_path}"), "--model_dir", str(tmp_path)
+  )
   assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_an_unwritable_folder(run, tmp_path):
   (tmp_path / "file").write_text("")
-  assert_refused(run("train", *conftest.SMALL, f"--model_dir={tmp_path}/file/run"), "--model_dir", "file/run")
+  assert_refused(
+    run("train", *conftest.SMALL, f"--model_dir={tmp_path}/file/run"), "--model_dir", "file/run"
+  )
 
 
 @pytest.mark.parametrize("content", ("", "{", "[]", '{"version": 1}', '{"version": 99}'))
@@ -132,7 +153,9 @@ def test_a_list_of_checkpoints_that_is_no_text(run, tmp_path, model_dir):
   folder = tmp_path / "copy"
   shutil.copytree(model_dir, folder)
   (folder / "checkpoints/checkpoint").write_bytes(b"\xff\xfe")
-  assert_refused(run("train", f"--model_dir={folder}", "--train_steps=20"), "checkpoints/checkpoint")
+  assert_refused(
+    run("train", f"--model_dir={folder}", "--train_steps=20"), "checkpoints/checkpoint"
+  )
 
 
 def test_a_kill_before_the_list_is_written_loses_no_checkpoint(run, tmp_path, model_dir):
@@ -148,20 +171,34 @@ def test_a_kill_while_the_configuration_is_written_is_no_obstacle(tmp_path):
   assert model_dir_lib.read_config(tmp_path) is None
 
 
-@pytest.mark.parametrize("flags, status, lines", [
-    (("--samplers=ddim:5", "--num_samples=2"), 0, 7), (("--base_channels=64",), 2, 1)])
+@pytest.mark.parametrize(
+  "flags, status, lines",
+  [(("--samplers=ddim:5", "--num_samples=2"), 0, 7), (("--base_channels=64",), 2, 1)],
+)
 def test_nothing_but_the_line_is_on_the_error_stream(model_dir, tmp_path, flags, status, lines):
   """In a process of its own, where TensorFlow has all of its say."""
   process = subprocess.run(
-      [sys.executable, "-m", "trainers.sample", f"--model_dir={model_dir}", f"--output_dir={tmp_path}",
-       *flags], cwd=ROOT, capture_output=True, text=True)
+    [
+      sys.executable,
+      "-m",
+      "trainers.sample",
+      f"--model_dir={model_dir}",
+      f"--output_dir={tmp_path}",
+      *flags,
+    ],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+  )
   assert process.returncode == status
   # A bar redraws itself a few times.
   assert len([line for line in process.stderr.splitlines() if line]) <= lines, process.stderr
   assert "WARNING" not in process.stderr and "Traceback" not in process.stderr
 
 
-@pytest.mark.parametrize("command, flags, words", [
+@pytest.mark.parametrize(
+  "command, flags, words",
+  [
     ("sample", ("--labels=0,10",), ("--labels", "0 to 9", "0,10")),
     ("sample", ("--labels=-1",), ("--labels", "-1")),
     ("sample", ("--ema=0.7",), ("--ema", "0.9", "0.7")),
@@ -180,7 +217,8 @@ def test_nothing_but_the_line_is_on_the_error_stream(model_dir, tmp_path, flags,
     ("evaluate", ("--nll", "--nll_stderr=0.1", "--nll_steps=5"), ("--nll_stderr", "--nll_steps")),
     ("evaluate", ("--fid", "--nll_stderr=0.1"), ("--nll_stderr", "--nll")),
     ("export", ("--version=-1",), ("--version", "-1")),
-])
+  ],
+)
 def test_commands_refuse(run, tmp_path, model_dir, command, flags, words):
   output = tmp_path / "out"
   assert_refused(run(command, f"--model_dir={model_dir}", f"--output_dir={output}", *flags), *words)

@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 
 
-
 def arrays(folder, name):
   (path,) = folder.glob(f"{name}_samples_*.npz")
   with np.load(path) as content:
@@ -16,7 +15,10 @@ def arrays(folder, name):
 
 
 def test_sample_writes_a_grid_and_the_authors_npz(run, model_dir, tmp_path):
-  assert run("sample", f"--model_dir={model_dir}", f"--output_dir={tmp_path}", "--num_samples=25").status == 0
+  assert (
+    run("sample", f"--model_dir={model_dir}", f"--output_dir={tmp_path}", "--num_samples=25").status
+    == 0
+  )
   for name in ("ancestral_5", "ddim_5"):
     path, content = arrays(tmp_path, name)
     assert path == f"{name}_samples_25x8x8x1.npz"
@@ -32,22 +34,36 @@ def test_sample_writes_a_grid_and_the_authors_npz(run, model_dir, tmp_path):
 def test_an_image_is_its_seed_whatever_the_batch(run, model_dir, tmp_path):
   common = (f"--model_dir={model_dir}", "--samplers=ancestral:5")
   run("sample", *common, f"--output_dir={tmp_path / 'a'}", "--num_samples=25", "--batch_size=10")
-  run("sample", *common, f"--output_dir={tmp_path / 'b'}", "--num_samples=3", "--seed=20", "--labels=0,1,2",
-      "--png")
+  run(
+    "sample",
+    *common,
+    f"--output_dir={tmp_path / 'b'}",
+    "--num_samples=3",
+    "--seed=20",
+    "--labels=0,1,2",
+    "--png",
+  )
   whole, few = (arrays(tmp_path / name, "ancestral_5")[1]["arr_0"] for name in "ab")
   # Kernels differ by batch size in the last bit, which can turn one level.
   np.testing.assert_allclose(few.astype(int), whole[20:23].astype(int), atol=1)
   names = sorted(path.name for path in (tmp_path / "b/ancestral_5").iterdir())
   assert names == ["seed_20_label_0.png", "seed_21_label_1.png", "seed_22_label_2.png"]
-  np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "b/ancestral_5" / names[2])), few[2, ..., 0])
+  np.testing.assert_array_equal(
+    np.asarray(Image.open(tmp_path / "b/ancestral_5" / names[2])), few[2, ..., 0]
+  )
 
 
 def test_ema_chooses_the_weights(run, model_dir, tmp_path):
   drawn = {}
   for ema in ("0", "0.9", "0.5", None):
     output = tmp_path / str(ema)
-    run("sample", f"--model_dir={model_dir}", f"--output_dir={output}", "--samplers=ddim:5",
-        *([f"--ema={ema}"] if ema else []))
+    run(
+      "sample",
+      f"--model_dir={model_dir}",
+      f"--output_dir={output}",
+      "--samplers=ddim:5",
+      *([f"--ema={ema}"] if ema else []),
+    )
     drawn[ema] = arrays(output, "ddim_5")[1]["arr_0"]
   np.testing.assert_array_equal(drawn[None], drawn["0.9"])
   for one, other in (("0", "0.9"), ("0.9", "0.5"), ("0", "0.5")):
@@ -56,34 +72,69 @@ def test_ema_chooses_the_weights(run, model_dir, tmp_path):
 
 def test_the_flagfile_of_training_is_accepted_by_every_command(run, model_dir, tmp_path):
   flagfile = tmp_path / "run.flags"
-  flagfile.write_text("# As trained.\n--base_channels=32\n--diffusion_steps=25\n--learning_rate=1e-3\n")
-  assert run("sample", f"--flagfile={flagfile}", f"--model_dir={model_dir}", f"--output_dir={tmp_path}",
-             "--num_samples=2", "--samplers=ddim:5").status == 0
+  flagfile.write_text(
+    "# As trained.\n--base_channels=32\n--diffusion_steps=25\n--learning_rate=1e-3\n"
+  )
+  assert (
+    run(
+      "sample",
+      f"--flagfile={flagfile}",
+      f"--model_dir={model_dir}",
+      f"--output_dir={tmp_path}",
+      "--num_samples=2",
+      "--samplers=ddim:5",
+    ).status
+    == 0
+  )
 
 
 def test_nll_is_mean_standard_error_terms_and_a_plot(run, model_dir, tmp_path):
-  result = run("evaluate", f"--model_dir={model_dir}", f"--output_dir={tmp_path}", "--nll",
-               "--num_examples=7", "--batch_size=4")
+  result = run(
+    "evaluate",
+    f"--model_dir={model_dir}",
+    f"--output_dir={tmp_path}",
+    "--nll",
+    "--num_examples=7",
+    "--batch_size=4",
+  )
   assert result.status == 0
   (path,) = tmp_path.glob("*.json")
   content = json.loads(path.read_text())
   images = content["bits_per_dim_of_images"]
-  assert len(images) == 7 and len(content["terms"]) == 25 and content["timesteps"] == list(range(25))
+  assert (
+    len(images) == 7 and len(content["terms"]) == 25 and content["timesteps"] == list(range(25))
+  )
   assert content["bits_per_dim"] == pytest.approx(np.mean(images), rel=1e-6)
   assert content["stderr"] == pytest.approx(np.std(images, ddof=1) / np.sqrt(7), rel=1e-5)
-  assert content["bits_per_dim"] == pytest.approx(content["prior"] + sum(content["terms"]), rel=1e-5)
+  assert content["bits_per_dim"] == pytest.approx(
+    content["prior"] + sum(content["terms"]), rel=1e-5
+  )
   assert f"{content['bits_per_dim']:.4f} bits/dim" in result.out
   assert Image.open(path.with_suffix(".png")).size == (900, 600)
   (line,) = map(json.loads, (tmp_path / "results.jsonl").read_text().splitlines())
   assert line["scores"] == {"nll": content["bits_per_dim"], "nll_stderr": content["stderr"]}
-  assert (line["training_step"], line["num_examples"], line["split"], line["num_timesteps"]) == (10, 7, "test", 25)
+  assert (line["training_step"], line["num_examples"], line["split"], line["num_timesteps"]) == (
+    10,
+    7,
+    "test",
+    25,
+  )
 
 
-@pytest.mark.parametrize("schedule, kept", [
-    ("strided", [0, 6, 12, 18, 24]), ("dense_start", [0, 1, 2, 3, 4, 6, 12, 18, 24])])
+@pytest.mark.parametrize(
+  "schedule, kept",
+  [("strided", [0, 6, 12, 18, 24]), ("dense_start", [0, 1, 2, 3, 4, 6, 12, 18, 24])],
+)
 def test_nll_with_fewer_steps(run, model_dir, tmp_path, schedule, kept):
-  run("evaluate", f"--model_dir={model_dir}", f"--output_dir={tmp_path}", "--nll", "--num_examples=3",
-      "--nll_steps=5", f"--nll_schedule={schedule}")
+  run(
+    "evaluate",
+    f"--model_dir={model_dir}",
+    f"--output_dir={tmp_path}",
+    "--nll",
+    "--num_examples=3",
+    "--nll_steps=5",
+    f"--nll_schedule={schedule}",
+  )
   (path,) = tmp_path.glob("*.json")
   assert json.loads(path.read_text())["timesteps"] == kept
 
@@ -93,7 +144,13 @@ def test_an_export_draws_the_images_of_sample(run, model_dir, tmp_path):
   output = f"--output_dir={tmp_path / 'saved'}"
   assert run("export", f"--model_dir={model_dir}", output, "--verify").status == 0
   loaded = tf.saved_model.load(tmp_path / "saved/small/1")
-  assert set(loaded.signatures) == {"serving_default", "ancestral_5", "ddim_5", "png_ancestral_5", "png_ddim_5"}
+  assert set(loaded.signatures) == {
+    "serving_default",
+    "ancestral_5",
+    "ddim_5",
+    "png_ancestral_5",
+    "png_ddim_5",
+  }
   for name in ("ancestral_5", "ddim_5"):
     _, content = arrays(tmp_path, name)
     inputs = {"seed": tf.range(12, dtype=tf.int64), "label": tf.constant(content["arr_1"])}
@@ -107,7 +164,13 @@ def test_an_export_draws_the_images_of_sample(run, model_dir, tmp_path):
 
 
 def test_exports_are_numbered_and_never_overwritten(run, model_dir, tmp_path):
-  common = ("export", f"--model_dir={model_dir}", f"--output_dir={tmp_path}", "--samplers=ddim:5", "--name=m")
+  common = (
+    "export",
+    f"--model_dir={model_dir}",
+    f"--output_dir={tmp_path}",
+    "--samplers=ddim:5",
+    "--name=m",
+  )
   assert run(*common, "--version=7").status == 0
   assert run(*common).status == 0
   assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["7", "8"]
@@ -120,5 +183,3 @@ def test_help_lists_flags_by_section(run):
   assert result.status == 0
   for word in ("command:", "network:", "diffusion:", "--[no]png", "--samplers", "Draws images"):
     assert word in result.out
-
-

@@ -19,28 +19,49 @@ from iddpm_tf.diffusion import process as process_lib
 from iddpm_tf.networks import cost as cost_lib
 from iddpm_tf.training import state as state_lib
 from iddpm_tf.training import train_step
-from trainers import flags
+from trainers.cli import flags
 
 ROOT = pathlib.Path(__file__).parents[2]
 FILES = sorted(path.name for path in (ROOT / "configs").glob("*.flags"))
 PAPERS = [name for name in FILES if not name.startswith(("digits", "photos"))]
 
 # Height, channels and classes of the data sets; `--image_size` is the height if it is given.
-DATA = {"digits": (8, 1, 10), "photos": (None, 3, 0), "cifar10": (None, 3, 10), "imagenet_npz": (None, 3, 0),
-        "imagenet2012": (None, 3, 1000), "lsun": (None, 3, 0)}
+DATA = {
+  "digits": (8, 1, 10),
+  "photos": (None, 3, 0),
+  "cifar10": (None, 3, 10),
+  "imagenet_npz": (None, 3, 0),
+  "imagenet2012": (None, 3, 1000),
+  "lsun": (None, 3, 0),
+}
 
 # Counted by building the authors' networks; the table's small and single-stage networks are our reading.
 PARAMETERS = {
-    "cifar10": 52_546_438, "cifar10_vlb": 52_546_438, "table2_linear_1k_simple": 52_542_979,
-    "table2_linear_4k_simple": 52_542_979, "table2_linear_4k_hybrid": 52_546_438,
-    "table2_cosine_4k_simple": 52_542_979, "imagenet64": 121_063_942, "imagenet64_vlb": 121_063_942,
-    "table1_linear_1k_simple": 121_060_483, "table1_linear_4k_simple": 121_060_483,
-    "table1_linear_4k_hybrid": 121_063_942, "table1_cosine_4k_simple": 121_060_483,
-    "table1_cosine_4k_hybrid": 121_063_942, "table1_cosine_4k_vlb": 121_063_942,
-    "imagenet64_class_conditional": 273_049_350, "imagenet64_class_conditional_small": None,
-    "imagenet256": None, "imagenet256_upsampler": 279_792_390, "lsun_bedroom": 113_676_678,
-    "lsun_bedroom_small_batch": 113_676_678, "scaling_64": 30_303_494, "scaling_96": 68_126_598,
-    "scaling_128": 121_063_942, "scaling_192": 272_281_350}
+  "cifar10": 52_546_438,
+  "cifar10_vlb": 52_546_438,
+  "table2_linear_1k_simple": 52_542_979,
+  "table2_linear_4k_simple": 52_542_979,
+  "table2_linear_4k_hybrid": 52_546_438,
+  "table2_cosine_4k_simple": 52_542_979,
+  "imagenet64": 121_063_942,
+  "imagenet64_vlb": 121_063_942,
+  "table1_linear_1k_simple": 121_060_483,
+  "table1_linear_4k_simple": 121_060_483,
+  "table1_linear_4k_hybrid": 121_063_942,
+  "table1_cosine_4k_simple": 121_060_483,
+  "table1_cosine_4k_hybrid": 121_063_942,
+  "table1_cosine_4k_vlb": 121_063_942,
+  "imagenet64_class_conditional": 273_049_350,
+  "imagenet64_class_conditional_small": None,
+  "imagenet256": None,
+  "imagenet256_upsampler": 279_792_390,
+  "lsun_bedroom": 113_676_678,
+  "lsun_bedroom_small_batch": 113_676_678,
+  "scaling_64": 30_303_494,
+  "scaling_96": 68_126_598,
+  "scaling_128": 121_063_942,
+  "scaling_192": 272_281_350,
+}
 
 
 def read(*argv):
@@ -60,22 +81,35 @@ def with_data(config):
   """As `trainers.train` makes it of what the data turns out to be."""
   height, channels, classes = DATA[config.data.dataset]
   height = config.data.image_size or height
-  return dataclasses.replace(config, data=dataclasses.replace(
-      config.data, image_shape=(height, height, channels), num_classes=classes))
+  return dataclasses.replace(
+    config,
+    data=dataclasses.replace(
+      config.data, image_shape=(height, height, channels), num_classes=classes
+    ),
+  )
 
 
 @functools.cache
 def cost(network, diffusion, image_shape, num_classes):
-  return cost_lib.of_config(config_lib.Config(network, diffusion, config_lib.DataConfig(
-      image_shape=image_shape, num_classes=num_classes)))
+  return cost_lib.of_config(
+    config_lib.Config(
+      network, diffusion, config_lib.DataConfig(image_shape=image_shape, num_classes=num_classes)
+    )
+  )
 
 
 def cost_of(name):
   config = with_data(read_file(name))
   # Of the diffusion the network knows only whether it learns variances: one of each is enough.
-  simple = {} if config.diffusion.learns_variance else {"objective": "simple", "variance_type": "fixed_large"}
+  simple = (
+    {}
+    if config.diffusion.learns_variance
+    else {"objective": "simple", "variance_type": "fixed_large"}
+  )
   network = dataclasses.replace(config.network, dropout=0.0)
-  return cost(network, config_lib.DiffusionConfig(**simple), config.data.image_shape, config.num_classes)
+  return cost(
+    network, config_lib.DiffusionConfig(**simple), config.data.image_shape, config.num_classes
+  )
 
 
 @pytest.fixture(autouse=True)
@@ -95,9 +129,14 @@ def test_the_papers_say_which_images_they_want(name):
 
 
 def test_parts_are_all_used():
-  nested = re.findall(r"^--flagfile=(\S+)$", "".join(
-      path.read_text() for path in (ROOT / "configs").rglob("*.flags")), re.MULTILINE)
-  assert {f"configs/parts/{path.name}" for path in (ROOT / "configs/parts").iterdir()} <= set(nested)
+  nested = re.findall(
+    r"^--flagfile=(\S+)$",
+    "".join(path.read_text() for path in (ROOT / "configs").rglob("*.flags")),
+    re.MULTILINE,
+  )
+  assert {f"configs/parts/{path.name}" for path in (ROOT / "configs/parts").iterdir()} <= set(
+    nested
+  )
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -110,13 +149,19 @@ def test_every_model_of_the_paper_is_counted():
   assert {f"{name}.flags" for name in PARAMETERS} == set(PAPERS)
   # "100M parameters": our reading is the network that the authors' released files call so, with classes.
   labels = 1000 * 4 * 128
-  assert cost_of("imagenet64_class_conditional_small").parameters == PARAMETERS["imagenet64"] + labels
+  assert (
+    cost_of("imagenet64_class_conditional_small").parameters == PARAMETERS["imagenet64"] + labels
+  )
 
 
 def readme_rows():
   """File to the cells after it, of the README's table."""
   lines = (ROOT / "configs/README.md").read_text().splitlines()
-  rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
+  rows = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in lines
+    if line.startswith("| `")
+  ]
   assert len(rows) == len({row[0] for row in rows})
   return {row[0].strip("`"): row[1:] for row in rows}
 
@@ -129,8 +174,10 @@ def test_readme_lists_every_file():
 def test_readme_knows_parameters_and_gflop(name):
   found = cost_of(name.removesuffix(".flags"))
   _, parameters, gflop, *_ = readme_rows()[name]
-  assert (parameters, gflop) == (f"{found.parameters:,}", f"{found.flops / 1e9:.3g}" if found.flops < 1e12
-                                 else f"{found.flops / 1e9:,.0f}")
+  assert (parameters, gflop) == (
+    f"{found.parameters:,}",
+    f"{found.flops / 1e9:.3g}" if found.flops < 1e12 else f"{found.flops / 1e9:,.0f}",
+  )
 
 
 def test_cifar10_is_the_papers():
@@ -143,13 +190,22 @@ def test_cifar10_is_the_papers():
   assert (diffusion.diffusion_steps, diffusion.noise_schedule) == (4000, "cosine")
   assert diffusion.objective == "hybrid"
   assert (diffusion.variance_type, diffusion.vlb_weight, diffusion.rescale_timesteps) == (
-      "learned_range", None, True)
+    "learned_range",
+    None,
+    True,
+  )
   assert (training.train_steps, training.batch_size, training.learning_rate, training.ema) == (
-      500_000, 128, 1e-4, (0.9999,))
+    500_000,
+    128,
+    1e-4,
+    (0.9999,),
+  )
   assert training.weight_decay == 0 and not config.data.random_flip
 
 
-@pytest.mark.parametrize("name, steps, schedule, objective, train_steps, dropout", [
+@pytest.mark.parametrize(
+  "name, steps, schedule, objective, train_steps, dropout",
+  [
     ("table1_linear_1k_simple", 1000, "linear", "simple", 200_000, 0),
     ("table1_linear_4k_simple", 4000, "linear", "simple", 200_000, 0),
     ("table1_linear_4k_hybrid", 4000, "linear", "hybrid", 200_000, 0),
@@ -163,7 +219,9 @@ def test_cifar10_is_the_papers():
     ("table2_linear_4k_hybrid", 4000, "linear", "hybrid", 500_000, 0.1),
     ("table2_cosine_4k_simple", 4000, "cosine", "simple", 500_000, 0.3),
     ("cifar10", 4000, "cosine", "hybrid", 500_000, 0.3),
-    ("cifar10_vlb", 4000, "cosine", "vlb", 500_000, 0.3)])
+    ("cifar10_vlb", 4000, "cosine", "vlb", 500_000, 0.3),
+  ],
+)
 def test_rows_of_tables_1_and_2(name, steps, schedule, objective, train_steps, dropout):
   config = read_file(name)
   diffusion, training = config.diffusion, config.training
@@ -171,23 +229,36 @@ def test_rows_of_tables_1_and_2(name, steps, schedule, objective, train_steps, d
   assert diffusion.objective == objective
   assert diffusion.variance_type == ("fixed_large" if objective == "simple" else "learned_range")
   assert diffusion.timestep_sampler == ("loss_second_moment" if objective == "vlb" else "uniform")
-  assert (training.train_steps, training.batch_size, training.learning_rate) == (train_steps, 128, 1e-4)
+  assert (training.train_steps, training.batch_size, training.learning_rate) == (
+    train_steps,
+    128,
+    1e-4,
+  )
   assert (config.network.dropout, config.data.dataset) == (
-      dropout, "cifar10" if "2" in name.split("_")[0] or "cifar" in name else "imagenet_npz")
+    dropout,
+    "cifar10" if "2" in name.split("_")[0] or "cifar" in name else "imagenet_npz",
+  )
 
 
-@pytest.mark.parametrize("name, train_steps, batch_size, learning_rate, schedule, steps", [
+@pytest.mark.parametrize(
+  "name, train_steps, batch_size, learning_rate, schedule, steps",
+  [
     ("imagenet64_class_conditional", 250_000, 2048, 3e-4, "cosine", 4000),
     ("imagenet64_class_conditional_small", 1_700_000, 128, 1e-4, "cosine", 4000),
     ("imagenet256_upsampler", 500_000, 256, 3e-4, "linear", 4000),
     ("imagenet256", 500_000, 256, 3e-4, "linear", 4000),
     ("lsun_bedroom", 1_200_000, 128, 1e-4, "linear", 1000),
-    ("lsun_bedroom_small_batch", 2_400_000, 64, 2e-5, "linear", 1000)])
+    ("lsun_bedroom_small_batch", 2_400_000, 64, 2e-5, "linear", 1000),
+  ],
+)
 def test_raw_models(name, train_steps, batch_size, learning_rate, schedule, steps):
   config = read_file(name)
   training, diffusion = config.training, config.diffusion
   assert (training.train_steps, training.batch_size, training.learning_rate) == (
-      train_steps, batch_size, learning_rate)
+    train_steps,
+    batch_size,
+    learning_rate,
+  )
   assert (diffusion.diffusion_steps, diffusion.noise_schedule) == (steps, schedule)
   assert diffusion.objective == "hybrid"
   assert not diffusion.rescale_timesteps and config.data.resize == "area"
@@ -201,11 +272,14 @@ def test_raw_models_weigh_the_term_of_the_bound_by_one(name):
   diffusion = read_file(name).diffusion
   process = process_lib.make_process(diffusion)
   rng = np.random.default_rng(0)
-  x_start, noise, output = (tf.constant(rng.standard_normal((3, 4, 4, channels)), tf.float32)
-                            for channels in (1, 1, 2))
+  x_start, noise, output = (
+    tf.constant(rng.standard_normal((3, 4, 4, channels)), tf.float32) for channels in (1, 1, 2)
+  )
   t = tf.constant([1, 20, 900])
   x_t = process.q_sample(x_start, t, noise)
-  found = losses.training_losses(process, diffusion, output, x_start=x_start, x_t=x_t, t=t, noise=noise)
+  found = losses.training_losses(
+    process, diffusion, output, x_start=x_start, x_t=x_t, t=t, noise=noise
+  )
   prediction = losses.reverse.predict(process, diffusion, output, x_t, t, clip=False)
   term = losses.vlb_term(process, diffusion, prediction, x_start=x_start, x_t=x_t, t=t)
   np.testing.assert_allclose(found.loss, found.mse + term, rtol=1e-5)
@@ -216,7 +290,8 @@ def test_scaling_changes_width_and_learning_rate_only(width):
   scaled, base = read_file(f"scaling_{width}"), read_file("imagenet64")
   assert scaled.training.learning_rate == pytest.approx(1e-4 / (width / 128) ** 0.5, rel=1e-4)
   assert dataclasses.replace(scaled, training=base.training) == dataclasses.replace(
-      base, network=dataclasses.replace(base.network, base_channels=width))
+    base, network=dataclasses.replace(base.network, base_channels=width)
+  )
 
 
 def test_later_flags_win_and_tuples_are_replaced_not_appended():
@@ -242,10 +317,17 @@ def narrow(name):
   height, _, channels = config.data.image_shape
   size = min(height, 128)
   return dataclasses.replace(
-      config, training=config_lib.TrainingConfig(batch_size=1), sampling=config_lib.SamplingConfig(),
-      network=dataclasses.replace(config.network, base_channels=32, num_res_blocks=1,
-                                  low_res_size=config.network.low_res_size * size // height),
-      data=dataclasses.replace(config.data, image_shape=(size, size, channels)))
+    config,
+    training=config_lib.TrainingConfig(batch_size=1),
+    sampling=config_lib.SamplingConfig(),
+    network=dataclasses.replace(
+      config.network,
+      base_channels=32,
+      num_res_blocks=1,
+      low_res_size=config.network.low_res_size * size // height,
+    ),
+    data=dataclasses.replace(config.data, image_shape=(size, size, channels)),
+  )
 
 
 @functools.cache
@@ -274,7 +356,12 @@ def one_image(config):
       source = sources.load(config.data, "train")
     assert source.num_classes == config.data.num_classes
     assert source.images.shape == (1, *config.data.image_shape)
-    return {"image": images_lib.to_unit_range(tf.constant(source.images[:1])),
-            "label": tf.constant(source.labels[:1])}
+    return {
+      "image": images_lib.to_unit_range(tf.constant(source.images[:1])),
+      "label": tf.constant(source.labels[:1]),
+    }
   image = np.random.default_rng(0).uniform(-1, 1, (1, *config.data.image_shape))
-  return {"image": tf.constant(image, tf.float32), "label": tf.constant([config.data.num_classes // 2])}
+  return {
+    "image": tf.constant(image, tf.float32),
+    "label": tf.constant([config.data.num_classes // 2]),
+  }

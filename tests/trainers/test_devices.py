@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from iddpm_tf import config as config_lib
+from iddpm_tf.evaluation import results_log as results
+from iddpm_tf.utils import devices as strategy_lib
 from tests.trainers.conftest import SMALL
-from trainers import results
-from trainers import strategy as strategy_lib
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -21,7 +21,7 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import importlib
-from trainers import command
+from trainers.cli import command
 module = importlib.import_module("trainers." + sys.argv[1])
 sys.exit(command.run(module.main, module.Options, module.__doc__, sys.argv[1:]))
 """
@@ -33,34 +33,71 @@ def on_two_devices(name, *flags):
 
 def test_two_devices_draw_the_images_of_one(run, model_dir, tmp_path):
   # Seven images in batches of four: a full batch, and one that does not divide by two.
-  flags = [f"--model_dir={model_dir}", "--samplers=ancestral:5", "--num_samples=7", "--batch_size=4"]
+  flags = [
+    f"--model_dir={model_dir}",
+    "--samplers=ancestral:5",
+    "--num_samples=7",
+    "--batch_size=4",
+  ]
   assert run("sample", *flags, f"--output_dir={tmp_path / 'one'}").status == 0
   flags.append(f"--output_dir={tmp_path / 'two'}")
   on_two_devices("sample", *flags)
-  one, two = (np.load(tmp_path / name / "ancestral_5_samples_7x8x8x1.npz")["arr_0"]
-              for name in ("one", "two"))
+  one, two = (
+    np.load(tmp_path / name / "ancestral_5_samples_7x8x8x1.npz")["arr_0"] for name in ("one", "two")
+  )
   np.testing.assert_allclose(one.astype(int), two.astype(int), atol=1)
 
 
 def test_a_run_on_two_devices_is_scored_as_one_device_scores_it(run, tmp_path):
   folder = tmp_path / "run"
-  on_two_devices("train", *SMALL, "--train_steps=4", f"--model_dir={folder}", "--eval_every=4", "--samplers=ddim:5",
-                 "--eval_scores=fid,nll", "--eval_samples=70", "--eval_examples=4", "--eval_nll_steps=5",
-                 "--best_score=fid", "--num_samples=2")
+  on_two_devices(
+    "train",
+    *SMALL,
+    "--train_steps=4",
+    f"--model_dir={folder}",
+    "--eval_every=4",
+    "--samplers=ddim:5",
+    "--eval_scores=fid,nll",
+    "--eval_samples=70",
+    "--eval_examples=4",
+    "--eval_nll_steps=5",
+    "--best_score=fid",
+    "--num_samples=2",
+  )
   trained = results.read(folder)
   assert [line["ema"] for line in trained] == [0.9, 0.5]
   for line in trained:
     output = tmp_path / str(line["ema"])
-    assert run("evaluate", f"--model_dir={folder}", f"--ema={line['ema']}", "--fid", "--samplers=ddim:5",
-               "--num_samples=70", f"--output_dir={output}", "--best").status == 0
+    assert (
+      run(
+        "evaluate",
+        f"--model_dir={folder}",
+        f"--ema={line['ema']}",
+        "--fid",
+        "--samplers=ddim:5",
+        "--num_samples=70",
+        f"--output_dir={output}",
+        "--best",
+      ).status
+      == 0
+    )
     # Shares of a batch take other kernels: a level here and there.
-    assert results.read(output)[0]["scores"]["fid"] == pytest.approx(line["scores"]["fid"], rel=1e-3)
+    assert results.read(output)[0]["scores"]["fid"] == pytest.approx(
+      line["scores"]["fid"], rel=1e-3
+    )
 
 
-@pytest.mark.parametrize("batch_size, microbatches, size, words", [
-    (32, 1, 16, ()), (32, 4, 4, ()), (32, 16, 1, ()),
-    (9, 1, None, ("--batch_size", "2", "9")), (9, 3, None, ("--batch_size", "2", "9")),
-    (12, 4, None, ("--microbatches", "6", "2 replicas", "--batch_size=12", "4"))])
+@pytest.mark.parametrize(
+  "batch_size, microbatches, size, words",
+  [
+    (32, 1, 16, ()),
+    (32, 4, 4, ()),
+    (32, 16, 1, ()),
+    (9, 1, None, ("--batch_size", "2", "9")),
+    (9, 3, None, ("--batch_size", "2", "9")),
+    (12, 4, None, ("--microbatches", "6", "2 replicas", "--batch_size=12", "4")),
+  ],
+)
 def test_a_batch_is_divided_evenly_or_refused(batch_size, microbatches, size, words):
   class Strategy:
     num_replicas_in_sync = 2

@@ -8,24 +8,38 @@ import pytest
 import tensorflow as tf
 
 from iddpm_tf import config as config_lib
-from trainers import best
-from trainers import evaluations
-from trainers import results
-from trainers import trained_model
+from iddpm_tf.evaluation import results_log as results
+from iddpm_tf.models import best_checkpoint as best
+from iddpm_tf.models import trained_model
+from iddpm_tf.training import evaluations
 from tests.trainers.conftest import SMALL
 
-FLAGS = (*SMALL, "--train_steps=12", "--save_every=5", "--eval_every=4", "--eval_samples=70",
-         "--eval_scores=fid,nll,nll_train", "--eval_examples=6", "--eval_nll_steps=5", "--samplers=ddim:5")
+FLAGS = (
+  *SMALL,
+  "--train_steps=12",
+  "--save_every=5",
+  "--eval_every=4",
+  "--eval_samples=70",
+  "--eval_scores=fid,nll,nll_train",
+  "--eval_examples=6",
+  "--eval_nll_steps=5",
+  "--samplers=ddim:5",
+)
 
 
 @pytest.fixture(name="trained", scope="module")
 def fixture_trained(tmp_path_factory):
   """A run of 12 steps with evaluations after 4, 8 and 12."""
-  from trainers import command
   from trainers import train
+  from trainers.cli import command
+
   folder = tmp_path_factory.mktemp("runs") / "evaluated"
-  assert command.run(train.main, train.Options, "", [
-      "train", *FLAGS, "--best_score=fid", f"--model_dir={folder}"]) == 0
+  assert (
+    command.run(
+      train.main, train.Options, "", ["train", *FLAGS, "--best_score=fid", f"--model_dir={folder}"]
+    )
+    == 0
+  )
   return folder
 
 
@@ -46,22 +60,33 @@ def curves(folder):
 
 def test_every_rate_is_scored_every_so_often(trained):
   assert [(step, ema) for step, ema, _ in lines(trained)] == [
-      (step, ema) for step in (4, 8, 12) for ema in (0.9, 0.5)]
+    (step, ema) for step in (4, 8, 12) for ema in (0.9, 0.5)
+  ]
   for line in results.read(trained):
-    assert set(line["scores"]) == {"fid", "nll", "nll_train"} and all(np.isfinite(v) for v in line["scores"].values())
+    assert set(line["scores"]) == {"fid", "nll", "nll_train"} and all(
+      np.isfinite(v) for v in line["scores"].values()
+    )
     assert line["in_training"] and line["sampler"] == "ddim_5" and line["num_samples"] == 70
-    assert line["num_examples"] == line["num_examples_train"] == 6 and line["num_timesteps"] == 9 and line["reference_about"]["split"] == "train"
+    assert (
+      line["num_examples"] == line["num_examples_train"] == 6
+      and line["num_timesteps"] == 9
+      and line["reference_about"]["split"] == "train"
+    )
 
 
 def test_tensorboard_has_a_chart_a_score_with_a_curve_a_rate(trained):
   found = curves(trained)
-  assert set(found) == {f"evaluation_{name}/ema_{ema}" for name in ("fid", "nll", "nll_train")
-                        for ema in (0.9, 0.5)}
+  assert set(found) == {
+    f"evaluation_{name}/ema_{ema}" for name in ("fid", "nll", "nll_train") for ema in (0.9, 0.5)
+  }
   for ema in (0.9, 0.5):
     expected = [(step, scores["fid"]) for step, rate, scores in lines(trained) if rate == ema]
     assert [step for step, _ in found[f"evaluation_fid/ema_{ema}"]] == [4, 8, 12]
-    np.testing.assert_allclose([value for _, value in found[f"evaluation_fid/ema_{ema}"]],
-                               [value for _, value in expected], rtol=1e-6)
+    np.testing.assert_allclose(
+      [value for _, value in found[f"evaluation_fid/ema_{ema}"]],
+      [value for _, value in expected],
+      rtol=1e-6,
+    )
 
 
 def test_the_best_checkpoint_is_kept_and_taken_by_every_command(run, trained, tmp_path):
@@ -70,21 +95,48 @@ def test_the_best_checkpoint_is_kept_and_taken_by_every_command(run, trained, tm
   assert found[:4] == ("fid", scores["fid"], step, ema)
   assert found.measured["num_samples"] == 70 and found.measured["sampler"] == "ddim_5"
   assert {path.stem for path in (trained / "best").glob("step-*.index")} == {f"step-{step}"}
-  assert run("evaluate", f"--model_dir={trained}", f"--output_dir={tmp_path}", "--best", "--fid",
-             "--samplers=ddim:5", "--num_samples=70").status == 0
+  assert (
+    run(
+      "evaluate",
+      f"--model_dir={trained}",
+      f"--output_dir={tmp_path}",
+      "--best",
+      "--fid",
+      "--samplers=ddim:5",
+      "--num_samples=70",
+    ).status
+    == 0
+  )
   (line,) = results.read(tmp_path)
   assert (line["training_step"], line["ema"]) == (step, ema)
   assert line["scores"]["fid"] == pytest.approx(scores["fid"], rel=1e-6)
-  assert f"step {step}" in run("sample", f"--model_dir={trained}", f"--output_dir={tmp_path}", "--best",
-                               "--num_samples=2").out
+  assert (
+    f"step {step}"
+    in run(
+      "sample", f"--model_dir={trained}", f"--output_dir={tmp_path}", "--best", "--num_samples=2"
+    ).out
+  )
 
 
 def test_the_scores_in_training_are_those_of_evaluate(run, trained, tmp_path):
   last = {ema: scores for step, ema, scores in lines(trained) if step == 12}
   for ema in (0.9, 0.5):
     output = tmp_path / str(ema)
-    assert run("evaluate", f"--model_dir={trained}", f"--output_dir={output}", f"--ema={ema}", "--fid", "--nll",
-               "--samplers=ddim:5", "--num_samples=70", "--num_examples=6", "--nll_steps=5").status == 0
+    assert (
+      run(
+        "evaluate",
+        f"--model_dir={trained}",
+        f"--output_dir={output}",
+        f"--ema={ema}",
+        "--fid",
+        "--nll",
+        "--samplers=ddim:5",
+        "--num_samples=70",
+        "--num_examples=6",
+        "--nll_steps=5",
+      ).status
+      == 0
+    )
     found = {name: value for line in results.read(output) for name, value in line["scores"].items()}
     assert found["fid"] == pytest.approx(last[ema]["fid"], rel=1e-6)
     (path,) = output.glob("nll*.json")
@@ -96,15 +148,29 @@ def test_a_better_checkpoint_is_kept_beside_what_a_kill_left(run, trained, tmp_p
   folder = tmp_path / "run"
   (folder / "best/step-2_temp").mkdir(parents=True)
   shutil.copy(trained / "config.json", folder)
-  assert run("train", *FLAGS, "--eval_scores=fid", "--best_score=fid", f"--model_dir={folder}").status == 0
+  assert (
+    run("train", *FLAGS, "--eval_scores=fid", "--best_score=fid", f"--model_dir={folder}").status
+    == 0
+  )
   assert len(list((folder / "best").glob("step-*.index"))) == 1
 
 
 def test_evaluations_do_not_change_the_training(run, trained, tmp_path):
-  assert run("train", *SMALL, "--train_steps=12", "--save_every=5", "--samplers=ddim:5",
-             f"--model_dir={tmp_path / 'plain'}").status == 0
+  assert (
+    run(
+      "train",
+      *SMALL,
+      "--train_steps=12",
+      "--save_every=5",
+      "--samplers=ddim:5",
+      f"--model_dir={tmp_path / 'plain'}",
+    ).status
+    == 0
+  )
   config = config_lib.Config.from_json((trained / "config.json").read_text())
-  ours, plain = (trained_model.load(folder, config, 0.9).network for folder in (trained, tmp_path / "plain"))
+  ours, plain = (
+    trained_model.load(folder, config, 0.9).network for folder in (trained, tmp_path / "plain")
+  )
   for one, other in zip(ours.trainable_variables, plain.trainable_variables):
     np.testing.assert_array_equal(one.value, other.value)
 
@@ -128,7 +194,8 @@ def test_an_evaluation_that_a_kill_cut_short_is_made_up_for(run, tmp_path, monke
       run("train", *flags)
   assert run("train", *flags).status == 0
   assert [(step, ema) for step, ema, _ in lines(tmp_path / "run")] == [
-      (step, ema) for step in (4, 8, 12) for ema in (0.9, 0.5)]
+    (step, ema) for step in (4, 8, 12) for ema in (0.9, 0.5)
+  ]
 
 
 def test_the_best_is_by_the_scores_own_direction(tmp_path, monkeypatch):
@@ -144,21 +211,29 @@ def test_the_best_is_by_the_scores_own_direction(tmp_path, monkeypatch):
   monkeypatch.setattr(best.checkpoints_lib, "Checkpoints", Unsaved)
 
   def offered(score, *values, step=1, count=70):
-    candidates = [best.Best(score, value, step, float(rate), {"num_samples": count})
-                  for rate, value in enumerate(values)]
+    candidates = [
+      best.Best(score, value, step, float(rate), {"num_samples": count})
+      for rate, value in enumerate(values)
+    ]
     return best.keep_if_better(candidates, None, tmp_path)
 
   assert offered("fid", 3.0, 2.0) and best.read(tmp_path).ema == 1
   assert not offered("fid", 2.0) and not offered("fid", 2.5) and offered("fid", 1.5, 1.9)
   assert best.read(tmp_path).ema == 0
   # Another score begins anew.
-  assert offered("recall_k3", 0.2) and offered("recall_k3", 0.1, 0.3) and not offered("recall_k3", 0.25)
+  assert (
+    offered("recall_k3", 0.2) and offered("recall_k3", 0.1, 0.3) and not offered("recall_k3", 0.25)
+  )
   assert best.read(tmp_path).value == 0.3
   # So does another way to measure it, and a run that has yet to come to the step of the best.
   assert offered("recall_k3", 0.1, count=7) and not offered("recall_k3", 0.05, count=7)
   assert offered("recall_k3", 0.2, count=7, step=5) and offered("recall_k3", 0.1, count=7, step=4)
-  assert not offered("recall_k3", float("nan"), count=7, step=6) and best.read(tmp_path).value == 0.1
-  assert offered("recall_k3", float("nan"), 0.3, count=7, step=6) and best.read(tmp_path).value == 0.3
+  assert (
+    not offered("recall_k3", float("nan"), count=7, step=6) and best.read(tmp_path).value == 0.1
+  )
+  assert (
+    offered("recall_k3", float("nan"), 0.3, count=7, step=6) and best.read(tmp_path).value == 0.3
+  )
 
 
 def refused(run, folder, *flags):
@@ -170,19 +245,24 @@ def refused(run, folder, *flags):
 def test_bad_input(run, trained, tmp_path, model_dir):
   assert "--eval_features: " in refused(run, tmp_path / "a", "--eval_features=no.pb")
   assert "--eval_reference: " in refused(run, tmp_path / "a", "--eval_reference=no.npz")
-  assert "--eval_examples: expected at most 360" in refused(run, tmp_path / "a", "--eval_examples=361")
+  assert "--eval_examples: expected at most 360" in refused(
+    run, tmp_path / "a", "--eval_examples=361"
+  )
   assert "--eval_nll_steps: expected at most" in refused(run, tmp_path / "a", "--eval_nll_steps=26")
   assert "--eval_samples: expected more than 5" in refused(
-      run, tmp_path / "a", "--eval_scores=precision_recall", "--eval_samples=5")
+    run, tmp_path / "a", "--eval_scores=precision_recall", "--eval_samples=5"
+  )
   nan, one = tmp_path / "nan.npz", tmp_path / "one.npz"
   np.savez(nan, mu=np.full(64, np.nan), sigma=np.eye(64))
   np.savez(one, mu=np.zeros(64), sigma=np.eye(64), arr_0=np.zeros((1, 8, 8, 1), np.uint8))
   assert "expected a finite mean" in refused(run, tmp_path / "a", f"--eval_reference={nan}")
   assert "--eval_reference: expected 6 images (arr_0)" in refused(
-      run, tmp_path / "a", f"--eval_reference={one}", "--eval_scores=precision_recall")
+    run, tmp_path / "a", f"--eval_reference={one}", "--eval_scores=precision_recall"
+  )
   assert "--best_score" in refused(run, tmp_path / "a", "--best_score=recall_k3")
   assert "--best_score: expected nothing without" in refused(
-      run, tmp_path / "a", "--eval_scores=fid", "--best_score=fid", "--eval_every=0")
+    run, tmp_path / "a", "--eval_scores=fid", "--best_score=fid", "--eval_every=0"
+  )
   assert not (tmp_path / "a").exists()
   # And goes on once it is right.
   assert run("train", *FLAGS, f"--model_dir={tmp_path / 'a'}", "--train_steps=1").status == 0

@@ -9,14 +9,14 @@ import sys
 import time
 
 import numpy as np
-import pytest
 from PIL import Image
+import pytest
 
 from iddpm_tf.config import DataConfig
 from iddpm_tf.data import sources
 from tests.trainers import conftest
-from trainers import command
 from trainers import prepare_data
+from trainers.cli import command
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -31,10 +31,15 @@ class Result:
 @pytest.fixture(name="prepare")
 def fixture_prepare(capfd):
   """prepare(*flags) -> `Result`."""
+
   def prepare(*flags):
     capfd.readouterr()
-    status = command.run(prepare_data.main, prepare_data.Options, prepare_data.__doc__,
-                         ["prepare_data", *map(str, flags)])
+    status = command.run(
+      prepare_data.main,
+      prepare_data.Options,
+      prepare_data.__doc__,
+      ["prepare_data", *map(str, flags)],
+    )
     return Result(status, *capfd.readouterr())
 
   return prepare
@@ -54,7 +59,13 @@ def fixture_pictures(tmp_path):
 
 
 def of(pictures, output, *flags):
-  return ("--dataset=folder", f"--data_dir={pictures}", "--image_size=8", f"--output_dir={output}", *flags)
+  return (
+    "--dataset=folder",
+    f"--data_dir={pictures}",
+    "--image_size=8",
+    f"--output_dir={output}",
+    *flags,
+  )
 
 
 def assert_refused(result, *words):
@@ -67,13 +78,17 @@ def assert_refused(result, *words):
 
 
 def contents(folder):
-  return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+  return {
+    str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+  }
 
 
 def test_prepares_both_splits_and_says_how_to_train(prepare, pictures, tmp_path):
   result = prepare(*of(pictures, tmp_path / "out", "--shard_size=16"))
   assert result.status == 0
-  assert "train: 40 pictures of folder, 2 classes" in result.out and "out/test: 6 images" in result.out
+  assert (
+    "train: 40 pictures of folder, 2 classes" in result.out and "out/test: 6 images" in result.out
+  )
   assert f"--dataset=records --data_dir={tmp_path / 'out'}" in result.out
   raw = DataConfig(dataset="folder", data_dir=str(pictures), image_size=8)
   for split in ("train", "test"):
@@ -93,48 +108,73 @@ def test_finished_records_that_are_damaged_are_made_again(prepare, pictures, tmp
   before, path = contents(tmp_path / "out"), tmp_path / "out/train/images-00001-of-00003.npy"
   path.write_bytes(path.read_bytes()[:-9])
   result = prepare(*flags)
-  assert result.status == 0 and f"is damaged: 1 of its shards or their index (the first: {path}" in result.out
+  assert (
+    result.status == 0
+    and f"is damaged: 1 of its shards or their index (the first: {path}" in result.out
+  )
   assert "resuming" in result.out and contents(tmp_path / "out") == before
 
 
 def test_one_split_and_no_size(prepare, pictures, tmp_path):
-  assert_refused(prepare("--dataset=folder", f"--data_dir={pictures}", f"--output_dir={tmp_path / 'out'}"),
-                 "--image_size", "of several")
+  assert_refused(
+    prepare("--dataset=folder", f"--data_dir={pictures}", f"--output_dir={tmp_path / 'out'}"),
+    "--image_size",
+    "of several",
+  )
   assert prepare(*of(pictures, tmp_path / "new", "--splits=test")).status == 0
-  assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["index.json", "plan.json", "test"]
+  assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+    "index.json",
+    "plan.json",
+    "test",
+  ]
 
 
 def test_unreadable_pictures_are_refused_all_by_name_then_skipped(prepare, pictures, tmp_path):
   (pictures / "train/ant/004.png").write_bytes(b"")
   (pictures / "test/bee/003.png").write_text("hello")
   result = prepare(*of(pictures, tmp_path / "out"))
-  assert_refused(result, "2 pictures cannot be read", "train/ant/004.png: is empty", "--unreadable=skip")
-  listed = ["train/ant/004.png: is empty",
-            "test/bee/003.png: is no picture (its content is not PNG, JPEG, WebP or GIF)"]
-  assert [line for line in result.out.splitlines() if line.startswith(("train/", "test/"))] == listed
+  assert_refused(
+    result, "2 pictures cannot be read", "train/ant/004.png: is empty", "--unreadable=skip"
+  )
+  listed = [
+    "train/ant/004.png: is empty",
+    "test/bee/003.png: is no picture (its content is not PNG, JPEG, WebP or GIF)",
+  ]
+  assert [
+    line for line in result.out.splitlines() if line.startswith(("train/", "test/"))
+  ] == listed
   assert (tmp_path / "out/train/unreadable.txt").read_text() == "ant/004.png: is empty\n"
   assert not (tmp_path / "out/index.json").exists()
   made = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.npy")}
   result = prepare(*of(pictures, tmp_path / "out", "--unreadable=skip"))
-  assert result.status == 0 and all(line in result.out for line in listed) and "39 images" in result.out
+  assert (
+    result.status == 0 and all(line in result.out for line in listed) and "39 images" in result.out
+  )
   assert made == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.npy")}
   index = json.loads((tmp_path / "out/index.json").read_text())
   assert index["splits"]["train"]["unreadable"] == [["ant/004.png", "is empty"]]
 
 
-@pytest.mark.parametrize("flags, words", [
+@pytest.mark.parametrize(
+  "flags, words",
+  [
     (("--output_dir=",), ("--output_dir",)),
     (("--splits=train,validation",), ("--splits", "train,validation")),
-    (("--splits=train,train",), ("--splits",)), (("--shard_size=-1",), ("--shard_size", "-1")),
-    (("--workers=-2",), ("--workers", "-2")), (("--unreadable=maybe",), ("--unreadable", "maybe")),
-    (("--dataset=photos",), ("--dataset", "photos")), (("--dataset=records",), ("--dataset", "records")),
+    (("--splits=train,train",), ("--splits",)),
+    (("--shard_size=-1",), ("--shard_size", "-1")),
+    (("--workers=-2",), ("--workers", "-2")),
+    (("--unreadable=maybe",), ("--unreadable", "maybe")),
+    (("--dataset=photos",), ("--dataset", "photos")),
+    (("--dataset=records",), ("--dataset", "records")),
     (("--data_dir=/nowhere",), ("--data_dir", "/nowhere", "does not exist")),
     (("--data_dir=",), ("nothing",)),
-    (("--dataset=lsun",), ("LMDB",)), (("--dataset=imagenet_npz",), ("train_data_batch_1.npz",)),
+    (("--dataset=lsun",), ("LMDB",)),
+    (("--dataset=imagenet_npz",), ("train_data_batch_1.npz",)),
     (("--output_dir=/proc/none",), ("--output_dir", "/proc/none")),
     (("--image_size=-3",), ("--image_size", "-3")),
     (("--folder_labels=prefix",), ("--folder_labels", "CLASS_NAME.png")),
-])
+  ],
+)
 def test_refuses(prepare, pictures, tmp_path, flags, words):
   for way in ((), ("--inspect",)):
     if not way or words[0] != "--dataset" and flags[0] != "--output_dir=/proc/none":
@@ -143,8 +183,13 @@ def test_refuses(prepare, pictures, tmp_path, flags, words):
 
 
 def start(*flags):
-  return subprocess.Popen([sys.executable, "-m", "trainers.prepare_data", *map(str, flags)], cwd=ROOT,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+  return subprocess.Popen(
+    [sys.executable, "-m", "trainers.prepare_data", *map(str, flags)],
+    cwd=ROOT,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
 
 
 def wait_for(path, process):
@@ -174,9 +219,11 @@ def test_a_killed_run_goes_on_to_the_same_bytes(prepare, pictures, tmp_path, num
 
 
 def test_starts_without_tensorflow():
-  code = ("import sys\nfrom trainers import command, prepare_data, preparing, inspecting\n"
-          "from iddpm_tf.data import folders, imagenet, lsun, records\n"
-          "assert not {'tensorflow', 'tensorflow_datasets', 'keras'} & set(sys.modules)\n")
+  code = (
+    "import sys\nfrom trainers import command, prepare_data, preparing, inspecting\n"
+    "from iddpm_tf.data import folders, imagenet, lsun, records\n"
+    "assert not {'tensorflow', 'tensorflow_datasets', 'keras'} & set(sys.modules)\n"
+  )
   subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
@@ -184,24 +231,43 @@ def test_inspection_of_raw_pictures(prepare, pictures, tmp_path):
   (pictures / "train/ant/004.png").write_bytes(b"")
   (pictures / "train/notes.txt").write_text("x")
   Image.new("L", (50, 9), 200).save(pictures / "train/bee/x.jpg", format="GIF")
-  result = prepare("--dataset=folder", f"--data_dir={pictures}", f"--output_dir={tmp_path}/out", "--inspect")
+  result = prepare(
+    "--dataset=folder", f"--data_dir={pictures}", f"--output_dir={tmp_path}/out", "--inspect"
+  )
   assert result.status == 0
-  for text in ("train: 41 pictures of folder, of which 40 can be read", "largest 9x50",
-               "formats: PNG 39, GIF 1", "labels: ant 19, bee 21", "named as another format: 1 (bee/x.jpg)",
-               "other files, ignored: 1 (notes.txt)", "unreadable: 1\n    ant/004.png: is empty",
-               "test: 6 pictures"):
+  for text in (
+    "train: 41 pictures of folder, of which 40 can be read",
+    "largest 9x50",
+    "formats: PNG 39, GIF 1",
+    "labels: ant 19, bee 21",
+    "named as another format: 1 (bee/x.jpg)",
+    "other files, ignored: 1 (notes.txt)",
+    "unreadable: 1\n    ant/004.png: is empty",
+    "test: 6 pictures",
+  ):
     assert text in result.out, text
   content = json.loads((tmp_path / "out/inspection.json").read_text())
-  assert content["train"]["unreadable"] == [["ant/004.png", "is empty"]] and content["test"]["readable"] == 6
+  assert (
+    content["train"]["unreadable"] == [["ant/004.png", "is empty"]]
+    and content["test"]["readable"] == 6
+  )
   assert sum(content["train"]["sizes"].values()) == 40
   with Image.open(tmp_path / "out/inspection.png") as picture:
     assert picture.size == (2 + 8 * 66, 2 + 5 * 66)
-  assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["inspection.json", "inspection.png"]
+  assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+    "inspection.json",
+    "inspection.png",
+  ]
 
 
 def test_inspection_of_records_verifies_their_checksums(prepare, pictures, tmp_path):
   assert prepare(*of(pictures, tmp_path / "out", "--shard_size=16")).status == 0
-  flags = ("--dataset=records", f"--data_dir={tmp_path}/out", f"--output_dir={tmp_path}/look", "--inspect")
+  flags = (
+    "--dataset=records",
+    f"--data_dir={tmp_path}/out",
+    f"--output_dir={tmp_path}/look",
+    "--inspect",
+  )
   result = prepare(*flags)
   assert result.status == 0 and "train: all 6 files have their checksums" in result.out
   assert "labels: ant 20, bee 20" in result.out
@@ -238,12 +304,17 @@ def test_training_refuses_data_that_is_wrong(run, prepare, pictures, tmp_path):
 
   records = ("--dataset=records", f"--data_dir={out}")
   assert "--image_size: expected 8x8" in refused(*records, "--image_size=16")
-  assert "3 halvings" in refused("--dataset=folder", f"--data_dir={tmp_path}/one", "--image_size=12",
-                                 "--channel_multipliers=1,1,1,1")
+  assert "3 halvings" in refused(
+    "--dataset=folder",
+    f"--data_dir={tmp_path}/one",
+    "--image_size=12",
+    "--channel_multipliers=1,1,1,1",
+  )
   assert "two classes or more" in refused("--dataset=folder", f"--data_dir={tmp_path}/one")
   assert "found none" in refused("--dataset=folder", f"--data_dir={tmp_path}/empty")
   assert "000.png: it is truncated" in refused(
-      "--dataset=folder", f"--data_dir={pictures}/test", "--image_size=8")
+    "--dataset=folder", f"--data_dir={pictures}/test", "--image_size=8"
+  )
   path = out / "train/images-00001-of-00003.npy"
   path.write_bytes(path.read_bytes()[:-9])
   assert "images-00001-of-00003.npy" in refused(*records)

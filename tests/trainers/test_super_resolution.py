@@ -8,24 +8,31 @@ import pytest
 import tensorflow as tf
 
 from iddpm_tf import config as config_lib
+from iddpm_tf.models import checkpoints
+from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.training import state as state_lib
 from tests.trainers import test_bad_input
-from trainers import checkpoints
-from trainers import command
-from trainers import model_dir as model_dir_lib
 from trainers import sample
+from trainers.cli import command
 
-NETWORK = {"base_channels": 32, "channel_multipliers": (1,), "num_res_blocks": 1, "attention_resolutions": ()}
+NETWORK = {
+  "base_channels": 32,
+  "channel_multipliers": (1,),
+  "num_res_blocks": 1,
+  "attention_resolutions": (),
+}
 
 
 def config_of(size, low_res_size=0, classes=10, channels=1):
   return config_lib.Config(
-      network=config_lib.NetworkConfig(**NETWORK, class_conditional=True, low_res_size=low_res_size),
-      diffusion=config_lib.DiffusionConfig(diffusion_steps=25),
-      data=config_lib.DataConfig(image_size=size, resize="area", image_shape=(size, size, channels),
-                                 num_classes=classes),
-      training=config_lib.TrainingConfig(ema=(0.9,)),
-      sampling=config_lib.SamplingConfig(samplers=("ddim:2",), num_samples=12))
+    network=config_lib.NetworkConfig(**NETWORK, class_conditional=True, low_res_size=low_res_size),
+    diffusion=config_lib.DiffusionConfig(diffusion_steps=25),
+    data=config_lib.DataConfig(
+      image_size=size, resize="area", image_shape=(size, size, channels), num_classes=classes
+    ),
+    training=config_lib.TrainingConfig(ema=(0.9,)),
+    sampling=config_lib.SamplingConfig(samplers=("ddim:2",), num_samples=12),
+  )
 
 
 def make_model(folder, config):
@@ -33,8 +40,11 @@ def make_model(folder, config):
   state = state_lib.TrainState(config)
   random = np.random.RandomState(config.network.low_res_size)
   for rate in (None, 0.9):
-    values = ([v.value for v in state.network.trainable_variables] if rate is None
-              else state.averages.at_rate(rate))
+    values = (
+      [v.value for v in state.network.trainable_variables]
+      if rate is None
+      else state.averages.at_rate(rate)
+    )
     for value in values:
       value.assign(0.1 * random.standard_normal(value.shape))
   checkpoints.Checkpoints(state, folder).save(7)
@@ -56,9 +66,22 @@ def fixture_upsampler(tmp_path_factory):
 def fixture_drawn(base, upsampler, tmp_path_factory):
   """What the two-stage command writes, by name of the file without its shape."""
   folder = tmp_path_factory.mktemp("drawn")
-  assert command.run(sample.main, sample.Options, "", [
-      "sample", f"--model_dir={base}", f"--upsampler_dir={upsampler}", f"--output_dir={folder}",
-      "--upsampler_sampler=ancestral:3", "--png"]) == 0
+  assert (
+    command.run(
+      sample.main,
+      sample.Options,
+      "",
+      [
+        "sample",
+        f"--model_dir={base}",
+        f"--upsampler_dir={upsampler}",
+        f"--output_dir={folder}",
+        "--upsampler_sampler=ancestral:3",
+        "--png",
+      ],
+    )
+    == 0
+  )
   return folder
 
 
@@ -78,22 +101,40 @@ def test_the_two_stage_command_writes_both_sizes(drawn):
   assert (drawn / "ddim_2_upsampled_ancestral_3/seed_11_label_1.png").exists()
 
 
-def test_the_upsampler_alone_enlarges_what_was_written_to_the_same_images(run, upsampler, drawn, tmp_path):
+def test_the_upsampler_alone_enlarges_what_was_written_to_the_same_images(
+  run, upsampler, drawn, tmp_path
+):
   (path,) = drawn.glob("ddim_2_samples_*.npz")
-  assert run("sample", f"--model_dir={upsampler}", f"--base_samples={path}", f"--output_dir={tmp_path}",
-             "--samplers=ancestral:3").status == 0
+  assert (
+    run(
+      "sample",
+      f"--model_dir={upsampler}",
+      f"--base_samples={path}",
+      f"--output_dir={tmp_path}",
+      "--samplers=ancestral:3",
+    ).status
+    == 0
+  )
   chained = images(drawn, "ddim_2_upsampled_ancestral_3")
   for name, value in images(tmp_path, "ancestral_3").items():
     np.testing.assert_array_equal(value, chained[name])
 
 
 @pytest.mark.parametrize("sampler", ("ancestral:3", "ddim:2"))
-def test_a_consistent_image_averages_to_the_one_that_was_enlarged(run, upsampler, drawn, tmp_path, sampler):
+def test_a_consistent_image_averages_to_the_one_that_was_enlarged(
+  run, upsampler, drawn, tmp_path, sampler
+):
   (path,) = drawn.glob("ddim_2_samples_*.npz")
 
   def error(name, *flags):
-    run("sample", f"--model_dir={upsampler}", f"--base_samples={path}", f"--output_dir={tmp_path / name}",
-        f"--samplers={sampler}", *flags)
+    run(
+      "sample",
+      f"--model_dir={upsampler}",
+      f"--base_samples={path}",
+      f"--output_dir={tmp_path / name}",
+      f"--samplers={sampler}",
+      *flags,
+    )
     large = images(tmp_path / name, sampler.replace(":", "_"))["arr_0"].astype(float)
     squares = large.reshape(12, 4, 2, 4, 2, 1)
     # Where no pixel had to be clipped at black or white.
@@ -110,8 +151,13 @@ def test_the_small_image_and_the_label_both_matter(run, upsampler, drawn, tmp_pa
 
   def enlarged(name, low_res, labels):
     np.savez(tmp_path / f"{name}.npz", low_res, labels)
-    run("sample", f"--model_dir={upsampler}", f"--base_samples={tmp_path}/{name}.npz", "--num_samples=2",
-        f"--output_dir={tmp_path / name}")
+    run(
+      "sample",
+      f"--model_dir={upsampler}",
+      f"--base_samples={tmp_path}/{name}.npz",
+      "--num_samples=2",
+      f"--output_dir={tmp_path / name}",
+    )
     return images(tmp_path / name, "ddim_2")["arr_0"]
 
   labels = np.arange(12) % 10
@@ -122,8 +168,15 @@ def test_the_small_image_and_the_label_both_matter(run, upsampler, drawn, tmp_pa
 
 
 def test_the_chain_as_one_servable(run, base, upsampler, drawn, tmp_path):
-  result = run("export", f"--model_dir={base}", f"--upsampler_dir={upsampler}",
-               "--upsampler_sampler=ancestral:3", f"--output_dir={tmp_path}", "--name=chain", "--verify")
+  result = run(
+    "export",
+    f"--model_dir={base}",
+    f"--upsampler_dir={upsampler}",
+    "--upsampler_sampler=ancestral:3",
+    f"--output_dir={tmp_path}",
+    "--name=chain",
+    "--verify",
+  )
   assert result.status == 0 and "byte for byte" in result.out
   signature = tf.saved_model.load(tmp_path / "chain/1").signatures["ddim_2"]
   assert signature.structured_input_signature[1].keys() == {"seed", "label"}
@@ -136,24 +189,53 @@ def test_the_chain_as_one_servable(run, base, upsampler, drawn, tmp_path):
 
 
 def test_an_upsampler_is_a_servable_of_its_own(run, upsampler, drawn, tmp_path):
-  assert run("export", f"--model_dir={upsampler}", "--samplers=ancestral:3", f"--output_dir={tmp_path}",
-             "--name=up", "--verify").status == 0
+  assert (
+    run(
+      "export",
+      f"--model_dir={upsampler}",
+      "--samplers=ancestral:3",
+      f"--output_dir={tmp_path}",
+      "--name=up",
+      "--verify",
+    ).status
+    == 0
+  )
   signature = tf.saved_model.load(tmp_path / "up/1").signatures["serving_default"]
   small, large = images(drawn, "ddim_2"), images(drawn, "ddim_2_upsampled_ancestral_3")
-  drawn_again = signature(seed=tf.range(12, dtype=tf.int64), label=tf.constant(small["arr_1"]),
-                          low_res=tf.constant(small["arr_0"]))["image"]
+  drawn_again = signature(
+    seed=tf.range(12, dtype=tf.int64),
+    label=tf.constant(small["arr_1"]),
+    low_res=tf.constant(small["arr_0"]),
+  )["image"]
   np.testing.assert_array_equal(drawn_again, large["arr_0"])
 
 
 def test_training_an_upsampler_and_its_bits_per_dim(run, tmp_path):
-  flags = [f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
-           for name, value in NETWORK.items()]
+  flags = [
+    f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+    for name, value in NETWORK.items()
+  ]
   folder = tmp_path / "run"
-  assert run("train", *flags, "--low_res_size=4", "--diffusion_steps=25", "--batch_size=4", "--train_steps=2",
-             "--samplers=ddim:1", "--num_samples=4", f"--model_dir={folder}").status == 0
+  assert (
+    run(
+      "train",
+      *flags,
+      "--low_res_size=4",
+      "--diffusion_steps=25",
+      "--batch_size=4",
+      "--train_steps=2",
+      "--samplers=ddim:1",
+      "--num_samples=4",
+      f"--model_dir={folder}",
+    ).status
+    == 0
+  )
   # Triples of 32 pixels (8, magnified), 2 between.
   assert Image.open(folder / "samples/step_2_raw.png").size == (2 + 34 * 6, 2 + 34 * 2)
-  assert run("evaluate", f"--model_dir={folder}", "--nll", "--num_examples=2", "--nll_steps=2").status == 0
+  assert (
+    run("evaluate", f"--model_dir={folder}", "--nll", "--num_examples=2", "--nll_steps=2").status
+    == 0
+  )
 
 
 @pytest.mark.parametrize("name", ("sample", "export"))
@@ -161,26 +243,37 @@ def test_models_that_do_not_fit_are_refused(run, base, upsampler, name, tmp_path
   def refused(model, *flags, words):
     output = tmp_path / "out"
     test_bad_input.assert_refused(
-        run(name, f"--model_dir={model}", f"--output_dir={output}", *flags), *words)
+      run(name, f"--model_dir={model}", f"--output_dir={output}", *flags), *words
+    )
     assert not output.exists()
 
   refused(base, f"--upsampler_dir={base}", words=("--upsampler_dir", "--low_res_size"))
   refused(upsampler, f"--upsampler_dir={upsampler}", words=("--model_dir", "4x4x1"))
   refused(base, f"--upsampler_dir={tmp_path}/none", words=("--upsampler_dir", "does not exist"))
   refused(base, "--upsampler_sampler=ddim:5", words=("--upsampler_sampler", "--upsampler_dir"))
-  refused(base, f"--upsampler_dir={upsampler}", "--upsampler_sampler=ddim:50",
-          words=("--upsampler_sampler", "25", "50"))
-  refused(base, f"--upsampler_dir={upsampler}", "--upsampler_ema=0.5", words=("--upsampler_ema", "0.5"))
-  for kind, config in (("larger", config_of(16, low_res_size=8)), ("fewer", config_of(8, 4, classes=3)),
-                       ("colour", config_of(8, 4, channels=3))):
+  refused(
+    base,
+    f"--upsampler_dir={upsampler}",
+    "--upsampler_sampler=ddim:50",
+    words=("--upsampler_sampler", "25", "50"),
+  )
+  refused(
+    base, f"--upsampler_dir={upsampler}", "--upsampler_ema=0.5", words=("--upsampler_ema", "0.5")
+  )
+  for kind, config in (
+    ("larger", config_of(16, low_res_size=8)),
+    ("fewer", config_of(8, 4, classes=3)),
+    ("colour", config_of(8, 4, channels=3)),
+  ):
     model_dir_lib.write_config(tmp_path / kind, config)  # The settings are enough to refuse by.
     refused(base, f"--upsampler_dir={tmp_path / kind}", words=("--upsampler_dir", kind))
 
 
 def test_an_upsampler_needs_images_to_enlarge(run, base, upsampler, tmp_path):
   def refused(model, *flags, words):
-    test_bad_input.assert_refused(run("sample", f"--model_dir={model}", f"--output_dir={tmp_path / 'out'}",
-                                      *flags), *words)
+    test_bad_input.assert_refused(
+      run("sample", f"--model_dir={model}", f"--output_dir={tmp_path / 'out'}", *flags), *words
+    )
 
   def saved(*arrays):
     np.savez(tmp_path / "images.npz", *arrays)
@@ -194,6 +287,8 @@ def test_an_upsampler_needs_images_to_enlarge(run, base, upsampler, tmp_path):
   refused(upsampler, saved(small[:, :3]), words=("--base_samples", "4x4x1", "[3, 3, 4, 1]"))
   refused(upsampler, saved(small), words=("--base_samples", "arr_1"))
   refused(upsampler, saved(small, np.array([0, 1, 10])), words=("--base_samples", "0 to 9", "10"))
-  refused(upsampler, saved(small, np.arange(3)), "--num_samples=4", words=("--num_samples", "3", "4"))
+  refused(
+    upsampler, saved(small, np.arange(3)), "--num_samples=4", words=("--num_samples", "3", "4")
+  )
   (tmp_path / "text.npz").write_text("no archive")
   refused(upsampler, f"--base_samples={tmp_path}/text.npz", words=("--base_samples", "text.npz"))

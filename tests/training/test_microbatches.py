@@ -10,25 +10,38 @@ from iddpm_tf.training import train_step
 
 BATCH = 8
 RNG = np.random.default_rng(0)
-IMAGES = {"image": tf.constant(RNG.uniform(-1, 1, (BATCH, 8, 8, 1)), tf.float32),
-          "label": tf.constant(RNG.integers(0, 10, BATCH), tf.int32)}
+IMAGES = {
+  "image": tf.constant(RNG.uniform(-1, 1, (BATCH, 8, 8, 1)), tf.float32),
+  "label": tf.constant(RNG.integers(0, 10, BATCH), tf.int32),
+}
 
 
 def make_state(parts, dropout=0.0):
   config = config_lib.Config(
-      network=config_lib.NetworkConfig(
-          base_channels=64, channel_multipliers=(1,), attention_resolutions=(), dropout=dropout,
-          class_conditional=True, low_res_size=4),
-      diffusion=config_lib.DiffusionConfig(
-          diffusion_steps=4, objective="vlb", timestep_sampler="loss_second_moment"),
-      data=config_lib.DataConfig(image_shape=(8, 8, 1), num_classes=10),
-      training=config_lib.TrainingConfig(batch_size=BATCH, microbatches=parts, learning_rate=1e-4))
+    network=config_lib.NetworkConfig(
+      base_channels=64,
+      channel_multipliers=(1,),
+      attention_resolutions=(),
+      dropout=dropout,
+      class_conditional=True,
+      low_res_size=4,
+    ),
+    diffusion=config_lib.DiffusionConfig(
+      diffusion_steps=4, objective="vlb", timestep_sampler="loss_second_moment"
+    ),
+    data=config_lib.DataConfig(image_shape=(8, 8, 1), num_classes=10),
+    training=config_lib.TrainingConfig(batch_size=BATCH, microbatches=parts, learning_rate=1e-4),
+  )
   state = state_lib.TrainState(config)
   rng = np.random.default_rng(0)
-  for variable in state.network.trainable_variables:  # Some start as zeros, and hide what is before them.
+  for (
+    variable
+  ) in state.network.trainable_variables:  # Some start as zeros, and hide what is before them.
     variable.assign(variable.value + rng.normal(0, 0.02, variable.shape))
   # Importance sampling is under way, so the losses are weighted.
-  state.timestep_sampler.losses.assign(tf.repeat(tf.constant([[1.0], [2.0], [4.0], [8.0]]), 10, axis=1))
+  state.timestep_sampler.losses.assign(
+    tf.repeat(tf.constant([[1.0], [2.0], [4.0], [8.0]]), 10, axis=1)
+  )
   state.timestep_sampler.counts.assign([10] * 4)
   return state
 
@@ -37,8 +50,11 @@ def step(parts, **options):
   """(`StepRecord` of a first step, the gradients that it applied)."""
   with pytest.MonkeyPatch.context() as patch:
     applied, original = [], train_step.apply_gradients
-    patch.setattr(train_step, "apply_gradients", lambda state, gradients: (
-        applied.extend(gradients), original(state, gradients))[1])
+    patch.setattr(
+      train_step,
+      "apply_gradients",
+      lambda state, gradients: (applied.extend(gradients), original(state, gradients))[1],
+    )
     return train_step.train_step(make_state(parts, **options), IMAGES), applied
 
 
@@ -69,7 +85,9 @@ def test_the_step_is_that_of_the_whole_batch(whole, parts):
   np.testing.assert_array_equal(ours.t, expected.t)
   np.testing.assert_array_equal(ours.weights, expected.weights)
   for name in ("loss", "vlb", "grad_norm"):
-    np.testing.assert_allclose(getattr(ours, name), getattr(expected, name), rtol=1e-4, err_msg=name)
+    np.testing.assert_allclose(
+      getattr(ours, name), getattr(expected, name), rtol=1e-4, err_msg=name
+    )
   for value, other in zip(gradients, expected_gradients, strict=True):
     np.testing.assert_allclose(value, other, atol=1e-5 * float(expected.grad_norm), rtol=1e-4)
 
@@ -79,18 +97,20 @@ def test_the_norms_are_of_each_parts_own_gradient(calls):
   ours, _ = step(4)
   assert len(calls) == 4
   np.testing.assert_array_equal(np.concatenate([weights for weights, *_ in calls]), ours.weights)
-  np.testing.assert_array_equal(np.concatenate([losses.loss for _, _, losses, _ in calls]), ours.loss)
+  np.testing.assert_array_equal(
+    np.concatenate([losses.loss for _, _, losses, _ in calls]), ours.loss
+  )
   gradients = [[gradient.numpy() for gradient in part] for *_, part in calls]
-  norms = [sum(np.sum(gradient ** 2) for gradient in part) for part in gradients]
+  norms = [sum(np.sum(gradient**2) for gradient in part) for part in gradients]
   assert np.std(norms) > 0.1 * np.mean(norms)
   np.testing.assert_allclose(ours.part_squared_norm, np.mean(norms), rtol=1e-4)
   means = [np.mean(parts, axis=0) for parts in zip(*gradients, strict=True)]
-  np.testing.assert_allclose(ours.grad_norm ** 2, sum(np.sum(mean ** 2) for mean in means), rtol=1e-4)
+  np.testing.assert_allclose(ours.grad_norm**2, sum(np.sum(mean**2) for mean in means), rtol=1e-4)
 
 
 def test_one_part_has_the_norm_of_the_whole(whole):
   record, _ = whole
-  np.testing.assert_allclose(record.part_squared_norm, record.grad_norm ** 2, rtol=1e-5)
+  np.testing.assert_allclose(record.part_squared_norm, record.grad_norm**2, rtol=1e-5)
 
 
 def test_each_part_drops_out_by_masks_of_its_own_which_the_step_decides(calls, whole):

@@ -25,7 +25,9 @@ def make(**options):
 
 def checkpoint(optimizer, variable):
   """As `TrainState.checkpoint` lists them."""
-  return tf.train.Checkpoint(optimizer={v.path: v.value for v in optimizer.variables}, variable=variable)
+  return tf.train.Checkpoint(
+    optimizer={v.path: v.value for v in optimizer.variables}, variable=variable
+  )
 
 
 def apply(optimizer, variable, gradients):
@@ -37,8 +39,8 @@ def algorithm_2(gradients, rates):
   """The weights that `make`'s become: every moment from zero, whatever the step."""
   weights, m, v = np.array([1.0, -2.0, 3.0]), 0.0, 0.0
   for step, (gradient, rate) in enumerate(zip(gradients.astype(np.float64), rates, strict=True), 1):
-    m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient ** 2
-    weights -= rate * (m / (1 - 0.9 ** step)) / (np.sqrt(v / (1 - 0.999 ** step)) + 1e-8)
+    m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+    weights -= rate * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
   return weights
 
 

@@ -16,7 +16,7 @@ def rates(steps, **settings):
 
 
 def test_learning_rate_is_constant_by_default():
-  assert rates([0, 10, 10 ** 6]) == [2.0, 2.0, 2.0]
+  assert rates([0, 10, 10**6]) == [2.0, 2.0, 2.0]
 
 
 def test_warm_up_rises_to_the_learning_rate_and_its_first_step_moves():
@@ -39,8 +39,8 @@ def test_adamw_is_algorithm_2(weight_decay):
     gradient = rng.standard_normal(3) * [1.0, 1e-8, 1e3]
     optimizer.apply([tf.constant(gradient, tf.float32)], [variable])
     weights -= 0.01 * weight_decay * weights
-    m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient ** 2
-    weights -= 0.01 * (m / (1 - 0.9 ** step)) / (np.sqrt(v / (1 - 0.999 ** step)) + 1e-8)
+    m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+    weights -= 0.01 * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
     np.testing.assert_allclose(variable.numpy(), weights, rtol=1e-5)
 
 

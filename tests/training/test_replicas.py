@@ -22,8 +22,8 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 from iddpm_tf import config as config_lib
 from iddpm_tf.data import sources
 from iddpm_tf.training import state as state_lib
-from trainers import loop
-from trainers import strategy as strategy_lib
+from iddpm_tf.training import loop
+from iddpm_tf.utils import devices as strategy_lib
 
 # 64 channels: with one channel a normalised group, the gradients of the biases before it are exactly zero,
 # and Adam blows up their rounding.
@@ -55,7 +55,9 @@ def fixture_results(tmp_path_factory):
   """What (replicas, microbatches) have made."""
   folder, made = tmp_path_factory.mktemp("results"), {}
   for replicas, of_microbatches in ((1, (1, 4)), (2, (1, 2))):
-    paths = {microbatches: folder / f"{replicas}_{microbatches}.npz" for microbatches in of_microbatches}
+    paths = {
+      microbatches: folder / f"{replicas}_{microbatches}.npz" for microbatches in of_microbatches
+    }
     arguments = [argument for item in paths.items() for argument in map(str, item)]
     subprocess.run([sys.executable, "-c", SCRIPT, str(replicas), *arguments], cwd=ROOT, check=True)
     for microbatches, path in paths.items():

@@ -13,6 +13,7 @@ _CONFIDENCE = 0.95
 
 class Part(NamedTuple):
   """One quantity that is positive if the claim holds."""
+
   statement: str
   estimate: float | None  # None where there is none.
   low: float | None  # The confidence interval; None of fewer than three seeds.
@@ -25,6 +26,7 @@ class Part(NamedTuple):
 
 class Claim(NamedTuple):
   """A claim of the paper; it holds if every part of it does."""
+
   number: int
   statement: str
   parts: tuple[Part, ...]
@@ -53,7 +55,9 @@ def over_seeds(statement, values, how, resolution=0.0):
   mean = float(np.mean(values))
   if len(values) < _LEAST_SEEDS:
     return Part(statement, mean, None, None, UNDECIDED, how, tuple(values.tolist()))
-  half = resolution + stats.t.ppf((1 + _CONFIDENCE) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
+  half = resolution + stats.t.ppf((1 + _CONFIDENCE) / 2, len(values) - 1) * np.std(
+    values, ddof=1
+  ) / math.sqrt(len(values))
   low, high = mean - half, mean + half
   verdict = HOLDS if low > 0 else FAILS if high < 0 else UNDECIDED
   return Part(statement, mean, float(low), float(high), verdict, how, tuple(values.tolist()))
@@ -67,7 +71,9 @@ def paired(statement, larger, smaller, how, resolution=0.0):
 def exact(statement, value, how):
   """The `Part` of a quantity that no seed moves: a fact of the schedules, its interval a point."""
   verdict = HOLDS if value > 0 else FAILS if value < 0 else UNDECIDED
-  return Part(statement, float(value), float(value), float(value), verdict, how, (float(value),), True)
+  return Part(
+    statement, float(value), float(value), float(value), verdict, how, (float(value),), True
+  )
 
 
 def unknown(statement, how):

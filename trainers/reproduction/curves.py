@@ -4,8 +4,8 @@ import numpy as np
 from tensorboard.backend.event_processing import event_accumulator
 import tensorflow as tf
 
-from trainers import results
-from trainers import summaries
+from iddpm_tf.evaluation import results_log as results
+from iddpm_tf.training import tensorboard as summaries
 
 
 def scalars(folder, *names):
@@ -17,17 +17,22 @@ def scalars(folder, *names):
     ValueError: no such scalar.
   """
   accumulator = event_accumulator.EventAccumulator(
-      str(folder / summaries.FOLDER), size_guidance={event_accumulator.TENSORS: 0})
+    str(folder / summaries.FOLDER), size_guidance={event_accumulator.TENSORS: 0}
+  )
   accumulator.Reload()
   found = []
   for name in names:
     try:
       events = accumulator.Tensors(name)
     except KeyError:
-      raise ValueError(f"{folder}: expected {name} in its TensorBoard files, received "
-                       f"{', '.join(accumulator.Tags()['tensors'])}") from None
-    newest = {event.step: float(tf.make_ndarray(event.tensor_proto))
-              for event in sorted(events, key=lambda event: event.wall_time)}
+      raise ValueError(
+        f"{folder}: expected {name} in its TensorBoard files, received "
+        f"{', '.join(accumulator.Tags()['tensors'])}"
+      ) from None
+    newest = {
+      event.step: float(tf.make_ndarray(event.tensor_proto))
+      for event in sorted(events, key=lambda event: event.wall_time)
+    }
     found.append(newest)
   steps = sorted(set.intersection(*map(set, found)))
   return np.array(steps), *(np.array([values[step] for step in steps]) for values in found)
@@ -36,7 +41,8 @@ def scalars(folder, *names):
 def noise_averages(folder, first_step):
   """|G|^2 and tr(Sigma) of the gradient, each averaged over the steps from `first_step` on."""
   steps, squared_norm, trace = scalars(
-      folder, "gradient_noise/squared_norm", "gradient_noise/trace_of_covariance")
+    folder, "gradient_noise/squared_norm", "gradient_noise/trace_of_covariance"
+  )
   return float(np.mean(squared_norm[steps > first_step])), float(np.mean(trace[steps > first_step]))
 
 

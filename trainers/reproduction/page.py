@@ -34,28 +34,39 @@ def escape(value):
 
 def document(title, body):
   """A whole page."""
-  return (f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-          f'<meta name="viewport" content="width=device-width">\n<title>{escape(title)}</title>\n'
-          f"<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n")
+  return (
+    f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+    f'<meta name="viewport" content="width=device-width">\n<title>{escape(title)}</title>\n'
+    f"<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+  )
 
 
 def figure(shown):
   """Of a `sections.Figure`."""
   kind = ' class="pixelated"' if shown.pixelated else ""
-  return (f'<figure><img{kind} src="{escape(shown.data_uri)}" alt="{escape(shown.caption)}">'
-          f"<figcaption>{escape(shown.caption)}</figcaption></figure>")
+  return (
+    f'<figure><img{kind} src="{escape(shown.data_uri)}" alt="{escape(shown.caption)}">'
+    f"<figcaption>{escape(shown.caption)}</figcaption></figure>"
+  )
 
 
 def table(shown):
   """Of a `sections.Table`."""
-  numeric = [any(isinstance(row[i], (int, float)) for row in shown.rows) for i in range(len(shown.columns))]
+  numeric = [
+    any(isinstance(row[i], (int, float)) for row in shown.rows) for i in range(len(shown.columns))
+  ]
   kinds = [' class="number"' if number else "" for number in numeric]
   head = "".join(f"<th{kind}>{escape(name)}</th>" for kind, name in zip(kinds, shown.columns))
   rows = "".join(
-      "<tr>" + "".join(f"<td{kind}>{cell(value, shown.digits)}</td>" for kind, value in zip(kinds, row)) + "</tr>\n"
-      for row in shown.rows)
-  return (f"<table><caption>{escape(shown.caption)}</caption><thead><tr>{head}</tr></thead>\n"
-          f"<tbody>{rows}</tbody></table>")
+    "<tr>"
+    + "".join(f"<td{kind}>{cell(value, shown.digits)}</td>" for kind, value in zip(kinds, row))
+    + "</tr>\n"
+    for row in shown.rows
+  )
+  return (
+    f"<table><caption>{escape(shown.caption)}</caption><thead><tr>{head}</tr></thead>\n"
+    f"<tbody>{rows}</tbody></table>"
+  )
 
 
 def cell(value, digits):
@@ -69,21 +80,26 @@ def claims_table(claims):
   """Of `claims.Claim`s, each part a row."""
   rows = []
   for claim in sorted(claims, key=lambda claim: claim.number):
-    rows.append(f"<tr><th>{claim.number}</th><th>{escape(claim.statement)}</th><th></th><th></th>"
-                f"<th>{verdict(claim.verdict)}</th></tr>")
+    rows.append(
+      f"<tr><th>{claim.number}</th><th>{escape(claim.statement)}</th><th></th><th></th>"
+      f"<th>{verdict(claim.verdict)}</th></tr>"
+    )
     for part in claim.parts:
       interval = _interval(part)
       rows.append(
-          f'<tr><td></td><td>{escape(part.statement)}<div class="how">{escape(part.how)}; '
-          f'{len(part.values)} value{"s" * (len(part.values) != 1)}: {", ".join(map(number, part.values))}</div></td>'
-          f'<td class="number">{number(part.estimate)}</td><td class="number">{interval}</td>'
-          f"<td>{verdict(part.verdict)}</td></tr>")
+        f'<tr><td></td><td>{escape(part.statement)}<div class="how">{escape(part.how)}; '
+        f"{len(part.values)} value{'s' * (len(part.values) != 1)}: {', '.join(map(number, part.values))}</div></td>"
+        f'<td class="number">{number(part.estimate)}</td><td class="number">{interval}</td>'
+        f"<td>{verdict(part.verdict)}</td></tr>"
+      )
   head = "<th>claim</th><th>what is positive if it holds</th><th>estimate</th><th>95% interval</th><th>verdict</th>"
-  return (f"<table><thead><tr>{head}</tr></thead>\n<tbody>{''.join(rows)}</tbody><caption>Intervals are Student's t "
-          "over seeds (of training and of the noise of measurements; the data and the test images are the same), of the "
-          "differences within each seed where two models are compared; a claim of several parts holds if all of them do. "
-          f"{escape(claims_lib.UNDECIDED)}: the interval contains 0, or there are fewer than "
-          "three seeds.</caption></table>")
+  return (
+    f"<table><thead><tr>{head}</tr></thead>\n<tbody>{''.join(rows)}</tbody><caption>Intervals are Student's t "
+    "over seeds (of training and of the noise of measurements; the data and the test images are the same), of the "
+    "differences within each seed where two models are compared; a claim of several parts holds if all of them do. "
+    f"{escape(claims_lib.UNDECIDED)}: the interval contains 0, or there are fewer than "
+    "three seeds.</caption></table>"
+  )
 
 
 def _interval(part):
@@ -104,4 +120,6 @@ def number(value):
 def commands(lines):
   """Exact commands, folded."""
   text = "\n".join(map(escape, lines))
-  return f"<details><summary>{len(lines)} commands</summary><pre>{text}</pre></details>" if lines else ""
+  return (
+    f"<details><summary>{len(lines)} commands</summary><pre>{text}</pre></details>" if lines else ""
+  )

@@ -12,12 +12,20 @@ from matplotlib import pyplot  # pylint: disable=wrong-import-position
 
 _COLOURS = ("#2f6f9f", "#c8553d", "#588157", "#8d6a9f", "#b08900", "#4d4d4d")
 STYLE = {
-    "font.size": 9, "axes.grid": True, "grid.alpha": 0.25, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.prop_cycle": matplotlib.cycler(color=_COLOURS), "lines.linewidth": 1.4, "legend.frameon": False}
+  "font.size": 9,
+  "axes.grid": True,
+  "grid.alpha": 0.25,
+  "axes.spines.top": False,
+  "axes.spines.right": False,
+  "axes.prop_cycle": matplotlib.cycler(color=_COLOURS),
+  "lines.linewidth": 1.4,
+  "legend.frameon": False,
+}
 
 
 class Figure(NamedTuple):
   """A picture with a caption."""
+
   png: bytes
   caption: str
   pixelated: bool = False  # A grid of small images, to be enlarged without blur.
@@ -29,6 +37,7 @@ class Figure(NamedTuple):
 
 class Table(NamedTuple):
   """Rows of strings, numbers, and None where there is nothing."""
+
   columns: tuple[str, ...]
   rows: tuple[tuple, ...]
   caption: str
@@ -37,6 +46,7 @@ class Table(NamedTuple):
 
 class Section(NamedTuple):
   """An experiment's part of the report."""
+
   title: str
   text: str
   figures: tuple[Figure, ...] = ()
@@ -47,7 +57,9 @@ class Section(NamedTuple):
 def plot(draw, caption, *, columns=1, width=5.0, height=3.2):
   """The `Figure` that `draw(*axes)` draws on so many axes side by side."""
   with matplotlib.rc_context(STYLE):
-    figure, axes = pyplot.subplots(1, columns, figsize=(width * columns, height), layout="constrained", squeeze=False)
+    figure, axes = pyplot.subplots(
+      1, columns, figsize=(width * columns, height), layout="constrained", squeeze=False
+    )
     draw(*axes[0])
     buffer = io.BytesIO()
     # No version or date: the same numbers are the same file.

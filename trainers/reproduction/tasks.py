@@ -12,11 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from iddpm_tf.diffusion import samplers as samplers_lib
-from trainers import results
+from iddpm_tf.evaluation import results_log as results
 
 
 class Run(NamedTuple):
   """A training: a flagfile of configs/ and what overrides it."""
+
   name: str
   flagfile: str
   flags: tuple[str, ...]
@@ -31,17 +32,28 @@ class Run(NamedTuple):
 
   def arguments(self, output):
     """Of `python -m trainers.train`."""
-    return (f"--flagfile={self.flagfile}", *self.flags, f"--train_steps={self.train_steps}",
-            f"--model_dir={self.folder(output)}")
+    return (
+      f"--flagfile={self.flagfile}",
+      *self.flags,
+      f"--train_steps={self.train_steps}",
+      f"--model_dir={self.folder(output)}",
+    )
 
   def done(self, output):
     """Whether it was trained to its last step, by these flags; `trainers.train` refuses a folder of others."""
-    return self.step(output) >= self.train_steps and read_record(self, output) == self.record(output)
+    return self.step(output) >= self.train_steps and read_record(self, output) == self.record(
+      output
+    )
 
   def step(self, output):
     """That of the newest checkpoint; 0 where there is none."""
-    return max((int(path.stem.rsplit("-", 1)[1])
-                for path in (self.folder(output) / "checkpoints").glob("step-*.index")), default=0)
+    return max(
+      (
+        int(path.stem.rsplit("-", 1)[1])
+        for path in (self.folder(output) / "checkpoints").glob("step-*.index")
+      ),
+      default=0,
+    )
 
   def record(self, output):
     """What tells it from another task of the same name."""
@@ -51,6 +63,7 @@ class Run(NamedTuple):
 
 class Measurement(NamedTuple):
   """Scores (`trainers.evaluate`) or images (`trainers.sample`) of a run, or of two as one (Appendix D)."""
+
   name: str
   run: Run
   flags: tuple[str, ...]
@@ -69,11 +82,18 @@ class Measurement(NamedTuple):
   def arguments(self, output):
     """Of `python -m trainers.COMMAND`."""
     ends = (f"--ensemble_dir={self.ends.folder(output)}",) if self.ends else ()
-    return (f"--model_dir={self.run.folder(output)}", *ends, *self.flags, f"--output_dir={self.folder(output)}")
+    return (
+      f"--model_dir={self.run.folder(output)}",
+      *ends,
+      *self.flags,
+      f"--output_dir={self.folder(output)}",
+    )
 
   def done(self, output):
     """Whether it was made of the models as they are."""
-    if not all(model.done(output) for model in self.models) or read_record(self, output) != self.record(output):
+    if not all(model.done(output) for model in self.models) or read_record(
+      self, output
+    ) != self.record(output):
       return False
     if self.command == "sample":
       return self.picture(output).exists()
@@ -81,13 +101,22 @@ class Measurement(NamedTuple):
 
   def record(self, output):
     """What tells it from another task of the same name, and from itself of other weights."""
-    return [self.command, *self.flags, *(
-        f"{model.name} at step {model.step(output)}: {' '.join(model.record(output))}" for model in self.models)]
+    return [
+      self.command,
+      *self.flags,
+      *(
+        f"{model.name} at step {model.step(output)}: {' '.join(model.record(output))}"
+        for model in self.models
+      ),
+    ]
 
   def lines(self, output):
     """Its results by the name of the sampler ("" for a likelihood): the newest line of each."""
-    return {line.get("sampler", ""): line for line in results.read(self.folder(output))
-            if line.get("training_step") == self.run.step(output)}
+    return {
+      line.get("sampler", ""): line
+      for line in results.read(self.folder(output))
+      if line.get("training_step") == self.run.step(output)
+    }
 
   def score(self, output, name, sampler=""):
     """One number of its results."""
@@ -106,7 +135,9 @@ class Measurement(NamedTuple):
   @property
   def _samplers(self):
     """Names of --samplers; that of a likelihood is empty."""
-    given = [flag.partition("=")[2].split(",") for flag in self.flags if flag.startswith("--samplers=")]
+    given = [
+      flag.partition("=")[2].split(",") for flag in self.flags if flag.startswith("--samplers=")
+    ]
     return [str(samplers_lib.SamplerSpec.parse(text)) for text in given[0]] if given else [""]
 
 
@@ -150,4 +181,6 @@ def arguments(task, output, data_flags):
 
 def shown(task, output, data_flags=()):
   """The command, as a person types it."""
-  return shlex.join(["python", "-m", f"trainers.{task.command}", *arguments(task, output, data_flags)])
+  return shlex.join(
+    ["python", "-m", f"trainers.{task.command}", *arguments(task, output, data_flags)]
+  )

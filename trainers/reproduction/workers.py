@@ -12,12 +12,12 @@ import sys
 import threading
 import traceback
 
-from trainers import command
-from trainers import host
+from iddpm_tf.utils import host
+from trainers.cli import command
 
 LOGS = "logs"
 MODULES = {"train": "trainers.train", "evaluate": "trainers.evaluate", "sample": "trainers.sample"}
-_MEMORY = 2 * 2 ** 30  # Bytes that a task of the small scale may take: it takes 1.5 GB.
+_MEMORY = 2 * 2**30  # Bytes that a task of the small scale may take: it takes 1.5 GB.
 _PATIENCE = 120  # Seconds for a step and its checkpoint.
 _ERROR = 1  # The status of Python itself.
 _KILLED = 128 + signal.SIGKILL
@@ -44,6 +44,7 @@ def hands(count, output):
 
 class Here:
   """This process: a task at a time, with all devices, and what commands print is seen."""
+
   count = 1
 
   def __init__(self, runner=run_command):
@@ -75,7 +76,11 @@ class Workers:
   def __init__(self, count, output):
     """Makes `count` of them, with logs in the folder `output`."""
     self.count, self._logs = count, pathlib.Path(output) / LOGS
-    self._processes, self._idle, self._busy = {}, [], {}  # Of processes and tasks, by their connections.
+    self._processes, self._idle, self._busy = (
+      {},
+      [],
+      {},
+    )  # Of processes and tasks, by their connections.
 
   def start(self, task, arguments):
     """Begins it."""
@@ -95,8 +100,12 @@ class Workers:
     except (EOFError, ConnectionError):
       status = _KILLED
     if status:
-      said = self._log(task).read_text(errors="replace").rstrip() if self._log(task).exists() else ""
-      last = "killed, perhaps for want of memory" if status == _KILLED else re.split("[\r\n]", said)[-1]
+      said = (
+        self._log(task).read_text(errors="replace").rstrip() if self._log(task).exists() else ""
+      )
+      last = (
+        "killed, perhaps for want of memory" if status == _KILLED else re.split("[\r\n]", said)[-1]
+      )
       print(f"{task.name}: {last} ({self._log(task)} has all it said)", file=sys.stderr)
     return task, status
 
@@ -104,7 +113,9 @@ class Workers:
     context = multiprocessing.get_context("spawn")
     for _ in range(self.count):
       ours, theirs = context.Pipe()
-      process = context.Process(target=_work, args=(theirs, max(1, host.cores() // self.count)), daemon=True)
+      process = context.Process(
+        target=_work, args=(theirs, max(1, host.cores() // self.count)), daemon=True
+      )
       process.start()
       theirs.close()
       self._processes[ours] = process
@@ -131,8 +142,11 @@ def _work(tasks, threads):
   """The life of a worker."""
   os.setsid()
   threading.Thread(target=_die_with_parent, daemon=True).start()
-  os.environ |= {"CUDA_VISIBLE_DEVICES": "", "TF_NUM_INTRAOP_THREADS": str(threads),
-                 "TF_NUM_INTEROP_THREADS": str(threads)}
+  os.environ |= {
+    "CUDA_VISIBLE_DEVICES": "",
+    "TF_NUM_INTRAOP_THREADS": str(threads),
+    "TF_NUM_INTEROP_THREADS": str(threads),
+  }
   command.load_tensorflow()
   try:
     while order := tasks.recv():
@@ -169,6 +183,8 @@ def _die_with_parent():
 def _forget_graphs():
   """Of the networks of the task: dozens of them would fill the memory."""
   import gc
+
   import keras
+
   keras.utils.clear_session()
   gc.collect()

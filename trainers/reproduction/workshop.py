@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from iddpm_tf import atomic
+from iddpm_tf.utils import files
 from trainers.reproduction import tasks as tasks_lib
 
 
@@ -20,6 +20,7 @@ class Failed(Exception):
 
 class Progress(NamedTuple):
   """Where it stands before a task."""
+
   number: int  # Of the task, from 1, among all that are needed.
   total: int
   seconds_left: float | None  # None: nothing has been timed yet.
@@ -79,18 +80,29 @@ class Workshop:
       start, resumed = self._begun.pop(task)
       _write_record(task, self._output, time.monotonic() - start, resumed)
       if not self.done(task):
-        raise ValueError(f"{task.name}: expected results in {task.folder(self._output)}, received none of this command")
+        raise ValueError(
+          f"{task.name}: expected results in {task.folder(self._output)}, received none of this command"
+        )
       yield task
 
   def _next(self):
     """The first task that can begin; None if there is none."""
-    return next((task for task in self._tasks if task not in self._begun and not self.done(task)
-                 and all(map(self.done, task.models))), None)
+    return next(
+      (
+        task
+        for task in self._tasks
+        if task not in self._begun and not self.done(task) and all(map(self.done, task.models))
+      ),
+      None,
+    )
 
   def _say(self, task, hands):
     rest = [other for other in self._tasks if not self.done(other)]
     number = len(self._tasks) - len(rest) + len(self._begun) + 1
-    print(f"{Progress(number, len(self._tasks), seconds_left(rest, self._output, hands.count))} {task.name}", flush=True)
+    print(
+      f"{Progress(number, len(self._tasks), seconds_left(rest, self._output, hands.count))} {task.name}",
+      flush=True,
+    )
 
 
 def seconds_left(tasks, output, workers=1):
@@ -101,7 +113,12 @@ def seconds_left(tasks, output, workers=1):
 
   def expected(task):
     same = known.get((task.command, tasks_lib.group(task.name)))
-    of_command = [seconds for (command, _), times in known.items() if command == task.command for seconds in times]
+    of_command = [
+      seconds
+      for (command, _), times in known.items()
+      if command == task.command
+      for seconds in times
+    ]
     return np.mean(same or of_command or np.concatenate([*known.values()]))
 
   return float(sum(map(expected, tasks))) / workers
@@ -117,10 +134,18 @@ def _require_distinct(tasks):
 def _write_record(task, output, seconds, resumed):
   path = tasks_lib.record_path(task, output)
   path.parent.mkdir(parents=True, exist_ok=True)
-  with atomic.whole(path) as temporary:
-    temporary.write_text(json.dumps({"record": task.record(output), "seconds": seconds, "resumed": resumed}) + "\n")
+  with files.whole(path) as temporary:
+    temporary.write_text(
+      json.dumps({"record": task.record(output), "seconds": seconds, "resumed": resumed}) + "\n"
+    )
 
 
 def _duration(seconds):
   minutes = round(seconds / 60)
-  return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min" if minutes else "1 min"
+  return (
+    f"{minutes // 60} h {minutes % 60:02d} min"
+    if minutes >= 60
+    else f"{minutes} min"
+    if minutes
+    else "1 min"
+  )

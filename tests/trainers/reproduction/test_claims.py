@@ -18,9 +18,17 @@ def test_the_interval_is_students_over_paired_differences():
   assert part.values == pytest.approx((0.2, 0.3, 0.1, 0.2))
 
 
-@pytest.mark.parametrize("values, verdict", [
-    ([1.0, 1.1, 0.9], "holds"), ([-1.0, -1.1, -0.9], "fails"), ([1.0, -1.1, 0.4], "undecided"),
-    ([1.0, 1.0], "undecided"), ([1.0], "undecided"), ([0.0, 0.0, 0.0], "undecided")])
+@pytest.mark.parametrize(
+  "values, verdict",
+  [
+    ([1.0, 1.1, 0.9], "holds"),
+    ([-1.0, -1.1, -0.9], "fails"),
+    ([1.0, -1.1, 0.4], "undecided"),
+    ([1.0, 1.0], "undecided"),
+    ([1.0], "undecided"),
+    ([0.0, 0.0, 0.0], "undecided"),
+  ],
+)
 def test_verdicts(values, verdict):
   part = claims.over_seeds("a", values, "how")
   assert part.verdict == verdict

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests.trainers.reproduction import made_up
-from trainers import reproducing
 from trainers.reproduction import report
+from trainers.reproduction import run as reproducing
 from trainers.reproduction import scales
 from trainers.reproduction import workers
 from trainers.reproduction.experiments import fig10
@@ -22,21 +22,45 @@ SMALL = made_up.SMALL
 def fixture_content(tmp_path_factory):
   """The numbers of a report of everything."""
   output = tmp_path_factory.mktemp("reproduced")
-  assert reproducing.run(list(reproducing.MODULES), SMALL, output, make_hands=lambda tasks: workers.Here(made_up.finish)) == 0
+  assert (
+    reproducing.run(
+      list(reproducing.MODULES),
+      SMALL,
+      output,
+      make_hands=lambda tasks: workers.Here(made_up.finish),
+    )
+    == 0
+  )
   return json.loads((output / report.JSON).read_text())["experiments"]
 
 
 def claim(content, number):
-  (found, *rest) = [claim for section in content.values() for claim in section["claims"] if claim["number"] == number]
+  (found, *rest) = [
+    claim
+    for section in content.values()
+    for claim in section["claims"]
+    if claim["number"] == number
+  ]
   assert all(other == found for other in rest)
   return found, [part["estimate"] for part in found["parts"]]
 
 
-@pytest.mark.parametrize("number, verdict, estimates", [
-    (1, "holds", [0.2]), (4, "fails", [0.1, -0.3]), (5, "fails", [0.2, -0.2]), (3, "holds", [3.2 / 3.596 - 0.5]),
+@pytest.mark.parametrize(
+  "number, verdict, estimates",
+  [
+    (1, "holds", [0.2]),
+    (4, "fails", [0.1, -0.3]),
+    (5, "fails", [0.2, -0.2]),
+    (3, "holds", [3.2 / 3.596 - 0.5]),
     (6, "holds", [0.1 - 0.06, 0.2 * 0.4]),
-    (7, "holds", [2.0]), (8, "holds", [1.0, 0.1, 0.15]), (11, "holds", [1.0, 0.9]),
-    (12, "holds", [0.82, 0.7, 0.7 - 0.82 / 2, 0.8025 - 0.11]), (13, "undecided", [400, 0.16 / 3]), (14, "holds", [0.5, 0.1])])
+    (7, "holds", [2.0]),
+    (8, "holds", [1.0, 0.1, 0.15]),
+    (11, "holds", [1.0, 0.9]),
+    (12, "holds", [0.82, 0.7, 0.7 - 0.82 / 2, 0.8025 - 0.11]),
+    (13, "undecided", [400, 0.16 / 3]),
+    (14, "holds", [0.5, 0.1]),
+  ],
+)
 def test_claims_follow_from_the_files(content, number, verdict, estimates):
   found, received = claim(content, number)
   assert received == pytest.approx(estimates)
@@ -51,19 +75,38 @@ def test_claims_follow_from_the_files(content, number, verdict, estimates):
 def test_claims_of_figure_8(content):
   found, (keeps, large, small, *more) = claim(content, 9)
   assert keeps == pytest.approx(1.5 - 1.04 / 1.01)
-  assert large == small == pytest.approx((3 / 1.5 + 3.4 / 1.6 + 3.8 / 1.7) / 3 - 1.5) and found["verdict"] == "holds"
+  assert (
+    large == small == pytest.approx((3 / 1.5 + 3.4 / 1.6 + 3.8 / 1.7) / 3 - 1.5)
+    and found["verdict"] == "holds"
+  )
   assert more == pytest.approx(2 * [(60 - 1) * (1 / 25 - 1 / 100)])
   found, estimates = claim(content, 10)
-  assert estimates == pytest.approx([-8 / 5, -8 / 10, -8 / 25, 8 / 100]) and found["verdict"] == "fails"
+  assert (
+    estimates == pytest.approx([-8 / 5, -8 / 10, -8 / 25, 8 / 100]) and found["verdict"] == "fails"
+  )
 
 
 def test_tables_have_the_papers_numbers_beside_ours(content):
   rows = content["table2"]["tables"][0]["rows"]
-  assert [row[3:5] for row in rows] == [[3.73, 3.29], [3.37, 2.90], [3.26, 3.07], [3.26, 3.05], [3.17, 3.19],
-                                        [2.94, 11.47]]
-  assert [row[5] for row in rows] == pytest.approx([made_up.NLL[str(row)] + 0.1 for row in scales.ROWS])
+  assert [row[3:5] for row in rows] == [
+    [3.73, 3.29],
+    [3.37, 2.90],
+    [3.26, 3.07],
+    [3.26, 3.05],
+    [3.17, 3.19],
+    [2.94, 11.47],
+  ]
+  assert [row[5] for row in rows] == pytest.approx(
+    [made_up.NLL[str(row)] + 0.1 for row in scales.ROWS]
+  )
   assert [row[3:5] for row in content["table1"]["tables"][0]["rows"]] == [
-      [3.99, 32.5], [3.77, 31.3], [3.66, 32.2], [3.68, 27.0], [3.62, 28.0], [3.57, 56.7]]
+    [3.99, 32.5],
+    [3.77, 31.3],
+    [3.66, 32.2],
+    [3.68, 27.0],
+    [3.62, 28.0],
+    [3.57, 56.7],
+  ]
 
 
 def test_table_4_of_two_sizes(content):
@@ -76,32 +119,50 @@ def test_table_4_of_two_sizes(content):
 
 def test_models_in_mid_training_are_of_the_first_seed(content):
   end, mid = content["fig8"]["tables"]
-  assert mid["columns"] == end["columns"] and [row[0] for row in mid["rows"]] == list(SMALL.fid_steps)
+  assert mid["columns"] == end["columns"] and [row[0] for row in mid["rows"]] == list(
+    SMALL.fid_steps
+  )
   assert mid["rows"][0][1] == end["rows"][0][1] == pytest.approx(1 + 1 / SMALL.fid_steps[0])
-  assert SMALL.in_mid_training(SMALL.fid_run(scales.ROWS[4], 0)).train_steps == 0.4 * SMALL.fid_train_steps
+  assert (
+    SMALL.in_mid_training(SMALL.fid_run(scales.ROWS[4], 0)).train_steps
+    == 0.4 * SMALL.fid_train_steps
+  )
   for row in content["fig15"]["tables"][0]["rows"][:-1]:
     # Of made-up results: 0.5 more than at the end, of which there is the mean over seeds of 0.1 and 0.01.
-    assert row[5] == pytest.approx(row[2] + 0.5 - 0.11) and row[6] == pytest.approx(row[4] + 0.5 - 0.11)
+    assert row[5] == pytest.approx(row[2] + 0.5 - 0.11) and row[6] == pytest.approx(
+      row[4] + 0.5 - 0.11
+    )
 
 
 def test_figure_16_is_of_both_splits(content):
   table = content["fig16"]["tables"][0]
-  assert table["columns"] == ["step", "FID, linear", "FID, cosine", "NLL (test), linear", "NLL (test), cosine",
-                              "NLL (train), linear", "NLL (train), cosine"]
+  assert table["columns"] == [
+    "step",
+    "FID, linear",
+    "FID, cosine",
+    "NLL (test), linear",
+    "NLL (test), cosine",
+    "NLL (train), linear",
+    "NLL (train), cosine",
+  ]
   assert all(row[5:] == [4, 4] for row in table["rows"])
 
 
 def test_figure_17_of_each_dropout_and_rate(content):
   rows = content["fig17"]["tables"][0]["rows"]
-  assert [row[:2] for row in rows] == [[dropout, str(rate)] for dropout in ("0.0", "0.1", "0.3")
-                                       for rate in SMALL.sweep_ema]
+  assert [row[:2] for row in rows] == [
+    [dropout, str(rate)] for dropout in ("0.0", "0.1", "0.3") for rate in SMALL.sweep_ema
+  ]
   first, second, third = (row[2] for row in rows[:3])
   assert first == pytest.approx(2 * second) and first == pytest.approx(3 * third)
   assert all(row[3] == SMALL.sweep_train_steps and row[2] == row[4] for row in rows)
 
 
-@pytest.mark.parametrize("scale", [scales.SCALES["small"], scales.SCALES["cifar10"], scales.SCALES["imagenet64"]],
-                         ids=lambda scale: scale.name)
+@pytest.mark.parametrize(
+  "scale",
+  [scales.SCALES["small"], scales.SCALES["cifar10"], scales.SCALES["imagenet64"]],
+  ids=lambda scale: scale.name,
+)
 def test_the_ensemble_is_of_models_of_one_process(scale):
   for task in fig13.needs(scale):
     steps = [flag.partition("=")[2] for flag in task.flags if flag.startswith("--ensemble_steps")]
@@ -110,10 +171,24 @@ def test_the_ensemble_is_of_models_of_one_process(scale):
 
 def test_the_ensemble_is_scored_by_fid_where_there_are_features(tmp_path):
   scale = dataclasses.replace(SMALL, features="graph.pb")
-  assert reproducing.run(["fig13"], scale, tmp_path, modules={"fig13": fig13},
-                         make_hands=lambda tasks: workers.Here(made_up.finish)) == 0
-  rows = json.loads((tmp_path / report.JSON).read_text())["experiments"]["fig13"]["tables"][0]["rows"]
-  assert [row[:3] for row in rows] == [["L_hybrid", 3.57, 19.2], ["L_vlb", 3.53, 40.1], ["ensemble", 3.52, 19.9]]
+  assert (
+    reproducing.run(
+      ["fig13"],
+      scale,
+      tmp_path,
+      modules={"fig13": fig13},
+      make_hands=lambda tasks: workers.Here(made_up.finish),
+    )
+    == 0
+  )
+  rows = json.loads((tmp_path / report.JSON).read_text())["experiments"]["fig13"]["tables"][0][
+    "rows"
+  ]
+  assert [row[:3] for row in rows] == [
+    ["L_hybrid", 3.57, 19.2],
+    ["L_vlb", 3.53, 40.1],
+    ["ensemble", 3.52, 19.9],
+  ]
   assert [row[-1] for row in rows] == pytest.approx([1 + 1 / 50, 1 + 50 / 50, 1 + 1 / 50])
   (both,) = [task for task in fig13.needs(scale) if task.ends and "--fid" in task.flags]
   assert {"--features=graph.pb", f"--ensemble_steps={SMALL.noise_steps // 40}"} <= set(both.flags)
@@ -121,14 +196,26 @@ def test_the_ensemble_is_scored_by_fid_where_there_are_features(tmp_path):
 
 def test_every_experiment_is_in_the_report(content):
   assert list(content) == list(reproducing.MODULES)
-  assert {name: tuple(found["number"] for found in section["claims"]) for name, section in content.items()
-          if section["claims"]} == reproducing.CLAIMS
-  assert {number for numbers in reproducing.CLAIMS.values() for number in numbers} == set(range(1, 15))
+  assert {
+    name: tuple(found["number"] for found in section["claims"])
+    for name, section in content.items()
+    if section["claims"]
+  } == reproducing.CLAIMS
+  assert {number for numbers in reproducing.CLAIMS.values() for number in numbers} == set(
+    range(1, 15)
+  )
 
 
 def noisy(rng, compute, exponent, noise):
-  return [np.stack([compute * width, (compute * width) ** -exponent * np.exp(noise * rng.normal(size=len(compute)))])
-          for width in (1, 4)]
+  return [
+    np.stack(
+      [
+        compute * width,
+        (compute * width) ** -exponent * np.exp(noise * rng.normal(size=len(compute))),
+      ]
+    )
+    for width in (1, 4)
+  ]
 
 
 def test_a_power_law_is_found_and_one_that_is_not_there_is_not():

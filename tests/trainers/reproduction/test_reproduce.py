@@ -10,14 +10,14 @@ from absl import flags as absl_flags
 import numpy as np
 import pytest
 
-from iddpm_tf import atomic
 from iddpm_tf import config as config_lib
-from trainers import command
-from trainers import flags as flags_lib
+from iddpm_tf.utils import files
 from trainers import reproduce
-from trainers import reproducing
+from trainers.cli import command
+from trainers.cli import flags as flags_lib
 from trainers.reproduction import claims
 from trainers.reproduction import report
+from trainers.reproduction import run as reproducing
 from trainers.reproduction import scales
 from trainers.reproduction import sections
 from trainers.reproduction import tasks as tasks_lib
@@ -26,10 +26,22 @@ from trainers.reproduction import workshop
 
 # So small that nothing it shows means anything.
 TINY = dataclasses.replace(
-    scales.SCALES["small"], name="tiny", seeds=(0,), train_steps=2, samplers=("ancestral:3",), smaller=(
-        "--image_size=4", "--channel_multipliers=1", "--attention_resolutions=", "--batch_size=8", "--num_samples=4",
-        "--samplers=ancestral:3", "--save_every=1"),
-    nll=("--nll", "--num_examples=4", "--nll_steps=10"))
+  scales.SCALES["small"],
+  name="tiny",
+  seeds=(0,),
+  train_steps=2,
+  samplers=("ancestral:3",),
+  smaller=(
+    "--image_size=4",
+    "--channel_multipliers=1",
+    "--attention_resolutions=",
+    "--batch_size=8",
+    "--num_samples=4",
+    "--samplers=ancestral:3",
+    "--save_every=1",
+  ),
+  nll=("--nll", "--num_examples=4", "--nll_steps=10"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +60,9 @@ class Page(html.parser.HTMLParser):
 
   def handle_starttag(self, tag, attrs):
     attrs = dict(attrs)
-    assert tag not in ("script", "link", "iframe", "object") and not any(name.startswith("on") for name in attrs)
+    assert tag not in ("script", "link", "iframe", "object") and not any(
+      name.startswith("on") for name in attrs
+    )
     self.sources += [attrs["src"]] if "src" in attrs else []
     self.links += [attrs["href"]] if "href" in attrs else []
     if tag not in ("img", "meta", "br"):
@@ -62,7 +76,9 @@ class Page(html.parser.HTMLParser):
 
 
 def run(*flags):
-  return command.run(reproduce.main, reproduce.Options, reproduce.__doc__, ["reproduce", *map(str, flags)])
+  return command.run(
+    reproduce.main, reproduce.Options, reproduce.__doc__, ["reproduce", *map(str, flags)]
+  )
 
 
 def require_self_contained(page):
@@ -78,12 +94,16 @@ def test_names_are_those_of_the_flag():
 
 @pytest.mark.parametrize("scale", scales.SCALES.values(), ids=lambda scale: scale.name)
 def test_tasks_are_distinct_and_their_flagfiles_there(scale):
-  tasks = [task for module in reproducing.MODULES.values() for task in workshop.needed(module.needs(scale))]
+  tasks = [
+    task for module in reproducing.MODULES.values() for task in workshop.needed(module.needs(scale))
+  ]
   distinct = dict.fromkeys(tasks)
   assert len({(type(task), task.name) for task in distinct}) == len(distinct)
   for task in distinct:
     if isinstance(task, tasks_lib.Run):
-      assert pathlib.Path(task.flagfile).is_file() and task.name.startswith(scale.name) == bool(scale.table)
+      assert pathlib.Path(task.flagfile).is_file() and task.name.startswith(scale.name) == bool(
+        scale.table
+      )
 
 
 def test_figures_without_training(tmp_path, capsys):
@@ -101,17 +121,38 @@ def test_figures_without_training(tmp_path, capsys):
   assert content["experiments"]["fig1"]["tables"][0]["rows"][1][2] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("flags, message", [
-    (("--experiment=fig99",), "--experiment"), (("--scale=huge",), "--scale"), ((), "--output_dir"),
-    (("--output_dir={tmp}/r", "--base_channels=64"), "--base_channels: expected no setting of a model"),
-    (("--output_dir={tmp}/r", "--scale=cifar10", "--data_dir={tmp}/none"), "--data_dir: expected a folder with data"),
+@pytest.mark.parametrize(
+  "flags, message",
+  [
+    (("--experiment=fig99",), "--experiment"),
+    (("--scale=huge",), "--scale"),
+    ((), "--output_dir"),
+    (
+      ("--output_dir={tmp}/r", "--base_channels=64"),
+      "--base_channels: expected no setting of a model",
+    ),
+    (
+      ("--output_dir={tmp}/r", "--scale=cifar10", "--data_dir={tmp}/none"),
+      "--data_dir: expected a folder with data",
+    ),
     (("--output_dir={tmp}/r", "--data_dir={tmp}"), "--data_dir: expected nothing at --scale=small"),
-    (("--output_dir={tmp}/r", "--scale=imagenet64", "--experiment=fig2", "--data_dir={tmp}"), "train_data_batch"),
-    (("--output_dir={tmp}/r", "--scale=cifar10", "--experiment=fig8", "--data_dir={tmp}"), "--features: expected"),
+    (
+      ("--output_dir={tmp}/r", "--scale=imagenet64", "--experiment=fig2", "--data_dir={tmp}"),
+      "train_data_batch",
+    ),
+    (
+      ("--output_dir={tmp}/r", "--scale=cifar10", "--experiment=fig8", "--data_dir={tmp}"),
+      "--features: expected",
+    ),
     (("--output_dir={tmp}/r", "--features=x"), "--features: expected nothing at --scale=small"),
     (("--output_dir={tmp}/r", "--workers=0"), "--workers: expected 1 or more"),
     (("--output_dir={tmp}/r", "--seeds=0"), "--seeds: expected 1 or more"),
-    (("--output_dir={tmp}/r", "--microbatches=2"), "--microbatches: expected nothing at --scale=small")])
+    (
+      ("--output_dir={tmp}/r", "--microbatches=2"),
+      "--microbatches: expected nothing at --scale=small",
+    ),
+  ],
+)
 def test_what_is_wrong_is_one_line_and_nothing_is_written(flags, message, tmp_path, capsys):
   assert run(*(flag.format(tmp=tmp_path) for flag in flags)) == 2
   (line,) = capsys.readouterr().err.splitlines()
@@ -132,9 +173,15 @@ def test_an_experiment_killed_and_resumed_and_its_numbers(tmp_path, monkeypatch,
 
   monkeypatch.setattr(scales, "ROWS", scales.ROWS[4:5])
   monkeypatch.setattr(reproducing.table2, "_claims", lambda found: ())
-  assert reproducing.run([name], TINY, tmp_path, make_hands=lambda tasks: workers.Here(runner)) == 130
+  assert (
+    reproducing.run([name], TINY, tmp_path, make_hands=lambda tasks: workers.Here(runner)) == 130
+  )
   # What needs no training is there by then.
-  assert list(json.loads((tmp_path / "report.json").read_text())["experiments"]) == ["fig1", "fig3", "fig5"]
+  assert list(json.loads((tmp_path / "report.json").read_text())["experiments"]) == [
+    "fig1",
+    "fig3",
+    "fig5",
+  ]
   assert reproducing.run([name], TINY, tmp_path, make_hands=lambda tasks: workers.Here(runner)) == 0
   assert "[3/3" in capsys.readouterr().out
   assert reproducing.run([name], TINY, tmp_path, make_hands=lambda tasks: workers.Here(runner)) == 0
@@ -143,7 +190,10 @@ def test_an_experiment_killed_and_resumed_and_its_numbers(tmp_path, monkeypatch,
   page = Page((tmp_path / "report.html").read_text())
   require_self_contained(page)
   # Table 1 is there, too, since it shares the models; and Figures 1, 3 and 5.
-  assert len(page.sources) == 2 + 3 and "python -m trainers.train --flagfile=configs/photos_small.flags" in page.text
+  assert (
+    len(page.sources) == 2 + 3
+    and "python -m trainers.train --flagfile=configs/photos_small.flags" in page.text
+  )
 
 
 def _require_numbers_of_the_files(output, name):
@@ -160,10 +210,17 @@ def test_a_report_escapes_what_it_shows(tmp_path):
   evil = "<script>alert('&')</script>"
   claim = claims.Claim(7, evil, (claims.over_seeds(evil, [-1.0, -1.2, -0.9], evil),))
   figure = sections.plot(lambda axis: axis.plot([0, 1]), evil)
-  section = sections.Section(evil, evil, (figure,), (sections.Table((evil,), ((evil,), (None,)), evil),), (claim,))
+  section = sections.Section(
+    evil, evil, (figure,), (sections.Table((evil,), ((evil,), (None,)), evil),), (claim,)
+  )
   run_task = tasks_lib.Run(evil, evil, (evil,), 1)
-  report.write(tmp_path, dataclasses.replace(TINY, about=evil), {"fig7": section},
-               {"fig7": [tasks_lib.shown(run_task, tmp_path)]}, {8: [evil]})
+  report.write(
+    tmp_path,
+    dataclasses.replace(TINY, about=evil),
+    {"fig7": section},
+    {"fig7": [tasks_lib.shown(run_task, tmp_path)]},
+    {8: [evil]},
+  )
   text = (tmp_path / "report.html").read_text()
   page = Page(text)
   require_self_contained(page)
@@ -197,7 +254,9 @@ def test_one_that_cannot_be_shown_hides_no_other(tmp_path, capsys):
   text = Page((tmp_path / "report.html").read_text()).text
   assert "near 1 but at the start" in text and "fig7 could not be shown" in text
   assert "Not judged yet: claim 7 (fig7)" in text
-  assert json.loads((tmp_path / "report.json").read_text())["claims_not_judged_yet"] == {"7": ["fig7"]}
+  assert json.loads((tmp_path / "report.json").read_text())["claims_not_judged_yet"] == {
+    "7": ["fig7"]
+  }
 
 
 def test_a_folder_is_of_one_scale_and_one_process(tmp_path, capsys):
@@ -209,7 +268,7 @@ def test_a_folder_is_of_one_scale_and_one_process(tmp_path, capsys):
     (tmp_path / "other/scale.json").write_text(text)
     assert run("--experiment=fig1", f"--output_dir={tmp_path / 'other'}") == 2
     assert "other/scale.json: expected what trainers.reproduce wrote" in capsys.readouterr().err
-  with atomic.held(tmp_path):
+  with files.held(tmp_path):
     assert run("--experiment=fig1", f"--output_dir={tmp_path}") == 2
   assert "expected a folder that no other process writes to" in capsys.readouterr().err
 
@@ -221,21 +280,36 @@ def test_features_of_a_folder_are_those_of_its_other_experiments(tmp_path, capsy
   common = ("--experiment=fig1", "--scale=cifar10", f"--output_dir={output}")
   assert run(*common, f"--features={features}") == 0
   assert run(*common) == 0
-  assert json.loads((output / "scale.json").read_text()) == {"scale": "cifar10", "features": str(features)}
+  assert json.loads((output / "scale.json").read_text()) == {
+    "scale": "cifar10",
+    "features": str(features),
+  }
   assert run(*common, f"--features={tmp_path}") == 2
   assert f"--features: expected {features}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [b"", b"no graph", None])
-def test_features_that_cannot_be_computed_are_said_before_the_first_training(content, tmp_path, capsys):
+def test_features_that_cannot_be_computed_are_said_before_the_first_training(
+  content, tmp_path, capsys
+):
   features = tmp_path / "graph.pb"
   if content is None:
     features.mkdir()
   else:
     features.write_bytes(content)
-  assert run("--experiment=fig8", "--scale=cifar10", f"--features={features}", f"--output_dir={tmp_path / 'r'}",
-             f"--data_dir={tmp_path}") == 2
-  (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("reproduce: ")]
+  assert (
+    run(
+      "--experiment=fig8",
+      "--scale=cifar10",
+      f"--features={features}",
+      f"--output_dir={tmp_path / 'r'}",
+      f"--data_dir={tmp_path}",
+    )
+    == 2
+  )
+  (line,) = [
+    line for line in capsys.readouterr().err.splitlines() if line.startswith("reproduce: ")
+  ]
   assert "--features: expected" in line and str(features) in line
   assert not (tmp_path / "r").exists()
 
@@ -251,16 +325,24 @@ def configuration(flagfile, *flags):
 
 @pytest.mark.parametrize("scale", scales.SCALES.values(), ids=lambda scale: scale.name)
 def test_flags_of_all_trainings_are_configurations(scale):
-  for task in dict.fromkeys(task for module in reproducing.MODULES.values()
-                            for task in workshop.needed(module.needs(scale)) if isinstance(task, tasks_lib.Run)):
+  for task in dict.fromkeys(
+    task
+    for module in reproducing.MODULES.values()
+    for task in workshop.needed(module.needs(scale))
+    if isinstance(task, tasks_lib.Run)
+  ):
     config = configuration(task.flagfile, *task.flags, f"--train_steps={task.train_steps}")
     assert config.training.train_steps == task.train_steps
 
 
 @pytest.mark.parametrize("scale", scales.SCALES.values(), ids=lambda scale: scale.name)
 def test_fid_is_of_images_of_the_shape_that_features_are_tried_on(scale):
-  of_fid = [task.run for name in reproduce.OF_FID for task in reproducing.MODULES[name].needs(scale)
-            if isinstance(task, tasks_lib.Measurement) and "--fid" in task.flags]
+  of_fid = [
+    task.run
+    for name in reproduce.OF_FID
+    for task in reproducing.MODULES[name].needs(scale)
+    if isinstance(task, tasks_lib.Measurement) and "--fid" in task.flags
+  ]
   assert of_fid
   for task in dict.fromkeys(of_fid):
     data = configuration(task.flagfile, *task.flags).data
@@ -271,13 +353,29 @@ def test_fid_is_of_images_of_the_shape_that_features_are_tried_on(scale):
 def test_seeds_and_microbatches_of_every_training(tmp_path, monkeypatch):
   """Those that measure the gradient's noise are in 8 parts at least."""
   wanted = []
-  monkeypatch.setattr(reproducing, "run", lambda names, scale, output, **_: wanted.extend(
-      task for name in names for task in workshop.needed(reproducing.MODULES[name].needs(scale))) or 0)
+  monkeypatch.setattr(
+    reproducing,
+    "run",
+    lambda names, scale, output, **_: (
+      wanted.extend(
+        task for name in names for task in workshop.needed(reproducing.MODULES[name].needs(scale))
+      )
+      or 0
+    ),
+  )
   monkeypatch.setattr(reproducing.features_lib, "for_images", lambda *_: None)
   features = tmp_path / "graph.pb"
   features.touch()
-  assert run("--scale=imagenet64", f"--features={features}", f"--output_dir={tmp_path / 'r'}", "--seeds=2",
-             "--microbatches=4") == 0
+  assert (
+    run(
+      "--scale=imagenet64",
+      f"--features={features}",
+      f"--output_dir={tmp_path / 'r'}",
+      "--seeds=2",
+      "--microbatches=4",
+    )
+    == 0
+  )
   runs = [task for task in wanted if isinstance(task, tasks_lib.Run)]
   assert {task.name[-1] for task in runs} == {"0", "1"}
   for task in runs:
@@ -288,6 +386,13 @@ def test_seeds_and_microbatches_of_every_training(tmp_path, monkeypatch):
 @pytest.mark.parametrize("width", scales.SCALES["imagenet64"].scaling_widths)
 def test_runs_of_figure_10_are_those_of_configs(width):
   task = scales.SCALES["imagenet64"].scaling_run(width, seed=0)
-  ours, theirs = configuration(task.flagfile, *task.flags), configuration(f"configs/scaling_{width}.flags")
-  assert (ours.network, ours.diffusion, ours.data) == (theirs.network, theirs.diffusion, theirs.data)
+  ours, theirs = (
+    configuration(task.flagfile, *task.flags),
+    configuration(f"configs/scaling_{width}.flags"),
+  )
+  assert (ours.network, ours.diffusion, ours.data) == (
+    theirs.network,
+    theirs.diffusion,
+    theirs.data,
+  )
   assert ours.training.learning_rate == pytest.approx(theirs.training.learning_rate, rel=1e-4)

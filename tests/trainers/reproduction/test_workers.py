@@ -9,19 +9,25 @@ import time
 
 import pytest
 
-from trainers import host
+from iddpm_tf.utils import host
 from trainers.reproduction import tasks as tasks_lib
 from trainers.reproduction import workers as workers_lib
 
 ROOT = pathlib.Path(__file__).parents[3]
-TINY = ("--image_size=4", "--channel_multipliers=1", "--attention_resolutions=", "--batch_size=8", "--num_samples=4",
-        "--samplers=ancestral:3")
+TINY = (
+  "--image_size=4",
+  "--channel_multipliers=1",
+  "--attention_resolutions=",
+  "--batch_size=8",
+  "--num_samples=4",
+  "--samplers=ancestral:3",
+)
 # A run of its own, of two tasks that take long enough to be killed, in two workers.
 PROGRAM = """
 import pathlib, sys, types
 
 if __name__ == "__main__":
-  from trainers import reproducing
+  from trainers.reproduction import run as reproducing
   from trainers.reproduction import scales, tasks, workers
 
   runs = [tasks.Run(f"long_seed{seed}", "configs/photos_small.flags", (*%r, f"--seed={seed}"), 100_000)
@@ -42,7 +48,10 @@ def test_two_tasks_at_once_each_with_a_log(tmp_path, capfd):
   good = tasks_lib.Run("good_seed0", "configs/photos_small.flags", TINY, 2)
   bad = good._replace(name="bad_seed0", flags=(*TINY, "--learning_rate=-1"))
   with workers_lib.Workers(2, tmp_path) as hands:
-    for task, more in ((good, ["--help"]), (bad, [])):  # Nothing is trained, which the next test but one does.
+    for task, more in (
+      (good, ["--help"]),
+      (bad, []),
+    ):  # Nothing is trained, which the next test but one does.
       hands.start(task, [*task.arguments(tmp_path), *more])
     ended = dict(hands.wait() for _ in range(2))
   assert ended == {good: 0, bad: 2}
@@ -67,8 +76,12 @@ def test_a_worker_that_is_killed_is_said(tmp_path, capfd):
 def test_with_the_process_its_workers_end(tmp_path, number, request):
   """Whatever the signal; asked to stop, they save first. Nothing trains on in the folder."""
   (tmp_path / "program.py").write_text(PROGRAM)
-  process = subprocess.Popen([sys.executable, tmp_path / "program.py", tmp_path], stdout=subprocess.PIPE, text=True,
-                             env=os.environ | {"PYTHONPATH": str(ROOT)})
+  process = subprocess.Popen(
+    [sys.executable, tmp_path / "program.py", tmp_path],
+    stdout=subprocess.PIPE,
+    text=True,
+    env=os.environ | {"PYTHONPATH": str(ROOT)},
+  )
   request.addfinalizer(process.kill)
   logs = [tmp_path / f"logs/long_seed{seed}.log" for seed in (0, 1)]
   deadline = time.monotonic() + 120
@@ -91,11 +104,16 @@ def test_with_the_process_its_workers_end(tmp_path, number, request):
 
 def _children(pid):
   """Processes that Python started as workers; not its resource tracker."""
-  found = subprocess.run(["ps", "-ww", "--ppid", str(pid), "-o", "pid=,args="], capture_output=True, text=True, check=True)
+  found = subprocess.run(
+    ["ps", "-ww", "--ppid", str(pid), "-o", "pid=,args="],
+    capture_output=True,
+    text=True,
+    check=True,
+  )
   return [int(line.split()[0]) for line in found.stdout.splitlines() if "spawn_main" in line]
 
 
-@pytest.mark.parametrize("memory, expected", [(0, 1), (2 ** 30, 1), (5 * 2 ** 30, 2), (2 ** 50, 8)])
+@pytest.mark.parametrize("memory, expected", [(0, 1), (2**30, 1), (5 * 2**30, 2), (2**50, 8)])
 def test_workers_fit_cores_and_memory(monkeypatch, memory, expected):
   monkeypatch.setattr(host, "cores", lambda: 8)
   monkeypatch.setattr(host, "memory", lambda: (0, memory))

@@ -20,7 +20,9 @@ class Machine:
     self.output, self.done, self.dies_at, self.status = output, [], None, 0
 
   def __call__(self, command, arguments):
-    flags = dict(argument.removeprefix("--").split("=", 1) for argument in arguments if "=" in argument)
+    flags = dict(
+      argument.removeprefix("--").split("=", 1) for argument in arguments if "=" in argument
+    )
     if len(self.done) == self.dies_at:
       raise KeyboardInterrupt
     self.done.append(command)
@@ -34,7 +36,9 @@ class Machine:
       folder = self.output / "measurements" / flags["output_dir"].rsplit("/", 1)[1]
       folder.mkdir(parents=True, exist_ok=True)
       with open(folder / "results.jsonl", "a", encoding="utf-8") as file:
-        file.write(json.dumps({"training_step": RUN.step(self.output), "scores": {"nll": 3.5}}) + "\n")
+        file.write(
+          json.dumps({"training_step": RUN.step(self.output), "scores": {"nll": 3.5}}) + "\n"
+        )
     return 0
 
 
@@ -49,11 +53,13 @@ def fixture_machine(tmp_path):
 
 def test_a_task_is_one_exact_command(tmp_path):
   assert tasks_lib.shown(RUN, tmp_path) == (
-      "python -m trainers.train --flagfile=configs/digits.flags --seed=0 --train_steps=20 "
-      f"--model_dir={tmp_path}/models/small_seed0")
+    "python -m trainers.train --flagfile=configs/digits.flags --seed=0 --train_steps=20 "
+    f"--model_dir={tmp_path}/models/small_seed0"
+  )
   assert tasks_lib.shown(SCORES, tmp_path) == (
-      f"python -m trainers.evaluate --model_dir={tmp_path}/models/small_seed0 --nll "
-      f"--output_dir={tmp_path}/measurements/small_seed0_nll")
+    f"python -m trainers.evaluate --model_dir={tmp_path}/models/small_seed0 --nll "
+    f"--output_dir={tmp_path}/measurements/small_seed0_nll"
+  )
   both = SCORES._replace(ends=RUN._replace(name="other"))
   assert f"--ensemble_dir={tmp_path}/models/other" in both.arguments(tmp_path)
 
@@ -107,17 +113,28 @@ def test_a_command_that_fails_stops_all(machine, tmp_path):
 
 
 def test_progress_and_the_time_left(machine, tmp_path, capsys):
-  tasks = workshop.needed([SCORES, SCORES._replace(name="small_seed1_nll", run=RUN._replace(name="small_seed1"))])
+  tasks = workshop.needed(
+    [SCORES, SCORES._replace(name="small_seed1_nll", run=RUN._replace(name="small_seed1"))]
+  )
   do(tasks, tmp_path, machine)
   first, second, *_ = capsys.readouterr().out.splitlines()
   assert first == "[1/4, time left: unknown] small_seed0"
   assert second.startswith("[2/4, time left: ") and second.endswith(" min] small_seed1")
   for task, seconds in zip(tasks, (100.0, 140.0, 10.0, 10.0)):
-    tasks_lib.record_path(task, tmp_path).write_text(json.dumps({"record": [task.command], "seconds": seconds}))
+    tasks_lib.record_path(task, tmp_path).write_text(
+      json.dumps({"record": [task.command], "seconds": seconds})
+    )
   # Those like it, whatever the seed; the mean of its command for what is new, or of all, which is 65 s.
   small, large = RUN._replace(name="small_seed2"), RUN._replace(name="large_seed0")
-  assert workshop.seconds_left([small, large, SCORES._replace(name="other")], tmp_path) == 120 + 120 + 10
-  assert workshop.seconds_left([small, SCORES._replace(name="grid", command="sample")], tmp_path, workers=2) == (120 + 65) / 2
+  assert (
+    workshop.seconds_left([small, large, SCORES._replace(name="other")], tmp_path) == 120 + 120 + 10
+  )
+  assert (
+    workshop.seconds_left(
+      [small, SCORES._replace(name="grid", command="sample")], tmp_path, workers=2
+    )
+    == (120 + 65) / 2
+  )
 
 
 def test_two_tasks_of_one_name_are_refused(tmp_path):
@@ -127,11 +144,18 @@ def test_two_tasks_of_one_name_are_refused(tmp_path):
 
 def test_runs_of_a_scale_have_a_name_each_that_says_what_they_are():
   small, cifar10 = scales.SCALES["small"], scales.SCALES["cifar10"]
-  runs = [scale.likelihood_run(row, seed) for scale in (small, cifar10) for row in scales.ROWS for seed in (0, 1)]
+  runs = [
+    scale.likelihood_run(row, seed)
+    for scale in (small, cifar10)
+    for row in scales.ROWS
+    for seed in (0, 1)
+  ]
   assert len({run.name for run in runs}) == len(runs)
   assert small.likelihood_run(scales.ROWS[4], 0).name == "photos_small_cosine_4k_hybrid_seed0"
   assert cifar10.likelihood_run(scales.ROWS[4], 0).flagfile == "configs/cifar10.flags"
-  assert cifar10.likelihood_run(scales.ROWS[0], 0).flagfile == "configs/table2_linear_1k_simple.flags"
+  assert (
+    cifar10.likelihood_run(scales.ROWS[0], 0).flagfile == "configs/table2_linear_1k_simple.flags"
+  )
 
 
 def test_a_measurement_of_another_model_of_the_same_name_does_not_count(machine, tmp_path):
@@ -157,4 +181,6 @@ def test_a_training_that_went_on_is_no_measure_of_time(machine, tmp_path):
 
 def test_commands_can_be_typed(tmp_path):
   shown = tasks_lib.shown(SCORES, tmp_path / "my out", ("--data_dir=/my data",))
-  assert f"'--model_dir={tmp_path}/my out/models/small_seed0'" in shown and shown.endswith("'--data_dir=/my data'")
+  assert f"'--model_dir={tmp_path}/my out/models/small_seed0'" in shown and shown.endswith(
+    "'--data_dir=/my data'"
+  )

@@ -8,7 +8,11 @@ _DROPOUTS = (0.0, 0.1, 0.3)
 
 
 def _run(scale, dropout):
-  flags = (f"--dropout={dropout}", f"--ema={','.join(map(str, scale.sweep_ema))}", "--eval_scores=fid")
+  flags = (
+    f"--dropout={dropout}",
+    f"--ema={','.join(map(str, scale.sweep_ema))}",
+    "--eval_scores=fid",
+  )
   seed = scale.seeds[0]
   row = scales.Row("cosine", 4000, "hybrid")
   # The paper's is class-conditional.
@@ -23,9 +27,11 @@ def needs(scale):
 
 def show(scale, output):
   """Figure 17, of which no claim is judged: it is of one seed."""
-  found = {(dropout, rate): {step: scores["fid"] for step, scores in sorted(of_rate.items())}
-           for dropout in _DROPOUTS
-           for rate, of_rate in curves.scores_by_rate(_run(scale, dropout).folder(output)).items()}
+  found = {
+    (dropout, rate): {step: scores["fid"] for step, scores in sorted(of_rate.items())}
+    for dropout in _DROPOUTS
+    for rate, of_rate in curves.scores_by_rate(_run(scale, dropout).folder(output)).items()
+  }
 
   def draw(*axes):
     for axis, dropout in zip(axes, _DROPOUTS):
@@ -36,12 +42,21 @@ def show(scale, output):
       axis.sharey(axes[0])
     axes[0].legend()
 
-  rows = tuple((str(dropout), str(rate), min(fid.values()), min(fid, key=fid.get), list(fid.values())[-1])
-               for (dropout, rate), fid in found.items())
+  rows = tuple(
+    (str(dropout), str(rate), min(fid.values()), min(fid, key=fid.get), list(fid.values())[-1])
+    for (dropout, rate), fid in found.items()
+  )
   return sections.Section(
-      "Figure 17: a sweep of dropout and of the moving average",
-      f"Of {scale.fid_about}{', class-conditional' if scale.sizes else ''}: L_hybrid, cosine schedule, T = 4000, scored in training (--eval_every), seed "
-      f"{scale.seeds[0]}. The paper: rates of 0.9999 and 0.99995 worked best, and a little dropout bettered the best FID "
-      "but took longer to reach it.",
-      figures=(sections.plot(draw, "FID throughout training, by dropout and rate.", columns=len(_DROPOUTS), width=3.6),),
-      tables=(sections.Table(("dropout", "EMA rate", "best FID", "at step", "FID at the end"), rows, ""),))
+    "Figure 17: a sweep of dropout and of the moving average",
+    f"Of {scale.fid_about}{', class-conditional' if scale.sizes else ''}: L_hybrid, cosine schedule, T = 4000, scored in training (--eval_every), seed "
+    f"{scale.seeds[0]}. The paper: rates of 0.9999 and 0.99995 worked best, and a little dropout bettered the best FID "
+    "but took longer to reach it.",
+    figures=(
+      sections.plot(
+        draw, "FID throughout training, by dropout and rate.", columns=len(_DROPOUTS), width=3.6
+      ),
+    ),
+    tables=(
+      sections.Table(("dropout", "EMA rate", "best FID", "at step", "FID at the end"), rows, ""),
+    ),
+  )

@@ -17,7 +17,9 @@ def needs(scale):
 
 def show(scale, output):
   """Figure 2, and claim 3."""
-  found = {seed: scale.terms_of(scale.likelihood_run(ROW, seed)).terms(output) for seed in scale.seeds}
+  found = {
+    seed: scale.terms_of(scale.likelihood_run(ROW, seed)).terms(output) for seed in scale.seeds
+  }
   first = int(_FIRST * ROW.steps)
 
   def draw(axis):
@@ -26,16 +28,34 @@ def show(scale, output):
     axis.set(xlabel="diffusion step", ylabel="loss term (bits/dim)", yscale="log")
     axis.legend()
 
-  rows = tuple((f"seed {seed}", *(float(np.sum(terms[:count])) for count in (1, 10, first, len(terms))))
-               for seed, (terms, _) in found.items())
+  rows = tuple(
+    (f"seed {seed}", *(float(np.sum(terms[:count])) for count in (1, 10, first, len(terms))))
+    for seed, (terms, _) in found.items()
+  )
   shares = [float(np.sum(terms[:first]) / np.sum(terms)) for terms, _ in found.values()]
   return sections.Section(
-      "Figure 2: terms of the bound",
-      f"Of the model of L_hybrid with the cosine schedule, T = {ROW.steps:,}, on {scale.about}. The first few terms "
-      "contribute most to NLL.",
-      figures=(sections.plot(draw, "Terms of the bound by diffusion step."),),
-      tables=(sections.Table(("", "first term", "first 10", f"first {first}", "all"), rows,
-                             "Sums of terms, bits/dim, without L_T."),),
-      claims=(claims.Claim(3, "The first terms dominate the bound.", (claims.over_seeds(
-          f"the first {_FIRST:.0%} of the steps contribute more than half", np.array(shares) - 0.5,
-          f"the share of the first {first} terms in the sum of all {ROW.steps:,}, less one half"),)),))
+    "Figure 2: terms of the bound",
+    f"Of the model of L_hybrid with the cosine schedule, T = {ROW.steps:,}, on {scale.about}. The first few terms "
+    "contribute most to NLL.",
+    figures=(sections.plot(draw, "Terms of the bound by diffusion step."),),
+    tables=(
+      sections.Table(
+        ("", "first term", "first 10", f"first {first}", "all"),
+        rows,
+        "Sums of terms, bits/dim, without L_T.",
+      ),
+    ),
+    claims=(
+      claims.Claim(
+        3,
+        "The first terms dominate the bound.",
+        (
+          claims.over_seeds(
+            f"the first {_FIRST:.0%} of the steps contribute more than half",
+            np.array(shares) - 0.5,
+            f"the share of the first {first} terms in the sum of all {ROW.steps:,}, less one half",
+          ),
+        ),
+      ),
+    ),
+  )

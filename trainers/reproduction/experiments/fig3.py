@@ -24,16 +24,27 @@ def show(scale, output):
   del scale, output
   source = sources.load(config_lib.DataConfig(dataset="photos", image_size=_SIZE), "test")
   photographs = [source.images[np.flatnonzero(source.labels == label)[:1]][0] for label in (0, 1)]
-  rows = [list(latents(photograph, schedule)) for photograph in photographs for schedule in ("linear", "cosine")]
+  rows = [
+    list(latents(photograph, schedule))
+    for photograph in photographs
+    for schedule in ("linear", "cosine")
+  ]
   picture = np.concatenate([np.concatenate(row, axis=1) for row in rows])  # [4 H, columns W, 3]
   buffer = io.BytesIO()
   Image.fromarray(picture).save(buffer, format="png")
   return sections.Section(
-      "Figure 3: latents of both schedules",
-      "The latents in the last quarter of the linear schedule are almost purely noise; the cosine schedule adds noise "
-      "more slowly.",
-      figures=(sections.Figure(buffer.getvalue(), "Two test crops; above with the linear, below with the cosine "
-                               f"schedule: x_t at evenly spaced t from 0 to T = {_STEPS:,}.", pixelated=True),))
+    "Figure 3: latents of both schedules",
+    "The latents in the last quarter of the linear schedule are almost purely noise; the cosine schedule adds noise "
+    "more slowly.",
+    figures=(
+      sections.Figure(
+        buffer.getvalue(),
+        "Two test crops; above with the linear, below with the cosine "
+        f"schedule: x_t at evenly spaced t from 0 to T = {_STEPS:,}.",
+        pixelated=True,
+      ),
+    ),
+  )
 
 
 def latents(image, schedule):

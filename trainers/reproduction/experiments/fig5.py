@@ -17,7 +17,9 @@ def needs(scale):
 def show(scale, output):
   """Figure 5."""
   del scale, output
-  curves = {name: np.cumprod(1 - schedules.make_betas(name, _STEPS)) for name in schedules.SCHEDULES}
+  curves = {
+    name: np.cumprod(1 - schedules.make_betas(name, _STEPS)) for name in schedules.SCHEDULES
+  }
   time = (np.arange(_STEPS) + 1) / _STEPS
 
   def draw(axis):
@@ -26,10 +28,13 @@ def show(scale, output):
     axis.set(xlabel="diffusion step (t/T)", ylabel="alpha bar")
     axis.legend()
 
-  rows = tuple((share, *(float(curve[int(share * _STEPS) - 1]) for curve in curves.values()))
-               for share in (0.25, 0.5, 0.75, 0.9, 1.0))
+  rows = tuple(
+    (share, *(float(curve[int(share * _STEPS) - 1]) for curve in curves.values()))
+    for share in (0.25, 0.5, 0.75, 0.9, 1.0)
+  )
   return sections.Section(
-      "Figure 5: alpha bar throughout diffusion",
-      "The linear schedule falls towards zero much faster, and destroys information more quickly than necessary.",
-      figures=(sections.plot(draw, f"Alpha bar of both schedules, T = {_STEPS:,}."),),
-      tables=(sections.Table(("t/T", *curves), rows, "Alpha bar."),))
+    "Figure 5: alpha bar throughout diffusion",
+    "The linear schedule falls towards zero much faster, and destroys information more quickly than necessary.",
+    figures=(sections.plot(draw, f"Alpha bar of both schedules, T = {_STEPS:,}."),),
+    tables=(sections.Table(("t/T", *curves), rows, "Alpha bar."),),
+  )

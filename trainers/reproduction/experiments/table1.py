@@ -2,8 +2,12 @@
 
 from trainers.reproduction.experiments import table2
 
-TABLE_1 = table2.Printed("Table 1: schedule and objective on ImageNet-64 (200K iterations)", "ImageNet-64",
-                         (3.99, 3.77, 3.66, 3.68, 3.62, 3.57), (32.5, 31.3, 32.2, 27.0, 28.0, 56.7))
+TABLE_1 = table2.Printed(
+  "Table 1: schedule and objective on ImageNet-64 (200K iterations)",
+  "ImageNet-64",
+  (3.99, 3.77, 3.66, 3.68, 3.62, 3.57),
+  (32.5, 31.3, 32.2, 27.0, 28.0, 56.7),
+)
 
 
 def needs(scale):

@@ -1,0 +1,1 @@
+"""Trained models: the model folder, checkpoints, loading, and drawing images."""

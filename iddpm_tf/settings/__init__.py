@@ -1,0 +1,27 @@
+"""Settings: the fields of configurations, checks of their values, and the error for a wrong one."""
+
+from iddpm_tf.settings.errors import InputError
+from iddpm_tf.settings.errors import renamed
+from iddpm_tf.settings.fields import MAX_SEED
+from iddpm_tf.settings.fields import recorded
+from iddpm_tf.settings.fields import require
+from iddpm_tf.settings.fields import require_choices
+from iddpm_tf.settings.fields import require_not_negative
+from iddpm_tf.settings.fields import require_positive
+from iddpm_tf.settings.fields import require_seed
+from iddpm_tf.settings.fields import setting
+from iddpm_tf.settings.fields import shown
+
+__all__ = [
+  "MAX_SEED",
+  "InputError",
+  "recorded",
+  "renamed",
+  "require",
+  "require_choices",
+  "require_not_negative",
+  "require_positive",
+  "require_seed",
+  "setting",
+  "shown",
+]

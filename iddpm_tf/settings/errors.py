@@ -1,0 +1,38 @@
+"""The library's one error for wrong input."""
+
+import contextlib
+
+
+class InputError(ValueError):
+  """Input that cannot be used: a setting, an argument, or a file.
+
+  The text reads `NAME: expected ..., received ...`. The command line adds `--` where the name is one of its flags.
+
+  Attributes:
+    name: the name of the setting or argument, or the path of the file.
+    message: what was expected and what was received, in one sentence.
+  """
+
+  def __init__(self, name, message):
+    super().__init__(name, message)
+    self.name, self.message = str(name), message
+
+  def __str__(self):
+    return f"{self.name}: {self.message}"
+
+
+@contextlib.contextmanager
+def renamed(names):
+  """Raises each `InputError` of the block under another name.
+
+  A function that calls another one, whose arguments have other names, reports errors under its own names.
+
+  Args:
+    names: `{name in the block: name outside}`. Other names stay.
+  """
+  try:
+    yield
+  except InputError as error:
+    if error.name not in names:
+      raise
+    raise InputError(names[error.name], error.message) from error.__cause__

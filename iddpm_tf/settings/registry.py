@@ -1,0 +1,66 @@
+"""Registries of implementations by name, such as the samplers."""
+
+from collections.abc import Callable
+import importlib
+import importlib.util
+import pkgutil
+from typing import Generic, TypeVar
+
+from iddpm_tf.settings.errors import InputError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+  """Implementations of one kind, by name.
+
+  Each module of a package registers one implementation under the module's own name. A registry lists
+  the names without importing the modules, and imports a module when it is first asked for. Other
+  code can register implementations, too:
+
+  ```python
+  @SAMPLERS.register("heun")
+  class Heun(Sampler): ...
+  ```
+  """
+
+  def __init__(self, setting: str, package: str, helpers: tuple[str, ...] = ()):
+    """Makes the registry.
+
+    Args:
+      setting: the name of the setting that chooses an implementation, for errors.
+      package: the full name of the package.
+      helpers: modules of the package that register nothing.
+    """
+    self._setting, self._package, self._helpers = setting, package, helpers
+    self._registered: dict[str, T] = {}
+
+  def register(self, name: str) -> Callable[[T], T]:
+    """Returns a decorator that registers a class under `name`."""
+
+    def add(implementation: T) -> T:
+      self._registered[name] = implementation
+      return implementation
+
+    return add
+
+  def names(self) -> tuple[str, ...]:
+    """Returns all names, sorted."""
+    spec = importlib.util.find_spec(self._package)
+    assert spec is not None
+    modules = {module.name for module in pkgutil.iter_modules(spec.submodule_search_locations)}
+    return tuple(sorted((modules - set(self._helpers)) | self._registered.keys()))
+
+  def get(self, name: str) -> T:
+    """Returns the implementation of a name.
+
+    Raises:
+      InputError: there is none of this name.
+    """
+    if name not in self._registered:
+      if name not in self.names():
+        message = f"expected one of {', '.join(self.names())}, received {name!r}"
+        raise InputError(self._setting, message)
+      importlib.import_module(f"{self._package}.{name}")
+      assert name in self._registered, f"{self._package}.{name} registers nothing as {name!r}"
+    return self._registered[name]

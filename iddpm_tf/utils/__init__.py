@@ -1,0 +1,1 @@
+"""What every other package needs: whole files, progress, the host and its devices."""

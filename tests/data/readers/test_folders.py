@@ -1,0 +1,235 @@
+"""Folders of pictures: order, labels, splits, and what a user reads when something is wrong."""
+
+import os
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from iddpm_tf.config import DataConfig
+from iddpm_tf.data import sources
+
+
+def draw(path, grey=0, size=(4, 4)):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  Image.new("L", size, grey).save(path)
+
+
+def config(folder, **settings):
+  return DataConfig(dataset="folder", data_dir=str(folder), **settings)
+
+
+def names(folder, split="train", **settings):
+  listing = sources.open_listing(config(folder, **settings), split)
+  return [picture.name for picture in listing.pictures(0, len(listing))]
+
+
+def refused(folder, split="train", **settings):
+  with pytest.raises(ValueError) as caught:
+    sources.load(config(folder, **settings), split)
+  message = str(caught.value)
+  assert message.startswith("--") and "\n" not in message
+  return message
+
+
+def test_a_flat_folder_is_rgb_without_labels(tmp_path):
+  for i in (2, 0, 1):
+    draw(tmp_path / f"{i}.png", grey=10 * i, size=(6, 4))
+  source = sources.load(config(tmp_path), "train")
+  assert source.images.shape == (3, 4, 6, 3) and source.images.dtype == np.uint8
+  np.testing.assert_array_equal(source.images[:, 0, 0], np.repeat([[0], [10], [20]], 3, axis=1))
+  assert source.num_classes == 0 and source.labels.dtype == np.int32 and not source.labels.any()
+
+
+def test_only_pictures_are_listed_in_order_and_the_rest_is_told(tmp_path):
+  for name in (
+    "b/2.PNG",
+    "b/deep/er/1.JPeG",
+    "a/x.webp",
+    "a/é.gif",
+    "a/.hidden.png",
+    ".cache/y.png",
+  ):
+    draw(tmp_path / name)
+  for name in ("b/notes.txt", "README", "a/Thumbs.db", "a/.DS_Store"):
+    (tmp_path / name).write_text("")
+  assert names(tmp_path) == ["a/x.webp", "a/é.gif", "b/2.PNG", "b/deep/er/1.JPeG"]
+  assert sources.open_listing(config(tmp_path), "train").ignored == (
+    "README",
+    "a/Thumbs.db",
+    "b/notes.txt",
+  )
+
+
+def test_reading_may_begin_anywhere(tmp_path):
+  for i in range(5):
+    draw(tmp_path / f"{i}.png")
+  listing = sources.open_listing(config(tmp_path), "train")
+  assert [picture.name for picture in listing.pictures(2, 4)] == ["2.png", "3.png"]
+
+
+def test_sub_folders_are_classes(tmp_path):
+  for name in ("dog/1.png", "cat/b/1.png", "cat/0.png"):
+    draw(tmp_path / name)
+  (tmp_path / "empty").mkdir()
+  listing = sources.open_listing(config(tmp_path), "train")
+  assert listing.class_names == ("cat", "dog")
+  np.testing.assert_array_equal(sources.load(config(tmp_path), "train").labels, [0, 0, 1])
+  assert sources.load(config(tmp_path, folder_labels="none"), "train").num_classes == 0
+
+
+def test_prefixes_are_classes_as_in_the_authors_code(tmp_path):
+  for name in ("dog_1.png", "x/cat_2_b.png", "dog_0.png"):
+    draw(tmp_path / name)
+  source = sources.load(config(tmp_path, folder_labels="prefix"), "train")
+  assert source.num_classes == 2
+  np.testing.assert_array_equal(source.labels, [1, 1, 0])  # dog_0, dog_1, x/cat_2_b.
+
+
+@pytest.mark.parametrize("test", ["test", "val", "validation"])
+def test_splits_are_sub_folders_and_share_their_numbers(tmp_path, test):
+  for name in ("train/ant/0.png", "train/bee/0.png", f"{test}/bee/0.png"):
+    draw(tmp_path / name)
+  assert sources.splits(config(tmp_path)) == ("train", "test")
+  assert names(tmp_path) == ["ant/0.png", "bee/0.png"]
+  source = sources.load(config(tmp_path), "test")
+  assert source.num_classes == 2 and source.labels.tolist() == [1]
+
+
+def test_a_class_that_training_has_not_is_refused(tmp_path):
+  for name in ("train/ant/0.png", "train/bee/0.png", "test/wasp/0.png"):
+    draw(tmp_path / name)
+  assert "classes of train only, received wasp" in refused(tmp_path, "test")
+  (tmp_path / "test/wasp").rename(tmp_path / ".elsewhere")
+  draw(tmp_path / "test/0.png")
+  assert "sub-folders of classes" in refused(tmp_path, "test")
+
+
+def test_a_missing_split_is_told_how_to_be_laid_out(tmp_path):
+  draw(tmp_path / "0.png")
+  assert sources.splits(config(tmp_path)) == ("train",)
+  assert "sub-folders train and test" in refused(tmp_path, "test")
+
+
+def test_a_class_called_train_is_no_split(tmp_path):
+  for name in ("car/0.png", "plane/0.png", "train/0.png"):
+    draw(tmp_path / name)
+  assert f"move them into {tmp_path}/train/" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("other", ["dog/deep/0.png", "val/ant/0.png", "stray.JPG"])
+def test_what_splits_would_leave_out_is_refused(tmp_path, other):
+  for name in ("train/ant/0.png", "test/ant/0.png", ".hidden/0.png", other):
+    draw(tmp_path / name)
+  (tmp_path / "validation").mkdir()
+  (tmp_path / "README").write_text("")
+  for split in ("train", "test"):
+    message = refused(tmp_path, split)
+    assert f"received {tmp_path / other.split('/')[0]}, which" in message
+    assert f"--data_dir={tmp_path}/train" in message
+  assert names(tmp_path / "train") == ["ant/0.png"]
+
+
+def test_one_class_is_one_class(tmp_path):
+  """Which the network cannot be conditioned on: the configuration says so."""
+  draw(tmp_path / "cat/0.png")
+  assert sources.load(config(tmp_path), "train").num_classes == 1
+
+
+def test_folders_that_are_none(tmp_path):
+  assert "does not exist" in refused(tmp_path / "none")
+  assert "found none" in refused(tmp_path)
+  (tmp_path / "notes.txt").write_text("")
+  assert "found none (1 other files)" in refused(tmp_path)
+  assert "is no folder" in refused(tmp_path / "notes.txt")
+  with pytest.raises(
+    ValueError, match="^--data_dir: expected a folder of pictures.* received nothing$"
+  ):
+    sources.load(DataConfig(dataset="folder"), "train")
+
+
+def test_pictures_beside_classes_are_refused(tmp_path):
+  draw(tmp_path / "cat/0.png")
+  draw(tmp_path / "1.png")
+  message = refused(tmp_path)
+  assert "1.png is in none" in message and "--folder_labels=none" in message
+  assert names(tmp_path, folder_labels="none") == ["1.png", "cat/0.png"]
+
+
+def test_a_name_without_a_prefix_is_refused(tmp_path):
+  draw(tmp_path / "cat.png")
+  assert "CLASS_NAME.png" in refused(tmp_path, folder_labels="prefix")
+
+
+def test_several_sizes_need_one(tmp_path):
+  draw(tmp_path / "a.png", size=(4, 6))
+  draw(tmp_path / "b.png", size=(5, 6))
+  message = refused(tmp_path)
+  assert message.startswith("--image_size: ") and "6x4 (a.png), 6x5 (b.png)" in message
+  assert sources.load(config(tmp_path, image_size=3), "train").images.shape == (2, 3, 3, 3)
+
+
+def test_unreadable_pictures_are_counted_with_what_to_do(tmp_path):
+  for i in range(5):
+    draw(tmp_path / f"{i}.png")
+  (tmp_path / "1.png").write_bytes(b"")
+  (tmp_path / "3.png").write_bytes(b"hello")
+  message = refused(tmp_path, image_size=4)
+  assert "2 of 5 pictures" in message and "1.png: it is empty" in message
+  assert (
+    "python -m trainers.prepare_data --dataset=folder "
+    f"--data_dir={tmp_path} --image_size=4 --unreadable=skip --output_dir=DIR"
+  ) in message
+
+
+def test_more_than_fits_in_memory_is_told_how_to_be_prepared(tmp_path, monkeypatch):
+  for i in range(5):
+    draw(tmp_path / f"{i}.png")
+  monkeypatch.setattr(sources, "MAX_BYTES", 5 * 48 - 1)
+  for size in (4, 0):
+    assert f"python -m trainers.prepare_data --dataset=folder --data_dir={tmp_path}" in refused(
+      tmp_path, image_size=size
+    )
+  monkeypatch.setattr(sources, "MAX_BYTES", 5 * 48)
+  assert len(sources.load(config(tmp_path), "train").images) == 5
+
+
+def test_links_are_followed_once(tmp_path):
+  draw(tmp_path / "elsewhere/0.png")
+  (tmp_path / "data/cat").mkdir(parents=True)
+  os.symlink(tmp_path / "elsewhere", tmp_path / "data/cat/more")
+  os.symlink(tmp_path / "data", tmp_path / "data/cat/round")
+  os.symlink(tmp_path / "nowhere.png", tmp_path / "data/cat/gone.png")
+  assert names(tmp_path / "data") == ["cat/gone.png", "cat/more/0.png"]
+  assert "gone.png: it cannot be opened (No such file or directory)" in refused(tmp_path / "data")
+
+
+def test_a_link_beside_a_class_is_a_class_of_its_own(tmp_path):
+  draw(tmp_path / "cats/0.png")
+  for link, target in (
+    ("alias", "cats"),
+    ("cats/up", "."),
+    ("cats/self", "cats"),
+    ("cats/above", ".."),
+  ):
+    os.symlink(tmp_path / target, tmp_path / link)
+  assert names(tmp_path) == ["alias/0.png", "cats/0.png"]
+  assert sources.load(config(tmp_path), "train").num_classes == 2
+
+
+def test_names_of_any_bytes_stay_on_one_line(tmp_path):
+  folder = os.fsencode(tmp_path)
+  for name in (b"two\nlines.png", b"latin-\xe9.png"):
+    with open(os.path.join(folder, name), "wb"):
+      pass
+  message = refused(tmp_path)
+  assert r"latin-\udce9.png" in message
+  assert len(sources.open_listing(config(tmp_path), "train").digest()) == 64
+
+
+def test_the_digest_tells_lists_apart(tmp_path):
+  draw(tmp_path / "a/0.png")
+  digest = sources.open_listing(config(tmp_path), "train").digest()
+  assert sources.open_listing(config(tmp_path), "train").digest() == digest
+  draw(tmp_path / "a/1.png")
+  assert sources.open_listing(config(tmp_path), "train").digest() != digest

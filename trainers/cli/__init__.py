@@ -1,0 +1,1 @@
+"""The command line: flags, errors, signals and help, which all commands share."""
