@@ -1,4 +1,4 @@
-"""Gaussians: divergences, and the likelihood of 8-bit pixels. Everything is in nats, element by element."""
+"""Divergences of Gaussians, and the likelihood of 8-bit pixels, elementwise in nats."""
 
 import math
 
@@ -7,33 +7,45 @@ import tensorflow_probability as tfp
 
 tfd = tfp.distributions
 
-# Standard deviations of 2e-9 and of 5e8: beyond these, squares of z leave float32.
+# Standard deviations of 2e-9 and 5e8. Beyond these, squares of z do not fit into float32.
 _MIN_LOG_SCALE, _MAX_LOG_SCALE = -20.0, 20.0
-# Further out, z * z and its gradients leave float32.
+# Beyond this, z * z and its gradients do not fit into float32.
 _MAX_Z = 1e15
-_HALF_BIN = 1 / 255  # Half the distance of two grey levels, of 255 in [-1, 1].
-_NARROW = 0.015  # Half a bin, in standard deviations.
-_FAR = 50.0  # From the mean, in standard deviations.
+_HALF_BIN = 1 / 255  # Half of the distance between two grey levels in [-1, 1].
+_NARROW = 0.015  # Half a bin, in standard deviations, below which a bin is narrow.
+_FAR = 50.0  # Distance from the mean, in standard deviations, beyond which a bin is far.
 _NORMAL = tfd.Normal(0.0, 1.0)
 
 
-def kl_divergence(mean, log_variance, other_mean, other_log_variance):
-  """KL(N(mean, exp(log_variance)) || N(other_mean, exp(other_log_variance))), nats, elementwise."""
-  # The divergence sees only the difference of the means; taken here, it does not cancel.
+def kl_divergence(
+  mean: tf.Tensor,
+  log_variance: tf.Tensor,
+  other_mean: tf.Tensor | float,
+  other_log_variance: tf.Tensor | float,
+) -> tf.Tensor:
+  """Returns KL(N(mean, exp(log_variance)) || N(other_mean, exp(other_log_variance))), nats.
+
+  The result is elementwise; all arguments broadcast against each other.
+  """
+  # The divergence depends only on the difference of the means, which does not cancel if taken here.
   p = tfd.Normal(0.0, _scale(log_variance))
   q = tfd.Normal(other_mean - mean, _scale(other_log_variance))
   return tfd.kl_divergence(p, q)
 
 
-def discretized_log_likelihood(x, mean, log_variance):
-  """Log-probability that a Gaussian gives to the bin of each pixel, nats (section 2.1, L_0).
+def discretized_log_likelihood(
+  x: tf.Tensor, mean: tf.Tensor, log_variance: tf.Tensor
+) -> tf.Tensor:
+  """Returns the log-probability that a Gaussian gives to the bin of each pixel, nats (L_0, Eq. 5).
 
-  The bins are the 256 levels of `x`; the first and the last are open. Exact to float32 rounding (1e-5
-  nats, or 1e-6 of the value), and finite with finite gradients for any finite arguments.
+  Each of the 256 levels of `x` has a bin; the first and the last bin are open. The result is exact to
+  float32 rounding (1e-5 nats, or 1e-6 of the value), and it and its gradients are finite for any
+  finite arguments.
 
   Args:
-    x: pixels, of 256 levels in [-1, 1].
-    mean, log_variance: broadcast against `x`.
+    x: pixels of 256 levels in [-1, 1].
+    mean: the mean of the Gaussian, which broadcasts against `x`.
+    log_variance: its log-variance, which broadcasts against `x`.
   """
   inverse_scale = 1.0 / _scale(log_variance)
   z = tf.clip_by_value((x - mean) * inverse_scale, -_MAX_Z, _MAX_Z)
@@ -44,10 +56,13 @@ def discretized_log_likelihood(x, mean, log_variance):
   )
 
 
-def approximate_log_likelihood(x, mean, log_variance):
-  """The same by the authors' approximation, with which the paper's numbers were computed.
+def approximate_log_likelihood(
+  x: tf.Tensor, mean: tf.Tensor, log_variance: tf.Tensor
+) -> tf.Tensor:
+  """Returns the authors' approximation of `discretized_log_likelihood`, which the paper uses.
 
-  The CDF is a tanh of a cubic, and probabilities are clamped at 1e-12, where gradients vanish.
+  The CDF is approximated by the tanh of a cubic. Probabilities are clamped at 1e-12, where gradients
+  vanish.
   """
   inverse_scale = 1.0 / _scale(log_variance)
   cdf_upper = _approximate_cdf(inverse_scale * (x - mean + _HALF_BIN))
@@ -66,14 +81,14 @@ LOG_LIKELIHOODS = {"exact": discretized_log_likelihood, "tanh": approximate_log_
 
 
 def _log_interval(centre, half):
-  """log(cdf(centre + half) - cdf(centre - half)) of the standard normal.
+  """Returns log(cdf(centre + half) - cdf(centre - half)) of the standard normal.
 
-  In the left tail, where floating point is dense, it is log_cdf(upper) + log(1 - exp(-d)) with d =
-  log_cdf(upper) - log_cdf(lower). Only d can cancel; where it would, it is integrated instead.
+  In the left tail, where floating point is dense, this is log_cdf(upper) + log(1 - exp(-d)) with
+  d = log_cdf(upper) - log_cdf(lower). Only d can cancel; where it would, it is integrated instead.
   """
   centre = -tf.abs(centre)  # By symmetry.
   upper, lower = _log_cdf(centre + half), _log_cdf(centre - half)
-  # Far out, the derivative of log_cdf is -z; the next term is smaller by z * z.
+  # Far out, the derivative of log_cdf is -z. The next term is smaller by a factor of z * z.
   far = -2.0 * half * centre
   near = tf.maximum(centre, -_FAR)
   hazard = tf.exp(_NORMAL.log_prob(near) - _NORMAL.log_cdf(near))
@@ -83,14 +98,14 @@ def _log_interval(centre, half):
 
 
 def _log_cdf(z):
-  """TFP's, up to where its series leaves float32 (the gradient from z = -1e12 on is NaN)."""
+  """Returns log_cdf of the standard normal: TFP's, except where its gradient is NaN (z < -1e12)."""
   leading = tf.minimum(z, -_FAR)
   tail = -0.5 * tf.square(leading) - tf.math.log(-leading) - 0.5 * math.log(2 * math.pi)
   return tf.where(z < -1e4, tail, _NORMAL.log_cdf(tf.maximum(z, -1e4)))
 
 
-def bits_per_dim(nats):
-  """Nats, elementwise `[B, H, W, C]`, to bits per dimension `[B]`."""
+def bits_per_dim(nats: tf.Tensor) -> tf.Tensor:
+  """Converts elementwise nats `[B, H, W, C]` to bits/dim `[B]`."""
   return tf.reduce_mean(nats, axis=[1, 2, 3]) / math.log(2.0)
 
 

@@ -1,24 +1,21 @@
-"""Which of the T timesteps a shorter process keeps (section 4, Appendix E).
-
-Each function returns sorted 0-based timesteps, NumPy int32.
-"""
+"""The timesteps that a shorter process keeps (section 4, Appendix E): sorted, 0-based, int32."""
 
 import numpy as np
 
 from iddpm_tf import settings
 
 
-def space_timesteps(steps, respacing):
-  """The timesteps that `respacing` keeps of `steps`.
+def space_timesteps(steps: int, respacing: str) -> np.ndarray:
+  """Returns the timesteps that `respacing` keeps of `steps`.
 
   Args:
-    steps: T.
-    respacing: "" for all of them; "N" for N evenly spaced ones from the first to the last; "a,b,c"
-      for so many in each of as many equal sections; "ddimN" for N at a constant integer stride
-      from the first (Song et al., 2020, which section 4 keeps for DDIM).
+    steps: T, the number of timesteps.
+    respacing: "" keeps all. "N" keeps N evenly spaced ones from the first to the last. "a,b,c" splits
+      the timesteps into equal sections and keeps a, b and c of them. "ddimN" keeps N at a constant
+      integer stride from the first (Song et al., 2020; section 4 uses it for DDIM).
 
   Raises:
-    ValueError: `respacing` is none of these, or asks for more timesteps than there are.
+    InputError: `respacing` is something else, or asks for more timesteps than there are.
   """
   if not respacing:
     return np.arange(steps, dtype=np.int32)
@@ -27,17 +24,16 @@ def space_timesteps(steps, respacing):
   return _sections(steps, [_count(part, respacing) for part in respacing.split(",")], respacing)
 
 
-def likelihood_timesteps(steps, count):
-  """Appendix E's schedule for likelihoods: strided, and every t from 1 to T/K as well."""
+def likelihood_timesteps(steps: int, count: int) -> np.ndarray:
+  """Returns Appendix E's schedule for likelihoods: `count` strided timesteps, and every t < T/K."""
   strided = space_timesteps(steps, str(count))
   return np.union1d(strided, np.arange(steps // count, dtype=np.int32))
 
 
 def _count(text, respacing):
   if not (text.isascii() and text.isdigit() and int(text) > 0):
-    raise settings.InputError(
-      "respacing", f"expected 'N', 'a,b,c' or 'ddimN' with positive counts, received {respacing!r}"
-    )
+    message = f"expected 'N', 'a,b,c' or 'ddimN' with positive counts, received {respacing!r}"
+    raise settings.InputError("respacing", message)
   return int(text)
 
 
@@ -50,9 +46,10 @@ def _constant_stride(steps, count):
       return kept
   possible = sorted({-(-steps // stride) for stride in range(1, steps + 1)})
   nearest = sorted(possible, key=lambda other: abs(other - count))[:2]
-  raise ValueError(
-    f"respacing 'ddim{count}': no integer stride keeps {count} of {steps} timesteps; "
-    f"the nearest counts that can be are {' and '.join(map(str, sorted(nearest)))}"
+  raise settings.InputError(
+    "respacing",
+    f"expected a number of steps that an integer stride keeps of {steps} timesteps, received "
+    f"'ddim{count}'; the nearest are {' and '.join(map(str, sorted(nearest)))}",
   )
 
 
@@ -61,12 +58,12 @@ def _sections(steps, counts, respacing):
   kept, start = [], 0
   for size, count in zip(sizes, counts):
     if count > size:
-      raise ValueError(
-        f"respacing {respacing!r}: expected at most {size} timesteps in a section of "
-        f"{size}, received {count}"
+      message = (
+        f"expected at most {size} timesteps in a section of {size}, received {count} ({respacing!r})"
       )
+      raise settings.InputError("respacing", message)
     stride = (size - 1) / (count - 1) if count > 1 else 1.0
-    # The stride is added up, not multiplied: halves then round as they do for the authors.
+    # The stride is added up, not multiplied, so that halves round as they do in the authors' code.
     positions = np.cumsum([0.0] + [stride] * (count - 1))
     kept.append(start + np.round(positions).astype(np.int32))
     start += size

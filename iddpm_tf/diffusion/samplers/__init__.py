@@ -1,0 +1,1 @@
+"""Samplers, one module each; `base` says what a sampler is, and `loop` runs one."""

@@ -1,0 +1,157 @@
+"""The loops that run a sampler from noise to images, and DDIM from images to noise.
+
+Each loop is one loop of the graph.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from iddpm_tf.diffusion import gaussian_diffusion
+from iddpm_tf.diffusion.process import at
+from iddpm_tf.diffusion.samplers import base
+from iddpm_tf.diffusion.samplers import ddim
+
+# Standard normal noise [B, H, W, C] of an int32 scalar k: x_T for k = 0, then that of the k-th step.
+NoiseFn = Callable[[tf.Tensor], tf.Tensor]
+
+
+class Samples(NamedTuple):
+  """The end of a loop, and the way to it."""
+
+  image: tf.Tensor  # [B, H, W, C], nominally in [-1, 1].
+  trajectory: tf.Tensor | None  # [steps + 1, B, H, W, C] from the start of the loop on, or None.
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopOptions:
+  """Options of all loops.
+
+  Attributes:
+    clip: whether to clip the predicted x_0 to [-1, 1].
+    constrain: maps the predicted x_0, `[B, H, W, C]`, to an image that agrees with what is known.
+    trajectory: whether to return every x_t.
+    on_step: called with the number of finished steps, an int32 tensor; see `python_callback`.
+  """
+
+  clip: bool = True
+  constrain: Callable[[tf.Tensor], tf.Tensor] | None = None
+  trajectory: bool = False
+  on_step: Callable[[tf.Tensor], None] | None = None
+
+
+def draw(
+  model_fn: gaussian_diffusion.ModelFn,
+  diffusion: gaussian_diffusion.GaussianDiffusion,
+  sampler: base.Sampler,
+  noise_fn: NoiseFn,
+  options: LoopOptions = LoopOptions(),
+) -> Samples:
+  """Draws images from noise.
+
+  Args:
+    model_fn: the network.
+    diffusion: a diffusion that is respaced already, by `sampler.respace`.
+    sampler: the rule for each step.
+    noise_fn: the noise; see `seeded_noise`.
+    options: see `LoopOptions`.
+  """
+
+  def step(x_t, t, k):
+    prediction = _predict(model_fn, diffusion, x_t, t, options)
+    # The last step adds no noise.
+    noise = (
+      noise_fn(k + 1) * at(_no_noise_at_the_end(diffusion), t) if sampler.is_stochastic else 0.0
+    )
+    return sampler.step(diffusion, prediction, x_t, t, noise)
+
+  last = diffusion.num_timesteps - 1
+  return _run(
+    step, noise_fn(tf.constant(0)), lambda k: last - k, diffusion.num_timesteps, options
+  )
+
+
+def encode(
+  model_fn: gaussian_diffusion.ModelFn,
+  diffusion: gaussian_diffusion.GaussianDiffusion,
+  image: tf.Tensor,
+  options: LoopOptions = LoopOptions(),
+) -> Samples:
+  """Returns the latents x_T from which DDIM with eta = 0 draws nearly `image` again.
+
+  The loop follows DDIM's ordinary differential equation backwards, step by step.
+
+  Args:
+    model_fn: the network.
+    diffusion: a diffusion that is respaced already, by `DDIM.respace`.
+    image: `[B, H, W, C]` in [-1, 1].
+    options: see `LoopOptions`.
+  """
+
+  def step(x_t, t, k):
+    del k
+    prediction = _predict(model_fn, diffusion, x_t, t, options)
+    return ddim.reverse_step(diffusion, prediction, x_t, t)
+
+  return _run(step, image, lambda k: k, diffusion.num_timesteps, options)
+
+
+def seeded_noise(seeds: tf.Tensor, shape: tuple[int, int, int], stream: int = 0) -> NoiseFn:
+  """Returns a `NoiseFn` with which each image depends only on its own seed.
+
+  Args:
+    seeds: int64 `[B]`.
+    shape: the shape of one image, `(H, W, C)`.
+    stream: a seed gives other numbers in another stream. Each stage of a chain of models has its own.
+  """
+
+  def noise_fn(k):
+    def draw_image(seed):
+      key = tf.stack([seed, tf.cast(k, tf.int64) + (stream << 32)])
+      # Philox by name: the numbers are the same on every kind of device.
+      return tf.random.stateless_normal(shape, key, alg="philox")
+
+    return tf.map_fn(draw_image, seeds, fn_output_signature=tf.TensorSpec(shape, tf.float32))
+
+  return noise_fn
+
+
+def python_callback(callback: Callable[[int], object]) -> Callable[[tf.Tensor], None]:
+  """Returns an `on_step` that calls a Python function. A graph with it cannot be exported."""
+
+  def report(done):
+    callback(int(done))  # What the callback returns is not a tensor.
+
+  return lambda done: tf.py_function(report, [done], [])
+
+
+def _predict(model_fn, diffusion, x_t, t, options):
+  output = model_fn(x_t, diffusion.process.network_timesteps(t))
+  return diffusion.predict(output, x_t, t, clip=options.clip, constrain=options.constrain)
+
+
+def _no_noise_at_the_end(diffusion):
+  return [0.0] + [1.0] * (diffusion.num_timesteps - 1)
+
+
+def _run(step, x, timestep_of, steps, options):
+  """Computes `x = step(x, t, k)` for k = 0 to steps - 1, with t = timestep_of(k) for all images."""
+  frames = tf.TensorArray(tf.float32, steps + 1 if options.trajectory else 0, element_shape=x.shape)
+  if options.trajectory:
+    frames = frames.write(0, x)
+
+  def body(k, x, frames):
+    shape = x.shape
+    x = tf.ensure_shape(step(x, tf.fill(tf.shape(x)[:1], timestep_of(k)), k), shape)
+    if options.trajectory:
+      frames = frames.write(k + 1, x)
+    if options.on_step:
+      options.on_step(k + 1)
+    return k + 1, x, frames
+
+  _, x, frames = tf.while_loop(
+    lambda k, *_: k < steps, body, [tf.constant(0), x, frames], parallel_iterations=1
+  )
+  return Samples(x, frames.stack() if options.trajectory else None)
