@@ -1,35 +1,84 @@
-"""Everything a run is made of, as frozen dataclasses with one default a setting.
+"""The settings of a run, as frozen dataclasses. Each field holds the one default of its setting.
 
-The command line is made from these fields (`trainers/flags.py`) and a model folder's `config.json`
-holds them, so a name here is the name of a flag. Nothing here imports TensorFlow.
+A model folder's `config.json` holds these fields, and the command line has a flag for each. Nothing
+here imports TensorFlow.
 """
 
+from collections.abc import Mapping
 import dataclasses
+import difflib
 import json
 import math
+import os
+from typing import Any
+from typing import NamedTuple
 
+from iddpm_tf import registries
 from iddpm_tf import settings
 from iddpm_tf.settings import from_json
 
-VERSION = 3  # Of the layout of config.json.
+VERSION = 4  # The version of the layout of config.json.
+
+SCORES = ("fid", "sfid", "inception_score", "precision_recall")  # Scores of samples.
+LIKELIHOODS = {"nll": "test", "nll_train": "train"}  # Scores of a model, and the split of each.
+NEIGHBOURS = (3, 5)  # k of precision and recall (Kynkäänniemi et al., 2019, and Table 4).
+
+
+class SamplerParts(NamedTuple):
+  """The parts of a sampler's text."""
+
+  name: str
+  steps: int | None  # None: all of the process.
+  values: tuple[float, ...]  # Further values, such as eta of ddim.
+  skipped: float  # The share of skipped steps.
+
+
+def sampler_parts(text: str) -> SamplerParts:
+  """Reads `NAME[:STEPS[:VALUE...]][:skipSHARE]`, such as `ddim:50:0.5`.
+
+  Raises:
+    InputError: the text has another form, or there is no such sampler.
+  """
+  name, *rest = text.split(":")
+  names = registries.SAMPLERS.names()
+  last = rest.pop().removeprefix("skip") if rest and rest[-1].startswith("skip") else "0"
+  try:
+    parts = SamplerParts(
+      name, int(rest[0]) if rest else None, tuple(map(float, rest[1:])), float(last)
+    )
+  except ValueError:
+    parts = None
+  valid = parts and name in names and (parts.steps is None or parts.steps > 0)
+  if not parts or not valid or not 0 <= parts.skipped < 1:
+    message = (
+      f"expected NAME[:STEPS[:ETA]][:skipSHARE] with NAME one of {', '.join(names)}, STEPS above 0 "
+      f"and SHARE in [0, 1), received {text!r}"
+    )
+    raise settings.InputError("samplers", message)
+  return parts
 
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig:
-  """The UNet of Appendix A. The defaults, here and below, train the embedded digits in minutes."""
+  """The UNet of Appendix A.
+
+  The defaults, here and in the other sections, train the embedded digits in minutes.
+  """
 
   base_channels: int = settings.setting(32, "channels at the highest resolution (C in Appendix A)")
   channel_multipliers: tuple[int, ...] = settings.setting(
-    (1, 2), "channels of each level, in units of --base_channels, highest resolution first"
+    (1, 2), "channels of each level in units of base_channels, highest resolution first"
   )
   num_res_blocks: int = settings.setting(
-    1, "residual blocks a level on the way down (one more on the way up)"
+    1, "residual blocks per level on the way down; there is one more on the way up"
   )
   attention_resolutions: tuple[int, ...] = settings.setting(
-    (4,), "image heights, in pixels, at which there is self-attention"
+    (4,), "image heights in pixels at which there is self-attention"
   )
   num_heads: int = settings.setting(4, "attention heads")
-  num_heads_upsample: int = settings.setting(0, "attention heads on the way up; 0: as --num_heads")
+  num_heads_upsample: int = settings.setting(
+    0, "attention heads on the way up; 0 means num_heads"
+  )
   scale_shift_norm: bool = settings.setting(
     True, "condition by GroupNorm(h)(w + 1) + b; otherwise by GroupNorm(h + v)"
   )
@@ -37,19 +86,21 @@ class NetworkConfig:
     True, "learned down- and upsampling; otherwise average pooling and nearest neighbours"
   )
   dropout: float = settings.setting(0.0, "dropout rate in the residual blocks")
-  class_conditional: bool = settings.setting(False, "condition on the data set's class labels")
+  class_conditional: bool = settings.setting(False, "condition on the class labels of the data")
   low_res_size: int = settings.setting(
     0,
-    "height of the smaller image that the network enlarges (Appendix C); 0: it draws from noise alone",
+    "height of the smaller image that a super-resolution network enlarges (Appendix C); 0 means "
+    "that the network draws from noise alone",
     since=2,
   )
   precision: str = settings.setting(
     "float32",
-    "arithmetic of the network; weights stay float32",
+    "arithmetic of the network; weights are always float32",
     choices=("float32", "mixed_bfloat16"),
   )
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
+    """Checks the values, and raises `InputError` for a wrong one."""
     settings.require_choices(self)
     settings.require_positive(self, "base_channels", "num_res_blocks", "num_heads")
     settings.require_not_negative(self, "num_heads_upsample", "low_res_size")
@@ -57,13 +108,13 @@ class NetworkConfig:
     settings.require(
       self.channel_multipliers and min(self.channel_multipliers) > 0,
       "channel_multipliers",
-      "one positive number or more, comma-separated",
+      "one positive number or more",
       self.channel_multipliers,
     )
     settings.require(
       self.base_channels % 32 == 0,
       "base_channels",
-      "a multiple of 32 (group normalisation has 32 groups)",
+      "a multiple of 32, because group normalisation has 32 groups",
       self.base_channels,
     )
     for name in ("num_heads", "num_heads_upsample"):
@@ -76,8 +127,8 @@ class NetworkConfig:
       )
 
   @property
-  def depth(self):
-    """How often the image is halved."""
+  def depth(self) -> int:
+    """The number of times that the image is halved."""
     return len(self.channel_multipliers) - 1
 
 
@@ -87,37 +138,38 @@ class DiffusionConfig:
 
   diffusion_steps: int = settings.setting(1000, "T, the number of noising steps")
   noise_schedule: str = settings.setting(
-    "cosine", "schedule of the noise", choices=("linear", "cosine")
+    "cosine", "schedule of the noise", choices=registries.NOISE_SCHEDULES
   )
   mean_type: str = settings.setting(
-    "eps", "what the network predicts of the mean", choices=("eps", "x_start", "x_prev")
+    "eps", "what the network predicts for the mean", choices=("eps", "x_start", "x_prev")
   )
   variance_type: str = settings.setting(
     "learned_range",
-    "the reverse process's variance; learned_range is Eq. 15",
+    "variance of the reverse process; learned_range is Eq. 15",
     choices=("fixed_small", "fixed_large", "learned", "learned_range"),
   )
   objective: str = settings.setting(
-    "hybrid", "what is minimised: L_simple, L_vlb or L_hybrid", choices=("simple", "vlb", "hybrid")
+    "hybrid", "loss to minimise: L_simple, L_vlb or L_hybrid", choices=("simple", "vlb", "hybrid")
   )
   vlb_weight: float | None = settings.setting(
     None, "weight of L_vlb in the objective; unset: 0.001 for hybrid (lambda), 1 for vlb"
   )
   decoder: str = settings.setting(
     "exact",
-    "the Gaussian CDF in L_0; tanh is the authors' approximation, to compare with their numbers",
+    "Gaussian CDF in L_0; tanh is the authors' approximation, for comparison with their numbers",
     choices=("exact", "tanh"),
   )
   rescale_timesteps: bool = settings.setting(
-    True, "the network sees t scaled to 0..1000; otherwise t itself"
+    True, "scale the timesteps that the network sees to 0..1000; otherwise the network sees t"
   )
   timestep_sampler: str = settings.setting(
     "uniform",
-    "how training draws t; loss_second_moment is Eq. 18",
+    "how training draws t; loss_second_moment is the importance sampling of Eq. 18",
     choices=("uniform", "loss_second_moment"),
   )
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
+    """Checks the values, and raises `InputError` for a wrong one."""
     settings.require_choices(self)
     settings.require_positive(self, "diffusion_steps")
     settings.require(
@@ -130,17 +182,17 @@ class DiffusionConfig:
       settings.require(
         not self.learns_variance,
         "variance_type",
-        "fixed_small or fixed_large with --objective=simple, which trains no variance",
+        "fixed_small or fixed_large for objective=simple, which trains no variance",
         self.variance_type,
       )
       settings.require(
-        self.vlb_weight is None, "vlb_weight", "no value with --objective=simple", self.vlb_weight
+        self.vlb_weight is None, "vlb_weight", "no value for objective=simple", self.vlb_weight
       )
     if self.objective == "hybrid":
       settings.require(
         self.learns_variance,
         "variance_type",
-        "learned or learned_range with --objective=hybrid",
+        "learned or learned_range for objective=hybrid",
         self.variance_type,
       )
     settings.require(
@@ -151,38 +203,43 @@ class DiffusionConfig:
     )
 
   @property
-  def learns_variance(self):
+  def learns_variance(self) -> bool:
+    """Whether the network's output has values for the variance."""
     return self.variance_type in ("learned", "learned_range")
 
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-  """Where images come from."""
+  """The source of the images."""
 
   dataset: str = settings.setting(
     "digits",
-    "digits or photos (both embedded); records (of trainers.prepare_data); folder (of pictures); "
-    "imagenet_npz (the official batches); lsun (an LMDB); or the name of a TFDS data set with images",
+    "digits or photos (both are in the package); records (made by prepare_data); folder (of "
+    "pictures); imagenet_npz (the official batches); lsun (an LMDB); or the name of a TFDS data set "
+    "with images",
     changeable=True,
   )
   data_dir: str | None = settings.setting(
-    None, "where the data is; unset: TFDS's own folder", changeable=True
+    None, "folder of the data; unset: TFDS's own folder", changeable=True
+  )
+  download: bool = settings.setting(
+    True, "let TFDS download and prepare a data set that is not in data_dir", changeable=True, since=4
   )
   image_size: int = settings.setting(
-    0, "height and width to bring the images to; 0: as they are", since=2
+    0, "height and width to bring the images to; 0 keeps their size", since=2
   )
   resize: str = settings.setting(
     "bicubic",
-    "how; bicubic: the authors' (halved while twice the size, then bicubic, then cropped); "
-    "area: cropped, then averaged, as for class-conditional ImageNet",
+    "method of resizing; bicubic: the authors' (halved while twice the size, then bicubic, then "
+    "cropped); area: cropped, then averaged, as for class-conditional ImageNet",
     choices=("bicubic", "area"),
     changeable=True,
     since=2,
   )
   folder_labels: str = settings.setting(
     "subfolders",
-    "where a folder's labels are: the names of sub-folders, the names of files up to the "
-    "first underscore, or nowhere",
+    "labels of a folder of pictures: the names of its sub-folders, the file names up to the first "
+    "underscore, or none",
     choices=("subfolders", "prefix", "none"),
     changeable=True,
     since=2,
@@ -191,7 +248,8 @@ class DataConfig:
   image_shape: tuple[int, ...] = settings.recorded(())  # Height, width, channels.
   num_classes: int = settings.recorded(0)  # 0: the data has no labels.
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
+    """Checks the values, and raises `InputError` for a wrong one."""
     settings.require(
       len(self.image_shape) in (0, 3) and all(size > 0 for size in self.image_shape),
       "image_shape",
@@ -204,35 +262,37 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-  """The optimisation, and how often to look at it."""
+  """The optimisation, and how often training is saved and measured."""
 
   train_steps: int = settings.setting(
-    1500, "steps in all; a larger number resumes a finished run", changeable=True
+    1500, "steps in all; a larger number continues a finished run", changeable=True
   )
-  batch_size: int = settings.setting(128, "images a step, over all replicas")
+  batch_size: int = settings.setting(128, "images per step, summed over all replicas")
   microbatches: int = settings.setting(
     1,
-    "parts of a replica's images whose gradients are computed one after the other, to save memory, and averaged",
+    "parts of each replica's images whose gradients are computed one after the other, to save "
+    "memory, and averaged",
     changeable=True,
     since=3,
   )
-  learning_rate: float = settings.setting(1e-3, "AdamW's learning rate")
+  learning_rate: float = settings.setting(1e-3, "learning rate of AdamW")
   warmup_steps: int = settings.setting(0, "steps of linear warm-up of the learning rate")
   decay_steps: int = settings.setting(
-    0, "step at which the learning rate has fallen linearly to 0; 0: never", changeable=True
+    0, "step at which the learning rate has fallen linearly to 0; 0 means never", changeable=True
   )
-  weight_decay: float = settings.setting(0.0, "AdamW's decoupled weight decay")
+  weight_decay: float = settings.setting(0.0, "decoupled weight decay of AdamW")
   ema: tuple[float, ...] = settings.setting((0.995,), "rates of the moving averages of the weights")
-  seed: int = settings.setting(0, "of the weights, the data's order and all noise")
-  steps_per_call: int = settings.setting(10, "training steps a graph call", changeable=True)
+  seed: int = settings.setting(0, "seed of the weights, the order of the data and all noise")
+  steps_per_call: int = settings.setting(10, "training steps per call of the graph", changeable=True)
   log_every: int = settings.setting(100, "steps between TensorBoard scalars", changeable=True)
   sample_every: int = settings.setting(
-    0, "steps between sample grids; 0: only at the end", changeable=True
+    0, "steps between sample grids; 0 draws one only at the end", changeable=True
   )
   save_every: int = settings.setting(500, "steps between checkpoints", changeable=True)
   keep_checkpoints: int = settings.setting(3, "checkpoints to keep", changeable=True)
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
+    """Checks the values, and raises `InputError` for a wrong one."""
     settings.require_positive(
       self,
       "train_steps",
@@ -247,7 +307,7 @@ class TrainingConfig:
     settings.require(
       self.batch_size % self.microbatches == 0,
       "microbatches",
-      f"a divisor of --batch_size={self.batch_size}",
+      f"a divisor of batch_size={self.batch_size}",
       self.microbatches,
     )
     settings.require_not_negative(
@@ -256,36 +316,38 @@ class TrainingConfig:
     settings.require(
       self.decay_steps == 0 or self.decay_steps > self.warmup_steps,
       "decay_steps",
-      f"0, or more than --warmup_steps={self.warmup_steps}",
+      f"0, or more than warmup_steps={self.warmup_steps}",
       self.decay_steps,
     )
     settings.require(
       self.decay_steps == 0 or self.decay_steps >= self.train_steps,
       "decay_steps",
-      f"0, or at least --train_steps={self.train_steps}, since the rate is 0 from there on",
+      f"0, or at least train_steps={self.train_steps}, because the learning rate is 0 from then on",
       self.decay_steps,
     )
     settings.require_seed(self.seed)
     settings.require(
       len(set(self.ema)) == len(self.ema) and all(0 < rate < 1 for rate in self.ema),
       "ema",
-      "distinct rates between 0 and 1, comma-separated",
+      "distinct rates between 0 and 1",
       self.ema,
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class SamplingConfig:
-  """How images are drawn, in training's grids and by default in the other commands."""
+  """How images are drawn: in training's grids, and by default in the other commands."""
 
   samplers: tuple[str, ...] = settings.setting(
     ("ancestral:100",),
-    "NAME:STEPS[:ETA], NAME being ancestral or ddim; ancestral alone: all steps; with :skip0.2 "
-    "the first fifth of them is left out",
+    "samplers as NAME:STEPS[:ETA], where NAME is ancestral or ddim; ancestral alone takes all steps; "
+    ":skip0.2 at the end leaves out the first fifth of the steps",
     changeable=True,
   )
   num_samples: int = settings.setting(100, "images to draw", changeable=True)
-  clip_denoised: bool = settings.setting(True, "clip the predicted x_0 to [-1, 1]", changeable=True)
+  clip_denoised: bool = settings.setting(
+    True, "clip the predicted x_0 to [-1, 1]", changeable=True
+  )
   consistent: bool = settings.setting(
     False,
     "hold each predicted x_0 of a super-resolution model to the image that it enlarges",
@@ -293,52 +355,54 @@ class SamplingConfig:
     since=2,
   )
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
+    """Checks the values, and raises `InputError` for a wrong one."""
     settings.require_positive(self, "num_samples")
     settings.require(
       self.samplers, "samplers", "one sampler or more, such as ancestral:250,ddim:50", self.samplers
     )
-
-
-SCORES = ("fid", "sfid", "inception_score", "precision_recall")  # Of samples.
-LIKELIHOODS = {"nll": "test", "nll_train": "train"}  # And the split of each.
-NEIGHBOURS = (3, 5)  # k of precision and recall (Kynkäänniemi et al., 2019, and Table 4).
+    for text in self.samplers:
+      sampler_parts(text)
+    settings.require(
+      len(set(self.samplers)) == len(self.samplers), "samplers", "each sampler once", self.samplers
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
-  """Scores in training, of each moving average (Appendices F and G: models overfit, and the rate matters)."""
+  """Scores of each moving average during training (Appendices F and G)."""
 
   eval_every: int = settings.setting(
-    0, "steps between evaluations of the averaged weights; 0: none", changeable=True, since=3
+    0, "steps between evaluations of the averaged weights; 0 means none", changeable=True, since=3
   )
   eval_scores: tuple[str, ...] = settings.setting(
-    ("fid",),
-    f"what to compute: {', '.join((*LIKELIHOODS, *SCORES))}, comma-separated",
-    changeable=True,
-    since=3,
+    ("fid",), f"scores to compute: {', '.join((*LIKELIHOODS, *SCORES))}", changeable=True, since=3
   )
   eval_samples: int = settings.setting(
-    1000, "images to draw, by the first of --samplers", changeable=True, since=3
+    1000, "images to draw by the first sampler for scores of samples", changeable=True, since=3
   )
   eval_examples: int = settings.setting(
     100,
-    "images of the test split for nll, of the training split for nll_train; 0: all",
+    "images of the test split for nll, and of the training split for nll_train; 0 means all",
     changeable=True,
     since=3,
   )
   eval_nll_steps: int = settings.setting(
     100,
-    "K timesteps for them, and every t up to T/K (Appendix E); 0: all",
+    "K timesteps for nll and nll_train, with every t up to T/K (Appendix E); 0 means all",
     changeable=True,
     since=3,
   )
   eval_features: str | None = settings.setting(
-    None, "whose features, as --features of trainers.evaluate", changeable=True, since=3
+    None,
+    "feature extractor for scores of samples: digits, the path of the Inception graph, or the folder "
+    "of a SavedModel",
+    changeable=True,
+    since=3,
   )
   eval_reference: str | None = settings.setting(
     None,
-    "real images' statistics, as --reference of trainers.evaluate; unset: the training images",
+    "statistics of real images, made by reference_stats; unset: the training images",
     changeable=True,
     since=3,
   )
@@ -349,7 +413,8 @@ class EvaluationConfig:
     since=3,
   )
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
+    """Checks the values, and raises `InputError` for a wrong one."""
     settings.require_not_negative(self, "eval_every", "eval_examples", "eval_nll_steps")
     settings.require_positive(self, "eval_samples")
     kinds = (*LIKELIHOODS, *SCORES)
@@ -358,31 +423,37 @@ class EvaluationConfig:
       and len(set(self.eval_scores)) == len(self.eval_scores)
       and set(self.eval_scores) <= set(kinds),
       "eval_scores",
-      f"distinct names of {', '.join(kinds)}, comma-separated",
+      f"distinct names of {', '.join(kinds)}",
       self.eval_scores,
     )
     settings.require(
       self.best_score is None or self.best_score in self.score_names,
       "best_score",
-      f"one that --eval_scores computes: {', '.join(self.score_names)}",
+      f"a score that eval_scores computes: {', '.join(self.score_names)}",
       self.best_score,
     )
 
   @property
-  def score_names(self):
-    """What the scores are called in results."""
-    names = [
-      [f"{part}_k{k}" for k in NEIGHBOURS for part in ("precision", "recall")]
-      if score == "precision_recall"
-      else [score]
-      for score in self.eval_scores
-    ]
-    return tuple(name for group in names for name in group)
+  def score_names(self) -> tuple[str, ...]:
+    """The names of the scores in results."""
+    names = []
+    for score in self.eval_scores:
+      if score == "precision_recall":
+        names += [f"{part}_k{k}" for k in NEIGHBOURS for part in ("precision", "recall")]
+      else:
+        names.append(score)
+    return tuple(names)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """A whole run: what `config.json` holds."""
+  """The settings of a run, in sections: what `config.json` holds.
+
+  ```python
+  Config.from_settings(dataset="cifar10", batch_size=64)
+  Config.from_flagfile("configs/digits.flags", train_steps=2000)
+  ```
+  """
 
   network: NetworkConfig = NetworkConfig()
   diffusion: DiffusionConfig = DiffusionConfig()
@@ -391,19 +462,124 @@ class Config:
   sampling: SamplingConfig = SamplingConfig()
   evaluation: EvaluationConfig = EvaluationConfig()
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
+    """Checks the network against the data, once the shape of the images is known."""
     if self.data.image_shape:
       self._require_fit()
 
-  def _require_fit(self):
-    """The network against the data."""
+  @classmethod
+  def from_settings(cls, **values: Any) -> "Config":
+    """Returns a configuration of settings by their names. Others have their defaults.
+
+    Raises:
+      InputError: an unknown name, or a value of the wrong type or range.
+    """
+    return cls().with_settings(**values)
+
+  @classmethod
+  def from_flagfile(cls, path: str | os.PathLike[str], **values: Any) -> "Config":
+    """Returns the configuration of a flagfile.
+
+    Args:
+      path: a flagfile. If there is no such file, one that is installed with the package is used,
+        such as `configs/cifar10.flags`.
+      **values: settings that override those of the file.
+
+    Raises:
+      InputError: no such file, a line that is not a flag, or a wrong setting.
+    """
+    from iddpm_tf.settings import flagfile
+
+    return cls().with_settings(**(flagfile.read(path, sections().values()) | values))
+
+  @classmethod
+  def from_json(cls, text: str) -> "Config":
+    """Returns the configuration that `to_json` wrote, of this or of an earlier version.
+
+    Raises:
+      InputError: the text is something else.
+    """
+    try:
+      content = json.loads(text)
+    except json.JSONDecodeError as error:
+      raise settings.InputError("config", f"expected JSON, received other text ({error})") from None
+    version = content.pop("version", None) if isinstance(content, dict) else None
+    if not isinstance(version, int) or not 1 <= version <= VERSION:
+      message = f"expected a configuration of version 1 to {VERSION}, received version {version!r}"
+      raise settings.InputError("config", message)
+    parts = {
+      name: from_json.read(section, content.pop(name, None), version)
+      for name, section in sections().items()
+    }
+    from_json.require_empty(content, "sections")
+    return cls(**parts)
+
+  def to_json(self) -> str:
+    """Returns the configuration as JSON, with its version."""
+    return json.dumps({"version": VERSION, **dataclasses.asdict(self)}, indent=2) + "\n"
+
+  def with_settings(self, **values: Any) -> "Config":
+    """Returns a copy with other values for some settings.
+
+    Raises:
+      InputError: an unknown name, or a value of the wrong type or range.
+    """
+    parts = {}
+    for section, dataclass in sections().items():
+      fields = {field.name: field for field in dataclasses.fields(dataclass)}
+      given = {name: values.pop(name) for name in fields.keys() & values.keys()}
+      checked = {name: from_json.checked(fields[name], value) for name, value in given.items()}
+      parts[section] = dataclasses.replace(getattr(self, section), **checked)
+    for name in values:
+      raise _unknown_setting(name)
+    return Config(**parts)
+
+  def changed(self, values: Mapping[str, Any], made: str | os.PathLike[str]) -> "Config":
+    """Returns a copy with other values for the settings that a finished run may change.
+
+    Args:
+      values: settings by their names.
+      made: the model folder of this configuration, for errors.
+
+    Raises:
+      InputError: as `with_settings`, or a value that contradicts the folder.
+    """
+    other = self.with_settings(**values)
+    for section, dataclass in sections().items():
+      for field in dataclasses.fields(dataclass):
+        stored = getattr(getattr(self, section), field.name)
+        received = getattr(getattr(other, section), field.name)
+        if stored != received and not field.metadata.get("changeable"):
+          message = f"expected {settings.shown(stored)}, the value in {made}, received"
+          raise settings.InputError(field.name, f"{message} {settings.shown(received)}")
+    return other
+
+  @property
+  def num_classes(self) -> int:
+    """The number of classes that the network is conditioned on; 0 for an unconditional one."""
+    return self.data.num_classes if self.network.class_conditional else 0
+
+  @property
+  def low_res_shape(self) -> tuple[int, int, int] | None:
+    """The shape (h, w, C) of the image that a super-resolution network enlarges, or None."""
+    height, width, channels = self.data.image_shape
+    low = self.network.low_res_size
+    return (low, width * low // height, channels) if low else None
+
+  @property
+  def out_channels(self) -> int:
+    """The number of channels of the network's output: for the mean, then for a learned variance."""
+    return self.data.image_shape[-1] * (2 if self.diffusion.learns_variance else 1)
+
+  def _require_fit(self) -> None:
     height, width, _ = self.data.image_shape
+    size = f"{height}x{width}"
     factor = 2**self.network.depth
     settings.require(
       height % factor == 0 and width % factor == 0,
       "channel_multipliers",
-      f"{self.network.depth} halvings to divide the images of {self.data.dataset}, "
-      f"{height}x{width}",
+      f"at most as many levels as the images of {self.data.dataset}, {size}, can be halved for "
+      f"({self.network.depth} times here)",
       self.network.channel_multipliers,
     )
     heights = [height // 2**level for level in range(self.network.depth + 1)]
@@ -417,15 +593,15 @@ class Config:
     settings.require(
       not self.network.class_conditional or self.data.num_classes > 1,
       "class_conditional",
-      f"a data set of two classes or more, which {self.data.dataset} is not ({self.data.num_classes} "
-      "classes)",
+      f"False, because {self.data.dataset} has {self.data.num_classes} classes and conditioning "
+      "requires two or more",
       True,
     )
     low = self.network.low_res_size
     settings.require(
       not low or (low < height and height % low == 0 and width * low % height == 0),
       "low_res_size",
-      f"a divisor, and less, of the height of the images of {self.data.dataset}, {height}x{width}",
+      f"a divisor, below it, of the height of the images of {self.data.dataset}, {size}",
       low,
     )
     settings.require(
@@ -433,59 +609,24 @@ class Config:
       or not low
       or set(self.evaluation.eval_scores) <= set(LIKELIHOODS),
       "eval_scores",
-      "nll or nll_train alone for a model that enlarges images, which draws none from noise alone",
+      "nll or nll_train for a super-resolution model, which draws no images from noise alone",
       self.evaluation.eval_scores,
     )
     settings.require(
       not self.sampling.consistent or low,
       "consistent",
-      "nothing with a model that does not enlarge images (--low_res_size)",
+      "False for a model that enlarges no images (low_res_size=0)",
       True,
     )
 
-  @property
-  def num_classes(self):
-    """Classes that the network is conditioned on; 0: unconditional."""
-    return self.data.num_classes if self.network.class_conditional else 0
 
-  @property
-  def low_res_shape(self):
-    """(h, w, C) of the image that a super-resolution network enlarges; None for any other network."""
-    height, width, channels = self.data.image_shape
-    low = self.network.low_res_size
-    return (low, width * low // height, channels) if low else None
-
-  @property
-  def out_channels(self):
-    """Channels of the network's output: of the mean, then of the variance if that is learned."""
-    return self.data.image_shape[-1] * (2 if self.diffusion.learns_variance else 1)
-
-  def to_json(self):
-    return json.dumps({"version": VERSION, **dataclasses.asdict(self)}, indent=2) + "\n"
-
-  @classmethod
-  def from_json(cls, text):
-    """The inverse of `to_json`; `ValueError` for anything else."""
-    try:
-      content = json.loads(text)
-    except json.JSONDecodeError as error:
-      raise settings.InputError(
-        "config.json", f"expected JSON, received other text ({error})"
-      ) from None
-    version = content.pop("version", None) if isinstance(content, dict) else None
-    if not isinstance(version, int) or not 1 <= version <= VERSION:
-      raise settings.InputError(
-        "config.json", f"expected a configuration of version 1 to {VERSION}, received {version!r}"
-      )
-    return cls(
-      **{
-        name: from_json.read(part, content.pop(name, None), version)
-        for name, part in parts().items()
-      },
-      **from_json.none_left(content, "sections"),
-    )
-
-
-def parts():
-  """Each section's name and dataclass, in order."""
+def sections() -> dict[str, Any]:
+  """Returns the name and the dataclass of each section, in order."""
   return {field.name: field.type for field in dataclasses.fields(Config)}
+
+
+def _unknown_setting(name: str) -> settings.InputError:
+  known = [field.name for part in sections().values() for field in dataclasses.fields(part)]
+  near = difflib.get_close_matches(name, known, n=1)
+  hint = f"; did you mean {near[0]}?" if near else ""
+  return settings.InputError(name, f"expected the name of a setting, received an unknown one{hint}")
