@@ -3,18 +3,23 @@
 from iddpm_tf.settings.errors import InputError
 from iddpm_tf.settings.errors import renamed
 from iddpm_tf.settings.fields import MAX_SEED
+from iddpm_tf.settings.fields import by_name
+from iddpm_tf.settings.fields import changed
 from iddpm_tf.settings.fields import recorded
 from iddpm_tf.settings.fields import require
 from iddpm_tf.settings.fields import require_choices
 from iddpm_tf.settings.fields import require_not_negative
 from iddpm_tf.settings.fields import require_positive
 from iddpm_tf.settings.fields import require_seed
+from iddpm_tf.settings.fields import required
 from iddpm_tf.settings.fields import setting
 from iddpm_tf.settings.fields import shown
 
 __all__ = [
   "MAX_SEED",
   "InputError",
+  "by_name",
+  "changed",
   "recorded",
   "renamed",
   "require",
@@ -22,6 +27,7 @@ __all__ = [
   "require_not_negative",
   "require_positive",
   "require_seed",
+  "required",
   "setting",
   "shown",
 ]

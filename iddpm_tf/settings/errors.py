@@ -1,31 +1,34 @@
 """The library's one error for wrong input."""
 
+from collections.abc import Iterator
+from collections.abc import Mapping
 import contextlib
 
 
 class InputError(ValueError):
   """Input that cannot be used: a setting, an argument, or a file.
 
-  The text reads `NAME: expected ..., received ...`. The command line adds `--` where the name is one of its flags.
+  The text reads `NAME: expected ..., received ...`. The command line adds `--` where the name is
+  one of its flags.
 
   Attributes:
     name: the name of the setting or argument, or the path of the file.
     message: what was expected and what was received, in one sentence.
   """
 
-  def __init__(self, name, message):
+  def __init__(self, name: object, message: str):
     super().__init__(name, message)
     self.name, self.message = str(name), message
 
-  def __str__(self):
+  def __str__(self) -> str:
     return f"{self.name}: {self.message}"
 
 
 @contextlib.contextmanager
-def renamed(names):
+def renamed(names: Mapping[str, str]) -> Iterator[None]:
   """Raises each `InputError` of the block under another name.
 
-  A function that calls another one, whose arguments have other names, reports errors under its own names.
+  A function uses it around a call whose arguments have other names than its own.
 
   Args:
     names: `{name in the block: name outside}`. Other names stay.

@@ -2,17 +2,31 @@
 
 import dataclasses
 import math
+from typing import Any
 
 from iddpm_tf.settings.errors import InputError
+from iddpm_tf.settings.registry import Registry
 
 MAX_SEED = 2**31 - 1
 
 
-def setting(default, text, *, choices=(), changeable=False, since=1):
-  """A field with its help text.
+def setting(
+  default: Any,
+  text: str,
+  *,
+  choices: tuple[str, ...] = (),
+  changeable: bool = False,
+  since: int = 1,
+) -> Any:
+  """Returns a field of a dataclass that is a setting.
 
-  `changeable`: may differ when a run is resumed. `since`: the first version of config.json that has it; in an
-  older one the default stands for it.
+  Args:
+    default: the default value.
+    text: the help text.
+    choices: all values that the setting can take; empty if there is no such list.
+    changeable: whether the value may change when a run is resumed.
+    since: the first version of `config.json` that holds the setting. A configuration of an earlier
+      version has the default value.
   """
   return dataclasses.field(
     default=default,
@@ -20,43 +34,82 @@ def setting(default, text, *, choices=(), changeable=False, since=1):
   )
 
 
-def recorded(default):
-  """A field that comes from the data, not from a flag."""
+def required(text: str, *, choices: tuple[str, ...] = ()) -> Any:
+  """Returns a field of a dataclass that is a setting without a default value.
+
+  Args:
+    text: the help text.
+    choices: all values that the setting can take; empty if there is no such list.
+  """
+  return dataclasses.field(
+    kw_only=True,
+    metadata={"help": text, "choices": choices, "changeable": False, "since": 1},
+  )
+
+
+def recorded(default: Any) -> Any:
+  """Returns a field of a dataclass that is no setting: its value comes from the data."""
   return dataclasses.field(default=default, metadata={"recorded": True})
 
 
-def require(condition, name, expected, received):
-  """Raises an `InputError` that says what was expected of a setting, unless the condition is true."""
+def by_name(*classes: Any) -> dict[str, dataclasses.Field[Any]]:
+  """Returns the fields of dataclasses that are settings, by name."""
+  return {
+    field.name: field
+    for dataclass in classes
+    for field in dataclasses.fields(dataclass)
+    if "help" in field.metadata
+  }
+
+
+def changed(options: Any) -> dict[str, Any]:
+  """Returns the settings of a dataclass whose values are not the defaults, by name."""
+  return {
+    name: getattr(options, name)
+    for name, field in by_name(options).items()
+    if getattr(options, name) != field.default
+  }
+
+
+def require(condition: object, name: str, expected: str, received: object) -> None:
+  """Raises an `InputError` that says what was expected, unless the condition is true."""
   if not condition:
     raise InputError(name, f"expected {expected}, received {shown(received)}")
 
 
-def require_seed(seed):
+def require_seed(seed: int) -> None:
+  """Raises an `InputError` unless the seed is in the range that all of the library accepts."""
   require(0 <= seed <= MAX_SEED, "seed", f"a number from 0 to {MAX_SEED}", seed)
 
 
-def shown(value):
-  """A value as on the command line."""
+def shown(value: object) -> str:
+  """Returns a value as text: a tuple comma-separated, any other as Python writes it."""
   return ",".join(map(str, value)) if isinstance(value, tuple) else repr(value)
 
 
-def require_choices(config):
-  """`require` of every field that has choices."""
+def choices_of(field: dataclasses.Field) -> tuple[str, ...]:
+  """Returns the values that a setting may have, or () where any value is possible."""
+  choices = field.metadata.get("choices", ())
+  return choices.names() if isinstance(choices, Registry) else choices
+
+
+def require_choices(config: Any) -> None:
+  """Raises an `InputError` unless each field of a dataclass that has choices has one of them."""
   for field in dataclasses.fields(config):
-    choices = field.metadata.get("choices", ())
+    choices = choices_of(field)
     value = getattr(config, field.name)
     require(not choices or value in choices, field.name, f"one of {', '.join(choices)}", value)
 
 
-def require_positive(config, *names):
-  """`require` of fields that are finite numbers above 0."""
+def require_positive(config: Any, *names: str) -> None:
+  """Raises an `InputError` for the first of the fields that is not a finite number above 0."""
   for name in names:
     value = getattr(config, name)
     require(0 < value < math.inf, name, "a positive number", value)
 
 
-def require_not_negative(config, *names):
-  """`require` of fields that are finite numbers of at least 0."""
+def require_not_negative(config: Any, *names: str) -> None:
+  """Raises an `InputError` for the first of the fields that is not finite and at least 0."""
   for name in names:
     value = getattr(config, name)
     require(value >= 0 and math.isfinite(value), name, "a number of at least 0", value)

@@ -1,46 +1,66 @@
-"""Dataclasses of settings out of JSON, checked name by name and type by type."""
+"""Reads dataclasses of settings from JSON, and checks each name and type."""
 
+from collections.abc import Mapping
 import dataclasses
 import types
 import typing
+from typing import Any
+
+from iddpm_tf.settings.errors import InputError
+
+_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
-def read(dataclass, content, version):
-  """A `dataclass` of the settings in a dictionary, which it empties; `ValueError` for anything else.
+def read(section: Any, content: dict[str, Any] | None, version: int) -> Any:
+  """Returns a dataclass of the settings in a dictionary, which it empties.
 
-  Settings that are younger than `version` take their defaults; where all are, there need be no section (None).
+  A setting that is newer than `version` has its default value. A section may be absent (None) if
+  all of its settings are newer.
+
+  Args:
+    section: the dataclass.
+    content: its values by name, as they come out of JSON.
+    version: the version of the layout that the content has.
+
+  Raises:
+    InputError: a value is missing, unknown, or of the wrong type or range.
   """
-  if content is None and all(
-    field.metadata.get("since", 1) > version for field in dataclasses.fields(dataclass)
-  ):
-    return dataclass()
+  fields = {field.name: field for field in dataclasses.fields(section)}
+  required = {name for name, field in fields.items() if field.metadata.get("since", 1) <= version}
+  if content is None and not required:
+    return section()
   if not isinstance(content, dict):
-    raise ValueError(f"expected a section for {dataclass.__name__}, received {content!r}")
-  fields = {field.name: field for field in dataclasses.fields(dataclass)}
-  values = {}
-  for name in fields.keys() & content.keys():
-    value = content.pop(name)
-    values[name] = tuple(value) if isinstance(value, list) else value
-    if not _is_of_type(values[name], fields[name].type):
-      raise ValueError(f"{name}: expected {fields[name].type}, received {value!r}")
-  if missing := sorted(
-    name
-    for name in fields.keys() - values.keys()
-    if fields[name].metadata.get("since", 1) <= version
-  ):
-    raise ValueError(f"no value for {', '.join(missing)}")
-  none_left(content, "settings")
-  return dataclass(**values)
+    message = f"expected a section for {section.__name__}, received {content!r}"
+    raise InputError("config", message)
+  values = {
+    name: checked(fields[name], content.pop(name))
+    for name in sorted(fields.keys() & content.keys())
+  }
+  if missing := sorted(required - values.keys()):
+    raise InputError("config", f"expected values of all settings, received none of {missing[0]}")
+  require_empty(content, "settings")
+  return section(**values)
 
 
-def none_left(content, what):
-  """An empty dictionary; `ValueError` that names what `content` still holds."""
+def checked(field: dataclasses.Field[Any], value: Any) -> Any:
+  """Returns the value of a field; a list is returned as a tuple.
+
+  Raises:
+    InputError: the value is of another type than the field.
+  """
+  value = tuple(value) if isinstance(value, list) else value
+  if not _is_of_type(value, field.type):
+    raise InputError(field.name, f"expected {_described(field.type)}, received {value!r}")
+  return value
+
+
+def require_empty(content: Mapping[str, Any], kind: str) -> None:
+  """Raises an `InputError` that names what a dictionary still holds."""
   if content:
-    raise ValueError(f"unknown {what}: {', '.join(sorted(content))}")
-  return {}
+    raise InputError("config", f"expected known {kind}, received {', '.join(sorted(content))}")
 
 
-def _is_of_type(value, kind):
+def _is_of_type(value: Any, kind: Any) -> bool:
   if typing.get_origin(kind) is tuple:
     element = typing.get_args(kind)[0]
     return isinstance(value, tuple) and all(_is_of_type(item, element) for item in value)
@@ -49,3 +69,12 @@ def _is_of_type(value, kind):
   if kind is float:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
   return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _described(kind: Any) -> str:
+  """Returns a type in words."""
+  if typing.get_origin(kind) is tuple:
+    return f"a list of values that are each {_described(typing.get_args(kind)[0])}"
+  if isinstance(kind, types.UnionType):
+    return " or ".join(_described(option) for option in typing.get_args(kind))
+  return _NAMES.get(kind, "nothing")

@@ -4,7 +4,8 @@ from collections.abc import Callable
 import importlib
 import importlib.util
 import pkgutil
-from typing import Generic, TypeVar
+from typing import Generic
+from typing import TypeVar
 
 from iddpm_tf.settings.errors import InputError
 
@@ -14,9 +15,9 @@ T = TypeVar("T")
 class Registry(Generic[T]):
   """Implementations of one kind, by name.
 
-  Each module of a package registers one implementation under the module's own name. A registry lists
-  the names without importing the modules, and imports a module when it is first asked for. Other
-  code can register implementations, too:
+  Each module of a package registers one implementation under the module's own name. A registry
+  lists the names without importing the modules, and imports a module when it is first asked for.
+  Other code can register implementations, too:
 
   ```python
   @SAMPLERS.register("heun")

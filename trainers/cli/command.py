@@ -1,82 +1,226 @@
-"""The frame of every command: flags in, one line for what is wrong, an exit status."""
+"""The frame of every command: settings, errors in one line, and an exit status."""
 
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
 import importlib
 import importlib.util
 import os
 import pathlib
+import signal
 import sys
+from typing import Any
 
-from absl import flags as absl_flags
 from absl import logging as absl_logging
 
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
-from trainers.cli import flags
+from iddpm_tf.settings import arguments as arguments_lib
+from iddpm_tf.settings import flagfile
+from iddpm_tf.utils import files
+from trainers.cli import help_text
+from trainers.cli import signals
+
+SECTIONS = tuple(config_lib.sections())
+_USAGE_ERROR = 2
+_SIGPIPE = 128 + 13  # The status of a process that this signal ends, as shells have it.
 
 
-def run(main, options_class, description, argv=None):
-  """Parses the flags and calls `main(options, flag_values)`; the process's exit status.
+@dataclasses.dataclass(frozen=True)
+class _Standard:
+  """Settings that every command has."""
+
+  help: bool = settings.setting(False, "list the flags that matter to this command")
+  helpfull: bool = settings.setting(False, "list every flag that this command accepts")
+  debug: bool = settings.setting(False, "show where an error came from")
+
+
+class Command:
+  """A command of `python -m trainers.NAME`.
+
+  The module of a command begins with a docstring, whose first line says in one sentence what the
+  command does, and whose first indented lines are an example. It ends with
+
+  ```python
+  COMMAND = command.Command(main, Options, __doc__, sections=("sampling",))
+
+  if __name__ == "__main__":
+    sys.exit(COMMAND.run())
+  ```
+
+  `main(options, given)` gets
+
+  - `options`: an `Options`, the command's own settings. A field that is made by `settings.required`
+    has no default value, and the command is not called without it. A field `flagfiles` that is made
+    by `settings.recorded(())` holds the paths of the flagfiles of the command line, as they were
+    given. `settings.changed(options)` has those that are not at their defaults.
+  - `given`: `dict[str, Any]`, the settings of the configuration that the command line or its
+    flagfiles give, by name. `config.with_settings(**given)` and
+    `config.changed(given, folder)` take them.
+
+  It returns the exit status, None for 0. It raises `settings.InputError` for wrong input, which the
+  command prints as one line, with `--` before the name if that is one of its flags. An `OSError` is
+  printed in the same way. Every other exception is a defect of the program, and shows where it came
+  from.
+  """
+
+  def __init__(
+    self,
+    main: Callable[[Any, dict[str, Any]], int | None],
+    options_class: type,
+    description: str | None,
+    *,
+    sections: Sequence[str] = SECTIONS,
+    help_sections: Sequence[str] | None = None,
+    renamed: Mapping[str, str] | None = None,
+    needs_flags: bool = True,
+  ):
+    """Makes the command.
+
+    Args:
+      main: the function that does the work.
+      options_class: a frozen dataclass of the command's own settings. Where one has the name of a
+        setting of the configuration, the command's own meaning holds, and `given` leaves it out.
+      description: the docstring of the command's module.
+      sections: the sections of the configuration whose settings the command accepts as flags.
+      help_sections: those that `--help` lists, because they change what the command does. The flags
+        of the other sections are accepted since flagfiles hold them, and only `--helpfull` lists
+        them. By default all of `sections`.
+      renamed: the flag for each name of the library that has another name on this command line.
+      needs_flags: whether the command, without any flag, says what to type in place of running.
+    """
+    self.main, self.options_class, self.description = main, options_class, description or ""
+    self._renamed, self._needs_flags = dict(renamed or {}), needs_flags
+    self._own, self._standard = settings.by_name(options_class), settings.by_name(_Standard)
+    self._sections = {
+      section: {
+        name: field
+        for name, field in settings.by_name(config_lib.sections()[section]).items()
+        if name not in self._own
+      }
+      for section in sections
+    }
+    self._help_sections = tuple(sections if help_sections is None else help_sections)
+
+  def run(self, argv: Sequence[str] | None = None) -> int:
+    """Parses the command line and runs the command.
+
+    Args:
+      argv: the name of the program, and then its arguments; `sys.argv` by default.
+
+    Returns:
+      The exit status of the process: 2 for wrong input.
+    """
+    program, *texts = sys.argv if argv is None else argv
+    name = pathlib.Path(program).stem
+    debug = any(text.lstrip("-") in ("debug", "debug=true") for text in texts)
+    try:
+      status = self._run(name, texts)
+      sys.stdout.flush()
+      return status
+    except BrokenPipeError:
+      if debug:
+        raise
+      _discard_output()
+      return _SIGPIPE
+    except KeyboardInterrupt as interrupt:
+      if debug:
+        raise
+      stopped = signals.Stopped(signal.SIGINT)
+      if isinstance(interrupt, signals.Stopped):
+        stopped = interrupt
+      print(f"{name}: stopped by {stopped.signal.name}", file=sys.stderr)
+      return stopped.status
+    except (settings.InputError, OSError) as error:
+      if debug:
+        raise
+      print(f"{name}: {self._line(error)}", file=sys.stderr)
+      return _USAGE_ERROR
+
+  def _run(self, name: str, texts: Sequence[str]) -> int:
+    if not texts and self._needs_flags:
+      print(help_text.short(name, self.description, self._own.values()), file=sys.stderr)
+      return _USAGE_ERROR
+    values = arguments_lib.parse(flagfile.expand(texts), self._flags())
+    standard = {key: values.pop(key, False) for key in self._standard}
+    if standard["help"] or standard["helpfull"]:
+      return self._print_help(name, full=standard["helpfull"])
+    options = self._options(values, texts)
+    given = {key: value for key, value in values.items() if key not in self._own}
+    return self.main(options, given) or 0
+
+  def _flags(self) -> dict[str, dataclasses.Field[Any]]:
+    flags = dict(self._standard)
+    for section in self._sections.values():
+      flags |= section
+    return flags | self._own
+
+  def _options(self, values: Mapping[str, Any], texts: Sequence[str]) -> Any:
+    own = {key: value for key, value in values.items() if key in self._own}
+    for field in self._own.values():
+      if help_text.is_required(field) and own.get(field.name) in (None, "", ()):
+        text = field.metadata["help"]
+        raise settings.InputError(field.name, f"expected {text}, received nothing")
+    if any(field.name == "flagfiles" for field in dataclasses.fields(self.options_class)):
+      own["flagfiles"] = tuple(flagfile.named_by(texts))
+    return self.options_class(**own)
+
+  def _print_help(self, name: str, full: bool) -> int:
+    sections = {
+      section: fields.values()
+      for section, fields in self._sections.items()
+      if full or section in self._help_sections
+    }
+    own = [*self._own.values(), *self._standard.values()]
+    text = help_text.full(name, self.description, own, sections)
+    try:
+      print(text, flush=True)
+    except BrokenPipeError:  # A pager or `head` has read enough.
+      _discard_output()
+    return 0
+
+  def _line(self, error: settings.InputError | OSError) -> str:
+    """Returns what is wrong, in one line, in the words of the command line."""
+    if isinstance(error, arguments_lib.UnknownSettingError):
+      line = self._unknown(error)
+    elif isinstance(error, settings.InputError):
+      name = self._renamed.get(error.name, error.name)
+      is_flag = name in self._flags() or name == flagfile.SETTING
+      line = f"{'--' if is_flag else ''}{name}: {error.message}"
+    elif error.filename is not None:
+      line = f"{error.filename}: {error.strerror}"
+    else:
+      line = str(error)
+    return " ".join(line.splitlines())
+
+  def _unknown(self, error: arguments_lib.UnknownSettingError) -> str:
+    line = f"--{error.name}: there is no such flag{arguments_lib.in_parentheses(error.where)}"
+    if error.name in settings.by_name(*config_lib.sections().values()):
+      return f"{line}: it is a setting of a model, and this command takes none"
+    return f"{line}; did you mean --{error.nearest}?" if error.nearest else line
+
+
+def require_packages(*names: str, extra: str) -> None:
+  """Raises an `InputError` unless the packages of one of the optional dependencies are installed.
 
   Args:
-    main: the command.
-    options_class: a dataclass of the command's own settings. Where it shares a name with the
-      configuration, the command's meaning holds.
-    description: the first lines of `--help`.
-    argv: with the program's name first; `sys.argv` by default.
+    *names: the names under which the packages are imported.
+    extra: the name of the optional dependency in this package's metadata.
   """
-  argv = sys.argv if argv is None else argv
-  name = pathlib.Path(argv[0]).stem
-  flag_values = absl_flags.FlagValues()
-  absl_flags.DEFINE_bool("help", False, "print this", flag_values=flag_values)
-  absl_flags.DEFINE_bool("debug", False, "show where an error came from", flag_values=flag_values)
-  flags.define(flag_values, options_class, "command")
-  own = options_class.__dataclass_fields__
-  for section, dataclass in config_lib.parts().items():
-    flags.define(flag_values, dataclass, section, skip=own)
-  try:
-    flags.parse(flag_values, argv)
-    if flag_values.help:
-      print(f"{description.strip()}\n{flag_values.get_help()}")
-      return 0
-    return main(flags.read(flag_values, options_class), flag_values) or 0
-  except (ValueError, OSError, absl_flags.Error) as error:
-    if flag_values["debug"].value:
-      raise
-    print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
-    return 2
-
-
-def require_own_flags_only(options, flag_values, why):
-  """`ValueError`, with `why`, for a setting of the configuration, which would be of no effect."""
-  own = {*vars(options), "flagfile", "help", "debug"}
-  for name in sorted(set(flag_values) - own):
-    settings.require(not flag_values[name].present, name, why, flag_values[name].value)
-
-
-def require_packages(*names, extra):
-  """`ValueError` unless packages that not every user needs are there."""
   missing = [name for name in names if importlib.util.find_spec(name) is None]
   if missing:
-    raise ValueError(
-      f"expected the packages {', '.join(names)}, received none of the name {missing[0]}; run once: "
-      f"pip install 'iddpm_tf[{extra}]'"
+    raise settings.InputError(
+      "packages",
+      f"expected {', '.join(names)}, received none called {missing[0]}; run once: "
+      f"pip install 'iddpm_tf[{extra}]'",
     )
 
 
-def make_output_dir(folder, flag="output_dir"):
-  """Makes a folder for results before the work begins; `ValueError` if that cannot be."""
-  try:
-    pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise ValueError(
-      f"--{flag}: expected a folder that can be written, received {folder} ({error.strerror})"
-    ) from None
-
-
-def load_tensorflow():
+def load_tensorflow() -> None:
   """Imports TensorFlow, without the lines that it prints before any log level counts.
 
-  Commands call it once their flags are known to be right: what is wrong is then said at once.
+  A command calls it once the flags are known to be right, since it takes seconds.
   """
   sys.stderr.flush()
   stderr = os.dup(2)
@@ -84,8 +228,34 @@ def load_tensorflow():
     os.dup2(nothing.fileno(), 2)
   try:
     importlib.import_module("tensorflow").get_logger().setLevel("ERROR")
-    absl_logging.set_verbosity(absl_logging.ERROR)  # TFDS warns of what it does itself.
+    absl_logging.set_verbosity(absl_logging.ERROR)  # TFDS logs what it does as warnings.
     importlib.import_module("tensorflow_probability")
   finally:
     os.dup2(stderr, 2)
     os.close(stderr)
+
+
+def _discard_output() -> None:
+  """Lets the rest of the standard output go nowhere, once nobody reads it any more."""
+  with open(os.devnull, "w") as nothing:
+    os.dup2(nothing.fileno(), sys.stdout.fileno())
+
+
+# Earlier interfaces, which go with their last callers.
+
+
+def run(main, options_class, description, argv=None):
+  """Runs a command that has no `COMMAND` yet."""
+  return Command(main, options_class, description, needs_flags=False).run(argv)
+
+
+def require_own_flags_only(options, given, why):
+  """Raises an `InputError` for a setting of the configuration."""
+  del options
+  for name, value in given.items():
+    settings.require(False, name, why, value)
+
+
+def make_output_dir(folder, flag="output_dir"):
+  """Makes a folder."""
+  files.make_folder(folder, flag)
