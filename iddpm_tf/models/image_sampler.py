@@ -1,145 +1,182 @@
-"""Trained networks and samplers as graph functions: seeds, labels and small images in, images out."""
+"""Networks and samplers as graphs: seeds, labels and small images in, images out."""
 
-from typing import Any
+from collections.abc import Callable
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import keras
 import tensorflow as tf
 
+from iddpm_tf import config as config_lib
 from iddpm_tf.data import images as images_lib
 from iddpm_tf.diffusion import ensembles
-from iddpm_tf.diffusion import process as process_lib
-from iddpm_tf.diffusion import samplers
+from iddpm_tf.diffusion import gaussian_diffusion
+from iddpm_tf.diffusion.samplers import base as samplers
+from iddpm_tf.diffusion.samplers import loop
 from iddpm_tf.networks.stateless import call_network
 
-# Of the noise: were it one, the upsampler's would begin with the base model's.
+# Streams of the noise. In one stream, the upsampler's noise would begin with the base model's.
 _BASE_STREAM, _UPSAMPLER_STREAM = range(2)
 
 
 class Ends(NamedTuple):
   """A second network for the first and the last timesteps (Appendix D)."""
 
-  network: Any  # Built.
-  steps: int  # At either end.
+  network: keras.Model  # A built network.
+  steps: int  # The number of timesteps at either end.
 
 
 class ImageSampler(tf.Module):
-  """Draws uint8 images, each a function of its own seed, label and low-resolution image alone.
+  """Draws uint8 images. Each depends only on its own seed, label and low-resolution image.
 
-  `trainers.sample`, the grids in TensorBoard and the exported servable all are this graph, so the
-  same seed gives the same image everywhere.
+  Python, the commands, the grids in TensorBoard and exported models all run this graph, so the same
+  seed gives the same image everywhere.
+
+  Attributes:
+    config: the configuration of the model.
+    sampler: the `Sampler`.
+    draw: the graph function from the inputs of `input_signature` to uint8 `[N, H, W, C]`.
   """
 
-  def __init__(self, config, network, spec, *, ends=None, weights=None, progress=None):
-    """Makes the sampler.
+  def __init__(
+    self,
+    config: config_lib.Config,
+    network: keras.Model,
+    sampler: samplers.Sampler,
+    *,
+    ends: Ends | None = None,
+    weights: Sequence[tf.Variable] | None = None,
+    on_step: Callable[[int], object] | None = None,
+  ):
+    """Prepares the graph, which is traced when it first draws.
 
     Args:
-      config: a `Config`.
-      network: its built network. It is closed over; its variables are tracked here.
-      spec: a `SamplerSpec`; `ValueError` if the model has fewer steps.
-      ends: `Ends`, or None.
-      weights: values in place of the network's trainable variables, such as moving averages.
-      progress: called in Python with the steps done, in each step; not for export.
+      config: the configuration of the model.
+      network: its built network. The sampler tracks its variables.
+      sampler: the rule for each step.
+      ends: a second network for the first and the last timesteps.
+      weights: values to use in place of the network's trainable variables, such as moving averages.
+      on_step: a Python function that is called with the number of finished steps. A sampler with
+        one cannot be exported.
+
+    Raises:
+      InputError: the model has fewer timesteps than the sampler takes.
     """
     super().__init__(name="image_sampler")
-    self.config, self.spec = config, spec
-    self.process = spec.respace(process_lib.make_process(config.diffusion))
-    # Keras layers are no modules: the variables must be listed for a SavedModel to hold them.
-    self.weights = list(weights or [v.value for v in network.trainable_variables])
+    self.config, self.sampler = config, sampler
+    self.diffusion = sampler.respace(gaussian_diffusion.make_diffusion(config.diffusion))
+    # Keras layers are no modules: a SavedModel holds their variables only if they are listed.
+    self.weights = list(weights or [variable.value for variable in network.trainable_variables])
     self._network = _Untracked(network)
     self._ends = _Untracked(ends)
-    self.ends_weights = [v.value for v in ends.network.trainable_variables] if ends else []
-    self._options = samplers.Options(
-      clip=config.sampling.clip_denoised,
-      progress=samplers.python_progress(progress) if progress else None,
+    self.ends_weights = (
+      [variable.value for variable in ends.network.trainable_variables] if ends else []
     )
+    self._options = {
+      "clip": config.sampling.clip_denoised,
+      "on_step": loop.python_callback(on_step) if on_step else None,
+    }
     self.draw = tf.function(
       lambda *inputs: images_lib.to_uint8(self._samples(*inputs).image),
       input_signature=self.input_signature(),
       autograph=False,
     )
 
-  def input_signature(self):
-    """`seed`, `label` if the model has classes, and `low_res` if it enlarges images: `tf.TensorSpec`s."""
+  def input_signature(self) -> list[tf.TensorSpec]:
+    """Returns the inputs: `seed`, `label` for a model with classes, `low_res` for an upsampler."""
     signature = [_SEED]
     if self.config.num_classes:
       signature.append(_LABEL)
     if self.config.low_res_shape:
-      signature.append(tf.TensorSpec([None, *self.config.low_res_shape], tf.uint8, name="low_res"))
+      shape = [None, *self.config.low_res_shape]
+      signature.append(tf.TensorSpec(shape, tf.uint8, name="low_res"))
     return signature
 
-  def frames(self, count, *inputs):
-    """`count` x_t from noise to the image, evenly spaced and both included: uint8 [N, count, H, W, C]."""
+  def frames(self, count: int, *inputs: tf.Tensor) -> tf.Tensor:
+    """Returns `count` evenly spaced x_t from noise to the image: uint8 `[N, count, H, W, C]`."""
     trajectory = self._samples(*inputs, trajectory=True).trajectory
-    last = self.process.num_timesteps
+    last = self.diffusion.num_timesteps
     chosen = [round(i * last / (count - 1)) for i in range(count)]
     return images_lib.to_uint8(tf.stack([trajectory[k] for k in chosen], axis=1))
 
-  def _samples(self, seed, *conditioning, trajectory=False):
-    """int64 [N], int32 [N], uint8 [N, h, w, C] -> `samplers.Samples`."""
-    given = dict(zip((spec.name for spec in self.input_signature()[1:]), conditioning))
+  def from_latents(self, latents: tf.Tensor, *inputs: tf.Tensor) -> tf.Tensor:
+    """Returns the images of latents x_T, float32 `[N, H, W, C]`: uint8 of the same shape.
+
+    Args:
+      latents: values of x_T, in place of the noise that the seeds would give for it.
+      *inputs: the inputs of `input_signature`.
+    """
+    return images_lib.to_uint8(self._samples(*inputs, latents=latents).image)
+
+  def _samples(self, seed, *conditioning, trajectory=False, latents=None):
+    """Maps int64 [N], int32 [N] and uint8 [N, h, w, C] to `Samples`."""
+    names = (spec.name for spec in self.input_signature()[1:])
+    given = dict(zip(names, conditioning))
     seed = _of_one_length(seed, **given)
     label, low_res = given.get("label"), given.get("low_res")
     if label is not None:
       label = _checked(label, self.config.num_classes)
     if low_res is not None:
       low_res = images_lib.to_unit_range(low_res)
-
-    denoise_fn = self._denoise_fn(label, low_res)
-    noise_fn = samplers.seeded_noise(
-      seed, self.config.data.image_shape, _BASE_STREAM if low_res is None else _UPSAMPLER_STREAM
-    )
-    options = self._options._replace(trajectory=trajectory)
+    stream = _BASE_STREAM if low_res is None else _UPSAMPLER_STREAM
+    noise_fn = loop.seeded_noise(seed, self.config.data.image_shape, stream)
+    constrain = None
     if self.config.sampling.consistent:
-      options = options._replace(
-        constrain=lambda x_start: images_lib.with_low_resolution(x_start, low_res)
-      )
-    return samplers.draw(
-      denoise_fn, self.process, self.config.diffusion, self.spec, noise_fn, options
+      constrain = lambda x_start: images_lib.with_low_resolution(x_start, low_res)
+    options = loop.LoopOptions(
+      constrain=constrain, trajectory=trajectory, start=latents, **self._options
+    )
+    return loop.draw(
+      self._model_fn(label, low_res), self.diffusion, self.sampler, noise_fn, options
     )
 
-  def _denoise_fn(self, label, low_res):
-    def of(network, weights):
+  def _model_fn(self, label, low_res):
+    def close_over(network, weights):
       return lambda x_t, t: call_network(network, x_t, t, label, low_res=low_res, weights=weights)
 
-    middle_fn, ends = of(self._network.value, self.weights), self._ends.value
+    middle_fn, ends = close_over(self._network.value, self.weights), self._ends.value
     if ends is None:
       return middle_fn
-    return ensembles.ends_and_middle(
-      of(ends.network, self.ends_weights),
-      middle_fn,
-      self.process,
-      self.config.diffusion,
-      ends.steps,
-    )
+    ends_fn = close_over(ends.network, self.ends_weights)
+    return ensembles.ends_and_middle(ends_fn, middle_fn, self.diffusion, ends.steps)
 
 
 class TwoStageSampler(tf.Module):
-  """A base model's images, enlarged by a super-resolution model: Appendix C's chain as one graph.
+  """Draws images with a base model and enlarges them with a super-resolution model (Appendix C).
 
-  The images between the two have 256 levels: the chain draws what the stages draw one after the other.
+  The images between the two have 256 levels, so the chain draws what the two stages draw one after
+  the other.
+
+  Attributes:
+    base: the `ImageSampler` of the base model.
+    upsampler: the `ImageSampler` of the super-resolution model.
+    sampler: the `Sampler` of the base model.
+    draw: the graph function from the inputs of `input_signature` to uint8 `[N, H, W, C]`.
   """
 
-  def __init__(self, base, upsampler):
-    """Of two `ImageSampler`s: the second enlarges the first's images and has its classes, or none."""
+  def __init__(self, base: ImageSampler, upsampler: ImageSampler):
+    """Prepares the graph. The upsampler has the classes of the base model, or none."""
     super().__init__(name="two_stage_sampler")
     self.base, self.upsampler = base, upsampler
-    self.spec = base.spec
-    self.draw = tf.function(self._draw, input_signature=self.input_signature(), autograph=False)
+    self.sampler = base.sampler
+    self.draw = tf.function(
+      self._draw, input_signature=self.input_signature(), autograph=False
+    )
 
-  def input_signature(self):
-    """The base model's."""
+  def input_signature(self) -> list[tf.TensorSpec]:
+    """Returns the inputs, which are those of the base model."""
     return self.base.input_signature()
 
-  def frames(self, count, *inputs):
-    """`ImageSampler.frames` of the second stage."""
-    return self.upsampler.frames(count, *self._of_upsampler(*inputs))
+  def frames(self, count: int, *inputs: tf.Tensor) -> tf.Tensor:
+    """Returns `count` evenly spaced x_t of the second stage: uint8 `[N, count, H, W, C]`."""
+    return self.upsampler.frames(count, *self._upsampler_inputs(*inputs))
 
   def _draw(self, *inputs):
-    """int64 [N], int32 [N] -> uint8 [N, H, W, C]."""
-    return self.upsampler.draw(*self._of_upsampler(*inputs))
+    """Maps int64 [N] and int32 [N] to uint8 [N, H, W, C]."""
+    return self.upsampler.draw(*self._upsampler_inputs(*inputs))
 
-  def _of_upsampler(self, *inputs):
-    # It may be blind to the classes; where it is not, the base model has the same ones.
+  def _upsampler_inputs(self, *inputs):
+    # An upsampler without classes takes no labels.
     return *inputs[: 2 if self.upsampler.config.num_classes else 1], self.base.draw(*inputs)
 
 
@@ -148,14 +185,14 @@ _LABEL = tf.TensorSpec([None], tf.int32, name="label")
 
 
 class _Untracked:
-  """Holds a Keras model where `tf.Module` would track it: a SavedModel would trace it, and fail."""
+  """Hides a Keras model from `tf.Module`: a SavedModel would trace the model, and fail."""
 
   def __init__(self, value):
     self.value = value
 
 
 def _of_one_length(seed, **others):
-  """The seeds; an `InvalidArgumentError` in words unless there are some, and as many of everything."""
+  """Returns the seeds, checked in the graph: there are some, and as many of every other input."""
   count = tf.size(seed)
   checks = [tf.debugging.Assert(count > 0, ["seed: expected 1 or more, received none"])]
   checks += [
@@ -170,10 +207,8 @@ def _of_one_length(seed, **others):
 
 
 def _checked(label, num_classes):
-  """The labels; an `InvalidArgumentError` that names the range if one is outside it."""
+  """Returns the labels, checked in the graph: all are classes of the model."""
   in_range = tf.reduce_all((label >= 0) & (label < num_classes))
-  check = tf.debugging.Assert(
-    in_range, [f"label: expected 0 to {num_classes - 1}, received", label]
-  )
-  with tf.control_dependencies([check]):
+  message = [f"label: expected 0 to {num_classes - 1}, received", label]
+  with tf.control_dependencies([tf.debugging.Assert(in_range, message)]):
     return tf.identity(label)

@@ -1,151 +1,219 @@
-"""The model folder: everything about a run, and all that the other commands need."""
+"""The layout of a model folder: everything about a run. No other file knows it."""
 
-import dataclasses
+from collections.abc import Mapping
+import json
+import os
 import pathlib
+from typing import Any
+from typing import NamedTuple
 
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
+from iddpm_tf.data import sources
 from iddpm_tf.utils import files
-from trainers.cli import flags
 
-CONFIG = "config.json"
-IMPORTED = (
-  "imported.json"  # Of a model that trainers.import_openai made: where its weights are from.
-)
+_CONFIG = "config.json"
+_BEST = "best.json"
+CHECKPOINT = "step"  # Checkpoints are files step-500.index, step-500.data-00000-of-00001.
 
 
-@dataclasses.dataclass(frozen=True)
-class ModelOptions:
-  """Settings of the commands that take a trained model."""
+class Best(NamedTuple):
+  """The best checkpoint of a run by a score."""
 
-  model_dir: str | None = settings.setting(None, "folder of the run; required")
-  ema: float | None = settings.setting(
-    None,
-    "rate of the averaged weights to take; 0: the raw weights; unset: the run's first rate, or with "
-    "--best that of the best score",
-  )
-  best: bool = settings.setting(
-    False, "take the checkpoint of the best score (--best_score in training) rather than the newest"
-  )
-  fixed_variance: str | None = settings.setting(
-    None,
-    "of a model that learns no variance, whose weights know none: another one than it was trained with",
-    choices=("fixed_small", "fixed_large"),
-  )
+  score: str
+  value: float
+  step: int
+  ema: float  # The rate of the averages that had the score; 0 for the raw weights.
+  measured: dict[str, Any]  # What the value depends on besides, such as the number of samples.
 
 
-@dataclasses.dataclass(frozen=True)
-class EnsembleOptions(ModelOptions):
-  """The same, of the commands that can take two models as one (Appendix D)."""
+class ModelDir:
+  """The folder of a run.
 
-  ensemble_dir: str | None = settings.setting(
-    None,
-    "folder of a second model, which takes the first and the last timesteps; the paper's is of L_vlb "
-    "beside one of L_hybrid",
-  )
-  ensemble_steps: int | None = settings.setting(
-    None, "how many timesteps at either end; unset: 100"
-  )
-  ensemble_ema: float | None = settings.setting(
-    None, "as --ema, of the second model; unset: its first rate"
-  )
-
-
-def require_given(path):
-  """The path of `--model_dir`, which every command needs."""
-  if not path:
-    raise settings.InputError("model_dir", "expected the folder of a run, received nothing")
-  return pathlib.Path(path)
-
-
-def trained_config(options, flag_values):
-  """The `Config` of a command that needs a trained model.
-
-  Flags of the configuration that were given must agree with the folder.
+  Attributes:
+    path: the folder.
+    checkpoints: the folder of checkpoints.
+    best_checkpoints: the folder of the best checkpoint by a score.
+    tensorboard: the folder of TensorBoard's events.
+    samples: the folder of sample grids and of drawn images.
+    evaluations: the folder of likelihoods in full, kept samples and references.
+    results: the file of all scores, one JSON object per line.
+    imported: the file that says where imported weights are from; there is none otherwise.
   """
-  folder = require_given(options.model_dir)
-  stored = require_config(folder)
-  return _with_variance(
-    flags.override(stored, flag_values, skip=vars(options), made=folder), options.fixed_variance
-  )
 
+  def __init__(self, path: str | os.PathLike[str]):
+    self.path = pathlib.Path(path)
+    self.checkpoints = self.path / "checkpoints"
+    self.best_checkpoints = self.path / "best"
+    self.tensorboard = self.path / "tensorboard"
+    self.samples = self.path / "samples"
+    self.evaluations = self.path / "evaluations"
+    self.results = self.path / "results.jsonl"
+    self.imported = self.path / "imported.json"
 
-def require_config(folder, flag="model_dir"):
-  """The `Config` of a model folder; `ValueError`, of the flag that gave it, where there is none."""
-  folder = pathlib.Path(folder)
-  stored = read_config(folder)
-  if stored is None:
-    raise settings.InputError(
-      flag,
-      f"expected the folder of a run, received {folder}, "
-      f"which {'is empty' if folder.exists() else 'does not exist'}",
-    )
-  return stored
+  def __str__(self) -> str:
+    return str(self.path)
 
+  def read_config(self) -> config_lib.Config | None:
+    """Returns the configuration of the run, or None where there is no run yet.
 
-def _with_variance(config, chosen):
-  """`config` with the fixed variance that was chosen, if any."""
-  if not chosen:
+    Raises:
+      InputError: the folder is something else, or its configuration cannot be read.
+    """
+    path = self.path / _CONFIG
+    if path.is_file():
+      try:
+        return config_lib.Config.from_json(path.read_text(encoding="utf-8"))
+      except (OSError, ValueError) as error:
+        raise settings.InputError(path, f"expected the configuration of a run: {error}") from None
+    if not self.path.exists() or (self.path.is_dir() and all(map(_is_leftover, self.path.iterdir()))):
+      return None
+    message = f"expected a folder with {_CONFIG}, or an empty or new one, received {self.path}"
+    raise settings.InputError("model_dir", message)
+
+  def require_config(self) -> config_lib.Config:
+    """Returns the configuration of the run.
+
+    Raises:
+      InputError: there is no run in the folder.
+    """
+    config = self.read_config()
+    if config is None:
+      state = "is empty" if self.path.exists() else "does not exist"
+      message = f"expected the folder of a run, received {self.path}, which {state}"
+      raise settings.InputError("model_dir", message)
     return config
-  settings.require(
-    not config.diffusion.learns_variance,
-    "fixed_variance",
-    f"nothing with a model that learns its variance ({config.diffusion.variance_type})",
-    chosen,
-  )
-  return dataclasses.replace(
-    config, diffusion=dataclasses.replace(config.diffusion, variance_type=chosen)
-  )
+
+  def changed_config(
+    self, changes: Mapping[str, Any], fixed_variance: str | None = None
+  ) -> config_lib.Config:
+    """Returns the configuration of the run with other values for some settings.
+
+    Args:
+      changes: settings by their names. Only those that a run may change may differ from the folder.
+      fixed_variance: another variance of the reverse process (fixed_small or fixed_large) than the
+        model was trained with. The weights of a model that learns no variance do not depend on it.
+
+    Raises:
+      InputError: there is no run in the folder, or a value contradicts it.
+    """
+    config = self.require_config().changed(changes, self.path)
+    if fixed_variance is None:
+      return config
+    settings.require(
+      fixed_variance in ("fixed_small", "fixed_large"),
+      "fixed_variance",
+      "fixed_small or fixed_large",
+      fixed_variance,
+    )
+    settings.require(
+      not config.diffusion.learns_variance,
+      "fixed_variance",
+      f"no value for a model that learns its variance ({config.diffusion.variance_type})",
+      fixed_variance,
+    )
+    return config.with_settings(variance_type=fixed_variance)
+
+  def write_config(self, config: config_lib.Config) -> None:
+    """Writes the configuration, and makes the folder if necessary."""
+    files.make_folder(self.path, "model_dir")
+    try:
+      files.write_text(self.path / _CONFIG, config.to_json())
+    except OSError as error:
+      message = f"expected a folder that can be written, received {self.path} ({error.strerror})"
+      raise settings.InputError("model_dir", message) from None
+
+  def newest_step(self) -> int:
+    """Returns the step of the newest checkpoint, or 0 where there is none."""
+    return max(self.checkpoint_steps(self.checkpoints), default=0)
+
+  @staticmethod
+  def checkpoint_path(folder: pathlib.Path, step: int) -> pathlib.Path:
+    """Returns the path of a checkpoint, without the suffixes of its files."""
+    return folder / f"{CHECKPOINT}-{step}"
+
+  @staticmethod
+  def checkpoint_steps(folder: pathlib.Path) -> set[int]:
+    """Returns the steps of the checkpoints in a folder that have an index."""
+    return {step_of(path.stem) for path in folder.glob(f"{CHECKPOINT}-*.index")}
+
+  def read_best(self) -> Best | None:
+    """Returns the record of the best checkpoint, or None where there is none.
+
+    Raises:
+      InputError: the file holds something else.
+    """
+    path = self.path / _BEST
+    if not path.exists():
+      return None
+    try:
+      best = Best(**json.loads(path.read_text(errors="replace")))
+      kinds = (str, float, int, float, dict)
+      if not all(isinstance(value, kind) for value, kind in zip(best, kinds, strict=True)):
+        raise TypeError("of other types")
+      return best
+    except (TypeError, ValueError) as error:
+      message = f"expected score, value, step, ema and measured, received another file ({error})"
+      raise settings.InputError(path, message) from None
+
+  def require_best(self) -> Best:
+    """Returns the record of the best checkpoint.
+
+    Raises:
+      InputError: the run keeps no best checkpoint.
+    """
+    best = self.read_best()
+    if best is None:
+      message = (
+        "expected a run that keeps its best checkpoint (with eval_every and best_score), received "
+        f"{self.path}, which has no {_BEST}"
+      )
+      raise settings.InputError("best", message)
+    return best
+
+  def write_best(self, best: Best) -> None:
+    """Writes the record of the best checkpoint."""
+    files.write_json(self.path / _BEST, best._asdict())
+
+  def read_imported(self) -> dict[str, Any] | None:
+    """Returns where the weights were imported from, or None for weights that were trained here."""
+    return json.loads(self.imported.read_text()) if self.imported.exists() else None
+
+  def write_imported(self, record: dict[str, Any]) -> None:
+    """Writes where the weights were imported from."""
+    files.write_json(self.imported, record, indent=2)
 
 
-def read_config(folder):
-  """The `Config` of a model folder, or None where there is none yet.
+def step_of(checkpoint: str) -> int:
+  """Returns the step of a checkpoint by its path or name, which ends in `-STEP`."""
+  return int(checkpoint.rsplit("-", 1)[-1])
+
+
+def require_same_data(
+  config: config_lib.Config, source: sources.Source, folder: str | os.PathLike[str]
+) -> None:
+  """Checks that a data source has the images and the classes of a configuration.
+
+  Args:
+    config: the configuration of a run.
+    source: a data source. Its classes matter only to a class-conditional model.
+    folder: the folder of the run, for the error.
 
   Raises:
-    ValueError: the folder is something else, or its configuration cannot be read.
+    InputError: they differ.
   """
-  path = folder / CONFIG
-  if path.is_file():
-    try:
-      return config_lib.Config.from_json(path.read_text())
-    except ValueError as error:
-      raise settings.InputError(path, f"{error}") from None
-  if not folder.exists():
-    return None
-  # A kill may have left the file that config.json was to be renamed from.
-  if folder.is_dir() and all(
-    path.name.startswith(".") and CONFIG in path.name for path in folder.iterdir()
-  ):
-    return None
-  raise settings.InputError(
-    "model_dir", f"expected a folder with {CONFIG}, or an empty or new one, received {folder}"
-  )
 
+  def describe(shape, classes):
+    suffix = f" in {classes} classes" if config.network.class_conditional else ""
+    return "x".join(map(str, shape)) + suffix
 
-def require_same_data(config, source, folder):
-  """`ValueError` unless a `Source` has the images and, if the model has any, the classes of its `Config`."""
-
-  def described(shape, classes):
-    of_classes = f" in {classes} classes" if config.network.class_conditional else ""
-    return "x".join(map(str, shape)) + of_classes
-
-  expected = described(config.data.image_shape, config.data.num_classes)
-  received = described(source.images.shape[1:], source.num_classes)
+  expected = describe(config.data.image_shape, config.data.num_classes)
+  received = describe(source.images.shape[1:], source.num_classes)
   if expected != received:
-    raise settings.InputError(
-      "dataset",
-      f"expected images of {expected}, with which {folder} was made, received "
-      f"{received} ({source.name})",
-    )
+    message = f"expected images of {expected}, as {folder} has, received {received} ({source.name})"
+    raise settings.InputError("dataset", message)
 
 
-def write_config(folder, config):
-  """Writes `config.json`, whole or not at all; makes the folder."""
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-    with files.whole(folder / CONFIG) as temporary:
-      temporary.write_text(config.to_json())
-  except OSError as error:
-    raise settings.InputError(
-      "model_dir", f"expected a folder that can be written, received {folder} ({error.strerror})"
-    ) from None
+def _is_leftover(path: pathlib.Path) -> bool:
+  """Whether a file is what a killed process left of config.json."""
+  return path.name.startswith(".") and _CONFIG in path.name

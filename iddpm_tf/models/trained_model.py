@@ -1,159 +1,211 @@
-"""A model folder's network, with its newest weights or its best ones; two of them as one."""
+"""A trained model: the network of a model folder with its weights, or two of them as one."""
 
-import pathlib
-from typing import Any
-from typing import NamedTuple
+import dataclasses
+from typing import Optional
 
 import keras
+import tensorflow as tf
 
 from iddpm_tf import config as config_lib
 from iddpm_tf import networks
 from iddpm_tf import settings
 from iddpm_tf.data import images as images_lib
 from iddpm_tf.diffusion import ensembles
-from iddpm_tf.diffusion import process as process_lib
-from iddpm_tf.models import best_checkpoint as best_lib
+from iddpm_tf.diffusion import gaussian_diffusion
+from iddpm_tf.diffusion.samplers import base as samplers
 from iddpm_tf.models import checkpoints
 from iddpm_tf.models import image_sampler
-from iddpm_tf.models import model_dir
+from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.networks.stateless import call_network
+from iddpm_tf.utils import progress as progress_lib
 
-_ENSEMBLE_STEPS = 100  # Appendix D.
-# What two models must share to be one.
-_PROCESS = ("diffusion_steps", "noise_schedule", "mean_type", "variance_type", "rescale_timesteps")
+# What two models must have in common to be one.
+_SHARED = ("diffusion_steps", "noise_schedule", "mean_type", "variance_type", "rescale_timesteps")
 
 
-class TrainedModel(NamedTuple):
-  folder: pathlib.Path
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+  """A network with its weights, and everything about it.
+
+  Attributes:
+    folder: the model folder.
+    config: the configuration, perhaps with other sampling than the folder's.
+    network: the built network.
+    step: the training step of the weights.
+    ema: the rate of the moving averages that the network holds; 0 for the raw weights.
+    strategy: the devices that draw images.
+    ends: a second model, for the first and the last timesteps (Appendix D), or None.
+    end_steps: the number of timesteps of the second model at either end.
+  """
+
+  folder: model_dir_lib.ModelDir
   config: config_lib.Config
   network: keras.Model
   step: int
-  ema: float  # Rate of the averages that the network holds; 0: the raw weights.
-  ends: Any = (
-    None  # Another `TrainedModel` for the first and the last timesteps (Appendix D), or None.
-  )
-  end_steps: int = 0  # How many at either end.
+  ema: float
+  strategy: tf.distribute.Strategy
+  ends: Optional["TrainedModel"] = None
+  end_steps: int = 0
 
-  def __str__(self):
+  def __str__(self) -> str:
     weights = f"EMA {self.ema}" if self.ema else "raw weights"
     text = f"{self.folder}, step {self.step}, {weights}"
-    return (
-      text
-      if self.ends is None
-      else f"{text}; the first and last {self.end_steps} timesteps by {self.ends}"
-    )
+    if self.ends is None:
+      return text
+    return f"{text}; the first and last {self.end_steps} timesteps by {self.ends}"
 
   @property
-  def other_variance(self):
-    """The reverse process's variance if it is another than the model was trained with (--fixed_variance); None."""
-    chosen, stored = self.config.diffusion.variance_type, model_dir.read_config(self.folder)
+  def other_variance(self) -> str | None:
+    """The variance of the reverse process where it is not the one of the training; None otherwise."""
+    chosen, stored = self.config.diffusion.variance_type, self.folder.read_config()
     return chosen if stored and chosen != stored.diffusion.variance_type else None
 
-  @property
-  def sampler_ends(self):
-    """As an `ImageSampler` takes them."""
-    return None if self.ends is None else image_sampler.Ends(self.ends.network, self.end_steps)
+  def make_image_sampler(self, sampler: samplers.Sampler, **options) -> image_sampler.ImageSampler:
+    """Returns the graph that draws images; `options` are those of `ImageSampler`."""
+    ends = None
+    if self.ends is not None:
+      ends = image_sampler.Ends(self.ends.network, self.end_steps)
+    return image_sampler.ImageSampler(self.config, self.network, sampler, ends=ends, **options)
 
-  def denoise_fn(self, x_start, label):
-    """`denoise_fn(x_t, t)` of images [B, H, W, C]: their labels, or what they are enlarged from, closed over."""
-    low = self.config.network.low_res_size
-    low_res = images_lib.area_downsample(x_start, low) if low else None
+  def model_fn(
+    self, label: tf.Tensor | None, low_res: tf.Tensor | None = None
+  ) -> gaussian_diffusion.ModelFn:
+    """Returns the model as a function of x_t and t.
+
+    Args:
+      label: the labels of the images, int32 `[B]`; a model without classes ignores them.
+      low_res: for a super-resolution model, the images to enlarge, `[B, h, w, C]` in [-1, 1].
+    """
     label = label if self.config.num_classes else None
 
-    def of(network):
+    def close_over(network):
       return lambda x_t, t: call_network(network, x_t, t, label, low_res=low_res)
 
     if self.ends is None:
-      return of(self.network)
+      return close_over(self.network)
+    diffusion = gaussian_diffusion.make_diffusion(self.config.diffusion)
     return ensembles.ends_and_middle(
-      of(self.ends.network),
-      of(self.network),
-      process_lib.make_process(self.config.diffusion),
-      self.config.diffusion,
-      self.end_steps,
+      close_over(self.ends.network), close_over(self.network), diffusion, self.end_steps
     )
 
+  def model_fn_for(
+    self, x_start: tf.Tensor, label: tf.Tensor | None
+  ) -> gaussian_diffusion.ModelFn:
+    """Returns the model as a function of x_t and t, for images whose likelihood is evaluated.
 
-def load_chosen(config, options):
-  """The `TrainedModel` of `model_dir.EnsembleOptions`."""
-  if not options.ensemble_dir:
-    for name in ("ensemble_steps", "ensemble_ema"):
-      settings.require(
-        getattr(options, name) is None,
-        name,
-        "nothing without --ensemble_dir",
-        getattr(options, name),
-      )
-  model = load(options.model_dir, config, options.ema, best=options.best)
-  if not options.ensemble_dir:
-    return model
-  steps = _ENSEMBLE_STEPS if options.ensemble_steps is None else options.ensemble_steps
-  ends_config = model_dir.require_config(options.ensemble_dir, "ensemble_dir")
-  _require_same_process(config, ends_config, options.ensemble_dir)
-  settings.require(
-    0 < 2 * steps <= config.diffusion.diffusion_steps,
-    "ensemble_steps",
-    f"1 to {config.diffusion.diffusion_steps // 2}, half of the model's timesteps",
-    steps,
-  )
-  ends = load(options.ensemble_dir, ends_config, options.ensemble_ema, flag="ensemble_ema")
-  return model._replace(ends=ends, end_steps=steps)
+    Args:
+      x_start: the images, `[B, H, W, C]` in [-1, 1]. A super-resolution model sees them reduced.
+      label: their labels, int32 `[B]`; a model without classes ignores them.
+    """
+    low = self.config.network.low_res_size
+    return self.model_fn(label, images_lib.area_downsample(x_start, low) if low else None)
 
 
-def load(folder, config, ema, flag="ema", *, best=False):
-  """The newest model of a folder, or with `best` that of the best score.
+@dataclasses.dataclass(frozen=True)
+class Ensemble:
+  """A second model for the first and the last timesteps (Appendix D).
+
+  Attributes:
+    model_dir: the folder of the second model. The paper's is trained on L_vlb, beside one trained
+      on L_hybrid.
+    steps: the number of timesteps at either end.
+    ema: the rate of its moving averages; None takes its first rate.
+  """
+
+  model_dir: str
+  steps: int = 100
+  ema: float | None = None
+
+
+def load(
+  folder: model_dir_lib.ModelDir,
+  config: config_lib.Config,
+  *,
+  ema: float | None = None,
+  best: bool = False,
+  strategy: tf.distribute.Strategy | None = None,
+  progress: progress_lib.Progress | None = None,
+) -> TrainedModel:
+  """Loads the newest weights of a model folder, or the best ones.
 
   Args:
     folder: the model folder.
-    config: its `Config`.
-    ema: a rate, 0 for the raw weights, or None for the first of the run's rates, or that of the best score.
-    flag: the name of the rate's flag, for what is said of it.
+    config: its configuration, perhaps changed.
+    ema: the rate of the moving averages to use; 0 for the raw weights. None takes the first rate of
+      the run, or with `best` the rate of the best score.
+    best: whether to take the checkpoint of the best score.
+    strategy: the devices that draw images. None is one device.
+    progress: where a note about young averages goes.
+
+  Raises:
+    InputError: there is no such checkpoint or rate.
   """
   rates = config.training.ema
-  chosen = _require_best(folder) if best else None
+  chosen = folder.require_best() if best else None
   if ema is None:
     ema = chosen.ema if chosen else (rates or (0.0,))[0]
   if ema and ema not in rates:
-    raise settings.InputError(
-      flag, f"expected one of {', '.join(map(str, (*rates, 0)))}, received {ema}"
+    message = f"expected one of {', '.join(map(str, (*rates, 0)))}, received {ema}"
+    raise settings.InputError("ema", message)
+  strategy = strategy or tf.distribute.get_strategy()
+  with strategy.scope():
+    network = networks.build_network(config)
+    step = checkpoints.restore_network(
+      network,
+      folder.best_checkpoints if chosen else folder.checkpoints,
+      ema,
+      step=chosen.step if chosen else None,
     )
-  network = networks.build_network(config)
-  where = {"name": best_lib.FOLDER, "step": chosen.step} if chosen else {}
-  step = checkpoints.restore_network(network, folder, ema, **where)
-  # An imported model's averages began at its weights, and its step may be unknown.
-  if ema and step * (1 - ema) < 1 and not (pathlib.Path(folder) / model_dir.IMPORTED).exists():
-    print(
-      f"note: the average of rate {ema} looks back {1 / (1 - ema):.0f} steps and the model has made "
-      f"{step}, so it is still close to its random start; --{flag}=0 takes the raw weights"
+  # The averages of an imported model began at its weights, and its step may be unknown.
+  if progress and ema and step * (1 - ema) < 1 and not folder.imported.exists():
+    progress.say(
+      f"note: the average of rate {ema} spans {1 / (1 - ema):.0f} steps and the model has made "
+      f"{step}, so it is still close to its random start; ema=0 takes the raw weights"
     )
-  return TrainedModel(pathlib.Path(folder), config, network, step, ema)
+  return TrainedModel(folder, config, network, step, ema, strategy)
+
+
+def with_ends(
+  model: TrainedModel,
+  ensemble: Ensemble,
+  progress: progress_lib.Progress | None = None,
+) -> TrainedModel:
+  """Returns a model that takes a second model for the first and the last timesteps.
+
+  Args:
+    model: the model for the timesteps in the middle.
+    ensemble: the second model.
+    progress: where notes go.
+
+  Raises:
+    InputError: the models differ in their process, images or classes, or there are too few steps.
+  """
+  folder = model_dir_lib.ModelDir(ensemble.model_dir)
+  with settings.renamed({"model_dir": "ensemble_dir", "ema": "ensemble_ema"}):
+    config = folder.require_config()
+  _require_same_process(model.config, config, folder)
+  total = model.config.diffusion.diffusion_steps
+  settings.require(
+    0 < 2 * ensemble.steps <= total,
+    "ensemble_steps",
+    f"1 to {total // 2}, half of the model's timesteps",
+    ensemble.steps,
+  )
+  with settings.renamed({"model_dir": "ensemble_dir", "ema": "ensemble_ema"}):
+    ends = load(folder, config, ema=ensemble.ema, strategy=model.strategy, progress=progress)
+  return dataclasses.replace(model, ends=ends, end_steps=ensemble.steps)
 
 
 def _require_same_process(config, other, folder):
-  """`ValueError` unless two `Config`s differ in network and training only."""
-
-  def facts(one):
-    return {name: getattr(one.diffusion, name) for name in _PROCESS} | {
-      "image_shape": one.data.image_shape,
-      "num_classes": one.num_classes,
-      "low_res_shape": one.low_res_shape,
+  def describe(each):
+    return {name: getattr(each.diffusion, name) for name in _SHARED} | {
+      "image_shape": each.data.image_shape,
+      "num_classes": each.num_classes,
+      "low_res_shape": each.low_res_shape,
     }
 
-  theirs = facts(other)
-  for name, ours in facts(config).items():
+  theirs = describe(other)
+  for name, ours in describe(config).items():
     if ours != theirs[name]:
-      raise settings.InputError(
-        "ensemble_dir",
-        f"expected a model of the same {name} ({ours}), received {folder} ({theirs[name]})",
-      )
-
-
-def _require_best(folder):
-  found = best_lib.read(folder)
-  if found is None:
-    raise settings.InputError(
-      "best",
-      f"expected a run that keeps its best checkpoint (--eval_every, --best_score), "
-      f"received {folder}, which has no {best_lib.FILE}",
-    )
-  return found
+      message = f"expected a model of the same {name} ({ours}), received {folder} ({theirs[name]})"
+      raise settings.InputError("ensemble_dir", message)

@@ -1,55 +1,67 @@
-"""Which devices a command runs on."""
+"""The devices that a process runs on."""
+
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
-from iddpm_tf import settings
 
-
-def make_strategy():
-  """`MirroredStrategy` over all GPUs, or over the (logical) CPUs where there is none."""
+def make_strategy() -> tf.distribute.Strategy:
+  """Returns a `MirroredStrategy` over all GPUs, or over the (logical) CPUs where there is none."""
   for gpu in tf.config.list_physical_devices("GPU"):
     try:
       tf.config.experimental.set_memory_growth(gpu, True)
     except RuntimeError:
-      break  # Already in use.
+      break  # The GPUs are in use already.
   devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
   return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
-def images_a_part(strategy, options):
-  """Images of a replica's microbatch; `ValueError` unless that is the same number in all. Of a `TrainingConfig`."""
-  replicas, batch_size, parts = (
-    strategy.num_replicas_in_sync,
-    options.batch_size,
-    options.microbatches,
-  )
-  if batch_size % replicas:
-    raise settings.InputError(
-      "batch_size",
-      f"expected a multiple of {replicas}, the number of replicas, received {batch_size}",
-    )
-  if batch_size // replicas % parts:
-    raise settings.InputError(
-      "microbatches",
-      f"expected a divisor of {batch_size // replicas}, the images that each of "
-      f"{replicas} replicas has of --batch_size={batch_size}, received {parts}",
-    )
-  return batch_size // replicas // parts
+def is_on_gpu(strategy: tf.distribute.Strategy) -> bool:
+  """Returns whether a strategy runs on GPUs."""
+  return ":GPU:" in strategy.extended.worker_devices[0].upper()
 
 
-def over_replicas(strategy, function):
-  """`function` of arrays, run on an even part of them in each replica; its results, joined, as NumPy."""
+def describe(strategy: tf.distribute.Strategy) -> str:
+  """Returns the devices of a strategy in words, such as `on 1 GPU: NVIDIA H100`."""
+  devices = strategy.extended.worker_devices
+  if not is_on_gpu(strategy):
+    replicas = f" in {len(devices)} replicas" if len(devices) > 1 else ""
+    return f"on the CPU{replicas}: {_why_no_gpu()}"
+  names = []
+  for gpu in tf.config.list_physical_devices("GPU"):
+    details = tf.config.experimental.get_device_details(gpu)
+    names.append(details.get("device_name", "unknown GPU"))
+  kinds = ", ".join(dict.fromkeys(names))
+  return f"on {len(devices)} GPU{'s' if len(devices) > 1 else ''}: {kinds}"
+
+
+def _why_no_gpu() -> str:
+  if not tf.test.is_built_with_cuda():
+    return "this build of TensorFlow has no CUDA"
+  return "no GPU was found (an NVIDIA GPU requires the extra cuda: pip install 'iddpm_tf[cuda]')"
+
+
+def over_replicas(
+  strategy: tf.distribute.Strategy, function: Callable[..., tf.Tensor]
+) -> Callable[..., np.ndarray]:
+  """Returns `function` of arrays, run on an equal part of them in each replica.
+
+  The results are joined, as NumPy arrays.
+  """
   replicas = strategy.num_replicas_in_sync
 
-  # As plain functions: a `tf.function` with a signature cannot be given a replica's share.
+  # The functions are plain: a `tf.function` with a signature does not take a replica's share.
   @tf.function(autograph=False)
-  def everywhere(*shares):
+  def run_everywhere(*shares):
     return strategy.run(lambda *own: function(*own), args=shares)
 
+  def run_one(*arrays):
+    return function(*arrays).numpy()
+
   def run(*arrays):
-    if len(arrays[0]) < replicas:  # A replica would have nothing to do.
-      return function(*arrays).numpy()
+    if len(arrays[0]) < replicas:  # Some replica would have nothing to do.
+      return run_one(*arrays)
     parts = [np.array_split(array, replicas) for array in arrays]
     shares = [
       strategy.experimental_distribute_values_from_function(
@@ -57,7 +69,7 @@ def over_replicas(strategy, function):
       )
       for part in parts
     ]
-    results = strategy.experimental_local_results(everywhere(*shares))
+    results = strategy.experimental_local_results(run_everywhere(*shares))
     return np.concatenate([result.numpy() for result in results])
 
-  return run if replicas > 1 else lambda *arrays: function(*arrays).numpy()
+  return run if replicas > 1 else run_one
