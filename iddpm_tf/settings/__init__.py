@@ -5,6 +5,7 @@ from iddpm_tf.settings.errors import renamed
 from iddpm_tf.settings.fields import MAX_SEED
 from iddpm_tf.settings.fields import by_name
 from iddpm_tf.settings.fields import changed
+from iddpm_tf.settings.fields import choices_of
 from iddpm_tf.settings.fields import recorded
 from iddpm_tf.settings.fields import require
 from iddpm_tf.settings.fields import require_choices
@@ -20,6 +21,7 @@ __all__ = [
   "InputError",
   "by_name",
   "changed",
+  "choices_of",
   "recorded",
   "renamed",
   "require",

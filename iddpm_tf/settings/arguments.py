@@ -76,11 +76,11 @@ def parse(
     field = fields.get(name)
     if field is None and text is None and name.startswith("no"):
       name, field, text = name.removeprefix("no"), fields.get(name.removeprefix("no")), "false"
-      field = field if field and _kind(field) is bool else None
+      field = field if field and kind_of(field) is bool else None
     if field is None:
       raise UnknownSettingError(match["name"], _nearest(match["name"], fields), argument.where)
     if text is None:
-      text = "true" if _kind(field) is bool else _next(remaining, argument, name)
+      text = "true" if kind_of(field) is bool else _next(remaining, argument, name)
     values[name] = _value(field, text, argument.where)
   return values
 
@@ -97,14 +97,14 @@ def _next(remaining: typing.Iterator[Argument], argument: Argument, name: str) -
   return following.text
 
 
-def _kind(field: dataclasses.Field[Any]) -> Any:
+def kind_of(field: dataclasses.Field[Any]) -> Any:
   """Returns the type of a field's values; that of `X | None` is X."""
   kind = field.type
   return typing.get_args(kind)[0] if isinstance(kind, types.UnionType) else kind
 
 
 def _value(field: dataclasses.Field[Any], text: str, where: str) -> Any:
-  kind, choices = _kind(field), choices_of(field)
+  kind, choices = kind_of(field), choices_of(field)
   if typing.get_origin(kind) is tuple:
     element = typing.get_args(kind)[0]
     parts, expected = text.split(",") if text else [], f"comma-separated {_SEVERAL[element]}"
@@ -126,6 +126,6 @@ def _value(field: dataclasses.Field[Any], text: str, where: str) -> Any:
 
 
 def _nearest(name: str, fields: Mapping[str, dataclasses.Field[Any]]) -> str | None:
-  negated = [f"no{field.name}" for field in fields.values() if _kind(field) is bool]
+  negated = [f"no{field.name}" for field in fields.values() if kind_of(field) is bool]
   matches = difflib.get_close_matches(name, [*fields, *negated], n=1, cutoff=0.7)
   return matches[0] if matches else None

@@ -16,6 +16,10 @@ class InputError(ValueError):
     message: what was expected and what was received, in one sentence.
   """
 
+  # Keras turns an error inside a layer into one that lists the layer's arguments, unless the error
+  # has this attribute.
+  _keras_call_info_injected = True
+
   def __init__(self, name: object, message: str):
     super().__init__(name, message)
     self.name, self.message = str(name), message

@@ -12,14 +12,13 @@ import signal
 import sys
 from typing import Any
 
-from absl import logging as absl_logging
-
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.settings import arguments as arguments_lib
 from iddpm_tf.settings import flagfile
 from iddpm_tf.utils import files
 from trainers.cli import help_text
+from trainers.cli import output
 from trainers.cli import signals
 
 SECTIONS = tuple(config_lib.sections())
@@ -74,6 +73,7 @@ class Command:
     sections: Sequence[str] = SECTIONS,
     help_sections: Sequence[str] | None = None,
     renamed: Mapping[str, str] | None = None,
+    default_source: str | None = None,
     needs_flags: bool = True,
   ):
     """Makes the command.
@@ -88,10 +88,13 @@ class Command:
         of the other sections are accepted since flagfiles hold them, and only `--helpfull` lists
         them. By default all of `sections`.
       renamed: the flag for each name of the library that has another name on this command line.
+      default_source: what holds the settings of the configuration that are not given, such as "the
+        model folder", for `--help`; None if they have their defaults.
       needs_flags: whether the command, without any flag, says what to type in place of running.
     """
     self.main, self.options_class, self.description = main, options_class, description or ""
     self._renamed, self._needs_flags = dict(renamed or {}), needs_flags
+    self._default_source = default_source
     self._own, self._standard = settings.by_name(options_class), settings.by_name(_Standard)
     self._sections = {
       section: {
@@ -122,7 +125,7 @@ class Command:
     except BrokenPipeError:
       if debug:
         raise
-      _discard_output()
+      output.discard()
       return _SIGPIPE
     except KeyboardInterrupt as interrupt:
       if debug:
@@ -173,11 +176,8 @@ class Command:
       if full or section in self._help_sections
     }
     own = [*self._own.values(), *self._standard.values()]
-    text = help_text.full(name, self.description, own, sections)
-    try:
-      print(text, flush=True)
-    except BrokenPipeError:  # A pager or `head` has read enough.
-      _discard_output()
+    text = help_text.full(name, self.description, own, sections, self._default_source)
+    output.print_all(text)
     return 0
 
   def _line(self, error: settings.InputError | OSError) -> str:
@@ -228,17 +228,12 @@ def load_tensorflow() -> None:
     os.dup2(nothing.fileno(), 2)
   try:
     importlib.import_module("tensorflow").get_logger().setLevel("ERROR")
-    absl_logging.set_verbosity(absl_logging.ERROR)  # TFDS logs what it does as warnings.
+    # TFDS logs what it does as warnings.
+    importlib.import_module("absl.logging").set_verbosity("error")
     importlib.import_module("tensorflow_probability")
   finally:
     os.dup2(stderr, 2)
     os.close(stderr)
-
-
-def _discard_output() -> None:
-  """Lets the rest of the standard output go nowhere, once nobody reads it any more."""
-  with open(os.devnull, "w") as nothing:
-    os.dup2(nothing.fileno(), sys.stdout.fileno())
 
 
 # Earlier interfaces, which go with their last callers.
