@@ -1,1 +1,1 @@
-"""Samplers as graphs that a server, a command and training's grids all run."""
+"""Exported models: the SavedModel, the files that deploy it, clients, and a development server."""

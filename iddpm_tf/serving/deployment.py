@@ -1,175 +1,156 @@
-"""The files beside exported servables: the server's configuration, a compose file, a manifest, a page."""
+"""The files beside exported models: the server's configuration, manifests, and instructions."""
 
+from collections.abc import Mapping
 from importlib import resources
+import os
 import pathlib
 import re
 import string
 
 from google.protobuf import text_format
+import tensorflow as tf
 from tensorflow_serving.config import model_server_config_pb2
 
 from iddpm_tf import settings
+from iddpm_tf.serving import layout
 from iddpm_tf.utils import files
 
-MODELS = "models.config"
-MOUNTED = "/models"  # Where the server sees the folder.
-# Of the server, wherever it runs.
-FLAGS = (
+MOUNT = "/models"  # The folder of the models as the server sees it.
+# The flags of TensorFlow Serving, in Docker and on Kubernetes alike.
+SERVER_FLAGS = (
   "--port=8500",
   "--rest_api_port=8501",
-  "--rest_api_timeout_in_ms=600000",  # Drawing takes longer than the 30 s that REST waits by default.
-  f"--model_config_file={MOUNTED}/{MODELS}",
+  "--rest_api_timeout_in_ms=600000",  # The default, 30 s, is less than many images take.
+  f"--model_config_file={MOUNT}/{layout.MODELS_CONFIG}",
   "--model_config_file_poll_wait_seconds=60",
   "--file_system_poll_wait_seconds=5",
   "--enable_batching",
-  f"--batching_parameters_file={MOUNTED}/batching_parameters.txt",
-  f"--monitoring_config_file={MOUNTED}/monitoring.config",
+  f"--batching_parameters_file={MOUNT}/batching_parameters.txt",
+  f"--monitoring_config_file={MOUNT}/monitoring.config",
 )
-_WRITTEN_ONCE = (
-  "batching_parameters.txt",
-  "monitoring.config",
-  "compose.yaml",
-  "kubernetes.yaml",
-  "SERVING.md",
-)
-# A brace that closes; or, first, what may hold one that does not: a comment or a string.
-_BRACE_OR_NOT = r"""#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[}>]"""
-_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+_FILLED_IN = (".yaml", ".md")  # The other templates are copied unchanged.
+# Matches closing braces. Comments and strings, which may contain other braces, match as a whole.
+_CLOSING_BRACE = r"""#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[}>]"""
 
 
-def require_name(name):
-  """`ValueError` unless a servable can have this name, in paths, URLs, YAML and models.config alike."""
-  settings.require(
-    re.fullmatch(_NAME, name),
-    "name",
-    "at most 100 letters, digits, '.', '_' and '-', beginning with one of the first two",
-    name,
-  )
-  settings.require(
-    name not in (MODELS, *_WRITTEN_ONCE),
-    "name",
-    "another name than the files have that lie beside it",
-    name,
-  )
+def require_models_config(folder: str | os.PathLike[str]) -> None:
+  """Raises an `InputError` if a folder has a models.config that no model can be added to."""
+  _read_models_config(pathlib.Path(folder) / layout.MODELS_CONFIG)
 
 
-def require_models_config(folder):
-  """`ValueError` unless models.config of a folder is one that a model can be added to, or is not there yet."""
-  _read(pathlib.Path(folder) / MODELS)
+def write(
+  version: pathlib.Path, signature: str, inputs: Mapping[str, tf.TensorSpec], *, png: bool
+) -> None:
+  """Adds a model to models.config, and writes the other files that do not exist yet.
 
-
-def write(version, signature, inputs, *, png):
-  """Writes what is not there yet, and the servable's entry in models.config; what a person changed stays.
+  An existing file is not changed, except that models.config gets an entry for a new model.
 
   Args:
-    version: its path, `FOLDER/NAME/VERSION`; what is written goes to `FOLDER`.
-    signature: one of its signatures, for the examples.
-    inputs: its inputs, by name: `tf.TensorSpec`s.
-    png: whether there is a signature of PNG files, too.
+    version: the path of the version, `FOLDER/NAME/VERSION`. The files are written to `FOLDER`.
+    signature: the signature of the examples.
+    inputs: the inputs of the signature by name.
+    png: whether there is a signature that returns PNG files.
 
   Raises:
-    ValueError: models.config is something else.
+    InputError: models.config is a file of another kind.
   """
   folder, name = version.parents[1], version.parent.name
   values = {
     "name": name,
     "version": version.name,
     "signature": signature,
-    "and_label": " (and label i)" if "label" in inputs else "",
-    "ask": _examples(name, signature, inputs, png),
-    "flags": " \\\n".join(FLAGS),
-    "list_of_flags": "\n".join(f"- {flag}" for flag in FLAGS),
+    "arguments": "its seed and its label" if "label" in inputs else "its seed",
+    "flags": " \\\n".join(SERVER_FLAGS),
+    "list_of_flags": "\n".join(f"- {flag}" for flag in SERVER_FLAGS),
   }
-  with files.held(folder, wait=True):  # Another export may write them, too.
-    _add_model(folder / MODELS, name)
-    for file_name in _WRITTEN_ONCE:
+  values["examples"] = _examples(values, inputs, png)
+  with files.held(folder, wait=True):  # Another export may write the same files.
+    _add_model(folder / layout.MODELS_CONFIG, name)
+    for file_name in layout.DEPLOYMENT_FILES:
       if not (folder / file_name).exists():
-        text = (resources.files(__package__) / "templates" / file_name).read_text()
-        if file_name.endswith((".yaml", ".md")):
-          text = _filled(text, values)
-        with files.whole(folder / file_name) as temporary:
-          temporary.write_text(text)
+        text = _template(file_name)
+        if file_name.endswith(_FILLED_IN):
+          text = _fill(text, values)
+        files.write_text(folder / file_name, text)
 
 
-def _filled(text, values):
-  """A template; what is of several lines keeps the indent of its first."""
+def _template(name: str) -> str:
+  return (resources.files(__package__) / "templates" / name).read_text(encoding="utf-8")
+
+
+def _fill(template: str, values: Mapping[str, str]) -> str:
+  """Fills in a template. The lines of a value keep the indentation of the line it stands in."""
   lines = []
-  for line in text.split("\n"):
-    filled = string.Template(line).substitute(values)
-    indent = line[: len(line) - len(line.lstrip())]
-    lines += [(indent if i else "") + part for i, part in enumerate(filled.split("\n"))]
+  for line in template.split("\n"):
+    first, *others = string.Template(line).substitute(values).split("\n")
+    indentation = line[: len(line) - len(line.lstrip())]
+    lines += [first, *(indentation + other for other in others)]
   return "\n".join(lines)
 
 
-def _examples(name, signature, inputs, png):
-  """Commands of a shell that draw an image."""
-  values = dict.fromkeys(inputs, "0")
-  if enlarges := "low_res" in inputs:  # A grey one, which is too long to be typed.
+def _examples(values: Mapping[str, str], inputs: Mapping[str, tf.TensorSpec], png: bool) -> str:
+  """Returns shell commands that request an image."""
+  has_low_res = "low_res" in inputs
+  instance = dict.fromkeys(inputs, "0")
+  if has_low_res:  # A grey image. Python writes it, because it is too long to read.
     height, width, channels = inputs["low_res"].shape[1:]
-    values["low_res"] = f"[[[128] * {channels}] * {width}] * {height}"
-  instance = ", ".join(f'"{key}": {value}' for key, value in values.items())
+    instance["low_res"] = f"[[[128] * {channels}] * {width}] * {height}"
+  pairs = ", ".join(f'"{key}": {value}' for key, value in instance.items())
 
-  def curl(signature):
-    body = f'{{"signature_name": "{signature}", "instances": [{{{instance}}}]}}'
-    data = (
-      f"\"$(python3 -c 'import json; print(json.dumps({body}))')\"" if enlarges else f"'{body}'"
-    )
-    return f"curl --max-time 600 -d {data} \\\n  http://localhost:8501/v1/models/{name}:predict"
+  def example(template: str, signature: str) -> str:
+    body = f'{{"signature_name": "{signature}", "instances": [{{{pairs}}}]}}'
+    script = f"import json; print(json.dumps({body}))"
+    data = f"\"$(python3 -c '{script}')\"" if has_low_res else f"'{body}'"
+    return _fill(_template(template), {**values, "data": data}).rstrip("\n")
 
-  lines = [curl(signature)]
+  signature = values["signature"]
+  examples = [example("request_image.sh", signature)]
   if png:
-    lines.append(
-      f"{curl(f'png_{signature}')} | python3 -c \\\n  'import base64, json, sys; "
-      + (
-        'open("0.png", "wb").write(base64.b64decode(json.load(sys.stdin)["predictions"][0]["b64"]))'
-        + "'"
-      )
-    )
-  if not enlarges:
-    lines.append(
-      f"python -m trainers.client --address=localhost:8500 --model={name} --num_samples=64 --output_dir=drawn"
-    )
-  return "\n".join(lines)
+    examples.append(example("request_png.sh", f"{layout.PNG_PREFIX}{signature}"))
+  if not has_low_res:
+    examples.append(example("request_images.sh", signature))
+  return "\n".join(examples)
 
 
-def _read(path):
+def _read_models_config(path: pathlib.Path) -> model_server_config_pb2.ModelServerConfig:
   config = model_server_config_pb2.ModelServerConfig()
   if path.exists():
     try:
-      text_format.Parse(path.read_text(), config)
+      text_format.Parse(path.read_text(encoding="utf-8"), config)
     except (text_format.ParseError, UnicodeDecodeError) as error:
       raise settings.InputError(
-        path,
-        f"expected the ModelServerConfig of TensorFlow Serving, received another file ({error})",
+        str(path),
+        f"expected a ModelServerConfig of TensorFlow Serving, received another file ({error})",
       ) from None
     if config.HasField("custom_model_config"):
       raise settings.InputError(
-        path,
+        str(path),
         "expected a model_config_list, to which a model can be added, received a "
         "custom_model_config",
       )
   return config
 
 
-def _add_model(path, name):
-  config = _read(path)
+def _add_model(path: pathlib.Path, name: str) -> None:
+  config = _read_models_config(path)
   if name in [model.name for model in config.model_config_list.config]:
     return
-  one = config.model_config_list.config.add(
-    name=name, base_path=f"{MOUNTED}/{name}", model_platform="tensorflow"
+  entry = config.model_config_list.config.add(
+    name=name, base_path=f"{MOUNT}/{name}", model_platform="tensorflow"
   )
-  text = _with_entry(path.read_text() if path.exists() else "", one)
-  with files.whole(path) as temporary:
-    temporary.write_text(text)
+  files.write_text(
+    path, _with_entry(path.read_text(encoding="utf-8") if path.exists() else "", entry)
+  )
 
 
-def _with_entry(text, entry):
-  """The text of a ModelServerConfig with an entry more, as its last; all that a person wrote stays."""
+def _with_entry(text: str, entry: model_server_config_pb2.ModelConfig) -> str:
+  """Returns the text of a ModelServerConfig with another entry at its end.
+
+  The text is not parsed and printed again, so that comments and the layout stay.
+  """
   lines = "".join(f"    {line}\n" for line in text_format.MessageToString(entry).splitlines())
   added = f"  config {{\n{lines}  }}\n"
-  ends = [found.start() for found in re.finditer(_BRACE_OR_NOT, text) if found.group() in "}>"]
-  return (
-    f"{text[: ends[-1]]}{added}{text[ends[-1] :]}"
-    if ends
-    else f"{text}model_config_list {{\n{added}}}\n"
-  )
+  ends = [match.start() for match in re.finditer(_CLOSING_BRACE, text) if match.group() in "}>"]
+  if not ends:
+    return f"{text}model_config_list {{\n{added}}}\n"
+  return f"{text[: ends[-1]]}{added}{text[ends[-1] :]}"

@@ -1,153 +1,148 @@
-"""The SavedModel that TensorFlow Serving runs: `NAME/VERSION/` with signatures for each sampler."""
+"""The SavedModel that TensorFlow Serving runs, with signatures for each sampler."""
 
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 import os
 import pathlib
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from iddpm_tf import settings
+from iddpm_tf.models import image_sampler
+from iddpm_tf.serving import config as config_lib
+from iddpm_tf.serving import layout
 from iddpm_tf.serving import warmup
 from iddpm_tf.utils import files
 
-DEFAULT = "serving_default"
-_END = 2**63  # Of versions: a server counts them in int64.
+Sampler = image_sampler.ImageSampler | image_sampler.TwoStageSampler
+
+_DEFAULT_CONFIG = config_lib.ServableConfig()
 
 
-class Options(NamedTuple):
-  """What is served besides images."""
+def export(
+  samplers: Sequence[Sampler],
+  folder: str | os.PathLike[str],
+  *,
+  assets: Mapping[str, str],
+  version: int | None = None,
+  config: config_lib.ServableConfig = _DEFAULT_CONFIG,
+  verify_with: Mapping[str, np.ndarray] | None = None,
+) -> pathlib.Path:
+  """Writes `folder/VERSION/`, which appears whole or not at all.
 
-  png: bool = True  # `png_NAME`.
-  frames: int = 0  # Of `NAME_trajectory`; 0: there is none.
-  warmup_batches: tuple[int, ...] = (
-    1,
-  )  # Images of the requests that a server replays before it answers.
+  Each sampler has a signature under its name, such as `ancestral_250`. The first sampler is also
+  `serving_default`. The inputs are `seed`, int64 [N]; `label`, int32 [N], if the model has
+  classes; and `low_res`, uint8 [N, h, w, C], if the sampler is a super-resolution model alone. The
+  output is `image`, uint8 [N, H, W, C].
 
-
-def export(image_samplers, folder, *, version=None, assets, options=Options(), verify_with=None):
-  """Writes `folder/VERSION/` at once: a server that polls never sees half of it.
-
-  Signatures: each sampler under its name, such as `ancestral_250`, and the first as `serving_default` too. Inputs `seed`
-  int64 `[N]` and, where the model has classes, `label` int32 `[N]`, and for an upsampler alone `low_res` uint8
-  `[N, h, w, C]`; output `image` uint8 `[N, H, W, C]`. `png_ancestral_250` has `image_bytes` string `[N]`, a PNG file
-  each, and `ancestral_250_trajectory` has `frames` uint8 `[N, F, H, W, C]`, from noise to the image.
+  `png_ancestral_250` returns `image_bytes`, string [N], PNG files. `ancestral_250_trajectory`
+  returns `frames`, uint8 [N, F, H, W, C], from noise to the image.
 
   Args:
-    image_samplers: `ImageSampler`s, or `TwoStageSampler`s, of one model.
-    folder: the servable's.
-    version: a positive number; None: the next one, when everything is written.
-    assets: text files to put into `assets.extra`, {name: text}.
-    options: `Options`.
-    verify_with: arrays by input, such as {"seed": ...}; what is written must draw their images as the
-      samplers do.
+    samplers: the samplers of one model.
+    folder: the folder of the model, whose name is the model's name.
+    assets: the text files to put into `assets.extra`, `{name: text}`.
+    version: a positive number, or None for the number after the newest version when everything is
+      written.
+    config: the signatures and warm-up requests to write.
+    verify_with: arrays by input, such as `{"seed": ...}`, or None. With arrays, the written model
+      is loaded, and its outputs are compared with the samplers' before the version appears.
 
   Returns:
-    The path.
+    The path of the version.
 
   Raises:
-    ValueError: the version exists, a weight is not finite, or an image differs.
+    InputError: the version exists, a weight is not finite, or an output differs.
   """
   folder = pathlib.Path(folder)
-  require_new(folder, version)
+  layout.require_new_version(folder, version)
   module = tf.Module()
-  module.samplers = image_samplers
+  module.samplers = list(samplers)
   _require_finite(module.variables)
   folder.mkdir(parents=True, exist_ok=True)
-  # Hidden, beside its final place: only within one file system is renaming files.
   with files.workspace(folder) as temporary:
     signatures = {
-      name: function
-      for sampler in image_samplers
-      for name, function in _signatures(sampler, options)
+      name: function for sampler in samplers for name, function in _signatures(sampler, config)
     }
-    signatures[DEFAULT] = signatures[str(image_samplers[0].spec)]
+    signatures[layout.DEFAULT_SIGNATURE] = signatures[str(samplers[0].sampler)]
     tf.saved_model.save(module, temporary, signatures)
-    extra = temporary / "assets.extra"
+    extra = temporary / layout.ASSETS
     extra.mkdir()
     for name, text in assets.items():
-      (extra / name).write_text(text)
-    warmup.write(extra, folder.name, signatures, options.warmup_batches)
+      files.write_text(extra / name, text)
+    warmup.write(extra, folder.name, signatures, config.warmup)
     if verify_with:
       _verify(temporary, signatures, verify_with)
     temporary.chmod(0o755)
-    return _put(temporary, folder, version)
+    return _move_into_place(temporary, folder, version)
 
 
-def require_new(folder, version):
-  """`ValueError` if there is this version, or if `version` is None and there is no next one."""
-  if version is None:
-    version = _next_version(folder)
-  target = pathlib.Path(folder) / str(version)
-  settings.require(
-    version < _END and not target.exists(),
-    "version",
-    f"one below 2**63 that is not in {folder} yet",
-    version,
-  )
-
-
-def _put(temporary, folder, version):
-  """Renames it to a version that is not there, whatever other exports do meanwhile; its path."""
+def _move_into_place(temporary: pathlib.Path, folder: pathlib.Path, version: int | None):
+  """Renames the temporary folder to a version that no other export has taken meanwhile."""
   while True:
-    target = folder / str(_next_version(folder) if version is None else version)
+    target = folder / str(layout.next_version(folder) if version is None else version)
     try:
       os.rename(temporary, target)
       return target
     except OSError:
       if version is not None or not target.exists():
-        require_new(folder, version)
+        layout.require_new_version(folder, version)
         raise
 
 
-def _next_version(folder):
-  names = [path.name for path in pathlib.Path(folder).glob("*")]
-  found = [int(name) for name in names if name.isascii() and name.isdecimal() and len(name) < 20]
-  return max((version for version in found if version < _END), default=0) + 1
-
-
-def _require_finite(variables):
+def _require_finite(variables: Sequence[tf.Variable]) -> None:
   for variable in variables:
-    bad = int(np.sum(~np.isfinite(variable.numpy())))
-    if bad:
+    count = int(np.sum(~np.isfinite(variable.numpy())))
+    if count:
       raise settings.InputError(
         "weights",
-        f"expected finite ones, received {bad} of {variable.shape.num_elements():,} in "
-        f"{variable.name} that are not: the model has diverged",
+        f"expected finite numbers, received {count} of {variable.shape.num_elements():,} in "
+        f"{variable.name} that are not finite: the training has diverged",
       )
 
 
-def _verify(path, signatures, arrays):
-  loaded = tf.saved_model.load(path)
+def _verify(
+  version: pathlib.Path, signatures: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> None:
+  """Raises an `InputError` unless the written signatures return what the samplers return."""
+  loaded = tf.saved_model.load(version)
   for name, function in signatures.items():
-    inputs = {name: tf.constant(arrays[name]) for name in warmup.inputs(function)}
+    inputs = {key: tf.constant(arrays[key]) for key in warmup.input_specs(function)}
     for output, expected in function(*inputs.values()).items():
-      different = int(np.sum(expected.numpy() != loaded.signatures[name](**inputs)[output].numpy()))
+      received = loaded.signatures[name](**inputs)[output]
+      different = int(np.sum(expected.numpy() != received.numpy()))
       if different:
         raise settings.InputError(
-          "images",
-          f"expected {output} of {name} as the model has it, received {different} values of "
-          f"{tf.size(expected)} that differ",
+          "verify",
+          f"expected {output} of the signature {name} to equal the model's, received "
+          f"{different} of {tf.size(expected)} values that differ",
         )
 
 
-def _signatures(sampler, options):
-  """(name, concrete function) of each signature of a sampler."""
+def _signatures(sampler: Sampler, config: config_lib.ServableConfig) -> Iterator[tuple[str, Any]]:
+  """Yields the name and the concrete function of each signature of a sampler."""
+  name = str(sampler.sampler)
 
-  def of(outputs):
-    return tf.function(
-      outputs, input_signature=sampler.input_signature(), autograph=False
-    ).get_concrete_function()
+  def concrete(outputs: Callable[..., dict[str, tf.Tensor]]) -> Any:
+    function = tf.function(outputs, input_signature=sampler.input_signature(), autograph=False)
+    return function.get_concrete_function()
 
-  def png(*inputs):
+  def png_files(*inputs: tf.Tensor) -> tf.Tensor:
     return tf.map_fn(tf.io.encode_png, sampler.draw(*inputs), fn_output_signature=tf.string)
 
-  yield str(sampler.spec), of(lambda *inputs: {"image": sampler.draw(*inputs)})
-  if options.png:
-    # The suffix has REST send it as base64.
-    yield f"png_{sampler.spec}", of(lambda *inputs: {"image_bytes": png(*inputs)})
-  if options.frames:
+  yield name, concrete(lambda *inputs: {"image": sampler.draw(*inputs)})
+  if config.png:
+    # The suffix _bytes makes the REST interface send base64.
     yield (
-      f"{sampler.spec}_trajectory",
-      of(lambda *inputs: {"frames": sampler.frames(options.frames, *inputs)}),
+      f"{layout.PNG_PREFIX}{name}",
+      concrete(lambda *inputs: {"image_bytes": png_files(*inputs)}),
+    )
+  if config.trajectory:
+    yield (
+      f"{name}{layout.TRAJECTORY_SUFFIX}",
+      concrete(lambda *inputs: {"frames": sampler.frames(config.trajectory, *inputs)}),
     )

@@ -1,1 +1,1 @@
-"""A small server of TensorFlow Serving's protocol for machines without it: for development, not for the open."""
+"""A small server with TensorFlow Serving's protocol, for development on a trusted network."""

@@ -1,9 +1,9 @@
-"""What a request is refused with: one name, as gRPC has it, and its HTTP status."""
+"""The error of a request that the server refuses, for gRPC and for HTTP."""
 
 import re
 
-_LONGEST = 500  # gRPC carries no message of more than some kilobytes.
-HTTP = {
+_MAX_LENGTH = 500  # gRPC carries no message of more than a few kilobytes.
+_HTTP_STATUS = {
   "INVALID_ARGUMENT": 400,
   "NOT_FOUND": 404,
   "RESOURCE_EXHAUSTED": 429,
@@ -14,35 +14,40 @@ HTTP = {
 }
 
 
-class Refused(Exception):
-  """A request that is not answered."""
+class RequestError(Exception):
+  """A request that the server refuses.
 
-  def __init__(self, code, message):
-    self.code, self.message = (
-      code,
-      message if len(message) <= _LONGEST else f"{message[:_LONGEST]}...",
-    )
+  Attributes:
+    code: the name of a status code of gRPC, or TOO_LARGE or TOO_SLOW, which only REST uses.
+    message: the reason, in one sentence.
+  """
+
+  def __init__(self, code: str, message: str):
+    self.code = code
+    self.message = message if len(message) <= _MAX_LENGTH else f"{message[:_MAX_LENGTH]}..."
     super().__init__(self.message)
 
   @property
-  def http_status(self):
-    return HTTP[self.code]
+  def http_status(self) -> int:
+    """The status code of HTTP."""
+    return _HTTP_STATUS[self.code]
 
 
-def invalid(name, expected, received):
-  """The `Refused` of an argument."""
-  return Refused("INVALID_ARGUMENT", f"{name}: expected {expected}, received {received}")
+def invalid_argument(name: str, expected: str, received: object) -> RequestError:
+  """Returns the error of an argument with a wrong value."""
+  return RequestError("INVALID_ARGUMENT", f"{name}: expected {expected}, received {received}")
 
 
-def given_up():
-  """The `Refused` of a request that nobody waits for."""
-  return Refused("UNAVAILABLE", "the request was given up")
+def cancelled() -> RequestError:
+  """Returns the error of a request whose client no longer waits, or whose server stops."""
+  return RequestError("UNAVAILABLE", "the request was cancelled")
 
 
-def of_graph(error):
-  """The `Refused` of an `InvalidArgumentError` of a graph: the words of its assertion."""
-  found = re.search(r"assertion failed: ((\[[^\]]*\] ?)+)", str(error))
-  words = (
-    " ".join(re.findall(r"\[([^\]]*)\]", found.group(1))) if found else str(error).splitlines()[0]
-  )
-  return Refused("INVALID_ARGUMENT", words)
+def from_graph(error: Exception) -> RequestError:
+  """Returns the error for an `InvalidArgumentError` of a graph, with its assertion's text."""
+  match = re.search(r"assertion failed: ((\[[^\]]*\] ?)+)", str(error))
+  if match:
+    message = " ".join(re.findall(r"\[([^\]]*)\]", match.group(1)))
+  else:
+    message = str(error).splitlines()[0]
+  return RequestError("INVALID_ARGUMENT", message)

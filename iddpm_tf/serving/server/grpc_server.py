@@ -1,30 +1,50 @@
-"""gRPC: PredictionService and ModelService, by the server's own definitions."""
+"""The gRPC interface: PredictionService and ModelService of TensorFlow Serving."""
 
+from collections.abc import Callable
+from collections.abc import Mapping
 from concurrent import futures
+from typing import Any
 
 from google.protobuf import message
 import grpc
+import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
 from tensorflow_serving.apis import get_model_status_pb2
+from tensorflow_serving.apis import model_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from iddpm_tf import settings
-from iddpm_tf.serving import servable as servable_lib
+from iddpm_tf.serving import layout
 from iddpm_tf.serving.server import errors
-from iddpm_tf.serving.server import metadata
+from iddpm_tf.serving.server import loaded_servable
+from iddpm_tf.serving.server import metadata as metadata_lib
+from iddpm_tf.serving.server import predictor as predictor_lib
 
-_SPARE = 16  # Threads beside those that wait for images, for refusals and for metadata.
+# Threads for refusals and metadata, besides the threads that wait for images.
+_EXTRA_THREADS = 16
 
 
-def make(predictor, host, port, max_bytes):
-  """The server, yet to be started, and its port, which is `port` or, for 0, a free one.
+def make(
+  predictor: predictor_lib.Predictor, host: str, port: int, max_bytes: int
+) -> tuple[grpc.Server, int]:
+  """Makes a server that is not started yet.
+
+  Args:
+    predictor: draws the images.
+    host: the address to listen on.
+    port: the port, or 0 for a free port.
+    max_bytes: the largest size of a request.
+
+  Returns:
+    The server and its port.
 
   Raises:
-    ValueError: the port is taken.
+    InputError: the port is taken.
   """
-  threads = predictor.max_queue + _SPARE
+  threads = predictor.max_queue + _EXTRA_THREADS
   server = grpc.server(
     futures.ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
     maximum_concurrent_rpcs=threads,
@@ -48,116 +68,135 @@ def make(predictor, host, port, max_bytes):
     )
   )
   try:
-    bound = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    bound_port = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
   except RuntimeError:
-    raise settings.InputError(
-      "port", f"expected one that is free on {host}, received {port}"
-    ) from None
-  return server, bound
+    raise settings.InputError("port", f"expected a free port of {host}, received {port}") from None
+  return server, bound_port
 
 
-def _service(name, **methods):
-  """Handlers that take bytes, so that a message that is none is refused in words."""
+def _service(name: str, **methods: tuple[Callable[..., Any], Any]) -> grpc.GenericRpcHandler:
+  """Returns a service whose handlers parse the messages.
+
+  gRPC's own parser would answer a malformed message without a reason.
+  """
   return grpc.method_handlers_generic_handler(
     f"tensorflow.serving.{name}",
     {
       method: grpc.unary_unary_rpc_method_handler(
-        _answer(function, kind), response_serializer=lambda response: response.SerializeToString()
+        _handler(function, kind), response_serializer=lambda response: response.SerializeToString()
       )
       for method, (function, kind) in methods.items()
     },
   )
 
 
-def _answer(function, kind):
-  def answer(content, context):
+def _handler(function: Callable[..., Any], kind: Any) -> Callable[..., Any]:
+  def handle(content: bytes, context: grpc.ServicerContext) -> Any:
     try:
-      return function(_parsed(kind, content), context)
-    except errors.Refused as refused:
-      return context.abort(grpc.StatusCode[refused.code], refused.message)
+      return function(_parse(kind, content), context)
+    except errors.RequestError as error:
+      return context.abort(grpc.StatusCode[error.code], error.message)
 
-  return answer
+  return handle
 
 
-def _parsed(kind, content):
+def _parse(kind: Any, content: bytes) -> Any:
   try:
     return kind.FromString(content)
   except message.DecodeError:
-    raise errors.invalid(
-      "request", f"a {kind.DESCRIPTOR.full_name}", f"{len(content)} bytes of something else"
+    raise errors.invalid_argument(
+      "request", f"a {kind.DESCRIPTOR.full_name}", f"{len(content)} bytes of another kind"
     ) from None
 
 
 class _Handlers:
-  def __init__(self, predictor):
+  """The methods of both services."""
+
+  def __init__(self, predictor: predictor_lib.Predictor):
     self._predictor, self._models = predictor, predictor.models
 
-  def predict(self, request, context):
-    servable = self._models.get(*_address(request.model_spec))
-    name = request.model_spec.signature_name or servable_lib.DEFAULT
+  def predict(
+    self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
+  ) -> predict_pb2.PredictResponse:
+    servable = self._models.get(*_model(request.model_spec))
+    name = request.model_spec.signature_name or layout.DEFAULT_SIGNATURE
     specs = servable.inputs(name)
     inputs = {key: self._array(key, value, specs) for key, value in request.inputs.items()}
-    outputs, wanted = set(servable.signature(name).outputs), set(request.output_filter)
-    if not wanted <= outputs:
-      raise errors.invalid("output_filter", ", ".join(sorted(outputs)), ", ".join(sorted(wanted)))
-    order = self._predictor.submit(servable, name, inputs, wanted)
-    # Who no longer waits is not drawn for.
-    if not context.add_callback(order.give_up):
-      order.give_up()
+    known, requested = set(servable.signature(name).outputs), set(request.output_filter)
+    if not requested <= known:
+      raise errors.invalid_argument(
+        "output_filter", ", ".join(sorted(known)), ", ".join(sorted(requested))
+      )
+    job = self._predictor.submit(servable, name, inputs, requested)
+    # gRPC calls this when the client no longer waits. It returns False if that is so already.
+    if not context.add_callback(job.cancel):
+      job.cancel()
     try:
-      found = order.future.result()
-    except futures.CancelledError:  # The server ends.
-      raise errors.given_up() from None
+      outputs = job.future.result()
+    except futures.CancelledError:  # The server stops.
+      raise errors.cancelled() from None
     response = predict_pb2.PredictResponse()
-    _name(response.model_spec, servable, name)
-    for key, value in found.items():
+    _set_model(response.model_spec, servable, name)
+    for key, value in outputs.items():
       response.outputs[key].CopyFrom(tf.make_tensor_proto(value))
     return response
 
-  def metadata(self, request, context):
+  def metadata(
+    self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: grpc.ServicerContext
+  ) -> get_model_metadata_pb2.GetModelMetadataResponse:
     del context
     if list(request.metadata_field) != ["signature_def"]:
-      raise errors.invalid(
+      raise errors.invalid_argument(
         "metadata_field", "signature_def", ", ".join(request.metadata_field) or "none"
       )
-    servable = self._models.get(*_address(request.model_spec))
+    servable = self._models.get(*_model(request.model_spec))
     response = get_model_metadata_pb2.GetModelMetadataResponse()
-    _name(response.model_spec, servable, "")
-    response.metadata["signature_def"].Pack(metadata.of_servable(servable))
+    _set_model(response.model_spec, servable, "")
+    response.metadata["signature_def"].Pack(metadata_lib.signature_map(servable))
     return response
 
-  def status(self, request, context):
+  def status(
+    self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.ServicerContext
+  ) -> get_model_status_pb2.GetModelStatusResponse:
     del context
-    return metadata.status(self._models.states(*_address(request.model_spec)))
+    return metadata_lib.status(self._models.states(*_model(request.model_spec)))
 
-  def _array(self, name, proto, specs):
-    """Checked before it is made: a few bytes can claim a shape of gigabytes."""
+  def _array(
+    self, name: str, proto: tensor_pb2.TensorProto, specs: Mapping[str, tf.TensorSpec]
+  ) -> np.ndarray:
+    """Returns an input as an array.
+
+    The message is checked first, because a few bytes can declare a shape of gigabytes.
+    """
     if name not in specs:
-      raise errors.invalid("inputs", ", ".join(sorted(specs)), name)
+      raise errors.invalid_argument("inputs", ", ".join(sorted(specs)), name)
     shape = [dimension.size for dimension in proto.tensor_shape.dim]
     if proto.tensor_shape.unknown_rank or min(shape, default=0) < 0:
-      raise errors.invalid(name, "the shape [N, ...]", "another one")
+      raise errors.invalid_argument(name, "the shape [N, ...]", "an unknown shape")
     if proto.dtype != specs[name].dtype.as_datatype_enum:
-      raise errors.invalid(name, specs[name].dtype.name, _type_name(proto.dtype))
+      raise errors.invalid_argument(name, specs[name].dtype.name, _type_name(proto.dtype))
     self._predictor.require_shape(name, shape, specs[name])
     try:
       return tf.make_ndarray(proto)
     except (KeyError, OverflowError, TypeError, ValueError):
-      raise errors.invalid(
-        name, "a tensor whose content is of its shape and type", "another one"
+      raise errors.invalid_argument(
+        name, "content that matches the shape and the type", "other content"
       ) from None
 
 
-def _type_name(number):
+def _type_name(number: int) -> str | int:
   return types_pb2.DataType.Name(number) if number in types_pb2.DataType.values() else number
 
 
-def _address(spec):
+def _model(spec: model_pb2.ModelSpec) -> tuple[str, int | None]:
+  """Returns the name of the requested model, and its version if the request has one."""
   if spec.WhichOneof("version_choice") == "version_label":
-    raise errors.invalid("version_label", "no label", spec.version_label)
+    raise errors.invalid_argument("version_label", "no label", spec.version_label)
   return spec.name, spec.version.value if spec.HasField("version") else None
 
 
-def _name(spec, servable, signature):
+def _set_model(
+  spec: model_pb2.ModelSpec, servable: loaded_servable.LoadedServable, signature: str
+) -> None:
   spec.name, spec.signature_name = servable.name, signature
   spec.version.value = servable.version

@@ -1,110 +1,145 @@
-"""Requests in a bounded queue, one drawn at a time; what is wrong with one is said before it waits."""
+"""A bounded queue of requests, which are drawn one at a time.
 
+A request is checked before it enters the queue.
+"""
+
+from collections.abc import Collection
+from collections.abc import Mapping
+from collections.abc import Sequence
 from concurrent import futures
 import reprlib
 import threading
+from typing import Any
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from iddpm_tf.serving.server import errors
+from iddpm_tf.serving.server import loaded_servable
+from iddpm_tf.serving.server import model_manager
 
 
-class Order(NamedTuple):
+class Job(NamedTuple):
   """A request that is drawn or waits."""
 
-  future: futures.Future  # Of {name: array} of the outputs.
-  gone: threading.Event
+  future: "futures.Future[dict[str, np.ndarray]]"  # {output: array}
+  is_cancelled: threading.Event
 
-  def give_up(self):
-    """Nobody waits for it: it is not drawn if it has not begun."""
-    self.gone.set()
+  def cancel(self) -> None:
+    """Notes that nobody waits for the result. The request is not drawn unless it has begun."""
+    self.is_cancelled.set()
 
 
 class Predictor:
-  """Draws for all protocols."""
+  """Draws the requests of all protocols."""
 
-  def __init__(self, models, *, max_batch, max_queue):
-    """Makes it.
+  def __init__(self, models: model_manager.ModelManager, *, max_batch: int, max_queue: int):
+    """Makes the predictor.
 
     Args:
-      models: `models.Models`.
-      max_batch: images a request at most.
-      max_queue: requests that are drawn or wait at most; one beyond is refused at once.
+      models: the models to draw from.
+      max_batch: the largest number of images per request.
+      max_queue: the largest number of requests that are drawn or wait. Further requests are
+        refused.
     """
     self.models, self.max_batch, self.max_queue = models, max_batch, max_queue
     self._places = threading.BoundedSemaphore(max_queue)
-    # One at a time: a graph takes all cores.
+    # One request at a time, because a graph uses all cores.
     self._worker = futures.ThreadPoolExecutor(1, thread_name_prefix="draw")
 
-  def submit(self, servable, signature, inputs, outputs=()):
-    """An `Order`.
+  def submit(
+    self,
+    servable: loaded_servable.LoadedServable,
+    signature: str,
+    inputs: Mapping[str, Any],
+    outputs: Collection[str] = (),
+  ) -> Job:
+    """Puts a request into the queue.
 
     Args:
-      servable: a `servable.Servable`.
-      signature: its name; empty: the default.
-      inputs: {name: array, or nested lists of JSON}.
-      outputs: names of those that are wanted; none: all.
+      servable: the model.
+      signature: the name of a signature, or "" for the default signature.
+      inputs: `{input: array or nested lists}`. The name of an only input may be "".
+      outputs: the names of the outputs to compute. If there are none, all outputs are computed.
 
     Raises:
-      Refused: the inputs are not the signature's, or too many requests wait.
+      RequestError: the inputs do not match the signature, or the queue is full.
     """
     arrays = self._arrays(servable.inputs(signature), inputs)
     if not self._places.acquire(blocking=False):
-      raise errors.Refused(
+      raise errors.RequestError(
         "RESOURCE_EXHAUSTED",
-        f"{self.max_queue} requests are drawn or wait already: ask again later",
+        f"the queue of {self.max_queue} requests is full: send the request again later",
       )
-    gone = threading.Event()
-    return Order(self._worker.submit(self._draw, servable, signature, arrays, outputs, gone), gone)
+    is_cancelled = threading.Event()
+    future = self._worker.submit(self._draw, servable, signature, arrays, outputs, is_cancelled)
+    return Job(future, is_cancelled)
 
-  def close(self):
-    """What waits is given up; what is drawn ends."""
+  def close(self) -> None:
+    """Waits for the request that is drawn, and cancels the others."""
     self._worker.shutdown(wait=True, cancel_futures=True)
 
-  def require_shape(self, name, shape, spec):
-    """`Refused` unless an input has the shape of its `tf.TensorSpec`, and no more images than may be asked for."""
-    if not shape or not spec.shape.is_compatible_with(shape):
-      wanted = ", ".join("N" if size is None else str(size) for size in spec.shape) or "N, ..."
-      raise errors.invalid(name, f"the shape [{wanted}]", list(shape))
-    if not 1 <= shape[0] <= self.max_batch:
-      raise errors.invalid("inputs", f"1 to {self.max_batch} images a request", shape[0])
+  def require_shape(self, name: str, shape: Sequence[int], spec: tf.TensorSpec) -> None:
+    """Raises a `RequestError` unless an input has a valid shape.
 
-  def _draw(self, servable, signature, arrays, outputs, gone):
-    # Until it is taken from the queue an order has its place, whoever has given it up.
+    Args:
+      name: the name of the input.
+      shape: the shape of the received array.
+      spec: the input of the signature.
+    """
+    if not shape or not spec.shape.is_compatible_with(shape):
+      sizes = ", ".join("N" if size is None else str(size) for size in spec.shape) or "N, ..."
+      raise errors.invalid_argument(name, f"the shape [{sizes}]", list(shape))
+    if not 1 <= shape[0] <= self.max_batch:
+      raise errors.invalid_argument("inputs", f"1 to {self.max_batch} images", shape[0])
+
+  def _draw(
+    self,
+    servable: loaded_servable.LoadedServable,
+    signature: str,
+    arrays: Mapping[str, np.ndarray],
+    outputs: Collection[str],
+    is_cancelled: threading.Event,
+  ) -> dict[str, np.ndarray]:
+    # A cancelled request keeps its place until it leaves the queue: otherwise clients that come
+    # and go could fill the memory.
     try:
-      if gone.is_set():
-        raise errors.given_up()
+      if is_cancelled.is_set():
+        raise errors.cancelled()
       return servable.run(signature, arrays, outputs)
     except tf.errors.InvalidArgumentError as error:
-      raise errors.of_graph(error) from None
+      raise errors.from_graph(error) from None
     except tf.errors.ResourceExhaustedError as error:
-      raise errors.Refused("RESOURCE_EXHAUSTED", str(error).splitlines()[0]) from None
+      raise errors.RequestError("RESOURCE_EXHAUSTED", str(error).splitlines()[0]) from None
     finally:
       self._places.release()
 
-  def _arrays(self, specs, inputs):
-    if set(inputs) == {""} and len(specs) == 1:  # REST leaves an only input's name out.
+  def _arrays(
+    self, specs: Mapping[str, tf.TensorSpec], inputs: Mapping[str, Any]
+  ) -> dict[str, np.ndarray]:
+    """Returns the inputs as arrays of the types and shapes of a signature."""
+    if set(inputs) == {""} and len(specs) == 1:
       inputs = {next(iter(specs)): inputs[""]}
     if set(inputs) != set(specs):
-      raise errors.invalid("inputs", ", ".join(sorted(specs)), ", ".join(sorted(inputs)) or "none")
+      raise errors.invalid_argument(
+        "inputs", ", ".join(sorted(specs)), ", ".join(sorted(inputs)) or "none"
+      )
     arrays = {}
     for name, spec in specs.items():
       value = inputs[name]
-      # Before it is made: a short string can be a large array.
-      self.require_shape(
-        name, value.shape if isinstance(value, np.ndarray) else _shape(value), spec
-      )
-      arrays[name] = value if isinstance(value, np.ndarray) else _of_json(name, value, spec)
+      is_array = isinstance(value, np.ndarray)
+      # The shape is checked before an array is made, because a short text can be a large array.
+      self.require_shape(name, value.shape if is_array else _shape(value), spec)
+      arrays[name] = value if is_array else _from_lists(name, value, spec)
     counts = {name: len(array) for name, array in arrays.items()}
     if len(set(counts.values())) > 1:
-      raise errors.invalid("inputs", "as many of each", counts)
+      raise errors.invalid_argument("inputs", "the same number of each", counts)
     return arrays
 
 
-def _shape(value):
-  """Of nested lists, by the first of each."""
+def _shape(value: Any) -> list[int]:
+  """Returns the shape of nested lists, from the first element of each list."""
   shape = []
   while isinstance(value, list):
     shape.append(len(value))
@@ -112,20 +147,27 @@ def _shape(value):
   return shape
 
 
-def _of_json(name, value, spec):
-  """An array as a `tf.TensorSpec` wants it, of nested lists of such a shape: JSON has no types of its own."""
-  wanted, kinds = spec.dtype, (int, float) if spec.dtype.is_floating else int
-  expected = f"whole numbers from {wanted.min} to {wanted.max}" if wanted.is_integer else "numbers"
+def _from_lists(name: str, value: Any, spec: tf.TensorSpec) -> np.ndarray:
+  """Returns nested lists as an array of a given type, because JSON has no types.
 
-  def is_whole(value, shape):
+  Raises:
+    RequestError: a value is not of the type, or the lists have different lengths.
+  """
+  dtype = spec.dtype
+  kinds = (int, float) if dtype.is_floating else int
+
+  def is_valid(value: Any, shape: Sequence[int]) -> bool:
     if not shape:
-      return isinstance(value, kinds) and wanted.min <= value <= wanted.max
+      return isinstance(value, kinds) and dtype.min <= value <= dtype.max
     return (
       isinstance(value, list)
       and len(value) == shape[0]
-      and all(is_whole(one, shape[1:]) for one in value)
+      and all(is_valid(element, shape[1:]) for element in value)
     )
 
-  if not (wanted.is_integer or wanted.is_floating) or not is_whole(value, _shape(value)):
-    raise errors.invalid(name, f"{expected} in rows of equal length", reprlib.repr(value))
-  return np.array(value, wanted.as_numpy_dtype)
+  if not (dtype.is_integer or dtype.is_floating) or not is_valid(value, _shape(value)):
+    numbers = f"integers from {dtype.min} to {dtype.max}" if dtype.is_integer else "numbers"
+    raise errors.invalid_argument(
+      name, f"{numbers} in nested lists of equal lengths", reprlib.repr(value)
+    )
+  return np.array(value, dtype.as_numpy_dtype)

@@ -1,34 +1,44 @@
-"""REST: predict, metadata and status as TensorFlow Serving answers them, and the page at `/`."""
+"""The REST interface: predict, metadata and status of TensorFlow Serving, and the page at `/`."""
 
 import asyncio
+from collections.abc import Mapping
 from concurrent import futures
 from importlib import resources
 import json
+from typing import Any
 
 from google.protobuf import json_format
+import numpy as np
 from starlette import applications
+from starlette import exceptions
 from starlette import requests
 from starlette import responses
 from starlette import routing
 
 from iddpm_tf import settings
-from iddpm_tf.serving import rest
+from iddpm_tf.serving import rest_json
 from iddpm_tf.serving.server import errors
-from iddpm_tf.serving.server import metadata
+from iddpm_tf.serving.server import loaded_servable
+from iddpm_tf.serving.server import metadata as metadata_lib
+from iddpm_tf.serving.server import predictor as predictor_lib
 
-_PATIENCE = 60  # Seconds for the bytes of a request.
-_AT_ONCE = (
-  8  # Requests of the largest size that may come at once, or as many bytes of smaller ones.
-)
+_RECEIVE_SECONDS = 60  # The time limit for receiving a request.
+# The bytes of all requests that are received or parsed, as a multiple of the largest request.
+_MAX_CONCURRENT = 8
 
 
-def make_app(predictor, max_bytes):
-  """The ASGI application."""
+def make_app(predictor: predictor_lib.Predictor, max_bytes: int) -> applications.Starlette:
+  """Returns the ASGI application.
+
+  Args:
+    predictor: draws the images.
+    max_bytes: the largest size of a request.
+  """
   app = _App(predictor, max_bytes)
-  of_model = "/v1/models/{name:str}"
-  of_version = of_model + "/versions/{version:str}"
+  model = "/v1/models/{name:str}"
+  version = model + "/versions/{version:str}"
   routes = [routing.Route("/", app.page), routing.Route("/models", app.models)]
-  for path in (of_version, of_model):
+  for path in (version, model):
     routes += [
       routing.Route(f"{path}:predict", app.predict, methods=["POST"]),
       routing.Route(f"{path}/metadata", app.metadata),
@@ -36,49 +46,58 @@ def make_app(predictor, max_bytes):
     ]
   return applications.Starlette(
     routes=routes,
-    exception_handlers={errors.Refused: _refused, 404: _plain, 405: _plain, 500: _failed},
+    exception_handlers={
+      errors.RequestError: _on_request_error,
+      404: _on_http_error,
+      405: _on_http_error,
+      500: _on_failure,
+    },
   )
 
 
 class _Json(responses.JSONResponse):
-  """In ASCII: what a request gave as a name, and is said of it, may be no text that has a UTF-8."""
+  """JSON in ASCII. A name from a request may contain surrogates, which UTF-8 cannot encode."""
 
-  def render(self, content):
+  def render(self, content: Any) -> bytes:
     return json.dumps(content, separators=(",", ":")).encode("ascii")
 
 
 class _App:
-  def __init__(self, predictor, max_bytes):
+  """The handlers of the routes."""
+
+  def __init__(self, predictor: predictor_lib.Predictor, max_bytes: int):
     self._predictor, self._models, self._max_bytes = predictor, predictor.models, max_bytes
-    self._held = 0  # Bytes of bodies.
-    self._parsing = asyncio.Semaphore(1)  # Of a body's lists, which take far more.
+    self._held_bytes = 0  # The bytes of all requests that are received or parsed.
+    # One request is parsed at a time, because parsed lists take far more memory than the text.
+    self._parsing = asyncio.Semaphore(1)
 
-  async def page(self, request):
+  async def page(self, request: requests.Request) -> responses.Response:
     del request
-    return responses.HTMLResponse((resources.files(__package__) / "page.html").read_text())
+    page = (resources.files(__package__) / "page.html").read_text(encoding="utf-8")
+    return responses.HTMLResponse(page)
 
-  async def models(self, request):
-    """What the page offers."""
+  async def models(self, request: requests.Request) -> responses.Response:
+    """Returns what the page shows."""
     del request
     return _Json(
       {
         "max_batch": self._predictor.max_batch,
-        "models": [servable.described() for servable in self._models.all()],
+        "models": [servable.description() for servable in self._models.all()],
       }
     )
 
-  async def status(self, request):
-    states = self._models.states(*_address(request))
+  async def status(self, request: requests.Request) -> responses.Response:
+    states = self._models.states(*_model(request))
     return _Json(
       json_format.MessageToDict(
-        metadata.status(states),
+        metadata_lib.status(states),
         preserving_proto_field_name=True,
         always_print_fields_with_no_presence=True,
       )
     )
 
-  async def metadata(self, request):
-    servable = self._models.get(*_address(request))
+  async def metadata(self, request: requests.Request) -> responses.Response:
+    servable = self._models.get(*_model(request))
     return _Json(
       {
         "model_spec": {
@@ -88,135 +107,153 @@ class _App:
         },
         "metadata": {
           "signature_def": json_format.MessageToDict(
-            metadata.of_servable(servable), preserving_proto_field_name=True
+            metadata_lib.signature_map(servable), preserving_proto_field_name=True
           )
         },
       }
     )
 
-  async def predict(self, request):
-    servable = self._models.get(*_address(request))
-    form, order = await self._ordered(request, servable)
-    found = await self._answer(request, order)
-    return await asyncio.to_thread(_response, form, found)
+  async def predict(self, request: requests.Request) -> responses.Response:
+    servable = self._models.get(*_model(request))
+    body_format, job = await self._receive_job(request, servable)
+    outputs = await self._result(request, job)
+    return await asyncio.to_thread(_response, body_format, outputs)
 
-  async def _ordered(self, request, servable):
-    """(`instances` or `inputs`, `predictor.Order`)."""
+  async def _receive_job(
+    self, request: requests.Request, servable: loaded_servable.LoadedServable
+  ) -> tuple[str, predictor_lib.Job]:
+    """Receives a request, and returns its format (`instances` or `inputs`) and its job."""
     body = bytearray()
     try:
-      await self._read(request, body)
-      # JSON of large images takes a while: others are answered meanwhile.
+      await self._receive(request, body)
+      # Other requests are answered while a thread parses the JSON, which takes a while.
       async with self._parsing:
-        return await asyncio.to_thread(self._order, bytes(body), servable)
+        return await asyncio.to_thread(self._submit, bytes(body), servable)
     finally:
-      self._held -= len(body)
+      self._held_bytes -= len(body)
 
-  def _order(self, body, servable):
-    form, signature, inputs = _parsed(body)
-    return form, self._predictor.submit(servable, signature, inputs)
+  def _submit(
+    self, body: bytes, servable: loaded_servable.LoadedServable
+  ) -> tuple[str, predictor_lib.Job]:
+    body_format, signature, inputs = _parse(body)
+    return body_format, self._predictor.submit(servable, signature, inputs)
 
-  async def _answer(self, request, order):
-    """The outputs; who no longer waits is not drawn for."""
-    waiting = asyncio.wrap_future(order.future)
+  async def _result(
+    self, request: requests.Request, job: predictor_lib.Job
+  ) -> dict[str, np.ndarray]:
+    """Waits for the outputs of a job, which is cancelled when the client disconnects."""
+    future = asyncio.wrap_future(job.future)
     try:
-      while not waiting.done():
-        await asyncio.wait([waiting], timeout=1.0)
+      while not future.done():
+        await asyncio.wait([future], timeout=1.0)
         if await request.is_disconnected():
-          raise errors.given_up()
-      return waiting.result()
-    except (futures.CancelledError, asyncio.CancelledError):  # The server ends.
-      raise errors.given_up() from None
+          raise errors.cancelled()
+      return future.result()
+    except (futures.CancelledError, asyncio.CancelledError):  # The server stops.
+      raise errors.cancelled() from None
     finally:
-      order.give_up()
+      job.cancel()
 
-  async def _read(self, request, body):
-    """Adds a request's bytes to `body`; `Refused` if it is too large, too slow, or there are too many at once."""
+  async def _receive(self, request: requests.Request, body: bytearray) -> None:
+    """Adds the bytes of a request to `body`.
+
+    Raises:
+      RequestError: the request is too large or too slow, or too many requests arrive.
+    """
     try:
-      await asyncio.wait_for(self._receive(request, body), _PATIENCE)
+      await asyncio.wait_for(self._receive_parts(request, body), _RECEIVE_SECONDS)
     except asyncio.TimeoutError:
-      raise errors.Refused(
-        "TOO_SLOW", f"request: expected within {_PATIENCE} s, received a part"
+      raise errors.RequestError(
+        "TOO_SLOW", f"request: expected all of it within {_RECEIVE_SECONDS} s, received a part"
       ) from None
     except requests.ClientDisconnect:
-      raise errors.given_up() from None
+      raise errors.cancelled() from None
 
-  async def _receive(self, request, body):
+  async def _receive_parts(self, request: requests.Request, body: bytearray) -> None:
     async for part in request.stream():
       body += part
-      self._held += len(part)
+      self._held_bytes += len(part)
       if len(body) > self._max_bytes:
-        raise errors.Refused(
+        raise errors.RequestError(
           "TOO_LARGE", f"request: expected at most {self._max_bytes:,} bytes, received more"
         )
-      if self._held > _AT_ONCE * self._max_bytes:
-        raise errors.Refused(
-          "RESOURCE_EXHAUSTED", "too many large requests come at once: ask again later"
+      if self._held_bytes > _MAX_CONCURRENT * self._max_bytes:
+        raise errors.RequestError(
+          "RESOURCE_EXHAUSTED",
+          "too many large requests arrive at once: send the request again later",
         )
 
 
-def _address(request):
-  """The model's name, and the version's number or None."""
+def _model(request: requests.Request) -> tuple[str, int | None]:
+  """Returns the name of the requested model, and its version if the path has one."""
   version = request.path_params.get("version")
   if version is not None and not (version.isascii() and version.isdecimal() and len(version) < 20):
-    raise errors.Refused("NOT_FOUND", f"version: expected a number, received {version[:60]!r}")
+    raise errors.RequestError("NOT_FOUND", f"version: expected a number, received {version[:60]!r}")
   return request.path_params["name"], None if version is None else int(version)
 
 
-def _parsed(content):
-  """(`instances` or `inputs`, the signature's name, {input: value}) of a request's bytes."""
+def _parse(content: bytes) -> tuple[str, str, dict[str, Any]]:
+  """Returns the format of a request, the signature's name, and `{input: value}`."""
   try:
     body = json.loads(content)
   except (ValueError, RecursionError):
-    raise errors.invalid("request", "JSON", repr(content[:60])) from None
+    raise errors.invalid_argument("request", "JSON", repr(content[:60])) from None
   if not isinstance(body, dict):
-    raise errors.invalid("request", "a JSON object", type(body).__name__)
+    raise errors.invalid_argument("request", "a JSON object", type(body).__name__)
   signature = body.get("signature_name", "")
   if not isinstance(signature, str):
-    raise errors.invalid("signature_name", "a string", json.dumps(signature)[:60])
-  form, inputs = _inputs(body)
-  return form, signature, inputs
+    raise errors.invalid_argument("signature_name", "a string", json.dumps(signature)[:60])
+  body_format, inputs = _parse_inputs(body)
+  return body_format, signature, inputs
 
 
-def _inputs(body):
-  """`instances` or `inputs`, and {input: value} of either; a value alone is of the only input, "" here."""
-  form = "instances" if "instances" in body else "inputs"
-  if form not in body or {"instances", "inputs"} <= set(body):
-    raise errors.invalid("request", "either instances or inputs", ", ".join(body) or "neither")
+def _parse_inputs(body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+  """Returns the format of a request, `instances` or `inputs`, and `{input: value}`.
+
+  An only input may be given without its name, which is then "".
+  """
+  body_format = "instances" if "instances" in body else "inputs"
+  if body_format not in body or {"instances", "inputs"} <= set(body):
+    raise errors.invalid_argument(
+      "request", "either instances or inputs", ", ".join(body) or "neither"
+    )
   try:
-    given = rest.columns(body[form]) if form == "instances" else body[form]
-    given = given if isinstance(given, dict) else {"": given}
-    return form, {name: _decoded(name or form, value) for name, value in given.items()}
-  except ValueError as error:
-    raise errors.Refused("INVALID_ARGUMENT", str(error)) from None
+    values = (
+      rest_json.instances_to_inputs(body[body_format])
+      if body_format == "instances"
+      else body[body_format]
+    )
+    values = values if isinstance(values, dict) else {"": values}
+    return body_format, {
+      name: rest_json.decode(value, name or body_format) for name, value in values.items()
+    }
+  except settings.InputError as error:
+    raise errors.RequestError("INVALID_ARGUMENT", str(error)) from None
   except RecursionError:
-    raise errors.invalid(form, "lists", "such as are nested too deep") from None
+    raise errors.invalid_argument(
+      body_format, "lists", "lists that are nested too deeply"
+    ) from None
 
 
-def _decoded(name, value):
-  try:
-    return rest.decoded(value)
-  except ValueError as error:
-    raise settings.InputError(name, f"{error}") from None
-
-
-def _response(form, found):
-  encoded = {name: rest.encoded(value) for name, value in found.items()}
-  if form == "instances":
-    return _Json({"predictions": rest.rows(encoded)})
+def _response(body_format: str, outputs: Mapping[str, np.ndarray]) -> responses.Response:
+  encoded = {name: rest_json.encode(value) for name, value in outputs.items()}
+  if body_format == "instances":
+    return _Json({"predictions": rest_json.outputs_to_predictions(encoded)})
   return _Json({"outputs": next(iter(encoded.values())) if len(encoded) == 1 else encoded})
 
 
-async def _refused(request, error):
+async def _on_request_error(request: requests.Request, error: Exception) -> responses.Response:
   del request
+  assert isinstance(error, errors.RequestError)
   return _Json({"error": error.message}, status_code=error.http_status)
 
 
-async def _plain(request, error):
-  return _Json(
-    {"error": f"{request.method} {request.url.path}: {error.detail}"}, status_code=error.status_code
-  )
+async def _on_http_error(request: requests.Request, error: Exception) -> responses.Response:
+  assert isinstance(error, exceptions.HTTPException)
+  message = f"{request.method} {request.url.path}: {error.detail}"
+  return _Json({"error": message}, status_code=error.status_code)
 
 
-async def _failed(request, error):
+async def _on_failure(request: requests.Request, error: Exception) -> responses.Response:
   del request
   return _Json({"error": f"{type(error).__name__}: {str(error)[:200]}"}, status_code=500)

@@ -1,4 +1,4 @@
-"""The whole development server."""
+"""The development server: both interfaces, the queue, and the search for new versions."""
 
 import contextlib
 import errno
@@ -7,68 +7,72 @@ import socket
 import uvicorn
 
 from iddpm_tf import settings
+from iddpm_tf.serving.server import config as config_lib
 from iddpm_tf.serving.server import grpc_server
-from iddpm_tf.serving.server import models as models_lib
+from iddpm_tf.serving.server import model_manager
 from iddpm_tf.serving.server import predictor as predictor_lib
 from iddpm_tf.serving.server import rest_app
+from iddpm_tf.utils import progress as progress_lib
 
-_GRACE = 30  # Seconds for requests that have begun.
-_SPARE = 100  # Connections of REST beside those that wait for images; beyond, 503.
+_GRACE_SECONDS = 30  # The time that requests in progress have when the server stops.
+# REST connections besides those that wait for images. Further connections are answered with 503.
+_EXTRA_CONNECTIONS = 100
+
+_CONSOLE = progress_lib.Console()
 
 
-def run(options):
-  """Serves until SIGINT or SIGTERM, which is raised again once all that had begun is answered.
+def run(config: config_lib.ServerConfig, *, progress: progress_lib.Progress = _CONSOLE) -> None:
+  """Runs a server until SIGINT or SIGTERM.
+
+  The signal is raised again after the requests in progress have been answered.
 
   Args:
-    options: `trainers.serve.Options`.
+    config: the settings of the server.
+    progress: is told where the server listens and which models it loads.
 
   Raises:
-    ValueError: a port is taken, or the host is none of this machine's.
+    InputError: the folder does not exist, a port is taken, or the host is not an address of this
+      machine.
   """
-  max_bytes = options.max_megabytes * 2**20
-  models = models_lib.Models(options.models_dir, say=_say)
+  config.require_models_dir()
+  max_bytes = config.max_megabytes * 2**20
+  models = model_manager.ModelManager(config.models_dir, progress=progress)
   predictor = predictor_lib.Predictor(
-    models, max_batch=options.max_batch, max_queue=options.max_queue
+    models, max_batch=config.max_batch, max_queue=config.max_queue
   )
   with contextlib.ExitStack() as stack:
-    listening = stack.enter_context(_listen(options.host, options.rest_port))
-    host = f"[{options.host}]" if ":" in options.host else options.host  # Of IPv6.
-    # The last to end: what has begun by either protocol is drawn.
+    rest_socket = stack.enter_context(_listen(config.host, config.rest_port))
+    # The predictor is closed last, after both interfaces have answered.
     stack.callback(predictor.close)
-    grpc, port = grpc_server.make(predictor, options.host, options.port, max_bytes)
-    models.update()  # Before anything is answered.
+    grpc, port = grpc_server.make(predictor, config.host, config.port, max_bytes)
+    models.update()  # The models are loaded before the first answer.
     grpc.start()
-    stack.callback(lambda: grpc.stop(_GRACE).wait())
-    models.watch(options.poll_seconds)
+    stack.callback(lambda: grpc.stop(_GRACE_SECONDS).wait())
+    models.watch(config.poll_seconds)
     stack.callback(models.stop)
-    _say(
-      f"development server: gRPC at {host}:{port}, REST and a page to draw on at "
-      f"http://{host}:{listening.getsockname()[1]}"
-    )
-    app = rest_app.make_app(predictor, max_bytes)
-    uvicorn.Server(
-      uvicorn.Config(
-        app,
-        log_level="warning",
-        timeout_graceful_shutdown=_GRACE,
-        limit_concurrency=options.max_queue + _SPARE,
+    host = f"[{config.host}]" if ":" in config.host else config.host  # An address of IPv6.
+    with contextlib.suppress(OSError, ValueError):  # The output may have been closed.
+      progress.say(
+        f"development server: gRPC at {host}:{port}, REST and a page to draw on at "
+        f"http://{host}:{rest_socket.getsockname()[1]}"
       )
-    ).run(sockets=[listening])
+    rest = uvicorn.Config(
+      rest_app.make_app(predictor, max_bytes),
+      log_level="warning",
+      timeout_graceful_shutdown=_GRACE_SECONDS,
+      limit_concurrency=config.max_queue + _EXTRA_CONNECTIONS,
+    )
+    uvicorn.Server(rest).run(sockets=[rest_socket])
 
 
-def _say(text):
-  with contextlib.suppress(OSError, ValueError):  # Nobody may be there to hear it.
-    print(text, flush=True)
-
-
-def _listen(host, port):
+def _listen(host: str, port: int) -> socket.socket:
   try:
     family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     return socket.create_server(address[:2], family=family)
   except OSError as error:
     if error.errno in (errno.EADDRINUSE, errno.EACCES):
       raise settings.InputError(
-        "rest_port", f"expected one that is free on {host}, received {port} ({error.strerror})"
+        "rest_port", f"expected a free port of {host}, received {port} ({error.strerror})"
       ) from None
     raise settings.InputError(
       "host", f"expected an address of this machine, received {host} ({error.strerror})"

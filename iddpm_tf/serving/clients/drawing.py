@@ -1,0 +1,107 @@
+"""Images from a server, in batches."""
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+import numpy as np
+
+from iddpm_tf import settings
+from iddpm_tf.serving import layout
+from iddpm_tf.serving.clients import base
+
+Integers = np.ndarray | Sequence[int]
+
+
+def draw(
+  client: base.Client,
+  signature: str,
+  seeds: Integers,
+  labels: Integers | None = None,
+  *,
+  batch_size: int = 8,
+) -> np.ndarray:
+  """Returns the images of seeds, uint8 [N, H, W, C]. The arguments are those of `batches`."""
+  return np.concatenate(
+    [images for _, images in batches(client, signature, seeds, labels, batch_size=batch_size)]
+  )
+
+
+def batches(
+  client: base.Client,
+  signature: str,
+  seeds: Integers,
+  labels: Integers | None = None,
+  *,
+  batch_size: int = 8,
+) -> Iterator[tuple[slice, np.ndarray]]:
+  """Draws the images of seeds in several requests. An image is the same in each batch size.
+
+  Args:
+    client: a client of the model.
+    signature: the name of a sampler, such as `ddim_50`, or "" for the default signature.
+    seeds: one seed per image, [N].
+    labels: one label per image, [N], or None if the model has no classes.
+    batch_size: the number of images per request.
+
+  Yields:
+    The indices of the received images as a slice of N, and the images, uint8 [B, H, W, C].
+
+  Raises:
+    ServingError: the server refuses a request, or its answer holds no images.
+  """
+  for start in range(0, len(seeds), batch_size):
+    indices = slice(start, min(start + batch_size, len(seeds)))
+    arrays = {"seed": np.asarray(seeds[indices], np.int64)}
+    if labels is not None:
+      arrays["label"] = np.asarray(labels[indices], np.int32)
+    outputs = list(client.predict(signature, arrays).values())
+    count = len(arrays["seed"])
+    if not _are_images(outputs, count):
+      received = ", ".join(f"{output.dtype} {list(output.shape)}" for output in outputs)
+      raise base.ServingError(
+        f"{signature}: expected one output [{count}, H, W, C] of integers from 0 to 255, received "
+        f"{received or 'no output'}"
+      )
+    yield indices, outputs[0].astype(np.uint8)
+
+
+def require_image_signature(
+  signatures: Mapping[str, tuple[str, ...]], name: str
+) -> tuple[str, ...]:
+  """Returns the inputs of a signature from which images can be drawn by their seeds.
+
+  Args:
+    signatures: the inputs of each signature, from `Client.signatures`.
+    name: the name of a signature.
+
+  Raises:
+    InputError: there is no such signature, or it requires images, or it does not return images.
+  """
+  settings.require(name in signatures, "signature", f"one of {', '.join(sorted(signatures))}", name)
+  settings.require(
+    "low_res" not in signatures[name],
+    "signature",
+    "one that needs no images",
+    f"{name}, which enlarges images",
+  )
+  settings.require(
+    not name.startswith(layout.PNG_PREFIX) and not name.endswith(layout.TRAJECTORY_SUFFIX),
+    "signature",
+    "the name of a sampler",
+    name,
+  )
+  return signatures[name]
+
+
+def _are_images(outputs: Sequence[np.ndarray], count: int) -> bool:
+  if len(outputs) != 1 or outputs[0].dtype.kind not in "iu":
+    return False
+  (images,) = outputs
+  return (
+    images.ndim == 4
+    and len(images) == count
+    and images.size > 0
+    and images.min() >= 0
+    and images.max() < 256
+  )

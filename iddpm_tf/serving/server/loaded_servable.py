@@ -1,0 +1,138 @@
+"""A version of a model in memory, in its own graph and session, as in TensorFlow Serving.
+
+The session ends and the weights are freed when nothing refers to the object any longer. Functions
+from `tf.saved_model.load` would stay in the process.
+"""
+
+from collections.abc import Collection
+from collections.abc import Mapping
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2
+
+from iddpm_tf import config as config_lib
+from iddpm_tf.serving import layout
+from iddpm_tf.serving import warmup
+from iddpm_tf.serving.server import errors
+
+_INTERNAL_PREFIX = "__"  # TensorFlow's own signatures begin with it.
+
+
+class LoadedServable:
+  """A version of a model in memory.
+
+  Attributes:
+    name: the name of the model.
+    version: the version.
+    signature_defs: the signatures by name, including TensorFlow's own.
+    config: the `Config` of the model, or None if the export has none.
+  """
+
+  def __init__(self, name: str, version: int, path: str | os.PathLike[str]):
+    """Loads the version.
+
+    Args:
+      name: the name of the model.
+      version: the version.
+      path: the folder of the version.
+    """
+    self.name, self.version, self._path = name, version, pathlib.Path(path)
+    graph = tf.Graph()
+    self._session = tf.compat.v1.Session(graph=graph)
+    with graph.as_default():
+      loaded = tf.compat.v1.saved_model.load(self._session, [tf.saved_model.SERVING], str(path))
+    self.signature_defs = dict(loaded.signature_def)
+    self.config = _config(self._path)
+
+  def warm_up(self) -> None:
+    """Runs the requests of the warm-up records."""
+    for request in warmup.read(self._path):
+      self.run(
+        request.model_spec.signature_name,
+        {name: tf.make_ndarray(value) for name, value in request.inputs.items()},
+      )
+
+  @property
+  def signatures(self) -> list[str]:
+    """The names of the signatures, without TensorFlow's own."""
+    return sorted(name for name in self.signature_defs if not name.startswith(_INTERNAL_PREFIX))
+
+  def signature(self, name: str) -> meta_graph_pb2.SignatureDef:
+    """Returns a signature.
+
+    Args:
+      name: the name, or "" for the default signature.
+
+    Raises:
+      RequestError: there is no signature with this name.
+    """
+    if (name or layout.DEFAULT_SIGNATURE) not in self.signatures:
+      raise errors.invalid_argument("signature_name", f"one of {', '.join(self.signatures)}", name)
+    return self.signature_defs[name or layout.DEFAULT_SIGNATURE]
+
+  def inputs(self, name: str) -> dict[str, tf.TensorSpec]:
+    """Returns the inputs of a signature by name."""
+    return {
+      key: tf.TensorSpec(info.tensor_shape, tf.as_dtype(info.dtype), key)
+      for key, info in self.signature(name).inputs.items()
+    }
+
+  def run(
+    self, name: str, arrays: Mapping[str, np.ndarray], outputs: Collection[str] = ()
+  ) -> dict[str, np.ndarray]:
+    """Runs a signature.
+
+    Args:
+      name: the name of the signature, or "" for the default signature.
+      arrays: `{input: array}`.
+      outputs: the names of the outputs to compute. If there are none, all outputs are computed.
+
+    Returns:
+      `{output: array}`.
+    """
+    signature = self.signature(name)
+    fetches = {
+      key: info.name for key, info in signature.outputs.items() if not outputs or key in outputs
+    }
+    feeds = {signature.inputs[key].name: array for key, array in arrays.items()}
+    results = self._session.run(fetches, feeds)
+    return {key: np.asarray(value) for key, value in results.items()}
+
+  def description(self) -> dict[str, Any]:
+    """Returns what the page shows of the model, as JSON.
+
+    The samplers are those that draw from seeds and labels alone.
+    """
+    samplers = [
+      name.removeprefix(layout.PNG_PREFIX)
+      for name in self.signatures
+      if name.startswith(layout.PNG_PREFIX) and set(self.inputs(name)) <= {"seed", "label"}
+    ]
+    shapes = [
+      self.signature(name).outputs["frames"].tensor_shape.dim
+      for name in self.signatures
+      if name.endswith(layout.TRAJECTORY_SUFFIX) and "frames" in self.signature(name).outputs
+    ]
+    # [N, F, H, W, C]. A model of another kind may have an output of the same name.
+    frames = [shape[1].size for shape in shapes if len(shape) == 5]
+    return {
+      "name": self.name,
+      "version": self.version,
+      "samplers": samplers,
+      "frames": max(frames, default=0),
+      "classes": self.config.num_classes if self.config else 0,
+    }
+
+
+def _config(path: pathlib.Path) -> config_lib.Config | None:
+  """Returns the configuration of a model, or None if another program has written the export."""
+  try:
+    return config_lib.Config.from_json(
+      (path / layout.ASSETS / layout.CONFIG).read_text(encoding="utf-8")
+    )
+  except (OSError, ValueError):
+    return None
