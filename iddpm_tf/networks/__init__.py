@@ -1,16 +1,25 @@
-"""The networks, as Keras layers of `keras.ops`: any Keras backend runs them."""
+"""The networks, as Keras layers built with `keras.ops`, so that they run on every Keras backend."""
 
+from iddpm_tf import config as config_lib
 from iddpm_tf.networks.super_resolution import SuperResolutionUNet
 from iddpm_tf.networks.unet import UNet
 
 __all__ = ["SuperResolutionUNet", "UNet", "build_network"]
 
 
-def build_network(config):
-  """The built network of an `iddpm_tf.config.Config`: a `SuperResolutionUNet` if it enlarges images."""
+def build_network(config: config_lib.Config) -> UNet:
+  """Returns the built network of a configuration.
+
+  Args:
+    config: a configuration with `data.image_shape`.
+
+  Returns:
+    A `SuperResolutionUNet` if the configuration is one of a super-resolution model, otherwise a
+    `UNet`.
+  """
   options, image_shape = config.network, config.data.image_shape
-  kind = SuperResolutionUNet if config.low_res_shape else UNet
-  network = kind(
+  network_class = SuperResolutionUNet if config.low_res_shape else UNet
+  network = network_class(
     base_channels=options.base_channels,
     channel_multipliers=options.channel_multipliers,
     num_res_blocks=options.num_res_blocks,

@@ -1,26 +1,43 @@
-"""The blocks that the UNet is made of: residual and attention. Activations are [B, H, W, C]."""
+"""The blocks that the UNet is made of: residual blocks and attention blocks.
+
+Activations are [B, H, W, C].
+"""
+
+from typing import Any
 
 import keras
 from keras import ops
 
 from iddpm_tf import settings
 from iddpm_tf.networks import layers
+from iddpm_tf.networks.annotations import DType
+from iddpm_tf.networks.annotations import Shape
+from iddpm_tf.networks.annotations import Tensor
 
 
 class ResBlock(keras.Layer):
   """A residual block conditioned on an embedding: [B, H, W, C_in], [B, E] -> [B, H, W, channels].
 
-  Appendix A of Nichol & Dhariwal (2021): conditioning is GroupNorm(h) (scale + 1) + shift with
-  `scale_shift_norm`, otherwise GroupNorm(h + v).
+  Appendix A of Nichol & Dhariwal (2021): the conditioning is GroupNorm(h) (scale + 1) + shift if
+  `scale_shift_norm` is true, otherwise GroupNorm(h + v).
   """
 
-  def __init__(self, channels, *, scale_shift_norm=True, dropout=0.0, dtype=None, name=None):
+  def __init__(
+    self,
+    channels: int,
+    *,
+    scale_shift_norm: bool = True,
+    dropout: float = 0.0,
+    dtype: DType = None,
+    name: str | None = None,
+  ):
     super().__init__(dtype=dtype, name=name)
     self.channels = channels
     self.scale_shift_norm = scale_shift_norm
     self.dropout = dropout
 
-  def build(self, x_shape, emb_shape):
+  def build(self, x_shape: Shape, emb_shape: Shape) -> None:
+    """Creates the layers for activations of `x_shape` and embeddings of `emb_shape`."""
     channels_in, channels, dtype = x_shape[-1], self.channels, self.dtype_policy
     self.in_norm = layers.GroupNorm(dtype=dtype, name="in_norm")
     self.in_norm.build(x_shape)
@@ -30,13 +47,14 @@ class ResBlock(keras.Layer):
     self.out_norm = layers.GroupNorm(dtype=dtype, name="out_norm")
     self.out_norm.build((*x_shape[:-1], channels))
     self.out_dropout = layers.Dropout(self.dropout, dtype=dtype, name="out_dropout")
-    # Zeros: the block starts as its skip connection.
+    # Because of the zeros, the block starts as its skip connection.
     self.out_conv = layers.conv(channels, channels, 3, zeros=True, dtype=dtype, name="out_conv")
     self.skip = None
     if channels_in != channels:
       self.skip = layers.conv(channels_in, channels, 1, dtype=dtype, name="skip")
 
-  def call(self, x, emb, training=False):
+  def call(self, x: Tensor, emb: Tensor, training: bool = False) -> Tensor:
+    """Returns the activations: [B, H, W, C_in], [B, E] -> [B, H, W, channels]."""
     h = self.in_conv(ops.silu(self.in_norm(x)))
     conditioning = self.emb_dense(ops.silu(emb))
     if self.scale_shift_norm:
@@ -47,7 +65,8 @@ class ResBlock(keras.Layer):
     h = self.out_conv(self.out_dropout(ops.silu(h), training=training))
     return h + (x if self.skip is None else self.skip(x))
 
-  def get_config(self):
+  def get_config(self) -> dict[str, Any]:
+    """Returns the arguments that make this block again."""
     return {
       "name": self.name,
       "dtype": self.dtype_policy.name,
@@ -58,13 +77,17 @@ class ResBlock(keras.Layer):
 
 
 class AttentionBlock(keras.Layer):
-  """Self-attention between the positions of an image, with a residual: [B, H, W, C] -> [B, H, W, C]."""
+  """Self-attention between the positions of an image, added to its input.
 
-  def __init__(self, num_heads, *, dtype=None, name=None):
+  [B, H, W, C] -> [B, H, W, C]
+  """
+
+  def __init__(self, num_heads: int, *, dtype: DType = None, name: str | None = None):
     super().__init__(dtype=dtype, name=name)
     self.num_heads = num_heads
 
-  def build(self, x_shape):
+  def build(self, x_shape: Shape) -> None:
+    """Creates the layers for activations of `x_shape`."""
     channels, dtype = x_shape[-1], self.dtype_policy
     if channels % self.num_heads:
       raise settings.InputError(
@@ -73,17 +96,19 @@ class AttentionBlock(keras.Layer):
     self.norm = layers.GroupNorm(dtype=dtype, name="norm")
     self.norm.build(x_shape)
     self.qkv = layers.dense(channels, 3 * channels, dtype=dtype, name="qkv")
-    # Zeros: the block starts as the identity.
+    # Because of the zeros, the block starts as the identity.
     self.out_dense = layers.dense(channels, channels, zeros=True, dtype=dtype, name="out_dense")
 
-  def call(self, x):
+  def call(self, x: Tensor) -> Tensor:
+    """Returns the activations: [B, H, W, C] -> [B, H, W, C]."""
     _, height, width, channels = ops.shape(x)
     heads, dim = self.num_heads, channels // self.num_heads
-    # Query, key and value of the first head, then of the second, and so on.
+    # The channels hold query, key and value of the first head, then those of the second, and so on.
     qkv = ops.reshape(self.qkv(self.norm(x)), (-1, height * width, heads, 3, dim))
-    # softmax(q k^T / sqrt(dim)) v with the softmax in float32.
+    # This is softmax(q k^T / sqrt(dim)) v with the softmax in float32.
     h = ops.dot_product_attention(*ops.unstack(qkv, axis=3))  # [B, HW, heads, dim]
     return x + self.out_dense(ops.reshape(h, (-1, height, width, channels)))
 
-  def get_config(self):
+  def get_config(self) -> dict[str, Any]:
+    """Returns the arguments that make this block again."""
     return {"name": self.name, "dtype": self.dtype_policy.name, "num_heads": self.num_heads}

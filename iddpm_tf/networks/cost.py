@@ -1,4 +1,4 @@
-"""What a network costs for one image, read off its layers: parameters, arithmetic and memory."""
+"""The cost of a network for one image, counted from its layers: parameters, FLOP and memory."""
 
 from concurrent import futures
 import math
@@ -6,97 +6,110 @@ from typing import NamedTuple
 
 import keras
 
+from iddpm_tf import config as config_lib
 from iddpm_tf import networks
 from iddpm_tf.networks import blocks
 from iddpm_tf.networks import layers
 
-_FLOAT32 = 4  # Bytes.
+_FLOAT32_BYTES = 4
 
 
 class Cost(NamedTuple):
-  """Of one image of height x width."""
+  """The cost of a network for one image.
+
+  Attributes:
+    parameters: number of weights.
+    flops: floating-point operations of a forward pass. A multiply-add counts as two. Norms, biases
+      and activations are left out.
+    activation_bytes: memory that a training step keeps for the gradients.
+  """
 
   parameters: int
-  flops: (
-    int  # Of a forward pass; a multiply-add is two. Norms, biases and activations are left out.
-  )
-  activation_bytes: int  # What a training step keeps for the gradients.
+  flops: int
+  activation_bytes: int
 
 
-def of_config(config):
-  """The `Cost` of a `Config`'s network and images; no weight is allocated."""
+def config_cost(config: config_lib.Config) -> Cost:
+  """Returns the cost of a configuration's network for an image of `config.data.image_shape`.
+
+  No memory is allocated for the weights.
+  """
 
   def build():
-    # Variables made in this scope wait to be initialised in a list of the thread, here for ever. In the
-    # caller's thread, the next scope to end would allocate them all.
+    # Variables made in this scope wait in a list of the thread to be initialized, here for ever. In
+    # the caller's thread, the next scope to end would allocate them all.
     with keras.StatelessScope(initialize_variables=False):
       return networks.build_network(config)
 
   with futures.ThreadPoolExecutor(1) as thread:
     network = thread.submit(build).result()
-  return of_network(network, *config.data.image_shape[:2])
+  return network_cost(network, *config.data.image_shape[:2])
 
 
-def of_network(network, height, width):
-  """The `Cost` of a built `UNet` for an image of height x width."""
+def network_cost(network: networks.UNet, height: int, width: int) -> Cost:
+  """Returns the cost of a built network for an image of height x width."""
   positions = height * width
-  flops = _products(network.time_in, 1) + _products(network.time_out, 1)
+  flops = _kernel_flops(network.time_in, 1) + _kernel_flops(network.time_out, 1)
   kept = 0
-  # On the way up a block's input is a concatenation: a copy of both its parts.
-  ways_up = {id(block[0]) for block in network.output_blocks}
+  # The input of a block on the way up is a concatenation, which copies both of its parts.
+  concatenated = {id(block[0]) for block in network.output_blocks}
   for block in network.blocks:
     for layer in block:
       positions = _positions_after(layer, positions)
       flops += layer_flops(layer, positions)
       kept += _activation_bytes(layer, positions)
-      if id(layer) in ways_up:
+      if id(layer) in concatenated:
         kept += layer.in_conv.kernel.shape[-2] * positions * _itemsize(layer)
-  # The last norm, its activation and the output are float32 under any policy.
-  kept += positions * _FLOAT32 * (3 * network.out_conv.kernel.shape[-2] + network.out_channels)
-  return Cost(network.count_params(), flops + _products(network.out_conv, positions), kept)
+  # The last norm, its activation and the output are float32 under every policy.
+  kept += (
+    positions * _FLOAT32_BYTES * (3 * network.out_conv.kernel.shape[-2] + network.out_channels)
+  )
+  return Cost(network.count_params(), flops + _kernel_flops(network.out_conv, positions), kept)
 
 
-def _positions_after(layer, positions):
+def layer_flops(layer: keras.Layer, positions: int) -> int:
+  """Returns the FLOP of a layer of a block whose output has `positions` = height x width."""
+  if isinstance(layer, blocks.ResBlock):
+    convolutions = (layer.in_conv, layer.out_conv, layer.skip)
+    return _kernel_flops(layer.emb_dense, 1) + sum(
+      _kernel_flops(conv, positions) for conv in convolutions if conv
+    )
+  if isinstance(layer, blocks.AttentionBlock):
+    # Two products of positions x positions x channels: q k^T, and the weights with v.
+    attention = 2 * 2 * positions**2 * layer.out_dense.units
+    projections = _kernel_flops(layer.qkv, positions) + _kernel_flops(layer.out_dense, positions)
+    return attention + projections
+  if isinstance(layer, (layers.Downsample, layers.Upsample)):
+    return _kernel_flops(layer.conv, positions) if layer.learned else 0
+  return _kernel_flops(layer, positions)
+
+
+def _positions_after(layer: keras.Layer, positions: int) -> int:
+  """Returns height x width of a layer's output, for an input with `positions` = height x width."""
   if isinstance(layer, layers.Downsample):
     return positions // 4
   return positions * 4 if isinstance(layer, layers.Upsample) else positions
 
 
-def layer_flops(layer, positions):
-  """Of a layer of a block, whose output has so many positions."""
-  if isinstance(layer, blocks.ResBlock):
-    convolutions = (layer.in_conv, layer.out_conv, layer.skip)
-    return _products(layer.emb_dense, 1) + sum(
-      _products(conv, positions) for conv in convolutions if conv
-    )
-  if isinstance(layer, blocks.AttentionBlock):
-    # q k^T and its product with v: two of positions x positions x channels.
-    attention = 2 * 2 * positions**2 * layer.out_dense.units
-    return attention + _products(layer.qkv, positions) + _products(layer.out_dense, positions)
-  if isinstance(layer, (layers.Downsample, layers.Upsample)):
-    return _products(layer.conv, positions) if layer.learned else 0
-  return _products(layer, positions)
-
-
-def _products(layer, positions):
-  """Of a convolution or a dense layer: at each position every number of its kernel is used once."""
+def _kernel_flops(layer: keras.Layer, positions: int) -> int:
+  """Returns the FLOP of a convolution or a dense layer, which use the whole kernel per position."""
   return 2 * math.prod(layer.kernel.shape) * positions
 
 
-def _activation_bytes(layer, positions):
-  """What the gradients of a layer need, its output with it."""
+def _activation_bytes(layer: keras.Layer, positions: int) -> int:
+  """Returns the memory that the gradients of a layer need, including the layer's output."""
   size = _itemsize(layer)
-  # A norm's statistics are of float32: under another policy that is a copy of its input.
-  copy = _FLOAT32 if size != _FLOAT32 else 0
+  # The statistics of a norm are computed in float32, from a copy if its input has another type.
+  copy = _FLOAT32_BYTES if size != _FLOAT32_BYTES else 0
   if isinstance(layer, blocks.ResBlock):
     channels_in, channels = layer.in_conv.kernel.shape[-2:]
-    # Twice a norm and an activation, a convolution, the sum; the dropped-out values and their mask.
+    # Two norms, two activations, a convolution and the sum, then the dropped-out values and a mask.
     kept = (2 * size + copy) * (channels_in + channels) + 2 * size * channels
     return positions * (kept + (size + 1) * channels * bool(layer.dropout))
   if isinstance(layer, blocks.AttentionBlock):
-    # The norm, q, k, v, what they make and the sum; the attention weights.
+    # The norm, q, k, v, their result and the sum, then the attention weights.
     kept = (6 * size + copy) * layer.out_dense.units
-    return positions * (kept + layer.num_heads * positions * _FLOAT32)
+    return positions * (kept + layer.num_heads * positions * _FLOAT32_BYTES)
   if isinstance(layer, (layers.Downsample, layers.Upsample)):
     # The padded or repeated image, which the convolution keeps, and the output.
     if not layer.learned:
@@ -106,5 +119,6 @@ def _activation_bytes(layer, positions):
   return positions * size * layer.filters
 
 
-def _itemsize(layer):
-  return {"float32": _FLOAT32, "bfloat16": 2}[layer.compute_dtype]
+def _itemsize(layer: keras.Layer) -> int:
+  """Returns the size of one value of a layer's output, in bytes."""
+  return {"float32": _FLOAT32_BYTES, "bfloat16": 2}[layer.compute_dtype]

@@ -1,20 +1,25 @@
-"""The parts of the UNet's blocks. Images and activations are [B, H, W, C]."""
+"""The layers that the UNet's blocks are made of. Images and activations are [B, H, W, C]."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
 
 from iddpm_tf import settings
+from iddpm_tf.networks.annotations import DType
+from iddpm_tf.networks.annotations import Shape
+from iddpm_tf.networks.annotations import Tensor
 
 GROUPS = 32
 EPSILON = 1e-5
 
 
-def timestep_embedding(t, dim):
-  """cos(t w_i), then sin(t w_i), with w_i = 10000^(-i / half), i < half = dim // 2: [B] -> float32 [B, dim].
+def timestep_embedding(t: Tensor, dim: int) -> Tensor:
+  """Returns the sinusoidal embedding of timesteps: [B] -> float32 [B, dim].
 
-  The sinusoids of Vaswani et al. (2017), section 3.5. An odd `dim` ends with a zero.
+  It is cos(t w_i), then sin(t w_i), with w_i = 10000^(-i / half) for i < half = dim // 2, as in
+  section 3.5 of Vaswani et al. (2017). An odd `dim` ends with a zero.
   """
   half = dim // 2
   frequencies = ops.exp(-math.log(10000.0) / max(half, 1) * ops.arange(half, dtype="float32"))
@@ -23,37 +28,53 @@ def timestep_embedding(t, dim):
   return ops.pad(embedding, ((0, 0), (0, dim % 2)))
 
 
-def dense(channels_in, channels_out, *, dtype, name, zeros=False):
-  """A built fully connected layer, [..., channels_in] -> [..., channels_out]."""
+def dense(
+  channels_in: int, channels_out: int, *, dtype: DType, name: str, zeros: bool = False
+) -> keras.layers.Dense:
+  """Returns a built dense layer: [..., channels_in] -> [..., channels_out].
+
+  Its weights start as zeros if `zeros` is true, otherwise as PyTorch's do.
+  """
   layer = keras.layers.Dense(
-    channels_out, dtype=dtype, name=name, **_initializers(channels_in, zeros)
+    channels_out, dtype=dtype, name=name, **initializers(channels_in, zeros=zeros)
   )
   layer.build((None, channels_in))
   return layer
 
 
-def conv(channels_in, channels_out, size, *, dtype, name, zeros=False, strides=1, padding="same"):
-  """A built convolution with a size x size kernel, [B, H, W, channels_in] -> [B, H, W, channels_out]."""
+def conv(
+  channels_in: int, channels_out: int, size: int, *, dtype: DType, name: str, zeros: bool = False
+) -> keras.layers.Conv2D:
+  """Returns a built convolution: [B, H, W, channels_in] -> [B, H, W, channels_out].
+
+  The kernel is size x size. The weights start as zeros if `zeros` is true, otherwise as PyTorch's
+  do.
+  """
   layer = keras.layers.Conv2D(
     channels_out,
     size,
-    strides=strides,
-    padding=padding,
+    padding="same",
     data_format="channels_last",
     dtype=dtype,
     name=name,
-    **_initializers(channels_in * size * size, zeros),
+    **initializers(channels_in * size * size, zeros=zeros),
   )
   layer.build((None, None, None, channels_in))
   return layer
 
 
-def _initializers(fan_in, zeros):
-  """PyTorch's defaults, which the authors train from: U(-1/sqrt(fan_in), 1/sqrt(fan_in)), biases too."""
+def initializers(fan_in: int, *, zeros: bool = False) -> dict[str, Any]:
+  """Returns the arguments of a Keras layer that set how its kernel and its bias start.
+
+  Args:
+    fan_in: the number of inputs of each output. The weights are drawn from
+      U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default, which the authors train from.
+    zeros: whether the weights start as zeros instead.
+  """
   if zeros:
     return {"kernel_initializer": "zeros", "bias_initializer": "zeros"}
   limit = 1 / math.sqrt(fan_in)
-  # Two objects: one initialiser would give both the same numbers.
+  # There are two objects, because one initializer would give both the same numbers.
   return {
     "kernel_initializer": keras.initializers.RandomUniform(-limit, limit),
     "bias_initializer": keras.initializers.RandomUniform(-limit, limit),
@@ -61,19 +82,23 @@ def _initializers(fan_in, zeros):
 
 
 class GroupNorm(keras.Layer):
-  """GroupNorm(x), or GroupNorm(x) (scale + 1) + shift: [B, H, W, C] and twice [B, C] -> [B, H, W, C].
+  """Group normalization (Wu & He, 2018), optionally with a scale and a shift for each image.
 
-  Wu & He (2018). All but the statistics is folded into one multiply-add over the image, which makes it
-  about as fast on a CPU as a fused kernel.
+  It computes GroupNorm(x), or GroupNorm(x) (scale + 1) + shift: [B, H, W, C] and two [B, C] ->
+  [B, H, W, C]. Everything after the statistics is folded into one multiply-add over the image. On a
+  CPU this is about as fast as a fused kernel.
   """
 
-  def build(self, x_shape, scale_shape=None, shift_shape=None):
+  def build(
+    self, x_shape: Shape, scale_shape: Shape | None = None, shift_shape: Shape | None = None
+  ) -> None:
+    """Creates the weights for inputs of `x_shape`."""
     channels = x_shape[-1]
     if channels % GROUPS:
       raise settings.InputError(
         self.name, f"expected a multiple of {GROUPS} channels, received {channels}"
       )
-    # In float32 under every policy: the statistics are, and a and b are small.
+    # The statistics are float32 under every policy, and so are the weights, which are small.
     self.gamma = self.add_weight(
       shape=(channels,), initializer="ones", dtype="float32", autocast=False, name="gamma"
     )
@@ -81,24 +106,25 @@ class GroupNorm(keras.Layer):
       shape=(channels,), initializer="zeros", dtype="float32", autocast=False, name="beta"
     )
 
-  def call(self, x, scale=None, shift=None):
-    a, b = self._normalisation(x)
+  def call(self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
+    """Returns the normalized `x`: [B, H, W, C] and two [B, C] -> [B, H, W, C]."""
+    a, b = self._coefficients(x)
     if scale is not None:
       scale = ops.cast(scale, "float32") + 1.0
       a, b = a * scale, b * scale + ops.cast(shift, "float32")
-    # [B, 1, 1, C] by reshape: the gradient of indexing with None is slow.
-    spread = (-1, 1, 1, x.shape[-1])
+    # ops.reshape, because the gradient of indexing with None is slow.
+    spread = (-1, 1, 1, x.shape[-1])  # [B, C] -> [B, 1, 1, C]
     return x * ops.reshape(ops.cast(a, x.dtype), spread) + ops.reshape(ops.cast(b, x.dtype), spread)
 
-  def _normalisation(self, x):
-    """a and b, float32 [B, C], such that a x + b is normalised."""
-    # The squares are of deviations from the channel's mean: E[x^2] - E[x]^2 would cancel.
+  def _coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns float32 a and b, [B, C] each, for which GroupNorm(x) = a x + b."""
+    # The squares are those of deviations from the channel's mean. E[x^2] - E[x]^2 would cancel.
     mean, variance = ops.moments(ops.cast(x, "float32"), axes=(1, 2))  # [B, C] each
     channels = x.shape[-1]
-    grouped = (-1, GROUPS, channels // GROUPS)
+    grouped = (-1, GROUPS, channels // GROUPS)  # [B, C] -> [B, G, C/G]
     mean, variance = ops.reshape(mean, grouped), ops.reshape(variance, grouped)
     group_mean = ops.mean(mean, axis=-1, keepdims=True)  # [B, G, 1]
-    # Within the channels and between them.
+    # The variance within the channels, and the variance between them.
     group_variance = ops.mean(variance + ops.square(mean - group_mean), axis=-1, keepdims=True)
     a = ops.rsqrt(group_variance + EPSILON) * ops.reshape(self.gamma, grouped)  # [B, G, C/G]
     b = ops.reshape(self.beta, grouped) - group_mean * a
@@ -106,65 +132,83 @@ class GroupNorm(keras.Layer):
 
 
 class Downsample(keras.Layer):
-  """Halves height and width: [B, H, W, C] -> [B, H/2, W/2, C], by a convolution or the mean of 2x2."""
+  """Halves height and width: [B, H, W, C] -> [B, H/2, W/2, C].
 
-  def __init__(self, learned, *, dtype=None, name=None):
+  It is a convolution of stride 2 if `learned` is true, otherwise the mean of 2x2 pixels.
+  """
+
+  def __init__(self, learned: bool, *, dtype: DType = None, name: str | None = None):
     super().__init__(dtype=dtype, name=name)
     self.learned = learned
 
-  def build(self, x_shape):
+  def build(self, x_shape: Shape) -> None:
+    """Creates the convolution for inputs of `x_shape`."""
     if self.learned:
-      self.conv = conv(
-        x_shape[-1],
-        x_shape[-1],
+      channels = x_shape[-1]
+      self.conv = keras.layers.Conv2D(
+        channels,
         3,
         strides=2,
         padding="valid",
+        data_format="channels_last",
         dtype=self.dtype_policy,
         name="conv",
+        **initializers(9 * channels),
       )
+      self.conv.build((None, None, None, channels))
 
-  def call(self, x):
+  def call(self, x: Tensor) -> Tensor:
+    """Returns the smaller image: [B, H, W, C] -> [B, H/2, W/2, C]."""
     if not self.learned:
       return ops.average_pool(x, 2, strides=2, padding="valid", data_format="channels_last")
-    # PyTorch pads both sides by 1 ("same" would pad the far side only). No window reaches the far one.
+    # PyTorch pads both sides by 1, and no window reaches the padding on the far side. The padding
+    # "same" would be on the far side only.
     return self.conv(ops.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0))))
 
-  def get_config(self):
+  def get_config(self) -> dict[str, Any]:
+    """Returns the arguments that make this layer again."""
     return {"name": self.name, "dtype": self.dtype_policy.name, "learned": self.learned}
 
 
 class Upsample(keras.Layer):
-  """Doubles height and width by nearest neighbours: [B, H, W, C] -> [B, 2H, 2W, C], then a convolution."""
+  """Doubles height and width: [B, H, W, C] -> [B, 2H, 2W, C].
 
-  def __init__(self, learned, *, dtype=None, name=None):
+  It repeats each pixel, then applies a convolution if `learned` is true.
+  """
+
+  def __init__(self, learned: bool, *, dtype: DType = None, name: str | None = None):
     super().__init__(dtype=dtype, name=name)
     self.learned = learned
 
-  def build(self, x_shape):
+  def build(self, x_shape: Shape) -> None:
+    """Creates the convolution for inputs of `x_shape`."""
     if self.learned:
       self.conv = conv(x_shape[-1], x_shape[-1], 3, dtype=self.dtype_policy, name="conv")
 
-  def call(self, x):
+  def call(self, x: Tensor) -> Tensor:
+    """Returns the larger image: [B, H, W, C] -> [B, 2H, 2W, C]."""
     x = ops.repeat(ops.repeat(x, 2, axis=1), 2, axis=2)
     return self.conv(x) if self.learned else x
 
-  def get_config(self):
+  def get_config(self) -> dict[str, Any]:
+    """Returns the arguments that make this layer again."""
     return {"name": self.name, "dtype": self.dtype_policy.name, "learned": self.learned}
 
 
 class Dropout(keras.Layer):
-  """Keras' dropout, except that its seed has a stable path and exists at rate 0 too."""
+  """Dropout as in Keras, except that its seed has a stable path and exists at rate 0 as well."""
 
-  def __init__(self, rate, *, dtype=None, name=None):
+  def __init__(self, rate: float, *, dtype: DType = None, name: str | None = None):
     super().__init__(dtype=dtype, name=name)
     self.rate = rate
     self.seed_generator = keras.random.SeedGenerator(name=name)
 
-  def call(self, x, training=False):
+  def call(self, x: Tensor, training: bool = False) -> Tensor:
+    """Returns `x`, with values dropped at random if `training` is true."""
     if not training or not self.rate:
       return x
     return keras.random.dropout(x, self.rate, seed=self.seed_generator)
 
-  def get_config(self):
+  def get_config(self) -> dict[str, Any]:
+    """Returns the arguments that make this layer again."""
     return {"name": self.name, "dtype": self.dtype_policy.name, "rate": self.rate}

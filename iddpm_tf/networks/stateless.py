@@ -1,15 +1,36 @@
-"""A network as a pure function: other weights, and dropout from a seed, without touching a variable."""
+"""A network as a pure function of weights and a dropout seed, which changes no variable."""
+
+from collections.abc import Sequence
 
 import keras
 from keras import ops
 
+from iddpm_tf.networks.annotations import Tensor
+from iddpm_tf.networks.unet import UNet
 
-def call_network(network, x, t, label=None, *, low_res=None, weights=None, dropout_seed=None):
-  """The network's output, float32 [B, H, W, out_channels].
 
-  `weights`: values for `network.trainable_variables`, in their order, such as moving averages.
-  `dropout_seed`: int [2]; with it the network trains, that is drops out, as a function of the seed.
-  `low_res`: for a `SuperResolutionUNet` only.
+def call_network(
+  network: UNet,
+  x: Tensor,
+  t: Tensor,
+  label: Tensor | None = None,
+  *,
+  low_res: Tensor | None = None,
+  weights: Sequence[Tensor] | None = None,
+  dropout_seed: Tensor | None = None,
+) -> Tensor:
+  """Returns the output of a network, float32 [B, H, W, out_channels].
+
+  Args:
+    network: a built network.
+    x: noisy images, float [B, H, W, C].
+    t: timesteps, float [B].
+    label: class labels, int [B], for a class-conditional network.
+    low_res: small images, float [B, h, w, C], for a `SuperResolutionUNet`.
+    weights: values to use in place of `network.trainable_variables`, in their order, such as moving
+      averages.
+    dropout_seed: int [2]. The network drops units out as in training, as a function of this seed.
+      None means no dropout.
   """
   conditioning = {} if low_res is None else {"low_res": low_res}
   state = [] if weights is None else list(zip(network.trainable_variables, weights, strict=True))
@@ -19,8 +40,11 @@ def call_network(network, x, t, label=None, *, low_res=None, weights=None, dropo
     return network(x, t, label, training=dropout_seed is not None, **conditioning)
 
 
-def dropout_state(network, seed):
-  """A seed of its own for each dropout layer: (s0, s1) becomes (s0, n s1 + i) for layer i of n."""
+def dropout_state(network: UNet, seed: Tensor) -> list[tuple[keras.Variable, Tensor]]:
+  """Returns the seed of each dropout layer, as pairs of the layer's variable and its value.
+
+  From the seed (s0, s1), layer i of n gets (s0, n s1 + i), so that no two layers share a seed.
+  """
   states = [dropout.seed_generator.state for dropout in network.dropouts]
   return [
     (

@@ -3,20 +3,39 @@
 from keras import ops
 
 from iddpm_tf.networks import unet
+from iddpm_tf.networks.annotations import Shape
+from iddpm_tf.networks.annotations import Tensor
 
 
 class SuperResolutionUNet(unet.UNet):
-  """A `UNet` that also sees a smaller image: `network(x, t, label, low_res=low_res)`.
+  """A `UNet` that is also given a small image: `network(x, t, label, low_res=low_res)`.
 
   x [B, H, W, C], low_res [B, h, w, C'] -> float32 [B, H, W, out_channels].
   """
 
-  def build(self, x_shape, t_shape=None, label_shape=None, *, low_res_shape):
+  def build(
+    self,
+    x_shape: Shape,
+    t_shape: Shape | None = None,
+    label_shape: Shape | None = None,
+    *,
+    low_res_shape: Shape,
+  ) -> None:
+    """Creates the layers for images of `x_shape` and small images of `low_res_shape`."""
     super().build((*x_shape[:-1], x_shape[-1] + low_res_shape[-1]))
 
-  def call(self, x, t, label=None, *, low_res, training=False):
+  def call(
+    self,
+    x: Tensor,
+    t: Tensor,
+    label: Tensor | None = None,
+    *,
+    low_res: Tensor,
+    training: bool = False,
+  ) -> Tensor:
+    """Returns the network's prediction, float32 [B, H, W, out_channels]."""
     _, height, width, _ = ops.shape(x)
-    # Half-pixel centres, as PyTorch's align_corners=False.
+    # Half-pixel centres, as in PyTorch with align_corners=False.
     enlarged = ops.image.resize(
       low_res, (height, width), interpolation="bilinear", data_format="channels_last"
     )

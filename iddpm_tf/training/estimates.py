@@ -27,7 +27,7 @@ _TIMED_FLOPS = {"CPU": 6e9, "GPU": 2e12}
 def report(state, source, strategy):
   """Prints what the rest of the run will take: a `TrainState`, a `Source` and a `tf.distribute.Strategy`."""
   options, (height, width, channels) = state.config.training, state.config.data.image_shape
-  cost = cost_lib.of_network(state.network, height, width)
+  cost = cost_lib.network_cost(state.network, height, width)
   share = options.batch_size // strategy.num_replicas_in_sync // options.microbatches
   need, have = memory(state, cost, strategy)
   rate = flops_per_second(

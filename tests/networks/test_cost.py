@@ -1,4 +1,4 @@
-"""The analytic cost of networks against what TensorFlow counts in their graphs."""
+"""Tests of the cost of networks, against what TensorFlow counts in their graphs."""
 
 import math
 import re
@@ -7,30 +7,30 @@ import keras
 import pytest
 import tensorflow as tf
 
-from iddpm_tf import config as configs
+from iddpm_tf import config as config_lib
 from iddpm_tf import networks
 from iddpm_tf.networks import cost
 
 SHAPE = (16, 8, 3)
 
 
-def config_of(image_shape=SHAPE, num_classes=0, **options):
+def make_config(image_shape=SHAPE, num_classes=0, **options):
   options = {
     "base_channels": 32,
-    "channel_multipliers": (1, 2, 2),
+    "channel_multipliers": (1, 2),
     "num_res_blocks": 1,
-    "attention_resolutions": (8, 4),
+    "attention_resolutions": (8,),
     "num_heads": 2,
     **options,
   }
-  return configs.Config(
-    network=configs.NetworkConfig(**options),
-    data=configs.DataConfig(image_shape=image_shape, num_classes=num_classes),
+  return config_lib.Config(
+    network=config_lib.NetworkConfig(**options),
+    data=config_lib.DataConfig(image_shape=image_shape, num_classes=num_classes),
   )
 
 
-def traced(config):
-  """The graph of a forward pass of one image."""
+def forward_graph(config):
+  """Returns the graph of a forward pass of one image."""
   network = networks.build_network(config)
   inputs = [tf.TensorSpec([1, *config.data.image_shape]), tf.TensorSpec([1])]
   low_res = tf.zeros([1, *config.low_res_shape]) if config.low_res_shape else None
@@ -43,8 +43,11 @@ def traced(config):
   return forward.get_concrete_function(*inputs).graph
 
 
-def counted(graph):
-  """FLOP of a graph's products: the profiler's, and those of einsums, which it does not know."""
+def graph_flops(graph):
+  """Returns the FLOP of the products in a graph.
+
+  TensorFlow's profiler counts all of them except einsums, which are added here.
+  """
   options = {**tf.compat.v1.profiler.ProfileOptionBuilder.float_operation(), "output": "none"}
   operations = tf.compat.v1.profiler.profile(graph, cmd="op", options=options)
   total, queue = 0, [operations]
@@ -59,6 +62,7 @@ def counted(graph):
 
 
 def einsum_flops(op):
+  """Returns the FLOP of one einsum."""
   sizes = {}
   terms = re.split(",|->", op.get_attr("equation").decode())
   for term, tensor in zip(terms, op.inputs):
@@ -77,20 +81,20 @@ def einsum_flops(op):
   ],
   ids=lambda options: "-".join(options) or "plain",
 )
-def test_flops_are_those_of_the_graph(options):
-  config = config_of(**options)
-  assert cost.of_config(config).flops == counted(traced(config))
+def test_flops_equal_those_of_the_graph(options):
+  config = make_config(**options)
+  assert cost.config_cost(config).flops == graph_flops(forward_graph(config))
 
 
-def test_a_network_that_is_there_costs_the_same():
-  config = config_of(class_conditional=True, num_classes=5, low_res_size=4)
+def test_a_network_and_its_configuration_have_the_same_cost():
+  config = make_config(class_conditional=True, num_classes=5, low_res_size=4)
   network = networks.build_network(config)
-  assert cost.of_network(network, *SHAPE[:2]) == cost.of_config(config)
-  assert cost.of_config(config).parameters == network.count_params()
+  assert cost.network_cost(network, *SHAPE[:2]) == cost.config_cost(config)
+  assert cost.config_cost(config).parameters == network.count_params()
 
 
 def test_cifar10_takes_16_8_gflop():
-  config = config_of(
+  config = make_config(
     (32, 32, 3),
     base_channels=128,
     channel_multipliers=(1, 2, 2, 2),
@@ -98,41 +102,42 @@ def test_cifar10_takes_16_8_gflop():
     attention_resolutions=(16, 8),
     num_heads=4,
   )
-  assert cost.of_config(config).flops == pytest.approx(16.8e9, rel=0.005)
+  assert cost.config_cost(config).flops == pytest.approx(16.8e9, rel=0.005)
 
 
-def test_weights_are_not_allocated_then_or_later():
+def test_no_memory_is_allocated_for_the_weights():
   before = resident_bytes()
-  parameters = cost.of_config(
-    config_of(base_channels=320, channel_multipliers=(1, 2, 4))
+  parameters = cost.config_cost(
+    make_config(base_channels=320, channel_multipliers=(1, 2, 4))
   ).parameters
   with keras.StatelessScope():
-    pass  # Its end initialises whatever waits for it.
+    pass  # The end of a scope initializes the variables that wait for it.
   assert parameters > 1e8
   assert resident_bytes() - before < parameters
 
 
 def resident_bytes():
+  """Returns the memory that this process holds."""
   with open("/proc/self/status", encoding="utf8") as status:
     return 1024 * next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
 
 
-def test_errors_of_the_network_are_the_callers():
-  # 48 channels cannot be normalised in 32 groups, and only the network knows it.
-  config = config_of()
+def test_errors_of_the_network_reach_the_caller():
+  # Only the network checks that channels form 32 groups once the configuration is made.
+  config = make_config()
   object.__setattr__(config.network, "base_channels", 48)
   with pytest.raises(ValueError, match="multiple of 32 channels"):
-    cost.of_config(config)
+    cost.config_cost(config)
 
 
 def test_activations_grow_with_the_image_and_shrink_with_the_precision():
   plain, large = (
-    cost.of_config(config_of(shape, attention_resolutions=())).activation_bytes
+    cost.config_cost(make_config(shape, attention_resolutions=())).activation_bytes
     for shape in (SHAPE, (32, 8, 3))
   )
-  # The attention in the middle, which is always there, grows faster.
-  assert 2 * plain < large < 2.01 * plain
-  attention = cost.of_config(config_of()).activation_bytes
-  mixed = cost.of_config(config_of(precision="mixed_bfloat16")).activation_bytes
-  dropout = cost.of_config(config_of(dropout=0.1)).activation_bytes
+  # The attention in the middle, which every network has, grows faster.
+  assert 2 * plain < large < 2.02 * plain
+  attention = cost.config_cost(make_config()).activation_bytes
+  mixed = cost.config_cost(make_config(precision="mixed_bfloat16")).activation_bytes
+  dropout = cost.config_cost(make_config(dropout=0.1)).activation_bytes
   assert attention / 2 < mixed < attention < dropout

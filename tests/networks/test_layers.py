@@ -1,4 +1,4 @@
-"""The layers and blocks: what each computes, against a plain statement of it."""
+"""Tests of the layers and blocks, against plain statements of what they compute."""
 
 import keras
 from keras import ops
@@ -27,22 +27,21 @@ def test_timestep_embedding_of_odd_dimension_ends_with_a_zero():
 
 
 @pytest.mark.parametrize("mean", [0.0, 300.0])
-def test_group_norm_is_that_of_keras(mean):
+def test_group_norm_agrees_with_keras(mean):
   x = normal(2, 6, 4, 64) + mean
   ours, theirs = layers.GroupNorm(), keras.layers.GroupNormalization(32, epsilon=1e-5)
   for layer in (ours, theirs):
     layer.build(x.shape)
     layer.gamma.assign(normal(64, seed=1))
     layer.beta.assign(normal(64, seed=2))
-  # A float32 of 300 is itself known to 3e-5 only.
+  # A float32 number near 300 has a precision of 3e-5.
   np.testing.assert_allclose(ours(x), theirs(x), atol=1e-5 if mean == 0 else 5e-4)
 
 
 def test_group_norm_of_a_large_mean_keeps_unit_variance():
   y = np.asarray(layers.GroupNorm()(1e-2 * normal(2, 16, 16, 32) + 30.0))
-  np.testing.assert_allclose(
-    y.std(axis=(1, 2)), 1.0, atol=0.06
-  )  # EPSILON is a tenth of the variance.
+  # EPSILON is a tenth of the variance.
+  np.testing.assert_allclose(y.std(axis=(1, 2)), 1.0, atol=0.06)
 
 
 def test_group_norm_of_constants_is_zero():
@@ -59,13 +58,13 @@ def test_group_norm_scales_and_shifts_after_its_own_weights():
   np.testing.assert_allclose(norm(x, scale, shift), expected, atol=1e-5)
 
 
-def test_group_norm_is_of_each_image_alone():
+def test_group_norm_treats_each_image_alone():
   x = normal(4, 4, 4, 32)
   norm = layers.GroupNorm()
   np.testing.assert_allclose(norm(x)[1:2], norm(x[1:2]), atol=1e-6)
 
 
-def test_group_norm_needs_whole_groups():
+def test_group_norm_requires_whole_groups():
   with pytest.raises(ValueError, match="expected a multiple of 32 channels, received 48"):
     layers.GroupNorm(name="norm")(normal(1, 4, 4, 48))
 
@@ -77,7 +76,7 @@ def test_group_norm_weights_are_float32_under_mixed_precision():
 
 
 def test_learned_downsampling_is_centred_on_even_pixels():
-  """As PyTorch's stride 2 with padding 1 on both sides: a stride of 1, every other pixel kept."""
+  """As in PyTorch with stride 2 and padding 1: stride 1, with every other pixel kept."""
   x = normal(1, 8, 6, 4)
   layer = layers.Downsample(True)
   y = layer(x)
@@ -85,7 +84,7 @@ def test_learned_downsampling_is_centred_on_even_pixels():
   np.testing.assert_allclose(y, dense[:, ::2, ::2], atol=1e-5)
 
 
-def test_plain_resampling_has_no_weights_and_inverts_itself():
+def test_plain_downsampling_inverts_plain_upsampling_and_neither_has_weights():
   x = normal(2, 4, 6, 3)
   down, up = layers.Downsample(False), layers.Upsample(False)
   assert up(x).shape == (2, 8, 12, 3)
@@ -112,7 +111,7 @@ def test_weights_start_uniform_as_in_pytorch(layer, fan_in):
     np.testing.assert_allclose([values.mean(), values.var()], [0, 1 / 3], atol=0.12)
 
 
-def test_kernel_and_bias_start_independent():
+def test_kernel_and_bias_start_independently():
   kernel, bias = (
     np.asarray(w.value).ravel() for w in layers.dense(4, 8, dtype=None, name="d").weights
   )
@@ -128,7 +127,7 @@ def test_res_block_starts_as_its_skip_connection():
 
 @pytest.mark.parametrize("scale_shift_norm, width", [(True, 128), (False, 64)])
 def test_res_block_is_conditioned(scale_shift_norm, width):
-  # 64 channels: in a group of one channel, what is added to the channel is normalised away.
+  # There are 64 channels, because a group of one channel would remove what is added to it.
   block = blocks.ResBlock(64, scale_shift_norm=scale_shift_norm)
   x, emb = normal(2, 4, 4, 32), normal(2, 16)
   block.build(x.shape, emb.shape)
@@ -137,7 +136,7 @@ def test_res_block_is_conditioned(scale_shift_norm, width):
   assert np.abs(np.asarray(block(x, emb) - block(x, -emb))).max() > 0.1
 
 
-def test_attention_is_softmax_of_products_head_by_head():
+def test_attention_is_the_softmax_of_products_for_each_head():
   x = normal(2, 3, 2, 64)
   block = blocks.AttentionBlock(4)
   block.build(x.shape)
@@ -151,7 +150,7 @@ def test_attention_is_softmax_of_products_head_by_head():
   np.testing.assert_allclose(block(x), x + expected.reshape(x.shape), atol=1e-5)
 
 
-def test_attention_starts_as_the_identity_and_does_not_know_positions():
+def test_attention_starts_as_the_identity_and_ignores_positions():
   x = normal(1, 2, 3, 32)
   block = blocks.AttentionBlock(2)
   np.testing.assert_array_equal(block(x), x)
@@ -174,5 +173,5 @@ def test_attention_heads_divide_the_channels():
     blocks.AttentionBlock(4, name="a"),
   ],
 )
-def test_configurations_make_the_same_layer_again(layer):
+def test_get_config_makes_the_same_layer_again(layer):
   assert type(layer).from_config(layer.get_config()).get_config() == layer.get_config()

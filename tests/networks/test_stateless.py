@@ -1,4 +1,4 @@
-"""A network as a function of weights and a dropout seed."""
+"""Tests of a network as a function of weights and a dropout seed."""
 
 import pathlib
 import subprocess
@@ -36,7 +36,7 @@ def fixture_network():
 
 
 def masks(network, seed):
-  """Which of 4096 ones each dropout layer keeps, in one call with a seed."""
+  """Returns which of 4096 units each dropout layer keeps, bool, by the layer's path."""
   kept = {}
   with keras.StatelessScope(stateless.dropout_state(network, seed)):
     for dropout in network.dropouts:
@@ -44,7 +44,7 @@ def masks(network, seed):
   return kept
 
 
-def test_a_seed_decides_the_output(network):
+def test_the_seed_determines_the_output(network):
   outputs = [
     np.asarray(stateless.call_network(network, X, T, dropout_seed=seed))
     for seed in ([1, 2], [1, 2], [1, 3], [2, 2])
@@ -54,11 +54,11 @@ def test_a_seed_decides_the_output(network):
     assert np.abs(outputs[0] - other).max() > 1e-3
 
 
-def test_no_seed_is_no_dropout(network):
+def test_no_seed_means_no_dropout(network):
   np.testing.assert_array_equal(stateless.call_network(network, X, T), network(X, T))
 
 
-def test_each_layer_drops_units_of_its_own(network):
+def test_layers_drop_units_independently(network):
   kept = [*masks(network, [7, 7]).values(), *masks(network, [7, 8]).values()]
   assert len(kept) == 2 * 8
   for i, mask in enumerate(kept):
@@ -107,7 +107,7 @@ def test_gradients_flow_to_variables_and_to_other_weights(network):
     np.testing.assert_allclose(gradient, other, rtol=1e-4, atol=1e-4)
 
 
-def test_super_resolution_takes_its_small_image():
+def test_super_resolution_takes_a_small_image():
   network = networks.SuperResolutionUNet(
     base_channels=32,
     channel_multipliers=(1,),
@@ -149,7 +149,7 @@ for index, output in enumerate((first, second)):
 """
 
 
-def test_replicas_drop_units_of_their_own():
-  """In a process of its own: the number of logical devices is fixed once TensorFlow has started."""
+def test_replicas_drop_units_independently():
+  """In another process, because the number of logical devices is fixed once TensorFlow starts."""
   root = pathlib.Path(__file__).parents[2]
   subprocess.run([sys.executable, "-c", TWO_REPLICAS], cwd=root, check=True)

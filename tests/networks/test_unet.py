@@ -1,12 +1,16 @@
-"""The UNet as a user meets it: shapes, what it starts as, what it refuses, precision, graphs."""
+"""Tests of the UNet: shapes, initialization, wrong input, precision and graphs."""
+
+import functools
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from iddpm_tf import config as configs
+from iddpm_tf import config as config_lib
 from iddpm_tf import networks
+from iddpm_tf import settings
+from iddpm_tf.networks import cost
 
 SMALL = {
   "base_channels": 32,
@@ -23,8 +27,8 @@ def images(*shape):
   return np.random.default_rng(0).standard_normal((2, *shape)).astype(np.float32)
 
 
-def small(image_shape=(8, 8, 3), randomised=True, **options):
-  """A small network, its zeros replaced by numbers so that every part of it shows in the output."""
+def make_small(image_shape=(8, 8, 3), randomised=True, **options):
+  """Returns a small network. Its zeros are replaced, so that every part affects the output."""
   network = networks.UNet(**{**SMALL, **options})
   network.build((None, *image_shape))
   if randomised:
@@ -35,6 +39,9 @@ def small(image_shape=(8, 8, 3), randomised=True, **options):
   return network
 
 
+small = functools.cache(make_small)  # Tests share networks that they do not change.
+
+
 @pytest.mark.parametrize("image_shape", [(8, 8, 3), (4, 10, 3), (6, 2, 1), (8, 8, 5)])
 def test_output_has_the_shape_of_the_image(image_shape):
   y = small(image_shape)(images(*image_shape), T)
@@ -42,16 +49,16 @@ def test_output_has_the_shape_of_the_image(image_shape):
   assert np.ptp(np.asarray(y)) > 0
 
 
-def test_starts_as_zeros():
+def test_the_output_is_zero_at_first():
   np.testing.assert_array_equal(small(randomised=False)(images(8, 8, 3), T), 0.0)
 
 
-def test_starts_from_the_seed_and_under_the_same_names():
+def test_the_seed_determines_the_initial_weights():
   first, second = [], []
   for weights in (first, second):
     keras.utils.set_random_seed(3)
     weights.extend(
-      (v.path, np.asarray(v.value)) for v in small(randomised=False).trainable_variables
+      (v.path, np.asarray(v.value)) for v in make_small(randomised=False).trainable_variables
     )
   for (path, value), (other_path, other_value) in zip(first, second, strict=True):
     assert path == other_path
@@ -70,7 +77,7 @@ def test_starts_from_the_seed_and_under_the_same_names():
     },
   ],
 )
-def test_variables_have_paths_of_their_own(options):
+def test_paths_of_variables_are_unique(options):
   paths = [variable.path for variable in small(**options).variables]
   assert len(set(paths)) == len(paths)
 
@@ -97,14 +104,15 @@ def test_resampling_without_convolutions_has_fewer_weights():
 
 
 def test_additive_conditioning_is_half_as_wide():
-  # One projection [128, channels] and its bias less in each of the blocks: 32 + 64, 64 + 64, and up.
+  # Each residual block has one projection [128, channels] and its bias less. Their channels are 32
+  # and 64 on the way down, 64 and 64 in the middle, and 64, 64, 32 and 32 on the way up.
   additive, scaled = small(scale_shift_norm=False), small()
   assert scaled.count_params() - additive.count_params() == 129 * (
     32 + 64 + 2 * 64 + 2 * 64 + 2 * 32
   )
 
 
-def test_heads_on_the_way_up_are_counted_separately():
+def test_heads_on_the_way_up_have_their_own_number():
   network = small(num_heads=2, num_heads_upsample=4)
   assert network.input_blocks[3][1].num_heads == 2
   assert network.middle[1].num_heads == 2
@@ -112,7 +120,7 @@ def test_heads_on_the_way_up_are_counted_separately():
   assert small(num_heads=2).output_blocks[0][1].num_heads == 2
 
 
-def test_labels_matter():
+def test_the_output_depends_on_the_label():
   network, x = small(num_classes=4), images(8, 8, 3)
   assert (
     np.abs(np.asarray(network(x, T, np.array([0, 1])) - network(x, T, np.array([0, 2])))[1]).max()
@@ -120,33 +128,38 @@ def test_labels_matter():
   )
 
 
-def test_refuses_sizes_that_cannot_be_halved():
-  with pytest.raises(
-    ValueError, match="x: expected a height and a width that 2 divides, received 8x7"
-  ):
+def test_sizes_that_cannot_be_halved_are_refused():
+  with pytest.raises(ValueError, match="x: expected height and width divisible by 2, received 8x7"):
     small()(images(8, 7, 3), T)
-  with pytest.raises(ValueError, match="that 4 divides, received 6x8"):
+  with pytest.raises(ValueError, match="divisible by 4, received 6x8"):
     small((6, 8, 3), channel_multipliers=(1, 1, 1))
 
 
-def test_refuses_missing_and_surplus_labels():
-  with pytest.raises(ValueError, match="label: expected one of 4 classes an image, received none"):
+def test_errors_inside_a_layer_are_input_errors():
+  """Keras would turn them into a RuntimeError of several lines."""
+  with pytest.raises(settings.InputError) as error:
+    small()(images(8, 7, 3), T)
+  assert str(error.value) == "x: expected height and width divisible by 2, received 8x7"
+
+
+def test_missing_and_surplus_labels_are_refused():
+  with pytest.raises(ValueError, match=r"label: expected a class from 0 to 3 .*, received none"):
     small(num_classes=4)(images(8, 8, 3), T)
-  with pytest.raises(ValueError, match="label: expected none, received labels"):
+  with pytest.raises(ValueError, match=r"label: expected none for .*, received labels"):
     small()(images(8, 8, 3), T, np.array([0, 1]))
 
 
 @pytest.mark.parametrize("kind", [networks.UNet, networks.SuperResolutionUNet])
-def test_configuration_makes_the_same_network_again(kind):
+def test_get_config_makes_the_same_network_again(kind):
   network = kind(**SMALL, num_classes=4, dropout=0.1, dtype="mixed_bfloat16", name="mine")
   assert kind.from_config(network.get_config()).get_config() == network.get_config()
 
 
-def test_mixed_precision_is_close_and_sees_whole_timesteps():
-  network, mixed = small(), small(dtype="mixed_bfloat16")
+def test_mixed_precision_is_close_to_float32_and_keeps_timesteps():
+  network, mixed = small(), make_small(dtype="mixed_bfloat16")
   for variable, other in zip(network.trainable_variables, mixed.trainable_variables, strict=True):
     other.assign(variable)
-  x, t = images(8, 8, 3), np.array([0.0, 1001.0], np.float32)  # 1001 is no bfloat16.
+  x, t = images(8, 8, 3), np.array([0.0, 1001.0], np.float32)  # bfloat16 has no 1001.
   y = np.asarray(network(x, t))
   assert mixed(x, t).dtype == tf.float32
   assert {variable.dtype for variable in mixed.trainable_variables} == {"float32"}
@@ -154,7 +167,7 @@ def test_mixed_precision_is_close_and_sees_whole_timesteps():
   assert np.sqrt(np.mean(error**2, axis=(1, 2, 3))).max() < 0.03 * y.std()
 
 
-def test_graph_with_any_batch_and_size_agrees_with_eager():
+def test_a_graph_for_any_batch_and_size_agrees_with_eager_execution():
   network = small(num_classes=4)
   signature = [
     tf.TensorSpec([None, None, None, 3]),
@@ -166,13 +179,13 @@ def test_graph_with_any_batch_and_size_agrees_with_eager():
     np.testing.assert_allclose(graph(x, T, [0, 1]), network(x, T, np.array([0, 1])), atol=1e-5)
 
 
-def test_variables_mirror_under_a_strategy():
+def test_the_network_builds_under_a_strategy():
   with tf.distribute.MirroredStrategy(["/cpu:0"]).scope():
-    network = small()
+    network = make_small()
   assert len(network.trainable_variables) == 128
 
 
-def test_super_resolution_sees_the_small_image():
+def test_super_resolution_depends_on_the_small_image():
   network = networks.SuperResolutionUNet(**SMALL)
   x, low_res = images(8, 12, 3), images(2, 3, 3)
   network(x, T, low_res=low_res)
@@ -185,16 +198,16 @@ def test_super_resolution_sees_the_small_image():
 
 def test_super_resolution_enlarges_with_half_pixel_centres():
   network = networks.SuperResolutionUNet(**SMALL)
-  small_one = small((4, 4, 2))
+  unconditioned = small((4, 4, 2))
   low_res = np.array([0.0, 1.0], np.float32).reshape(1, 1, 2, 1)
   network.build((None, 4, 4, 1), low_res_shape=(None, 1, 2, 1))
   for variable, other in zip(
-    network.trainable_variables, small_one.trainable_variables, strict=True
+    network.trainable_variables, unconditioned.trainable_variables, strict=True
   ):
     variable.assign(other)
   x = images(4, 4, 1)[:1]
   enlarged = np.broadcast_to(np.reshape([0.0, 0.25, 0.75, 1.0], (1, 1, 4, 1)), x.shape)
-  expected = small_one(np.concatenate([x, enlarged], axis=-1).astype(np.float32), T[:1])
+  expected = unconditioned(np.concatenate([x, enlarged], axis=-1).astype(np.float32), T[:1])
   np.testing.assert_allclose(network(x, T[:1], low_res=low_res), expected, atol=1e-6)
 
 
@@ -204,21 +217,21 @@ def test_super_resolution_enlarges_with_half_pixel_centres():
   ids=["cifar10", "imagenet64"],
 )
 def test_networks_of_the_paper_have_the_authors_parameters(size, multipliers, parameters):
-  config = configs.Config(
-    network=configs.NetworkConfig(
+  config = config_lib.Config(
+    network=config_lib.NetworkConfig(
       base_channels=128,
       channel_multipliers=multipliers,
       num_res_blocks=3,
       attention_resolutions=(16, 8),
     ),
-    data=configs.DataConfig(image_shape=(size, size, 3)),
+    data=config_lib.DataConfig(image_shape=(size, size, 3)),
   )
-  assert networks.build_network(config).count_params() == parameters
+  assert cost.config_cost(config).parameters == parameters
 
 
-def test_network_of_a_configuration():
-  config = configs.Config(
-    network=configs.NetworkConfig(
+def test_build_network_uses_every_setting():
+  config = config_lib.Config(
+    network=config_lib.NetworkConfig(
       base_channels=32,
       channel_multipliers=(1, 1),
       num_res_blocks=1,
@@ -231,7 +244,7 @@ def test_network_of_a_configuration():
       class_conditional=True,
       precision="mixed_bfloat16",
     ),
-    data=configs.DataConfig(image_shape=(8, 4, 1), num_classes=3),
+    data=config_lib.DataConfig(image_shape=(8, 4, 1), num_classes=3),
   )
   assert networks.build_network(config).get_config() == {
     "name": "unet",

@@ -91,7 +91,7 @@ def with_data(config):
 
 @functools.cache
 def cost(network, diffusion, image_shape, num_classes):
-  return cost_lib.of_config(
+  return cost_lib.config_cost(
     config_lib.Config(
       network, diffusion, config_lib.DataConfig(image_shape=image_shape, num_classes=num_classes)
     )

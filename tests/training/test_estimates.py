@@ -117,7 +117,7 @@ def test_resampling_begins_when_every_timestep_has_ten_losses():
 
 @pytest.mark.parametrize("batch_size, microbatches", [(10_008, 1), (50_040, 5)])
 def test_memory_grows_by_the_activations_of_a_microbatch(state, strategy, batch_size, microbatches):
-  cost = cost_lib.of_network(state.network, 8, 8)
+  cost = cost_lib.network_cost(state.network, 8, 8)
   larger = state_lib.TrainState.__new__(
     state_lib.TrainState
   )  # The same weights with another batch.

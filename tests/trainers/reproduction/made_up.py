@@ -71,7 +71,7 @@ def write_scores(folder, name, seed, flags):
   config = write_config(
     folder, config_lib.NetworkConfig(base_channels=channels, class_conditional=True)
   )
-  flops, every = cost.of_config(config).flops, int(flags["eval_every"])
+  flops, every = cost.config_cost(config).flops, int(flags["eval_every"])
   with open(f"{folder}results.jsonl", "w", encoding="utf-8") as file:
     for step in range(every, int(flags["train_steps"]) + 1, every):
       scores = {

@@ -125,7 +125,7 @@ def _claim(fits):
 def _points(folder):
   """Compute, and each score, of every evaluation: float64 [1 + scores, N]."""
   config = model_dir.read_config(folder)
-  a_step = _PASSES * cost.of_config(config).flops * config.training.batch_size
+  a_step = _PASSES * cost.config_cost(config).flops * config.training.batch_size
   scored = sorted(curves.scores(folder).items())
   return np.array(
     [

@@ -23,7 +23,7 @@ def show(scale, output):
   """Table 4, of which no claim is judged: it is of one seed."""
   rows = [(*_BIGGAN, None, None, None, None)]
   for size, measurement in zip(_SIZES, needs(scale)):
-    parameters = cost.of_config(model_dir.read_config(measurement.run.folder(output))).parameters
+    parameters = cost.config_cost(model_dir.read_config(measurement.run.folder(output))).parameters
     rows.append(
       (
         f"Improved Diffusion ({size})",
