@@ -1,67 +1,97 @@
-"""Makes records: python -m trainers.prepare_data --dataset=folder --data_dir=PICTURES --output_dir=DIR
+"""Prepares records of pictures for training, or inspects data.
 
-Every picture is decoded and brought to --image_size once, into uint8 arrays that training maps into memory:
-python -m trainers.train --dataset=records --data_dir=DIR. A run that was stopped or killed goes on by the
-same command. With --inspect nothing is prepared: it says what the data is like, and draws 64 images of it.
+  python -m trainers.prepare_data --dataset=folder --data_dir=PICTURES --output_dir=records
+
+Every picture is decoded and, with --image_size, resized once, to uint8 arrays that training maps
+into memory: python -m trainers.train --dataset=records --data_dir=records. After an interruption,
+the same command continues. With --inspect nothing is prepared: the command says what the data
+holds, and draws 64 images of it. Records can be inspected, too, which verifies their checksums.
 """
 
 import dataclasses
 import sys
+from typing import Any
 
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
+from iddpm_tf.data import inspection
+from iddpm_tf.data import sources
+from iddpm_tf.data.records import preparation
+from iddpm_tf.utils import progress as progress_lib
 from trainers.cli import command
-from trainers.cli import flags
-
-_SPLITS = ("train", "test")
+from trainers.cli import signals
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  output_dir: str | None = settings.setting(
-    None, "where the records go, or with --inspect the report; required"
-  )
+  """The settings of the command."""
+
+  output_dir: str = settings.required("folder of the records, or, with --inspect, of the report")
   splits: tuple[str, ...] = settings.setting(
-    (), "train, test or both; unset: those that the data has"
+    (), "train, test, or both; unset: those that the data has"
   )
-  shard_size: int = settings.setting(0, "pictures a file; 0: as many as make 256 MiB")
+  shard_size: int = settings.setting(0, "pictures per file; 0: as many as make 256 MiB")
   unreadable: str = settings.setting(
     "refuse",
-    "what to do about pictures that cannot be read, which are listed in either case",
+    "whether pictures that cannot be read are an error or left out; they are listed in either case",
     choices=("refuse", "skip"),
   )
-  workers: int = settings.setting(0, "threads that decode; 0: one a processor")
-  inspect: bool = settings.setting(False, "say what the data is like instead, records included")
+  workers: int = settings.setting(0, "threads that decode; 0: one per processor")
+  inspect: bool = settings.setting(False, "report what the data holds, and prepare nothing")
 
-  def __post_init__(self):
-    if not self.output_dir:
-      raise ValueError("--output_dir: expected a folder, received nothing")
-    settings.require(
-      sorted(self.splits) == sorted(set(self.splits) & set(_SPLITS)),
-      "splits",
-      "train, test or train,test",
+  def __post_init__(self) -> None:
+    preparation.require_arguments(
       self.splits,
+      shard_size=self.shard_size,
+      unreadable=self.unreadable,
+      workers=self.workers,
     )
-    for name in ("shard_size", "workers"):
-      settings.require(
-        getattr(self, name) >= 0, name, "a number of at least 0", getattr(self, name)
-      )
 
 
-def main(options, flag_values):
-  config = flags.override(config_lib.Config(), flag_values, skip=vars(options)).data
-  from iddpm_tf.data import sources
-
+def main(options: Options, given: dict[str, Any]) -> int:
+  """Prepares or inspects data, and returns the exit status."""
+  config = config_lib.Config().with_settings(**given).data
   if sources.needs_tensorflow(config.dataset):
     command.load_tensorflow()
-  if options.inspect:
-    from iddpm_tf.data import inspection as inspecting
+  run = _inspect if options.inspect else _prepare
+  try:
+    with signals.raised():
+      run(options, config)
+  except signals.Stopped as stopped:
+    rest = (
+      "nothing was written"
+      if options.inspect
+      else f"finished shards are in {options.output_dir}, and the same command continues"
+    )
+    print(f"stopped by {stopped.signal.name}; {rest}")
+    return stopped.status
+  return 0
 
-    return inspecting.inspect(config, options)
-  from trainers import preparing
 
-  return preparing.prepare(config, options)
+def _prepare(options: Options, config: config_lib.DataConfig) -> None:
+  preparation.prepare(
+    config,
+    options.output_dir,
+    splits=options.splits,
+    shard_size=options.shard_size,
+    unreadable=options.unreadable,
+    workers=options.workers,
+    progress=progress_lib.Console(),
+  )
+  print(f"train on the records with --dataset=records --data_dir={options.output_dir}")
 
+
+def _inspect(options: Options, config: config_lib.DataConfig) -> None:
+  reports = inspection.inspect(
+    config, splits=options.splits, workers=options.workers, progress=progress_lib.Console()
+  )
+  for split, report in reports.items():
+    print("\n".join(inspection.lines(split, report)))
+  for path in inspection.write(reports, options.output_dir):
+    print(path)
+
+
+COMMAND = command.Command(main, Options, __doc__, help_sections=("data",))
 
 if __name__ == "__main__":
-  sys.exit(command.run(main, Options, __doc__))
+  sys.exit(COMMAND.run())

@@ -1,1 +1,1 @@
-"""Where images come from, and what becomes of them on the way to the network and back."""
+"""Data: where images come from, how they are decoded and prepared, and how they are shown."""

@@ -1,6 +1,9 @@
-"""Pictures of files to arrays of one shape: the only place that decodes."""
+"""Decoding of pictures to arrays of one form. No other module decodes."""
 
 import collections
+from collections.abc import Callable
+from collections.abc import Generator
+from collections.abc import Iterable
 import concurrent.futures
 import io
 import itertools
@@ -21,98 +24,140 @@ from iddpm_tf import settings
 from iddpm_tf.data import crops
 from iddpm_tf.data.readers import listing
 
-MAX_PIXELS = (
-  2**27
-)  # 134 million. A larger picture is no training image but an attack, or a mistake.
-_CHUNK = 8  # Pictures a task: a task costs as much as a tiny picture.
-# Not Image.open: it warns of large pictures on the error stream, and then reads them.
-_READERS = {
+# 134 million. A larger picture is no training image but an attack, or a mistake.
+MAX_PIXELS = 2**27
+# Pictures per task: starting a task takes as long as decoding a tiny picture.
+_CHUNK = 8
+# Image.open is not used: it warns of large pictures on the error stream, and then reads them.
+_READERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
   "PNG": PngImagePlugin.PngImageFile,
   "JPEG": JpegImagePlugin.JpegImageFile,
   "WEBP": WebPImagePlugin.WebPImageFile,
   "GIF": GifImagePlugin.GifImageFile,
 }
-_FORMAT_OF = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".gif": "GIF"}
-_BEGINNINGS = {
+_EXTENSIONS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".gif": "GIF"}
+# The first bytes of files.
+_SIGNATURES = {
   b"\x89PNG\r\n\x1a\n": "PNG",
   b"\xff\xd8\xff": "JPEG",
   b"GIF87a": "GIF",
   b"GIF89a": "GIF",
 }
-_OTHERS = {
+_UNSUPPORTED_SIGNATURES = {
   b"BM": "a BMP",
   b"II*\0": "a TIFF",
   b"MM\0*": "a TIFF",
   b"8BPS": "a PSD",
   b"%PDF": "a PDF",
 }
-_ENDS = {"PNG": b"IEND\xaeB`\x82", "JPEG": b"\xff\xd9", "GIF": b";"}
+# The last bytes of files.
+_TRAILERS = {"PNG": b"IEND\xaeB`\x82", "JPEG": b"\xff\xd9", "GIF": b";"}
 
 
 class UnreadableImage(ValueError):
-  """A picture that cannot be read; the message is the reason, after "it "."""
+  """A picture that cannot be read. The message is the reason, and continues "The picture "."""
 
 
 class Form(NamedTuple):
-  """What pictures become."""
+  """The form that pictures are brought to.
 
-  size: int  # Height and width; 0: as they are.
-  resize: str  # bicubic or area, as `config.DataConfig.resize`.
-  channels: int  # 1: grey, 3: RGB.
+  Attributes:
+    size: the height and width; 0 keeps those of each picture.
+    resize: `bicubic` or `area`, as in `config.DataConfig`.
+    channels: 1 for grey, 3 for RGB.
+  """
+
+  size: int
+  resize: str
+  channels: int
 
 
 class Decoded(NamedTuple):
-  pixels: np.ndarray  # uint8 [H, W, C], in the form that was asked for.
-  width: int  # Of the picture itself, as its height and mode (Pillow's).
+  """A decoded picture.
+
+  Attributes:
+    pixels: uint8 [H, W, C], in the form that was asked for.
+    width: the width of the picture before it was resized.
+    height: its height.
+    mode: Pillow's name of its mode.
+    format: PNG, JPEG, WEBP, GIF, or array.
+    named_otherwise: whether the file's name says another format.
+  """
+
+  pixels: np.ndarray
+  width: int
   height: int
   mode: str
-  format: str  # PNG, JPEG, WEBP, GIF, or array.
-  named_otherwise: bool  # Its name says another format.
+  format: str
+  named_otherwise: bool
 
 
 class Outcome(NamedTuple):
-  """What became of one picture."""
+  """The result of decoding one picture.
+
+  Attributes:
+    name: the picture's name.
+    label: its label.
+    decoded: the picture, or None if it cannot be read.
+    reason: why it cannot be read.
+  """
 
   name: str
   label: int
   decoded: Decoded | None
-  reason: str  # Why there is none.
+  reason: str
 
 
-def decode(picture, form):
-  """`Decoded` of a `Picture`; the first frame of several, and not turned by its EXIF data, as the authors do.
+def decode(picture: listing.Picture, form: Form) -> Decoded:
+  """Decodes a picture and brings it to a form.
+
+  As in the authors' code, the first of several frames is taken, and EXIF orientation is ignored.
 
   Raises:
-    UnreadableImage: with the reason.
+    UnreadableImage: the picture cannot be read.
   """
   content = picture.content
   if isinstance(content, np.ndarray):
-    image, kind = Image.fromarray(content[..., 0] if content.shape[-1] == 1 else content), "array"
+    image = Image.fromarray(content[..., 0] if content.shape[-1] == 1 else content)
+    file_format = "array"
   else:
     data = _read(content) if isinstance(content, pathlib.Path) else content
-    kind = _format(data)
-    image = _open(data, kind)
+    file_format = _format(data)
+    image = _open(data, file_format)
   width, height, mode = *image.size, image.mode
-  # Pillow warns of palettes with transparency on the way to RGB, and comes to the same pixels without.
+  # Pillow warns of palettes with transparency when it converts them to RGB. The pixels are the same
+  # without the transparency.
   image.info.pop("transparency", None)
   if mode == "F":
     raise UnreadableImage("has pixels in floating point")
-  named = _FORMAT_OF.get(os.path.splitext(picture.name)[1].lower(), kind)
-  return Decoded(_formed(image, form), width, height, mode, kind, named != kind)
+  named_format = _EXTENSIONS.get(os.path.splitext(picture.name)[1].lower(), file_format)
+  pixels = _pixels(image, form)
+  return Decoded(pixels, width, height, mode, file_format, named_format != file_format)
 
 
-def outcomes(pictures, form, workers=None):
-  """Yields the `Outcome` of each of `pictures`, in order, from threads; few are in memory at a time."""
+def outcomes(
+  pictures: Iterable[listing.Picture], form: Form, workers: int = 0
+) -> Generator[Outcome, None, None]:
+  """Decodes pictures in threads, and yields an `Outcome` for each, in order.
 
-  def of_chunk(chunk):
+  Few pictures are in memory at any time.
+
+  Args:
+    pictures: the pictures.
+    form: the form to bring them to.
+    workers: the number of threads; 0: one per processor.
+  """
+
+  def decode_chunk(chunk: list[listing.Picture]) -> list[Outcome]:
     return [_outcome(picture, form) for picture in chunk]
 
   workers = workers or os.cpu_count() or 1
-  pictures, running = iter(pictures), collections.deque()
+  remaining = iter(pictures)
+  running: collections.deque[concurrent.futures.Future[list[Outcome]]] = collections.deque()
   executor = concurrent.futures.ThreadPoolExecutor(workers)
   try:
-    while chunk := list(itertools.islice(pictures, _CHUNK)):
-      running.append(executor.submit(of_chunk, chunk))
+    while chunk := list(itertools.islice(remaining, _CHUNK)):
+      running.append(executor.submit(decode_chunk, chunk))
       if len(running) > 2 * workers:
         yield from running.popleft().result()
     while running:
@@ -123,55 +168,64 @@ def outcomes(pictures, form, workers=None):
   executor.shutdown()
 
 
-def require_same_shape(outcome, shape, first):
-  """`ValueError` unless a decoded outcome has the shape of the `first` name's."""
+def require_same_shape(outcome: Outcome, shape: tuple[int, int, int], reference_name: str) -> None:
+  """Raises an error unless a decoded picture has the shape of an earlier one.
+
+  Args:
+    outcome: a picture that could be decoded.
+    shape: (H, W, C) of the earlier picture.
+    reference_name: the name of the earlier picture.
+
+  Raises:
+    InputError: the shapes differ.
+  """
+  assert outcome.decoded is not None
   if outcome.decoded.pixels.shape != shape:
-    (height, width, _), (first_height, first_width, _) = outcome.decoded.pixels.shape, shape
+    height, width, _ = outcome.decoded.pixels.shape
     raise settings.InputError(
       "image_size",
-      f"expected a size to bring the pictures to, since they are of several: {first_height}x"
-      f"{first_width} ({listing.printable(first)}), {height}x{width} ({listing.printable(outcome.name)})",
+      "expected a size to bring all pictures to, since their sizes differ: "
+      f"{shape[0]}x{shape[1]} ({listing.printable(reference_name)}), "
+      f"{height}x{width} ({listing.printable(outcome.name)})",
     )
 
 
-def _outcome(picture, form):
+def _outcome(picture: listing.Picture, form: Form) -> Outcome:
   try:
     return Outcome(picture.name, picture.label, decode(picture, form), "")
   except UnreadableImage as error:
     return Outcome(picture.name, picture.label, None, str(error))
 
 
-def _read(path):
+def _read(path: pathlib.Path) -> bytes:
   try:
     if not stat.S_ISREG(path.stat().st_mode):
-      raise UnreadableImage("is no regular file")  # To read a FIFO would wait for ever.
+      raise UnreadableImage("is not a regular file")  # Reading a FIFO would wait for ever.
     return path.read_bytes()
   except OSError as error:
     raise UnreadableImage(f"cannot be opened ({error.strerror})") from None
 
 
-def _format(data):
-  """The format of a file's bytes, whatever its name."""
+def _format(data: bytes) -> str:
+  """Returns the format of a file's content, which its name may contradict."""
   if not data:
     raise UnreadableImage("is empty")
-  for beginning, kind in _BEGINNINGS.items():
-    if data.startswith(beginning):
-      return kind
+  for signature, file_format in _SIGNATURES.items():
+    if data.startswith(signature):
+      return file_format
   if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
     return "WEBP"
-  other = next((kind for beginning, kind in _OTHERS.items() if data.startswith(beginning)), None)
   if data[4:8] == b"ftyp":
-    other = "an AVIF or HEIF"
-  raise UnreadableImage(
-    f"is {other}, not a PNG, JPEG, WebP or GIF"
-    if other
-    else "is no picture (its content is not PNG, JPEG, WebP or GIF)"
-  )
+    raise UnreadableImage("is an AVIF or HEIF, not a PNG, JPEG, WebP or GIF")
+  for signature, file_format in _UNSUPPORTED_SIGNATURES.items():
+    if data.startswith(signature):
+      raise UnreadableImage(f"is {file_format}, not a PNG, JPEG, WebP or GIF")
+  raise UnreadableImage("is not a picture (its content is not PNG, JPEG, WebP or GIF)")
 
 
-def _open(data, kind):
+def _open(data: bytes, file_format: str) -> Image.Image:
   try:
-    image = _READERS[kind](io.BytesIO(data))
+    image = _READERS[file_format](io.BytesIO(data))
     if image.width * image.height > MAX_PIXELS:
       raise UnreadableImage(
         f"is too large ({image.width}x{image.height}; at most {MAX_PIXELS:,} pixels are read)"
@@ -180,30 +234,32 @@ def _open(data, kind):
     return image
   except UnreadableImage:
     raise
-  # Of any kind: decoders of foreign bytes raise whatever they stumble over.
-  except Exception as error:  # pylint: disable=broad-exception-caught
-    raise UnreadableImage(_reason(data, kind, error)) from None
+  # The decoders raise errors of any kind where they meet bytes that they do not expect.
+  except Exception as error:
+    raise UnreadableImage(_reason(data, file_format, error)) from None
 
 
-def _reason(data, kind, error):
-  if kind == "WEBP":
+def _reason(data: bytes, file_format: str, error: Exception) -> str:
+  if file_format == "WEBP":
     truncated = len(data) < 8 + int.from_bytes(data[4:8], "little")
   else:
-    truncated = _ENDS[kind] not in data[-64:]  # Some writers pad.
+    truncated = _TRAILERS[file_format] not in data[-64:]  # Some writers pad their files.
   if truncated or "truncated" in str(error):
     return "is truncated"
   if "not identified" in str(error):
     return "has no pixels"
-  # Without addresses of objects, which differ each time.
+  # Without the addresses of objects, which differ each time.
   return f"cannot be decoded ({re.sub(r' ?<[^>]*>', '', str(error)) or type(error).__name__})"
 
 
-def _formed(image, form):
+def _pixels(image: Image.Image, form: Form) -> np.ndarray:
+  """Returns a picture in a form: uint8 [H, W, C]."""
   if form.channels == 1:
     image = crops.eight_bits(image).convert("L")
   if not form.size:
     pixels = np.asarray(crops.eight_bits(image).convert("L" if form.channels == 1 else "RGB"))
   else:
-    pixels = (crops.centre_crop if form.resize == "bicubic" else crops.area_crop)(image, form.size)
+    crop = crops.centre_crop if form.resize == "bicubic" else crops.area_crop
+    pixels = crop(image, form.size)
   # [H, W] or [H, W, 3] -> [H, W, C]
   return pixels.reshape(*pixels.shape[:2], -1)[..., : form.channels]

@@ -1,5 +1,9 @@
-"""The work of `trainers.prepare_data --inspect`: what data is like, in words, as JSON and as a picture."""
+"""Inspection of data: what it holds, in words, as JSON and as a picture."""
 
+import collections
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 import pathlib
 from typing import Any
 from typing import NamedTuple
@@ -7,124 +11,203 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from iddpm_tf import config as config_lib
 from iddpm_tf.data import crops
 from iddpm_tf.data import decoding
-from iddpm_tf.data import pictures
+from iddpm_tf.data import pictures as pictures_lib
 from iddpm_tf.data import sources
 from iddpm_tf.data.readers import listing
 from iddpm_tf.data.records import preparation
-from iddpm_tf.data.records import reading as records_lib
+from iddpm_tf.data.records import reading
 from iddpm_tf.data.records import shards
-from iddpm_tf.data.records import statistics
-from iddpm_tf.utils import progress
-from trainers.cli import command
-from trainers.cli import signals
+from iddpm_tf.data.records import statistics as statistics_lib
+from iddpm_tf.utils import files
+from iddpm_tf.utils import progress as progress_lib
 
-_DRAWN = 64  # Images in the picture, spread over the split.
-_CELL = 64  # Pixels, where images are of several sizes.
+REPORT = "inspection.json"
+PICTURE = "inspection.png"
+_SHOWN = 64  # The number of images in the picture.
+_CELL = 64  # Their height and width in pixels, where they have several sizes.
 _MANY_CLASSES = 20
 _MANY_NAMES = 10
 
 
 class Report(NamedTuple):
-  """Of one split."""
+  """What a split holds.
+
+  Attributes:
+    name: the name of the data set.
+    pictures: the number of pictures.
+    statistics: counts over the pictures that can be read.
+    class_names: the names of the classes; empty where they are unknown.
+    num_classes: the number of classes; 0: the data has no labels.
+    unreadable: `[name, reason]` of each picture that cannot be read.
+    ignored: the names of files that are not pictures by their extension.
+    shown: up to 64 images from all over the split, uint8 [N, H, W, C].
+  """
 
   name: str
   pictures: int
-  statistics: statistics.Statistics
+  statistics: statistics_lib.Statistics
   class_names: tuple[str, ...]
   num_classes: int
-  unreadable: list  # [name, reason].
+  unreadable: list[list[str]]
   ignored: tuple[str, ...]
-  drawn: Any  # uint8 [N, H, W, C].
+  shown: np.ndarray
 
 
-def inspect(config, options):
-  """Prints what each split is like, and writes inspection.json and inspection.png (of the first split)."""
-  folder = pathlib.Path(options.output_dir)
-  try:
-    with signals.raised():
-      reports = dict(_reports(config, options))
-  except signals.Stopped as stopped:
-    print(f"stopped by {stopped.signal.name}: nothing is written")
-    return stopped.status
-  command.make_output_dir(folder)
-  for split, report in reports.items():
-    print("\n".join(_lines(split, report)))
-  shards.write_json(
-    folder / "inspection.json", {split: _json(report) for split, report in reports.items()}
-  )
-  split, first = next(iter(reports.items()))
-  if len(first.drawn):
-    pictures.write_png(folder / "inspection.png", pictures.image_grid(first.drawn, columns=8))
-    print(f"{folder / 'inspection.png'}: {len(first.drawn)} images, spread over {split}")
-  return 0
+def inspect(
+  config: config_lib.DataConfig,
+  *,
+  splits: Sequence[str] = (),
+  workers: int = 0,
+  progress: progress_lib.Progress | None = None,
+) -> dict[str, Report]:
+  """Reads all of a data set, and returns a report of each split.
 
+  Every picture is decoded. Of records, the checksum of every file is verified instead.
 
-def _reports(config, options):
+  Args:
+    config: the configuration of the data.
+    splits: `train`, `test` or both; empty: those that the data has.
+    workers: the number of threads that decode; 0: one per processor.
+    progress: shows what is done.
+
+  Raises:
+    InputError: an argument is wrong, there is no such data, or records are damaged.
+  """
+  preparation.require_arguments(splits, workers=workers)
+  progress = progress or progress_lib.Silent()
   if config.dataset == "records":
-    records = records_lib.Records(config)
-    for split in options.splits or records.splits:
-      yield split, _of_records(records, split)
-  else:
-    for split in options.splits or sources.splits(config):
-      yield split, _of_listing(config, sources.open_listing(config, split), split, options.workers)
+    records = reading.Records(config)
+    return {split: _of_records(records, split, progress) for split in splits or records.splits}
+  reports = {}
+  for split in splits or sources.splits(config):
+    pictures = sources.open_listing(config, split)
+    form = decoding.Form(config.image_size, config.resize, pictures.channels)
+    with progress.bar(total=len(pictures), unit="picture", description=split) as bar:
+      reports[split] = _of_listing(pictures, form, workers, bar)
+  return reports
 
 
-def _of_records(records, split):
-  """A `Report`; every file's checksum is right."""
+def lines(split: str, report: Report) -> Iterator[str]:
+  """Yields the lines of text that describe a split."""
+  counts = report.statistics
+  yield (
+    f"{split}: {report.pictures:,} pictures of {report.name}, {counts.count:,} of which can be read"
+  )
+  if report.name == "records":
+    yield "  (sizes, modes and formats are those of the pictures before they were prepared)"
+  if counts.count:
+    sizes = counts.sizes_in_short()
+    yield "  sizes (height x width): " + ", ".join(f"{name} {size}" for name, size in sizes.items())
+    yield f"  modes: {_counted(counts.modes)}"
+    yield f"  formats: {_counted(counts.formats)}"
+    yield f"  labels: {_labels(report)}"
+  if counts.named_otherwise:
+    names = _names(counts.named_otherwise, counts.examples_named_otherwise)
+    yield f"  named as another format: {names}"
+  if report.ignored:
+    yield f"  other files, ignored: {_names(len(report.ignored), report.ignored)}"
+  yield f"  unreadable: {len(report.unreadable)}"
+  yield from (f"    {line}" for line in preparation.lines(report.unreadable))
+
+
+def to_json(report: Report) -> dict[str, Any]:
+  """Returns a report, without its images, as a dictionary for JSON."""
+  return {
+    "name": report.name,
+    "pictures": report.pictures,
+    "readable": report.statistics.count,
+    "num_classes": report.num_classes,
+    "class_names": list(report.class_names),
+    "sizes_in_short": report.statistics.sizes_in_short(),
+    **report.statistics.to_json(),
+    "unreadable": report.unreadable,
+    "ignored": list(report.ignored),
+  }
+
+
+def picture(report: Report) -> np.ndarray | None:
+  """Returns the images of a report in a grid, uint8 [H, W, C], or None if none can be read."""
+  if not len(report.shown):
+    return None
+  return pictures_lib.image_grid(report.shown, columns=8)
+
+
+def write(reports: Mapping[str, Report], folder: files.PathLike) -> list[pathlib.Path]:
+  """Writes the reports as JSON, and the images of the first split as a picture.
+
+  Args:
+    reports: the report of each split.
+    folder: the folder, which is made if necessary.
+
+  Returns:
+    The files that are written: `inspection.json`, and `inspection.png` if images can be read.
+
+  Raises:
+    InputError: the folder cannot be made.
+  """
+  folder = files.make_folder(folder)
+  written = [folder / REPORT]
+  shards.write_json(folder / REPORT, {split: to_json(report) for split, report in reports.items()})
+  image = picture(next(iter(reports.values())))
+  if image is not None:
+    pictures_lib.write_png(folder / PICTURE, image)
+    written.append(folder / PICTURE)
+  return written
+
+
+def _of_records(records: reading.Records, split: str, progress: progress_lib.Progress) -> Report:
   images, _ = records.load(split)
-  with progress.bar(total=records.files(split), unit="file", description=split) as bar:
-    records.verify(split, bar.update)
-  print(f"{split}: all {records.files(split)} files have their checksums")
+  count = records.verify(split, progress=progress)
+  progress.say(f"{split}: all {count} files have their checksums")
   return Report(
-    "records",
-    len(images),
-    records.statistics(split),
-    records.class_names,
-    records.num_classes,
-    records.unreadable(split),
-    (),
-    images[_spread(len(images))],
+    name="records",
+    pictures=len(images),
+    statistics=records.statistics(split),
+    class_names=records.class_names,
+    num_classes=records.num_classes,
+    unreadable=records.unreadable(split),
+    ignored=(),
+    shown=images[_spread(len(images))],
   )
 
 
-def _of_listing(config, raw, split, workers):
-  """A `Report`; every picture is decoded, and kept only if it is drawn."""
-  form = decoding.Form(config.image_size, config.resize, raw.channels)
-  counts, unreadable, drawn, wanted = (
-    statistics.Statistics(),
-    [],
-    [],
-    set(_spread(len(raw)).tolist()),
-  )
-  with progress.bar(total=len(raw), unit="picture", description=split) as bar:
-    for position, outcome in enumerate(decoding.outcomes(raw.pictures(0, len(raw)), form, workers)):
-      if not outcome.decoded:
-        unreadable.append([outcome.name, outcome.reason])
-      else:
-        counts.add(outcome)
-        if position in wanted:
-          drawn.append(outcome.decoded.pixels)
-      bar.update()
+def _of_listing(
+  pictures: listing.Listing, form: decoding.Form, workers: int, bar: progress_lib.Bar
+) -> Report:
+  """Returns a report of pictures. Only those that are shown are kept in memory."""
+  statistics, unreadable, shown = statistics_lib.Statistics(), [], []
+  positions = set(_spread(len(pictures)).tolist())
+  outcomes = decoding.outcomes(pictures.pictures(0, len(pictures)), form, workers)
+  for position, outcome in enumerate(outcomes):
+    if outcome.decoded:
+      statistics.add(outcome)
+      if position in positions:
+        shown.append(outcome.decoded.pixels)
+    else:
+      unreadable.append([outcome.name, outcome.reason])
+    bar.update()
   return Report(
-    raw.name,
-    len(raw),
-    counts,
-    raw.class_names,
-    raw.num_classes,
-    unreadable,
-    raw.ignored,
-    _of_one_size(drawn),
+    name=pictures.name,
+    pictures=len(pictures),
+    statistics=statistics,
+    class_names=pictures.class_names,
+    num_classes=pictures.num_classes,
+    unreadable=unreadable,
+    ignored=pictures.ignored,
+    shown=_of_one_size(shown),
   )
 
 
-def _spread(count):
-  """Up to 64 positions from the first to the last."""
-  return np.unique(np.linspace(0, count - 1, min(_DRAWN, count)).astype(int))
+def _spread(count: int) -> np.ndarray:
+  """Returns up to 64 positions from the first to the last."""
+  return np.unique(np.linspace(0, count - 1, min(_SHOWN, count)).astype(int))
 
 
-def _of_one_size(images):
+def _of_one_size(images: list[np.ndarray]) -> np.ndarray:
+  """Returns images as one array, cropped to squares if they have several sizes."""
   if len({image.shape for image in images}) > 1:
     images = [
       crops.centre_crop(
@@ -135,26 +218,7 @@ def _of_one_size(images):
   return np.asarray(images)
 
 
-def _lines(split, report):
-  counts = report.statistics
-  yield f"{split}: {report.pictures:,} pictures of {report.name}, of which {counts.count:,} can be read"
-  if report.name == "records":
-    yield "  (sizes, modes and formats are those of the pictures before they were prepared)"
-  if counts.count:
-    sizes = counts.sizes_in_short()
-    yield "  sizes (height x width): " + ", ".join(f"{name} {size}" for name, size in sizes.items())
-    yield f"  modes: {_counted(counts.modes)}"
-    yield f"  formats: {_counted(counts.formats)}"
-    yield f"  labels: {_labels(report)}"
-  if counts.named_otherwise:
-    yield f"  named as another format: {_named(counts.named_otherwise, counts.examples_named_otherwise)}"
-  if report.ignored:
-    yield f"  other files, ignored: {_named(len(report.ignored), report.ignored)}"
-  yield f"  unreadable: {len(report.unreadable)}"
-  yield from (f"    {line}" for line in preparation.lines(report.unreadable))
-
-
-def _labels(report):
+def _labels(report: Report) -> str:
   if not report.num_classes:
     return "none"
   counts = [report.statistics.labels[str(label)] for label in range(report.num_classes)]
@@ -169,24 +233,10 @@ def _labels(report):
   )
 
 
-def _counted(counter):
+def _counted(counter: collections.Counter[str]) -> str:
   return ", ".join(f"{name} {count:,}" for name, count in counter.most_common())
 
 
-def _named(count, names):
+def _names(count: int, names: Sequence[str]) -> str:
   shown = [*map(listing.printable, names[:_MANY_NAMES]), *(["..."] if count > _MANY_NAMES else [])]
   return f"{count:,} ({', '.join(shown)})"
-
-
-def _json(report):
-  return {
-    "name": report.name,
-    "pictures": report.pictures,
-    "readable": report.statistics.count,
-    "num_classes": report.num_classes,
-    "class_names": list(report.class_names),
-    "sizes_in_short": report.statistics.sizes_in_short(),
-    **report.statistics.to_json(),
-    "unreadable": report.unreadable,
-    "ignored": list(report.ignored),
-  }

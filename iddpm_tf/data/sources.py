@@ -1,128 +1,293 @@
-"""Where images come from: one call for every kind of data."""
+"""Sources of images: one type for every kind of data, from files or from arrays."""
 
+from collections.abc import Sequence
 import importlib
-import shlex
 from typing import Any
 from typing import NamedTuple
+from typing import Protocol
 
 import numpy as np
 
+from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.data import decoding
 from iddpm_tf.data.readers import listing
 
-MAX_BYTES = 4 * 2**30  # Of images in memory; beyond, they are prepared as records once.
+# The most bytes of images that `load` keeps in memory. More are prepared as records once.
+MAX_BYTES = 4 * 2**30
+# The `dataset` of a model that was trained on arrays.
+ARRAYS = "arrays"
 _LISTINGS = {"folder": "folders", "imagenet_npz": "imagenet", "lsun": "lsun"}
-_WITHOUT_TENSORFLOW = (*_LISTINGS, "records", "photos")
+_WITHOUT_TENSORFLOW = (*_LISTINGS, "records", "photos", ARRAYS)
+
+
+class Images(Protocol):
+  """Images that are indexed like an array: uint8 [N, H, W, C]."""
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    """(N, H, W, C)."""
+
+  @property
+  def dtype(self) -> Any:
+    """uint8."""
+
+  def __len__(self) -> int:
+    """Returns N."""
+
+  def __getitem__(self, index: Any) -> np.ndarray:
+    """Returns uint8 [B, H, W, C] for a slice or for int [B]."""
 
 
 class Source(NamedTuple):
-  """A split of a data set."""
+  """A split of a data set. Any data in this form can be trained on and evaluated.
+
+  Attributes:
+    name: the name of the data, for messages.
+    images: uint8 [N, H, W, C], where C is 1 or 3: an array, or anything with `shape`, `dtype` and
+      `len` that returns uint8 [B, H, W, C] for a slice and for int [B], such as images on the disk.
+    labels: int32 [N], from 0 to `num_classes` - 1; all 0 where the data has no labels.
+    num_classes: the number of classes; 0 where the data has no labels.
+    class_names: the names of the classes; empty where they are unknown.
+  """
 
   name: str
-  # uint8 [N, H, W, C]: an array, or what has `shape`, `dtype` and `len` and gives uint8 [B, H, W, C] for a
-  # slice or for int [B].
-  images: Any
-  labels: np.ndarray  # int32 [N]; 0 where the data has none.
-  num_classes: int  # 0: no labels.
+  images: Images
+  labels: np.ndarray
+  num_classes: int
+  class_names: tuple[str, ...] = ()
 
 
-def load(config, split):
-  """The split `train` or `test` of a `DataConfig`'s data set; never downloads.
+def from_arrays(
+  images: Images,
+  labels: np.ndarray | Sequence[int] | None = None,
+  *,
+  class_names: Sequence[str] = (),
+  name: str = ARRAYS,
+) -> Source:
+  """Returns a source of images that the caller has.
+
+  Args:
+    images: uint8 [N, H, W, C], where C is 1 or 3: an array, or anything with `shape`, `dtype` and
+      `len` that is indexed by slices and by int [B], as NumPy's arrays are.
+    labels: integers [N] from 0 on; None: the data has no labels.
+    class_names: the names of the classes. Without them there are `labels.max() + 1` classes.
+    name: the name of the data, for messages.
 
   Raises:
-    ValueError: no such data set or split, none prepared, pictures that cannot be read or are of several
-      sizes, or more than fit in memory; in one line that says what to do.
+    InputError: the images, labels or class names do not have this form.
   """
-  if config.dataset == "records":
-    from iddpm_tf.data.records import reading as records
+  images = _as_images(images)
+  class_names = tuple(class_names)
+  if labels is None:
+    settings.require(not class_names, "class_names", "nothing without labels", class_names)
+    return Source(name, images, np.zeros(len(images), np.int32), 0)
+  labels = _as_labels(labels, len(images))
+  num_classes = len(class_names) or int(labels.max()) + 1
+  if labels.max() >= num_classes:
+    raise settings.InputError(
+      "class_names",
+      f"expected at least {labels.max() + 1} names, one per class, since the largest label is "
+      f"{labels.max()}, received {num_classes}",
+    )
+  return Source(name, images, labels, num_classes, class_names)
 
-    opened = records.Records(config)
-    return _checked(Source(config.dataset, *opened.load(split), opened.num_classes))
-  if config.dataset == "photos":
+
+def load(config: config_lib.DataConfig, split: str) -> Source:
+  """Returns a split of a data set.
+
+  A TFDS data set that is not prepared is downloaded first, if `config.download` is true.
+
+  Args:
+    config: the configuration of the data.
+    split: `train` or `test`.
+
+  Raises:
+    InputError: there is no such data set or split, pictures cannot be read or have several sizes,
+      or they do not fit into the memory.
+  """
+  _require_files(config.dataset)
+  if config.dataset == "records":
+    from iddpm_tf.data.records import reading
+
+    records = reading.Records(config)
+    images, labels = records.load(split)
+    source = Source("records", images, labels, records.num_classes, records.class_names)
+  elif config.dataset == "photos":
     from iddpm_tf.data.readers import photos
 
-    images, labels, class_names = photos.load(config.image_size, split)
-    return _checked(Source(config.dataset, images, labels, len(class_names)))
-  return _checked(_in_memory(config, open_listing(config, split)))
+    crops, labels = photos.load(config.image_size, split)
+    source = Source("photos", crops, labels, len(photos.CLASS_NAMES), photos.CLASS_NAMES)
+  else:
+    source = _in_memory(config, open_listing(config, split))
+  return _checked(source)
 
 
-def needs_tensorflow(dataset):
-  """Whether its pictures are listed by TFDS."""
+def needs_tensorflow(dataset: str) -> bool:
+  """Returns whether reading a data set imports TensorFlow, as TFDS does."""
   return dataset not in _WITHOUT_TENSORFLOW
 
 
-def open_listing(config, split):
-  """The `Listing` of a split of raw pictures; `ValueError` if there is none."""
-  return _module(config.dataset).open_listing(config, split)
+def open_listing(config: config_lib.DataConfig, split: str) -> listing.Listing:
+  """Returns the listing of a split of pictures that are to be decoded.
+
+  Raises:
+    InputError: there is no such data set or split, or it has no pictures to decode.
+  """
+  return _reader(config.dataset).open_listing(config, split)
 
 
-def splits(config):
-  """Those of `train` and `test` that a data set of raw pictures has."""
-  return _module(config.dataset).splits(config)
+def splits(config: config_lib.DataConfig) -> tuple[str, ...]:
+  """Returns the splits, of `train` and `test`, that a data set of pictures to decode has.
+
+  Raises:
+    InputError: there is no such data set, or it has no pictures to decode.
+  """
+  return _reader(config.dataset).splits(config)
 
 
-def prepare_command(config, *flags):
-  """The command line that makes records of a data set."""
-  names = ("dataset", "data_dir", "image_size", "resize", "folder_labels")
-  defaults = type(config)()
-  given = [
-    f"--{name}={getattr(config, name)}"
-    for name in names
-    if getattr(config, name) != getattr(defaults, name)
-  ]
-  return "python -m trainers.prepare_data " + shlex.join([*given, *flags]) + " --output_dir=DIR"
-
-
-def _module(dataset):
+def _reader(dataset: str) -> Any:
+  """Returns the module of `data/readers` that lists the pictures of a data set."""
+  _require_files(dataset)
   if dataset in ("records", "photos"):
     raise settings.InputError(
       "dataset",
-      "expected raw pictures (folder, imagenet_npz, lsun, digits, or a TFDS data set), "
+      "expected pictures to decode (folder, imagenet_npz, lsun, digits, or a TFDS data set), "
       f"received {dataset!r}, which needs no preparation",
     )
   return importlib.import_module(f"iddpm_tf.data.readers.{_LISTINGS.get(dataset, 'tfds')}")
 
 
-def _in_memory(config, raw):
-  """A `Source` of all pictures of a listing, decoded."""
-  form = decoding.Form(config.image_size, config.resize, raw.channels)
+def _require_files(dataset: str) -> None:
+  if dataset == ARRAYS:
+    raise settings.InputError(
+      "dataset",
+      f"expected a data set in files, received {dataset!r}: the model was trained on arrays, which "
+      "no file holds; pass the images (and labels) again, or name a data set that has them, such "
+      "as a folder of pictures with its data_dir",
+    )
+
+
+def _as_images(images: Any) -> Images:
+  """Returns images that can be indexed by NumPy's rules, after all checks."""
+  if not hasattr(images, "shape") or not _has_numpy_dtype(images):
+    try:
+      images = np.asarray(images)  # A list, or a tensor of another library.
+    except (TypeError, ValueError):
+      raise settings.InputError(
+        "images",
+        f"expected uint8 [N, H, W, C], received a {type(images).__name__} that is not an array of "
+        "images of one size",
+      ) from None
+  shape, dtype = tuple(images.shape), np.dtype(images.dtype)
+  received = f"received {dtype} {list(shape)}"
+  if dtype.kind == "f":
+    raise settings.InputError(
+      "images",
+      f"expected uint8 [N, H, W, C] with values 0..255, {received}; values in [0, 1] become uint8 "
+      "by np.uint8(np.round(images * 255))",
+    )
+  if dtype != np.uint8:
+    raise settings.InputError(
+      "images", f"expected uint8 [N, H, W, C] with values 0..255, {received}"
+    )
+  if len(shape) == 3:
+    raise settings.InputError(
+      "images",
+      f"expected uint8 [N, H, W, C], {received}; grey images [N, H, W] are given as "
+      "images[..., None], and a single image as images[None]",
+    )
+  if len(shape) != 4 or 0 in shape:
+    raise settings.InputError(
+      "images", f"expected uint8 [N, H, W, C], none of which is 0, {received}"
+    )
+  if shape[-1] not in (1, 3):
+    hint = "; channels come last" if shape[1] in (1, 3) else ""
+    raise settings.InputError(
+      "images", f"expected uint8 [N, H, W, C] with 1 or 3 channels, {received}{hint}"
+    )
+  if len(images) != shape[0]:
+    raise settings.InputError(
+      "images", f"expected as many images as shape says ({shape[0]}), received {len(images)}"
+    )
+  return images
+
+
+def _has_numpy_dtype(images: Any) -> bool:
+  try:
+    np.dtype(images.dtype)
+  except (AttributeError, TypeError):
+    return False
+  return not hasattr(images, "numpy")  # TensorFlow's tensors are not indexed by int [B].
+
+
+def _as_labels(labels: Any, count: int) -> np.ndarray:
+  """Returns int32 [N], after all checks."""
+  try:
+    labels = np.asarray(labels)
+  except (TypeError, ValueError):
+    raise settings.InputError(
+      "labels", f"expected integers [{count}], received a {type(labels).__name__} of other values"
+    ) from None
+  if labels.dtype.kind not in "iu" or labels.shape != (count,):
+    raise settings.InputError(
+      "labels",
+      f"expected integers [{count}], one per image, received {labels.dtype} {list(labels.shape)}",
+    )
+  smallest, largest = int(labels.min()), int(labels.max())
+  limit = np.iinfo(np.int32).max
+  if smallest < 0 or largest >= limit:
+    raise settings.InputError(
+      "labels",
+      f"expected numbers from 0 to {limit - 1}, received {smallest if smallest < 0 else largest}",
+    )
+  return labels.astype(np.int32)
+
+
+def _in_memory(config: config_lib.DataConfig, pictures: listing.Listing) -> Source:
+  """Returns a source of all pictures of a listing, decoded."""
+  form = decoding.Form(config.image_size, config.resize, pictures.channels)
+  count = len(pictures)
   if form.size:
-    _require_memory(config, raw, (form.size, form.size, form.channels))
-  images, labels, unreadable, first = None, np.zeros(len(raw), np.int32), [], None
-  for position, outcome in enumerate(decoding.outcomes(raw.pictures(0, len(raw)), form)):
+    _require_memory(pictures, (form.size, form.size, form.channels))
+  images: np.ndarray | None = None
+  first_name = ""
+  labels, unreadable = np.zeros(count, np.int32), []
+  for position, outcome in enumerate(decoding.outcomes(pictures.pictures(0, count), form)):
     if not outcome.decoded:
       unreadable.append(outcome)
       continue
     if images is None:
-      first = outcome.name
-      _require_memory(config, raw, outcome.decoded.pixels.shape)
-      images = np.empty([len(raw), *outcome.decoded.pixels.shape], np.uint8)
-    decoding.require_same_shape(outcome, images.shape[1:], first)
+      first_name, shape = outcome.name, outcome.decoded.pixels.shape
+      _require_memory(pictures, shape)
+      images = np.empty([count, *shape], np.uint8)
+    decoding.require_same_shape(outcome, images.shape[1:], first_name)
     images[position], labels[position] = outcome.decoded.pixels, outcome.label
   if unreadable:
-    worst = unreadable[0]
+    first = unreadable[0]
     raise settings.InputError(
       "dataset",
-      f"{len(unreadable)} of {len(raw)} pictures of {raw.name} cannot be read, the first being "
-      f"{listing.printable(worst.name)}: it {worst.reason}; to do without them: "
-      f"{prepare_command(config, '--unreadable=skip')}",
+      f"expected pictures that can all be read, received {len(unreadable)} of {count} of "
+      f"{pictures.name} that cannot, the first being {listing.printable(first.name)}, which "
+      f"{first.reason}; to leave them out, prepare records of the data, with 'skip' for unreadable",
     )
-  return Source(raw.name, images, labels, raw.num_classes)
+  assert images is not None
+  return Source(pictures.name, images, labels, pictures.num_classes, pictures.class_names)
 
 
-def _require_memory(config, raw, shape):
-  size = len(raw) * int(np.prod(shape))
+def _require_memory(pictures: listing.Listing, shape: tuple[int, ...]) -> None:
+  size = len(pictures) * int(np.prod(shape))
   if size > MAX_BYTES:
     raise settings.InputError(
       "dataset",
       f"expected at most {MAX_BYTES / 2**30:.1f} GiB of images in memory, received "
-      f"{size / 2**30:.1f} ({len(raw):,} of {raw.name}); make records, and train on --dataset=records: "
-      f"{prepare_command(config)}",
+      f"{size / 2**30:.1f} ({len(pictures):,} of {pictures.name}); prepare records of the data, "
+      "and use them as the data set 'records'",
     )
 
 
-def _checked(source):
+def _checked(source: Source) -> Source:
+  """Returns a source whose images are uint8 and whose labels are classes."""
   if source.images.dtype != np.uint8:
     raise settings.InputError(
       "dataset", f"expected images of uint8, received {source.images.dtype} ({source.name})"
@@ -131,6 +296,7 @@ def _checked(source):
   wrong = labels[(labels < 0) | (labels >= classes)]
   if wrong.size:
     raise settings.InputError(
-      "dataset", f"expected labels of {source.name} in [0, {classes}), received {wrong[0]}"
+      "dataset",
+      f"expected labels of {source.name} from 0 to {classes - 1}, received {wrong[0]}",
     )
   return source

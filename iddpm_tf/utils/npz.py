@@ -1,20 +1,24 @@
-"""Arrays of .npz files that others made: read in one place, with one line for what is wrong."""
+"""Reading of .npz files that others made, with one line for what is wrong."""
 
+from collections.abc import Iterator
+from collections.abc import Sequence
 import contextlib
 import lzma
 import os
 import stat
 import struct
 import tokenize
+from typing import Any
 import zipfile
 import zlib
 
 import numpy as np
 
 from iddpm_tf import settings
+from iddpm_tf.utils import files
 
-# What zipfile, its decompressors and NumPy raise of damaged files; RuntimeError: of encrypted ones and, by a class
-# beneath it, of compressions that there are not.
+# The errors that zipfile, its decompressors and NumPy raise for damaged files. RuntimeError is for
+# encrypted files, and its subclass NotImplementedError for unknown compressions.
 ERRORS = (
   OSError,
   ValueError,
@@ -32,86 +36,103 @@ ERRORS = (
 )
 
 
-def read(path, *names, optional=()):
-  """{name: array} of an .npz; without those of `optional` that it lacks. Nothing is unpickled.
+def read(path: files.PathLike, *names: str, optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
+  """Returns arrays of an .npz file by name. Python objects are never unpickled.
+
+  Args:
+    path: the file.
+    *names: the arrays that it must have.
+    optional: further arrays, which are left out where the file lacks them.
 
   Raises:
-    ValueError: one line that names the path: the file is missing, none, damaged, or lacks an array.
+    InputError: the file is missing or damaged, is another kind of file, or lacks an array.
   """
   with _opened(path, names) as content:
-    wanted = [*names, *(name for name in optional if name in content.files)]
-    arrays = {name: content[name] for name in wanted}
-    if strange := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
-      raise ValueError(f"{strange[0]!r} is no array")
+    present = [*names, *(name for name in optional if name in content.files)]
+    arrays = {name: content[name] for name in present}
+    for name, array in arrays.items():
+      if not isinstance(array, np.ndarray):
+        raise ValueError(f"{name!r} is not an array")
     return arrays
 
 
-def header(path, name):
-  """Shape and type of an array of an .npz, without reading it; raises as `read`."""
+def header(path: files.PathLike, name: str) -> tuple[tuple[int, ...], np.dtype]:
+  """Returns the shape and the type of an array of an .npz file, without reading the array.
+
+  Raises:
+    InputError: as `read`.
+  """
   with _opened(path, (name,)) as content, content.zip.open(f"{name}.npy") as file:
-    version = np.lib.format.read_magic(file)
-    parse = (
-      np.lib.format.read_array_header_1_0
-      if version == (1, 0)
-      else np.lib.format.read_array_header_2_0
-    )
-    shape, _, dtype = parse(file)
+    if np.lib.format.read_magic(file) == (1, 0):
+      shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    else:
+      shape, _, dtype = np.lib.format.read_array_header_2_0(file)
   return shape, dtype
 
 
 @contextlib.contextmanager
-def _opened(path, names):
-  """The `NpzFile`, which has all `names`; `ValueError` of whatever goes wrong while it is open."""
+def _opened(path: files.PathLike, names: Sequence[str]) -> Iterator[Any]:
+  """Yields an `NpzFile` that has the arrays `names`.
+
+  Raises:
+    InputError: the file cannot be opened, or an error of `ERRORS` occurs while it is open.
+  """
   expected = "expected an .npz" + (f" with {_listed(names)}" if names else "")
   try:
-    if kind := _other_kind(path):
-      raise settings.InputError(path, f"{expected}, received {kind}")
+    kind = _other_kind(path)
   except OSError as error:
     raise settings.InputError(path, f"{expected}, received none ({error.strerror})") from None
-  missing = None
+  if kind:
+    raise settings.InputError(path, f"{expected}, received {kind}")
   try:
     with np.load(path, allow_pickle=False) as content:
       missing = [name for name in names if name not in content.files]
       if not missing:
         yield content
         return
-      had = _listed(content.files)
+      present = _listed(content.files)
   except MemoryError as error:
     raise settings.InputError(
-      path, f"{expected}, received one too large for the memory ({_line(error)})"
+      path, f"{expected}, received one that is too large for the memory ({_line(error)})"
     ) from None
   except ERRORS as error:
     raise settings.InputError(
       path, f"{expected}, received one that cannot be read ({_line(error)})"
     ) from None
   raise settings.InputError(
-    path, f"{expected}, received one without {_listed(missing)} (it has {had})"
+    path, f"{expected}, received one without {_listed(missing)} (it has {present})"
   )
 
 
-def _other_kind(path):
-  """What a file is that is no zip archive, or None; a FIFO is not opened, which would wait for ever."""
-  if not stat.S_ISREG(mode := os.stat(path).st_mode):
-    return "a folder" if stat.S_ISDIR(mode) else "no regular file"
+def _other_kind(path: files.PathLike) -> str | None:
+  """Returns what a file is if it is not a zip archive.
+
+  A FIFO is not opened, because that would wait for ever.
+  """
+  mode = os.stat(path).st_mode
+  if not stat.S_ISREG(mode):
+    return "a folder" if stat.S_ISDIR(mode) else "a special file"
   with open(path, "rb") as file:
     start = file.read(6)
   if start.startswith(b"PK"):
     return None
   if not start:
     return "an empty file"
-  return (
-    "an .npy file (one array, unnamed)"
-    if start == b"\x93NUMPY"
-    else "another file (no zip archive)"
-  )
+  if start == b"\x93NUMPY":
+    return "an .npy file (one array without a name)"
+  return "another file (not a zip archive)"
 
 
-def _listed(names):
+def _listed(names: Sequence[str]) -> str:
+  """Returns names as a list in words, such as `'a', 'b' and 'c'`."""
+  if not names:
+    return "nothing"
   shown = [repr(name) for name in names[:6]] + (["..."] if len(names) > 6 else [])
-  return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1]))) if shown else "nothing"
+  return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
 
 
-def _line(error):
+def _line(error: BaseException) -> str:
+  """Returns an error's message on one line."""
   if "allow_pickle" in str(error):
     return "an array of Python objects, which is not read"
   return " ".join(str(error).split()) or type(error).__name__

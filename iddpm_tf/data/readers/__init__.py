@@ -1,1 +1,1 @@
-"""Readers of data sets: each lists the pictures of one kind of source, and none decodes them."""
+"""Readers of data sets. Each lists the pictures of one kind of data, and none decodes them."""

@@ -1,4 +1,7 @@
-"""scikit-learn's bundled handwritten digits as a TFDS data set: real images with no download."""
+"""The handwritten digits that scikit-learn contains, as a TFDS data set that needs no download."""
+
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from sklearn import datasets
@@ -12,7 +15,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 
   VERSION = tfds.core.Version("1.0.0")
 
-  def _info(self):
+  def _info(self) -> tfds.core.DatasetInfo:
     return self.dataset_info_from_configs(
       description=self.__doc__,
       features=tfds.features.FeaturesDict(
@@ -23,11 +26,12 @@ class Digits(tfds.core.GeneratorBasedBuilder):
       ),
       supervised_keys=("image", "label"),
       homepage="https://archive.ics.uci.edu/dataset/80",
-      # The order below is part of the data set: "the first 90 test images" means the same everywhere.
+      # The order below is part of the data set, so that "the first 90 test images" are the same
+      # images everywhere.
       disable_shuffling=True,
     )
 
-  def _split_generators(self, dl_manager):
+  def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
     del dl_manager
     digits = datasets.load_digits()
     order = np.random.RandomState(0).permutation(len(digits.images))
@@ -38,6 +42,8 @@ class Digits(tfds.core.GeneratorBasedBuilder):
       "test": self._generate_examples(images[_TRAIN_EXAMPLES:], labels[_TRAIN_EXAMPLES:]),
     }
 
-  def _generate_examples(self, images, labels):
+  def _generate_examples(
+    self, images: np.ndarray, labels: np.ndarray
+  ) -> Iterator[tuple[int, dict[str, Any]]]:
     for i, (image, label) in enumerate(zip(images, labels)):
       yield i, {"image": image, "label": label}

@@ -1,8 +1,12 @@
 """Folders of pictures: DIR/*.png, DIR/CLASS/*.png, DIR/train/CLASS/*.png, and so on."""
 
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
 import os
 import pathlib
 
+from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.data.readers import listing
 
@@ -11,32 +15,40 @@ _TEST_NAMES = ("test", "val", "validation")
 _LAYOUT = "a folder of pictures, or one with sub-folders train and test (or val, or validation)"
 
 
-def splits(config):
-  """The splits that a folder has."""
+def splits(config: config_lib.DataConfig) -> tuple[str, ...]:
+  """Returns the splits that the folder has.
+
+  Raises:
+    InputError: there is no such folder, or it has pictures outside its splits.
+  """
   return tuple(_split_folders(listing.require_data_dir(config, _LAYOUT)))
 
 
-def open_listing(config, split):
-  """The `Listing` of a split; classes are numbered as in `train`."""
+def open_listing(config: config_lib.DataConfig, split: str) -> listing.Listing:
+  """Returns the listing of a split. The classes of `test` are numbered as in `train`.
+
+  Raises:
+    InputError: there is no such folder, split or picture, or some pictures have no label.
+  """
   folders = _split_folders(listing.require_data_dir(config, _LAYOUT))
   if split not in folders:
     raise settings.InputError(
       "data_dir",
-      f"expected {config.data_dir} to have the sub-folders train and test (or val, or "
-      f"validation), since {split!r} is asked for; it has {', '.join(folders)} only",
+      f"expected a folder with sub-folders train and test (or val, or validation) for the split "
+      f"{split!r}, received {config.data_dir}, which has {', '.join(folders)} only",
     )
-  result = _Folder(folders[split], config.folder_labels)
+  pictures = _Folder(folders[split], config.folder_labels)
   if split != "train":
-    result.number_by(_Folder(folders["train"], config.folder_labels).class_names)
-  return result
+    pictures.number_by(_Folder(folders["train"], config.folder_labels).class_names)
+  return pictures
 
 
 class _Folder(listing.Listing):
-  """Pictures in a folder and beneath, sorted by their paths."""
+  """A listing of the pictures in a folder and its sub-folders, sorted by their paths."""
 
   name = "folder"
 
-  def __init__(self, folder, folder_labels):
+  def __init__(self, folder: pathlib.Path, folder_labels: str):
     self._folder = folder
     self._names, self.ignored = _scan(folder)
     if not self._names:
@@ -44,22 +56,21 @@ class _Folder(listing.Listing):
       raise settings.InputError(
         "data_dir", f"expected pictures ({', '.join(EXTENSIONS)}) in {folder}, found none{others}"
       )
-    self._class_of = {"subfolders": _subfolder, "prefix": _prefix, "none": lambda name: None}[
-      folder_labels
-    ]
+    self._class_of = _CLASS_OF[folder_labels]
     classes = {self._class_of(name) for name in self._names}
     if None in classes and len(classes) > 1:
-      flat = next(name for name in self._names if self._class_of(name) is None)
+      name_without_class = next(name for name in self._names if self._class_of(name) is None)
       raise settings.InputError(
         "folder_labels",
-        f"expected all pictures of {folder} in sub-folders, or none; "
-        f"{listing.printable(flat)} is in none (--folder_labels=none takes them without labels)",
+        f"expected all pictures of {folder} in sub-folders, or none, received "
+        f"{listing.printable(name_without_class)}, which is in no sub-folder; the value 'none' "
+        "takes all pictures without labels",
       )
-    self._own_classes = classes - {None}
+    self._own_classes = {name for name in classes if name is not None}
     self.number_by(sorted(self._own_classes))
 
-  def number_by(self, class_names):
-    """Numbers the classes by their places in `class_names`."""
+  def number_by(self, class_names: Sequence[str]) -> None:
+    """Numbers the classes by their positions in `class_names`."""
     if unknown := sorted(self._own_classes - set(class_names)):
       raise settings.InputError(
         "data_dir",
@@ -74,39 +85,41 @@ class _Folder(listing.Listing):
     self.num_classes = len(self.class_names)
     self._numbers = {name: number for number, name in enumerate(self.class_names)}
 
-  def __len__(self):
+  def __len__(self) -> int:
     return len(self._names)
 
-  def pictures(self, start, stop):
+  def pictures(self, start: int, stop: int) -> Iterator[listing.Picture]:
     for name in self._names[start:stop]:
-      label = self._numbers[self._class_of(name)] if self.num_classes else 0
+      class_name = self._class_of(name)
+      label = self._numbers[class_name] if class_name is not None else 0
       yield listing.Picture(name, pathlib.Path(self._folder, name), label)
 
-  def identities(self):
+  def identities(self) -> Iterator[str]:
     yield from self.class_names
     yield from self._names
 
 
-def _split_folders(folder):
-  """{split: folder}, `train` first."""
-  if not (folder / "train").is_dir():
+def _split_folders(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+  """Returns the folder of each split, `train` first."""
+  train = folder / "train"
+  if not train.is_dir():
     return {"train": folder}
   test = next((folder / name for name in _TEST_NAMES if (folder / name).is_dir()), None)
-  result = {"train": folder / "train", **({"test": test} if test else {})}
-  # A class may be called train, or test.
-  if left_out := _pictures_beside(folder, set(result.values())):
+  folders = {"train": train, **({"test": test} if test else {})}
+  # A class may be called train, or test. Its neighbours must not be lost.
+  if path := _pictures_beside(folder, set(folders.values())):
+    names = " and ".join(path.name for path in folders.values())
     raise settings.InputError(
       "data_dir",
-      f"expected no other pictures in {folder} than those of {' and '.join(result)}"
-      f"{f' ({test.name})' if test and test.name != 'test' else ''}, which are splits, received "
-      f"{listing.printable(str(left_out))}, which would be left out; move it (if all are classes, move "
-      f"them into {folder}/train/), or give --data_dir={folder}/train",
+      f"expected all pictures of {folder} in its splits, {names}, received "
+      f"{listing.printable(str(path))}, which is in neither and would be left out; move it, or, "
+      f"if these are all classes, move them into {folder}/train/, or give {folder}/train alone",
     )
-  return result
+  return folders
 
 
-def _pictures_beside(folder, used):
-  """The first picture in a folder, or sub-folder with pictures that is none of `used`; or None."""
+def _pictures_beside(folder: pathlib.Path, used: set[pathlib.Path]) -> pathlib.Path | None:
+  """Returns the first picture, or sub-folder with pictures, outside the `used` sub-folders."""
   for path in sorted(folder.iterdir()):
     if path in used or path.name.startswith("."):
       continue
@@ -115,40 +128,59 @@ def _pictures_beside(folder, used):
   return None
 
 
-def _scan(folder):
-  """Paths of pictures and of other files, relative to the folder; each sorted. Hidden ones are left out."""
-  names, others, chains = [], [], {os.fspath(folder): (os.path.realpath(folder),)}
+def _scan(folder: pathlib.Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+  """Returns the paths of pictures and of other files in a folder, relative to it and sorted.
 
-  def fail(error):
+  Hidden files and folders are left out.
+  """
+  pictures: list[str] = []
+  others: list[str] = []
+  # The real paths of each folder that is still to be visited, and of the folders above it.
+  ancestors: dict[str, tuple[str, ...]] = {os.fspath(folder): (os.path.realpath(folder),)}
+
+  def fail(error: OSError) -> None:
     raise error
 
   for path, folders, files in os.walk(folder, followlinks=True, onerror=fail):
-    chain, inner = chains.pop(path), sorted(name for name in folders if not name.startswith("."))
+    chain, visible = ancestors.pop(path), sorted(x for x in folders if not x.startswith("."))
     folders.clear()
-    for name in inner:
-      # A link to a folder above would lead round for ever; one to a folder beside is a folder of its own.
+    for name in visible:
+      # A link to a folder above would never end. A link to any other folder is a folder of its own.
       real = os.path.realpath(os.path.join(path, name))
       if not any(os.path.join(above, "").startswith(os.path.join(real, "")) for above in chain):
-        chains[os.path.join(path, name)] = (*chain, real)
+        ancestors[os.path.join(path, name)] = (*chain, real)
         folders.append(name)
     relative = os.path.relpath(path, folder)
     for name in files:
       if not name.startswith("."):
-        kind = names if name.lower().endswith(EXTENSIONS) else others
-        kind.append(name if relative == "." else f"{relative}/{name}")
-  return tuple(sorted(names)), tuple(sorted(others))
+        names = pictures if name.lower().endswith(EXTENSIONS) else others
+        names.append(name if relative == "." else f"{relative}/{name}")
+  return tuple(sorted(pictures)), tuple(sorted(others))
 
 
-def _subfolder(name):
+def _subfolder(name: str) -> str | None:
+  """Returns the first sub-folder of a path."""
   first, *rest = name.split("/")
   return first if rest else None
 
 
-def _prefix(name):
+def _prefix(name: str) -> str:
+  """Returns a file's name up to its first underscore."""
   first, *rest = name.rsplit("/", 1)[-1].split("_")
   if not rest:
     raise settings.InputError(
       "folder_labels",
-      f"expected files named CLASS_NAME.png for prefix, received {listing.printable(name)}",
+      f"expected files named CLASS_NAME.png for 'prefix', received {listing.printable(name)}",
     )
   return first
+
+
+def _no_class(name: str) -> None:
+  del name
+
+
+_CLASS_OF: dict[str, Callable[[str], str | None]] = {
+  "subfolders": _subfolder,
+  "prefix": _prefix,
+  "none": _no_class,
+}

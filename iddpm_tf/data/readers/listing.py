@@ -1,65 +1,93 @@
-"""A list of pictures, before any is read."""
+"""Listings: the pictures of a split, before any picture is read."""
 
 import abc
+from collections.abc import Iterator
 import hashlib
 import pathlib
 from typing import NamedTuple
 
 import numpy as np
 
+from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 
 
 class Picture(NamedTuple):
+  """A picture that has not been decoded.
+
+  Attributes:
+    name: its path or key within the data set.
+    content: the path of a file, the bytes of a file, or uint8 [H, W, C].
+    label: its class; 0 where the data has no labels.
+  """
+
   name: str
-  content: pathlib.Path | bytes | np.ndarray  # A file, a file's bytes, or uint8 [H, W, C].
-  label: int  # 0 where the data has none.
+  content: pathlib.Path | bytes | np.ndarray
+  label: int
 
 
 class Listing(abc.ABC):
-  """The pictures of one split, in an order that is always the same. Subclasses enumerate; none decodes."""
+  """A listing of the pictures of one split, in an order that is always the same.
 
-  name: str  # Of the data set.
-  num_classes = 0  # 0: no labels.
-  class_names: tuple[str, ...] = ()  # Empty where they are unknown.
-  channels = 3
-  ignored: tuple[str, ...] = ()  # Files beside the pictures that are none by their names.
+  Subclasses enumerate pictures, and decode none.
+
+  Attributes:
+    name: the name of the data set.
+    num_classes: the number of classes; 0 where the data has no labels.
+    class_names: the names of the classes; empty where they are unknown.
+    channels: 1 for grey pictures, 3 for RGB.
+    ignored: the names of files beside the pictures that are not pictures by their extension.
+  """
+
+  name: str
+  num_classes: int = 0
+  class_names: tuple[str, ...] = ()
+  channels: int = 3
+  ignored: tuple[str, ...] = ()
 
   @abc.abstractmethod
-  def __len__(self):
-    """How many pictures there are."""
+  def __len__(self) -> int:
+    """Returns the number of pictures."""
 
   @abc.abstractmethod
-  def pictures(self, start, stop):
-    """Yields the `Picture`s from position `start` up to `stop`; earlier ones are not read."""
+  def pictures(self, start: int, stop: int) -> Iterator[Picture]:
+    """Yields the pictures from position `start` up to `stop`, without reading earlier ones."""
 
   @abc.abstractmethod
-  def identities(self):
-    """Yields strings that tell this list from another, in order, without reading any picture."""
+  def identities(self) -> Iterator[str]:
+    """Yields strings that distinguish this listing from others, without reading any picture."""
 
-  def digest(self):
-    """SHA-256 of the identities: the same list has the same, wherever it lies."""
+  def digest(self) -> str:
+    """Returns the SHA-256 of the identities, which does not depend on where the data lies."""
     digest = hashlib.sha256()
     for identity in self.identities():
       digest.update(identity.encode("utf-8", "surrogateescape") + b"\0")
     return digest.hexdigest()
 
 
-def printable(name):
-  """A file's name on one line, whatever bytes it is made of."""
+def printable(name: str) -> str:
+  """Returns a file's name on one line, with unprintable characters escaped."""
   return "".join(
     c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name
   )
 
 
-def require_data_dir(config, what):
-  """`--data_dir` as a path; `ValueError` where it is not given or no folder."""
+def require_data_dir(config: config_lib.DataConfig, expected: str) -> pathlib.Path:
+  """Returns the folder of the data.
+
+  Args:
+    config: the configuration of the data.
+    expected: a description of the folder, for errors.
+
+  Raises:
+    InputError: the folder is not given, or is not a folder.
+  """
   if not config.data_dir:
-    raise settings.InputError("data_dir", f"expected {what}, received nothing")
+    raise settings.InputError("data_dir", f"expected {expected}, received nothing")
   folder = pathlib.Path(config.data_dir)
   if not folder.is_dir():
+    problem = "is not a folder" if folder.exists() else "does not exist"
     raise settings.InputError(
-      "data_dir",
-      f"expected {what}, received {folder}, which {'is no folder' if folder.exists() else 'does not exist'}",
+      "data_dir", f"expected {expected}, received {folder}, which {problem}"
     )
   return folder

@@ -1,136 +1,165 @@
-"""TFDS data sets by name, and the embedded digits, as lists of encoded pictures."""
+"""TFDS data sets by name, and the embedded digits, as listings of encoded pictures."""
 
+from collections.abc import Iterator
 import contextlib
 import io
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.data.readers import digits
 from iddpm_tf.data.readers import listing
+from iddpm_tf.data.readers import tfds_preparation
 
 
-def splits(config):
-  """The splits of a prepared data set."""
-  prepared = _builder(config).info.splits
-  return tuple(split for split in ("train", "test") if _tfds_split(split, prepared) in prepared)
+def splits(config: config_lib.DataConfig) -> tuple[str, ...]:
+  """Returns the splits of a data set, which is first prepared if necessary.
 
-
-def open_listing(config, split):
-  """The `Listing` of a split; `test` is TFDS's `validation` where there is one. Never downloads."""
+  Raises:
+    InputError: as `open_listing`.
+  """
   builder = _builder(config)
-  image = _feature(builder, "image")
-  if not isinstance(image, tfds.features.Image) or None in image.shape and not config.image_size:
-    raise settings.InputError(
-      "dataset",
-      f"expected a data set with an 'image' of one size{_or_image_size(image)}, received "
-      f"{config.dataset!r}, with {builder.info.features!r}".replace("\n", " "),
-    )
-  if image.np_dtype != np.uint8 or image.shape[-1] not in (1, 3):
-    raise settings.InputError(
-      "dataset",
-      f"expected images of uint8 with 1 or 3 channels, received {image.np_dtype} "
-      f"{list(image.shape)} ({config.dataset})",
-    )
+  if not builder.is_prepared():
+    tfds_preparation.prepare(builder, config.dataset, download=config.download)
+  available = builder.info.splits
+  return tuple(split for split in ("train", "test") if _tfds_split(split, available) in available)
+
+
+def open_listing(config: config_lib.DataConfig, split: str) -> listing.Listing:
+  """Returns the listing of a split; `test` is TFDS's `validation` where there is one.
+
+  A data set that is not prepared is downloaded and prepared first, if `config.download` is true.
+
+  Raises:
+    InputError: there is no such data set or split, it has no images that can be used, or it is not
+      prepared and cannot be.
+  """
+  builder = _builder(config)
+  try:
+    return _Tfds(config.dataset, builder, split)
+  # TFDS raises it for a data set that is not prepared. `is_prepared` is not asked first, because
+  # `tfds.testing.mock_data` leaves it unchanged.
+  except AssertionError:
+    tfds_preparation.prepare(builder, config.dataset, download=config.download)
   return _Tfds(config.dataset, builder, split)
 
 
 class _Tfds(listing.Listing):
-  """A split in the order of its files."""
+  """A listing of a split in the order of its files."""
 
-  def __init__(self, name, builder, split):
+  def __init__(self, name: str, builder: tfds.core.DatasetBuilder, split: str):
     self.name = name
-    # ImageNet's test split has no labels, nor have several others.
     self._split = _tfds_split(split, builder.info.splits)
     self._version = builder.info.version
     label = _feature(builder, "label")
     self._has_labels = isinstance(label, tfds.features.ClassLabel)
-    self.num_classes = label.num_classes if self._has_labels else 0
-    self.class_names = (
-      tuple(map(label.int2str, range(self.num_classes))) if self.num_classes else ()
-    )
+    if self._has_labels:
+      self.num_classes = label.num_classes
+      self.class_names = tuple(map(label.int2str, range(self.num_classes)))
     self.channels = _feature(builder, "image").shape[-1]
     self._dataset = self._open(builder)
     self._count = int(self._dataset.cardinality())
     if self._count <= 0:
       raise settings.InputError(
-        "dataset", f"expected pictures in {name}, split {self._split}, found none"
+        "dataset", f"expected pictures in the split {self._split!r} of {name}, found none"
       )
 
-  def _open(self, builder):
-    wanted = {"image": True, **({"label": True} if self._has_labels else {})}
-    # Bytes, since what decodes a file of another source decodes these too: tf.io reads a JPEG with a faster
-    # transform than Pillow, and other pixels come out.
-    decoders = tfds.decode.PartialDecoding(wanted, decoders={"image": tfds.decode.SkipDecoding()})
+  def _open(self, builder: tfds.core.DatasetBuilder) -> tf.data.Dataset:
+    features = {"image": True, **({"label": True} if self._has_labels else {})}
+    # Pictures stay encoded, because the code that decodes other data decodes these, too. tf.io
+    # reads a JPEG with a faster transform than Pillow, which results in other pixels.
+    decoders = tfds.decode.PartialDecoding(features, decoders={"image": tfds.decode.SkipDecoding()})
     try:
-      # File by file: otherwise the order depends on how many files are read at a time.
+      # File by file: otherwise, the order depends on how many files are read at a time.
       return builder.as_dataset(
         split=self._split, decoders=decoders, read_config=tfds.ReadConfig(interleave_cycle_length=1)
       )
-    except AssertionError:
-      folder = builder.data_path.parent.parent
-      raise settings.InputError(
-        "dataset",
-        f"{self.name} is not prepared in {folder} (--data_dir); with a network, run once: "
-        f"tfds build {self.name} --data_dir={folder}",
-      ) from None
     except (KeyError, ValueError) as error:
       raise settings.InputError(
-        "dataset", f"{self.name} has no split {self._split!r} ({error})"
+        "dataset", f"expected a split of {self.name}, received {self._split!r} ({error})"
       ) from None
 
-  def __len__(self):
+  def __len__(self) -> int:
     return self._count
 
-  def pictures(self, start, stop):
+  def pictures(self, start: int, stop: int) -> Iterator[listing.Picture]:
     examples = self._dataset.skip(start).take(stop - start)
     for position, example in enumerate(examples.as_numpy_iterator(), start):
       label = int(example["label"]) if self._has_labels else 0
       yield listing.Picture(f"{self._split}[{position}]", example["image"], label)
 
-  def identities(self):
+  def identities(self) -> Iterator[str]:
     yield from (self.name, str(self._version), self._split, str(self._count))
 
 
-def _tfds_split(split, prepared):
-  return "validation" if split == "test" and "validation" in prepared else split
+def _tfds_split(split: str, available: tfds.core.splits.SplitDict) -> str:
+  """Returns TFDS's name of a split.
+
+  ImageNet's own test split has no labels, like that of several other data sets.
+  """
+  return "validation" if split == "test" and "validation" in available else split
 
 
-def _or_image_size(image):
-  return " (or of any, with --image_size)" if isinstance(image, tfds.features.Image) else ""
-
-
-def _builder(config):
+def _builder(config: config_lib.DataConfig) -> tfds.core.DatasetBuilder:
+  """Returns the builder of a data set whose images can be used."""
   if config.dataset == "digits":
-    builder = digits.Digits(data_dir=config.data_dir)
-    quiet = io.StringIO()  # A second's work needs no progress bar.
-    with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
-      try:
-        builder.download_and_prepare(
-          download_config=tfds.download.DownloadConfig(try_download_gcs=False)
-        )
-      except OSError as error:
-        raise settings.InputError(
-          "data_dir",
-          f"expected a folder in which the digits can be unpacked, received "
-          f"{builder.data_path.parent.parent} ({error})",
-        ) from None
-    return builder
+    return _digits(config.data_dir)
   try:
-    return tfds.builder(config.dataset, data_dir=config.data_dir, try_gcs=False)
+    builder = tfds.builder(config.dataset, data_dir=config.data_dir, try_gcs=False)
   except (tfds.core.DatasetNotFoundError, ImportError, ValueError) as error:
     raise settings.InputError(
       "dataset",
       f"expected digits or the name of a TFDS data set, received "
       f"{config.dataset!r} ({str(error).splitlines()[0]})",
     ) from None
+  _require_images(builder, config)
+  return builder
 
 
-def _feature(builder, name):
+def _digits(data_dir: str | None) -> tfds.core.DatasetBuilder:
+  """Returns the prepared digits."""
+  builder = digits.Digits(data_dir=data_dir)
+  output = io.StringIO()  # A second's work needs no progress bar.
+  with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+    try:
+      builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+      )
+    except OSError as error:
+      raise settings.InputError(
+        "data_dir",
+        f"expected a folder in which the digits can be unpacked, received "
+        f"{builder.data_dir_root} ({error})",
+      ) from None
+  return builder
+
+
+def _require_images(builder: tfds.core.DatasetBuilder, config: config_lib.DataConfig) -> None:
+  """Raises an error unless a data set has images of uint8 that can be brought to one size."""
+  image = _feature(builder, "image")
+  is_image = isinstance(image, tfds.features.Image)
+  if not is_image or (None in image.shape and not config.image_size):
+    hint = "; image_size brings images of several sizes to one" if is_image else ""
+    message = (
+      f"expected a data set with an 'image' of one size, received {config.dataset!r}, with "
+      f"{builder.info.features!r}{hint}"
+    )
+    raise settings.InputError("dataset", " ".join(message.split()))
+  if image.np_dtype != np.uint8 or image.shape[-1] not in (1, 3):
+    raise settings.InputError(
+      "dataset",
+      f"expected images of uint8 with 1 or 3 channels, received {image.np_dtype} "
+      f"{list(image.shape)} ({config.dataset})",
+    )
+
+
+def _feature(builder: tfds.core.DatasetBuilder, name: str) -> Any:
+  """Returns a feature of a data set, or None if there is none of this name."""
   features = builder.info.features
-  return (
-    features[name]
-    if isinstance(features, tfds.features.FeaturesDict) and name in features
-    else None
-  )
+  if isinstance(features, tfds.features.FeaturesDict) and name in features:
+    return features[name]
+  return None

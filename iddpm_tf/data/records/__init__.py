@@ -1,1 +1,1 @@
-"""Records: pictures that are decoded once, into arrays that training maps into memory."""
+"""Records: decoded pictures in files that training maps into memory."""

@@ -1,40 +1,137 @@
-"""Pictures of any source to records: shards of uint8 arrays that training maps into memory."""
+"""Preparation of records: pictures become uint8 arrays that training maps into memory."""
 
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 import contextlib
 import itertools
 import json
 import os
 import pathlib
 import shutil
+from typing import Any
 
 import numpy as np
 
+from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.data import decoding
-from iddpm_tf.data.readers import listing as listing_lib
+from iddpm_tf.data import sources
+from iddpm_tf.data.readers import listing
 from iddpm_tf.data.records import shards as shards_lib
 from iddpm_tf.utils import files
+from iddpm_tf.utils import progress as progress_lib
 
+SPLITS = ("train", "test")
+UNREADABLE = ("refuse", "skip")
+UNREADABLE_FILE = "unreadable.txt"
 _SHARD_BYTES = 2**28
 _MAX_SHARDS = 512  # Each is an open file in training.
-UNREADABLE = "unreadable.txt"
+
+
+def prepare(
+  config: config_lib.DataConfig,
+  output_dir: files.PathLike,
+  *,
+  splits: Sequence[str] = (),
+  shard_size: int = 0,
+  unreadable: str = "refuse",
+  workers: int = 0,
+  progress: progress_lib.Progress | None = None,
+) -> dict[str, int]:
+  """Makes records of a data set of pictures.
+
+  Every picture is decoded and resized once. Where an earlier call was interrupted or refused
+  unreadable pictures, only what is missing is made. Finished records stay unless they are damaged.
+
+  Args:
+    config: the configuration of the data: where the pictures are, and what they become.
+    output_dir: the folder of the records.
+    splits: `train`, `test` or both; empty: those that the data has.
+    shard_size: the number of pictures per file; 0: as many as make 256 MiB.
+    unreadable: what happens if pictures cannot be read; `refuse`: an error that lists them; `skip`:
+      they are left out. They are listed in either case.
+    workers: the number of threads that decode; 0: one per processor.
+    progress: shows what is done.
+
+  Returns:
+    The number of images per split.
+
+  Raises:
+    InputError: an argument is wrong, there are no such pictures, some cannot be read, or the folder
+      holds something else.
+  """
+  require_arguments(splits, shard_size=shard_size, unreadable=unreadable, workers=workers)
+  progress = progress or progress_lib.Silent()
+  splits = splits or sources.splits(config)
+  listings = {split: sources.open_listing(config, split) for split in splits}
+  for split, pictures in listings.items():
+    progress.say(_description(split, pictures))
+  preparation = Preparation(config, listings, output_dir, shard_size=shard_size, workers=workers)
+  files.make_folder(output_dir)
+  with preparation.opened(progress):
+    if preparation.is_finished:
+      progress.say(f"{output_dir} is finished: nothing to do")
+      return preparation.counts()
+    total, done = preparation.pictures, preparation.finished_pictures
+    if done:
+      progress.say(f"resuming {output_dir} after {done:,} of {total:,} pictures")
+    with progress.bar(total=total, initial=done, unit="picture") as bar:
+      preparation.make_shards(bar)
+    _report_unreadable(preparation.unreadable(), output_dir, unreadable, progress)
+    counts = preparation.write_index()
+  for split, images in counts.items():
+    progress.say(f"{os.path.join(output_dir, split)}: {images:,} images")
+  return counts
+
+
+def require_arguments(
+  splits: Sequence[str], *, shard_size: int = 0, unreadable: str = "refuse", workers: int = 0
+) -> None:
+  """Raises an error unless the arguments of `prepare` are possible.
+
+  Raises:
+    InputError: one is not.
+  """
+  settings.require(
+    len(set(splits)) == len(splits) and set(splits) <= set(SPLITS),
+    "splits",
+    "train, test or train,test",
+    tuple(splits),
+  )
+  settings.require(shard_size >= 0, "shard_size", "a number of at least 0", shard_size)
+  settings.require(workers >= 0, "workers", "a number of at least 0", workers)
+  settings.require(
+    unreadable in UNREADABLE, "unreadable", f"one of {', '.join(UNREADABLE)}", unreadable
+  )
 
 
 class Preparation:
-  """Records in the making, in `folder`; a killed one goes on where it was.
+  """A folder of records that is being made. An interrupted preparation continues where it was."""
 
-  Args:
-    config: a `DataConfig`.
-    listings: {split: `Listing`}.
-    folder: where the records go.
-    shard_size: pictures a shard; 0: as many as make 256 MiB, or more where that were over 512 shards.
-    workers: threads that decode.
+  def __init__(
+    self,
+    config: config_lib.DataConfig,
+    listings: Mapping[str, listing.Listing],
+    folder: files.PathLike,
+    *,
+    shard_size: int = 0,
+    workers: int = 0,
+  ):
+    """Plans the records.
 
-  Raises:
-    ValueError: no readable picture, or splits of different shapes.
-  """
+    Args:
+      config: the configuration of the data.
+      listings: the listing of each split.
+      folder: the folder of the records.
+      shard_size: the number of pictures per shard; 0: as many as make 256 MiB, or more if there
+        would be over 512 shards.
+      workers: the number of threads that decode; 0: one per processor.
 
-  def __init__(self, config, listings, folder, *, shard_size=0, workers=None):
+    Raises:
+      InputError: no picture can be read.
+    """
     self._listings, self._folder, self._workers = listings, pathlib.Path(folder), workers
     first = next(iter(listings.values()))
     self._form = decoding.Form(config.image_size, config.resize, first.channels)
@@ -42,7 +139,7 @@ class Preparation:
     shard_size = shard_size or _shard_size(
       max(map(len, listings.values())), int(np.prod(self._shape))
     )
-    self._plan = {
+    self._plan: dict[str, Any] = {
       "version": shards_lib.VERSION,
       "dataset": config.dataset,
       "image_size": config.image_size,
@@ -53,93 +150,95 @@ class Preparation:
       "class_names": list(first.class_names),
       "shard_size": shard_size,
       "splits": {
-        split: {"pictures": len(raw), "digest": raw.digest()} for split, raw in listings.items()
+        split: {"pictures": len(pictures), "digest": pictures.digest()}
+        for split, pictures in listings.items()
       },
     }
     self._shards = {
-      split: shards_lib.all_of(self._folder / split, len(raw), shard_size)
-      for split, raw in listings.items()
+      split: shards_lib.split_up(self._folder / split, len(pictures), shard_size)
+      for split, pictures in listings.items()
     }
-    self._facts = {}  # Of finished shards.
+    self._facts: dict[shards_lib.Shard, dict[str, Any]] = {}  # Of finished shards.
 
   @property
-  def pictures(self):
-    """How many there are in all splits."""
+  def pictures(self) -> int:
+    """The number of pictures of all splits."""
     return sum(map(len, self._listings.values()))
 
   @property
-  def finished_pictures(self):
+  def finished_pictures(self) -> int:
+    """The number of pictures whose shards are finished."""
     return sum(facts["stop"] - facts["start"] for facts in self._facts.values())
 
   @property
-  def is_finished(self):
+  def is_finished(self) -> bool:
+    """Whether nothing is missing."""
     return (self._folder / shards_lib.INDEX).is_file()
 
+  def counts(self) -> dict[str, int]:
+    """Returns the number of images per split of finished records."""
+    index = json.loads((self._folder / shards_lib.INDEX).read_text())
+    return {split: content["images"] for split, content in index["splits"].items()}
+
   @contextlib.contextmanager
-  def opened(self):
-    """Holds the folder, so that no other process writes there, and finds out what is done.
+  def opened(self, progress: progress_lib.Progress) -> Iterator[None]:
+    """Locks the folder, which exists, while the block runs, and finds what is done.
 
     Raises:
-      ValueError: the folder holds something else or is in use, or the disk is too small.
+      InputError: the folder holds something else or is in use, or the disk is too small.
     """
     with files.held(self._folder):
       self._require_plan()
       if self.is_finished and (damaged := self._damaged()):
-        # First: a kill leaves no index over damaged shards.
+        # The index goes first, so that damaged shards never have one, even if this process is
+        # killed now.
         (self._folder / shards_lib.INDEX).unlink()
-        print(
-          f"{self._folder} was finished, but is damaged: {len(damaged)} of its shards or their index "
-          f"(the first: {damaged[0]}); these are made again"
+        progress.say(
+          f"{self._folder} was finished, but is damaged: {len(damaged)} of its shards or their "
+          f"index (the first: {damaged[0]}); these are made again"
         )
       if not self.is_finished:
         self._facts = {
           shard: facts
           for shards in self._shards.values()
           for shard in shards
-          if (facts := shards_lib.finished(shard)) and not self._is_mended(shard, facts)
+          if (facts := shards_lib.finished(shard)) and not self._is_repaired(shard, facts)
         }
         self._require_space()
-      yield self
+      yield
 
-  def make_shards(self, on_picture):
-    """Writes the shards that are missing; calls `on_picture()` after each picture."""
-    for split, raw in self._listings.items():
+  def make_shards(self, bar: progress_lib.Bar) -> None:
+    """Writes the shards that are missing, and adds each picture to a progress bar.
+
+    Raises:
+      InputError: the pictures have several shapes.
+    """
+    for split, pictures in self._listings.items():
       (self._folder / split).mkdir(exist_ok=True)
       missing = [shard for shard in self._shards[split] if shard not in self._facts]
-      # Neighbours are read in one go: to begin in the middle may cost something.
+      # Neighbouring shards are read in one pass, because beginning in the middle may be slow.
       for _, run in itertools.groupby(enumerate(missing), lambda pair: pair[1].number - pair[0]):
-        self._make_run(raw, [shard for _, shard in run], on_picture)
+        self._make_run(pictures, [shard for _, shard in run], bar)
 
-  def _make_run(self, raw, run, on_picture):
-    pictures = raw.pictures(run[0].start, run[-1].stop)
-    with contextlib.closing(decoding.outcomes(pictures, self._form, self._workers)) as outcomes:
-      for shard in run:
-        wanted = itertools.islice(outcomes, shard.stop - shard.start)
-        self._facts[shard] = shards_lib.write(shard, self._checked(wanted, on_picture), self._shape)
+  def unreadable(self) -> dict[str, list[list[str]]]:
+    """Returns `[name, reason]` of each picture that cannot be read, by split.
 
-  def _checked(self, outcomes, on_picture):
-    for outcome in outcomes:
-      if outcome.decoded:
-        decoding.require_same_shape(outcome, self._shape, self._first_name)
-      yield outcome
-      on_picture()
-
-  def unreadable(self):
-    """{split: [[name, reason]]}, each also written to SPLIT/unreadable.txt."""
-    result = {}
+    They are also written to SPLIT/unreadable.txt.
+    """
+    unreadable = {}
     for split, shards in self._shards.items():
-      result[split] = [
+      unreadable[split] = [
         [name, reason] for shard in shards for _, name, reason in self._facts[shard]["unreadable"]
       ]
-      path = self._folder / split / UNREADABLE
-      if result[split]:
-        path.write_text("".join(f"{line}\n" for line in lines(result[split])), encoding="utf-8")
+      path = self._folder / split / UNREADABLE_FILE
+      if unreadable[split]:
+        shards_lib.write_text(path, "".join(f"{line}\n" for line in lines(unreadable[split])))
       else:
         path.unlink(missing_ok=True)
-    return result
+    return unreadable
 
-  def write_index(self):
-    """Makes the records whole; returns {split: images}."""
+  def write_index(self) -> dict[str, int]:
+    """Writes the index, which finishes the records, and returns the number of images per split."""
     unreadable = self.unreadable()
     splits = {}
     for split, shards in self._shards.items():
@@ -153,23 +252,44 @@ class Preparation:
     shards_lib.write_json(self._folder / shards_lib.INDEX, {**self._plan, "splits": splits})
     return {split: content["images"] for split, content in splits.items()}
 
-  def _first_shape(self, raw):
-    """(H, W, C) of the first picture that can be read, and its name."""
-    for picture in raw.pictures(0, len(raw)):
+  def _make_run(
+    self, pictures: listing.Listing, run: list[shards_lib.Shard], bar: progress_lib.Bar
+  ) -> None:
+    """Writes neighbouring shards."""
+    positions = pictures.pictures(run[0].start, run[-1].stop)
+    with contextlib.closing(decoding.outcomes(positions, self._form, self._workers)) as outcomes:
+      for shard in run:
+        shard_outcomes = itertools.islice(outcomes, shard.stop - shard.start)
+        checked = self._checked(shard_outcomes, bar)
+        self._facts[shard] = shards_lib.write(shard, checked, self._shape)
+
+  def _checked(
+    self, outcomes: Iterable[decoding.Outcome], bar: progress_lib.Bar
+  ) -> Iterator[decoding.Outcome]:
+    for outcome in outcomes:
+      if outcome.decoded:
+        decoding.require_same_shape(outcome, self._shape, self._first_name)
+      yield outcome
+      bar.update()
+
+  def _first_shape(self, pictures: listing.Listing) -> tuple[tuple[int, int, int], str]:
+    """Returns (H, W, C) of the first picture that can be read, and its name."""
+    for picture in pictures.pictures(0, len(pictures)):
       with contextlib.suppress(decoding.UnreadableImage):
-        return decoding.decode(picture, self._form).pixels.shape, picture.name
+        height, width, channels = decoding.decode(picture, self._form).pixels.shape
+        return (height, width, channels), picture.name
     raise settings.InputError(
       "data_dir",
-      f"expected pictures that can be read, received {len(raw)} of {raw.name}, none of which "
-      "can be",
+      f"expected pictures that can be read, received {len(pictures)} of {pictures.name} that "
+      "cannot",
     )
 
-  def _require_plan(self):
+  def _require_plan(self) -> None:
+    """Writes the plan to an empty folder, or compares it with that of the folder."""
     path = self._folder / shards_lib.PLAN
     if not path.is_file():
-      if any(
-        name for name in os.listdir(self._folder) if not name.startswith(f".{shards_lib.PLAN}")
-      ):
+      # A killed process may have left a part of a plan.
+      if any(not name.endswith(shards_lib.PLAN) for name in os.listdir(self._folder)):
         raise settings.InputError(
           "output_dir",
           f"expected an empty or new folder, or one of records, received {self._folder}",
@@ -180,22 +300,24 @@ class Preparation:
       stored = json.loads(path.read_text())
       changed = [name for name in self._plan if stored.get(name) != self._plan[name]]
     except (ValueError, AttributeError):
-      raise settings.InputError(path, "expected the plan of records in JSON") from None
+      raise settings.InputError(
+        path, "expected the plan of records in JSON, received another file"
+      ) from None
     if changed:
       name = changed[0]
-      hint = (
+      difference = (
         "another list of pictures"
         if name == "splits"
-        else f"{self._plan[name]}, not {stored.get(name)}"
+        else f"{self._plan[name]} instead of {stored.get(name)}"
       )
       raise settings.InputError(
         "output_dir",
-        f"expected a new folder, or the settings and pictures that {self._folder} was "
-        f"begun with, received other {name} ({hint})",
+        f"expected a new folder, or the settings and pictures with which {self._folder} was begun, "
+        f"received other {name} ({difference})",
       )
 
-  def _damaged(self):
-    """What of finished records is not as they were made, by the sizes of their files."""
+  def _damaged(self) -> list[pathlib.Path]:
+    """Returns the files of finished records that have another size than the index says."""
     index = self._folder / shards_lib.INDEX
     try:
       splits = json.loads(index.read_text())["splits"]
@@ -208,34 +330,64 @@ class Preparation:
       return [index]
     return [
       shard.path("images")
-      for shard, files in listed.items()
-      if (shards_lib.finished(shard) or {}).get("files") != files
+      for shard, shard_files in listed.items()
+      if (shards_lib.finished(shard) or {}).get("files") != shard_files
     ]
 
-  def _is_mended(self, shard, facts):
-    """Whether a picture that could not be read now can: the user may have copied it again."""
-    raw = self._listings[shard.folder.name]
-    refused = itertools.chain.from_iterable(
-      raw.pictures(at, at + 1) for at, *_ in facts["unreadable"]
+  def _is_repaired(self, shard: shards_lib.Shard, facts: dict[str, Any]) -> bool:
+    """Returns whether a picture that could not be read can be read now."""
+    pictures = self._listings[shard.folder.name]
+    unreadable = itertools.chain.from_iterable(
+      pictures.pictures(position, position + 1) for position, *_ in facts["unreadable"]
     )
-    return any(outcome.decoded for outcome in decoding.outcomes(refused, self._form, self._workers))
+    outcomes = decoding.outcomes(unreadable, self._form, self._workers)
+    return any(outcome.decoded for outcome in outcomes)
 
-  def _require_space(self):
+  def _require_space(self) -> None:
     images = self.pictures - self.finished_pictures
-    needed = images * (int(np.prod(self._shape)) + 4)
+    needed = images * (int(np.prod(self._shape)) + 4)  # Four bytes per label.
     free = shutil.disk_usage(self._folder).free
     if needed > free:
       raise settings.InputError(
         "output_dir",
-        f"expected {needed / 1e9:.1f} GB free for the records, found {free / 1e9:.1f} GB "
-        f"in {self._folder}",
+        f"expected {needed / 1e9:.1f} GB free for the records, found {free / 1e9:.1f} GB in "
+        f"{self._folder}",
       )
 
 
-def lines(unreadable):
-  """One line for each [name, reason]."""
-  return [f"{listing_lib.printable(name)}: {reason}" for name, reason in unreadable]
+def lines(unreadable: Iterable[Sequence[str]]) -> list[str]:
+  """Returns one line per `[name, reason]`."""
+  return [f"{listing.printable(name)}: {reason}" for name, reason in unreadable]
 
 
-def _shard_size(pictures, image_bytes):
+def _description(split: str, pictures: listing.Listing) -> str:
+  """Returns a line that says what a split holds."""
+  classes = f"{pictures.num_classes} classes" if pictures.num_classes else "no labels"
+  others = f"; {len(pictures.ignored):,} other files are ignored" if pictures.ignored else ""
+  return f"{split}: {len(pictures):,} pictures of {pictures.name}, {classes}{others}"
+
+
+def _report_unreadable(
+  unreadable: Mapping[str, list[list[str]]],
+  output_dir: files.PathLike,
+  policy: str,
+  progress: progress_lib.Progress,
+) -> None:
+  """Lists the pictures that cannot be read, and raises an error unless they are to be skipped."""
+  listed = [f"{split}/{line}" for split, pictures in unreadable.items() for line in lines(pictures)]
+  if not listed:
+    return
+  progress.say(f"{len(listed)} pictures cannot be read:")
+  for line in listed:
+    progress.say(line)
+  if policy == "refuse":
+    raise settings.InputError(
+      "unreadable",
+      f"expected 'skip', since {len(listed)} pictures cannot be read, the first being {listed[0]}, "
+      f"received 'refuse'; all are listed in {output_dir}/SPLIT/{UNREADABLE_FILE}; repair them, or "
+      "skip them, and prepare again, which decodes no other picture twice",
+    )
+
+
+def _shard_size(pictures: int, image_bytes: int) -> int:
   return max(1, _SHARD_BYTES // image_bytes, -(-pictures // _MAX_SHARDS))

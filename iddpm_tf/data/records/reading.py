@@ -1,30 +1,45 @@
-"""Reading records: shards mapped into memory, indexed as one array."""
+"""Reading of records: shards that are mapped into memory and indexed as one array."""
 
 import json
 import pathlib
+from typing import Any
 
 import numpy as np
 
+from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.data.records import shards as shards_lib
-from iddpm_tf.data.records import statistics
+from iddpm_tf.data.records import statistics as statistics_lib
+from iddpm_tf.utils import progress as progress_lib
 
 
 class RecordImages:
-  """uint8 [N, H, W, C] on disk; a slice or int [B] gives uint8 [B, H, W, C] in memory."""
+  """Images on the disk, indexed like an array.
+
+  Attributes:
+    shape: (N, H, W, C).
+    dtype: uint8.
+  """
 
   dtype = np.dtype(np.uint8)
 
-  def __init__(self, arrays, image_shape):
+  def __init__(self, arrays: list[np.ndarray], image_shape: tuple[int, ...]):
+    """Makes the images of memory-mapped shards.
+
+    Args:
+      arrays: uint8 [n, H, W, C] for each shard.
+      image_shape: (H, W, C).
+    """
     self._arrays = arrays
     self._ends = np.cumsum([len(array) for array in arrays])
     self._starts = self._ends - [len(array) for array in arrays]
     self.shape = (int(self._ends[-1]), *image_shape)
 
-  def __len__(self):
+  def __len__(self) -> int:
     return self.shape[0]
 
-  def __getitem__(self, index):
+  def __getitem__(self, index: slice | np.ndarray) -> np.ndarray:
+    """Returns uint8 [B, H, W, C] in memory for a slice or for int [B]."""
     if isinstance(index, slice):
       index = np.arange(*index.indices(len(self)))
     index = np.asarray(index)
@@ -35,7 +50,7 @@ class RecordImages:
     index = index % len(self)
     shard = np.searchsorted(self._ends, index, side="right")
     images = np.empty([len(index), *self.shape[1:]], np.uint8)
-    # Image by image, which is as fast as NumPy's own gathering and the same for any number of shards.
+    # Image by image, which is as fast as NumPy's own gathering and works over several shards.
     for row, (number, position) in enumerate(
       zip(shard.tolist(), (index - self._starts[shard]).tolist())
     ):
@@ -44,13 +59,20 @@ class RecordImages:
 
 
 class Records:
-  """A folder that `trainers.prepare_data` has made.
+  """A folder of finished records.
 
-  Raises:
-    ValueError: it is none, not finished, or does not agree with a `DataConfig`.
+  Attributes:
+    image_shape: (H, W, C).
+    num_classes: the number of classes; 0: the data has no labels.
+    class_names: their names; empty where they are unknown.
   """
 
-  def __init__(self, config):
+  def __init__(self, config: config_lib.DataConfig):
+    """Reads the index of the folder `config.data_dir`.
+
+    Raises:
+      InputError: there are no finished records, or they contradict the configuration.
+    """
     if not config.data_dir:
       raise settings.InputError("data_dir", "expected a folder of records, received nothing")
     self._folder = pathlib.Path(config.data_dir)
@@ -58,91 +80,104 @@ class Records:
     self.image_shape = tuple(self._index["image_shape"])
     self.num_classes = self._index["num_classes"]
     self.class_names = tuple(self._index["class_names"])
-    if config.image_size and self.image_shape[:2] != (config.image_size,) * 2:
-      height, width, _ = self.image_shape
-      raise settings.InputError(
-        "image_size",
-        f"expected {height}x{width}, the size of the records in {self._folder}, or "
-        f"nothing, received {config.image_size}",
-      )
-    # Of a default nobody knows whether it was given; without a size nothing was resized.
-    for name in (
-      ("resize", "folder_labels") if self._index.get("image_size") else ("folder_labels",)
-    ):
-      given, made_with = getattr(config, name), self._index.get(name)
-      if given not in (made_with, getattr(type(config)(), name)) and made_with is not None:
-        raise settings.InputError(
-          name,
-          f"expected {made_with}, with which the records in {self._folder} were "
-          f"made, or nothing, received {given}",
-        )
+    self._require_same(config)
 
   @property
-  def splits(self):
+  def splits(self) -> tuple[str, ...]:
+    """The names of the splits."""
     return tuple(self._index["splits"])
 
-  def load(self, split):
-    """`RecordImages` of a split, and int32 [N] of its labels; files are checked by size and shape."""
-    content = self._split(split)
+  def load(self, split: str) -> tuple[RecordImages, np.ndarray]:
+    """Returns the images of a split, and their labels, int32 [N].
+
+    Raises:
+      InputError: there is no such split, it has no images, or the size or the type of a file is not
+        as it was written.
+    """
     images, labels = [], []
-    for shard in content["shards"]:
+    for shard in self._split(split)["shards"]:
       if shard["count"]:
-        of_images, of_labels = shard["files"]
-        images.append(self._open(split, of_images, np.uint8, (shard["count"], *self.image_shape)))
-        labels.append(self._open(split, of_labels, np.int32, (shard["count"],)))
+        image_file, label_file = shard["files"]
+        shape = (shard["count"], *self.image_shape)
+        images.append(self._open(split, image_file, np.uint8, shape))
+        labels.append(self._open(split, label_file, np.int32, shape[:1]))
     if not images:
       raise settings.InputError(
         "data_dir", f"expected images in {self._folder / split}, found none"
       )
     return RecordImages(images, self.image_shape), np.concatenate(labels)
 
-  def verify(self, split, on_file=lambda: None):
-    """Reads every file of a split; `ValueError` that names one whose checksum is wrong."""
-    for shard in self._split(split)["shards"]:
-      for file in shard["files"]:
+  def verify(self, split: str, *, progress: progress_lib.Progress | None = None) -> int:
+    """Compares the checksum of every file of a split with the index.
+
+    Args:
+      split: the split.
+      progress: shows the files that are read.
+
+    Returns:
+      The number of files.
+
+    Raises:
+      InputError: a file is not as it was written.
+    """
+    progress = progress or progress_lib.Silent()
+    listed = [file for shard in self._split(split)["shards"] for file in shard["files"]]
+    with progress.bar(total=len(listed), unit="file", description=split) as bar:
+      for file in listed:
         path = self._folder / split / file["name"]
-        self._require_size(path, file)
+        _require_size(path, file["bytes"])
         if shards_lib.checksum(path) != file["sha256"]:
           raise settings.InputError(
             path,
             f"expected the SHA-256 {file['sha256'][:16]}... of {shards_lib.INDEX}, received "
-            "another: the file has changed since it was made",
+            "another: the file has changed since it was written",
           )
-        on_file()
+        bar.update()
+    return len(listed)
 
-  def files(self, split):
-    return sum(len(shard["files"]) for shard in self._split(split)["shards"])
-
-  def unreadable(self, split):
-    """[[name, reason]] of the pictures that were left out."""
+  def unreadable(self, split: str) -> list[list[str]]:
+    """Returns the name and the reason, `[name, reason]`, of each picture that was left out."""
     return self._split(split)["unreadable"]
 
-  def statistics(self, split):
-    """`Statistics` of the pictures that the records were made of."""
-    result = statistics.Statistics()
+  def statistics(self, split: str) -> statistics_lib.Statistics:
+    """Returns the statistics of the pictures of a split before they were prepared.
+
+    Raises:
+      InputError: the facts of a shard cannot be read.
+    """
+    total = statistics_lib.Statistics()
     for path in sorted((self._folder / split).glob("shard-*.json")):
       try:
-        result.merge(statistics.Statistics.from_json(json.loads(path.read_text())["statistics"]))
+        facts = json.loads(path.read_text())
+        total.merge(statistics_lib.Statistics.from_json(facts["statistics"]))
       except (ValueError, KeyError, TypeError, AttributeError):
-        raise settings.InputError(path, "expected the facts of a shard in JSON") from None
-    return result
+        raise settings.InputError(
+          path, "expected the facts of a shard in JSON, received another file"
+        ) from None
+    return total
 
-  def _split(self, split):
+  def _split(self, split: str) -> dict[str, Any]:
     if split not in self._index["splits"]:
       raise settings.InputError(
         "data_dir",
-        f"expected records of {split!r} in {self._folder}, which has {', '.join(self.splits)} only",
+        f"expected records of the split {split!r}, received {self._folder}, which has "
+        f"{', '.join(self.splits)} only",
       )
     return self._index["splits"][split]
 
-  def _open(self, split, file, dtype, shape):
+  def _open(
+    self, split: str, file: dict[str, Any], dtype: type, shape: tuple[int, ...]
+  ) -> np.ndarray:
+    """Maps a file into memory."""
     path = self._folder / split / file["name"]
-    self._require_size(path, file)
+    _require_size(path, file["bytes"])
     try:
       # A plain array over the map: indexing is several times faster than that of np.memmap.
       array = np.asarray(np.load(path, mmap_mode="r"))
     except (OSError, ValueError) as error:
-      raise settings.InputError(path, f"expected an .npy file ({error})") from None
+      raise settings.InputError(
+        path, f"expected an .npy file, received another file ({error})"
+      ) from None
     if array.dtype != dtype or array.shape != shape:
       raise settings.InputError(
         path,
@@ -150,34 +185,55 @@ class Records:
       )
     return array
 
-  def _require_size(self, path, file):
-    try:
-      size = path.stat().st_size
-    except OSError as error:
+  def _require_same(self, config: config_lib.DataConfig) -> None:
+    """Raises an error for settings that contradict those that the records were prepared with."""
+    if config.image_size and self.image_shape[:2] != (config.image_size, config.image_size):
+      height, width, _ = self.image_shape
       raise settings.InputError(
-        path, f"{error.strerror}, though {shards_lib.INDEX} lists it"
-      ) from None
-    if size != file["bytes"]:
-      raise settings.InputError(
-        path,
-        f"expected {file['bytes']} bytes, found {size}; it is "
-        f"{'truncated' if size < file['bytes'] else 'another file'}",
+        "image_size",
+        f"expected {height}x{width}, the size of the records in {self._folder}, or nothing, "
+        f"received {config.image_size}",
       )
+    # Without a size nothing was resized. Nobody knows whether the user gave a value that equals the
+    # default.
+    names = ["resize", "folder_labels"] if self._index.get("image_size") else ["folder_labels"]
+    for name in names:
+      value, prepared_with = getattr(config, name), self._index.get(name)
+      default = getattr(type(config)(), name)
+      if value not in (prepared_with, default) and prepared_with is not None:
+        raise settings.InputError(
+          name,
+          f"expected {prepared_with}, with which the records in {self._folder} were prepared, or "
+          f"nothing, received {value}",
+        )
 
 
-def _read_index(folder):
+def _require_size(path: pathlib.Path, expected: int) -> None:
+  """Raises an error unless a file has the size of the index."""
+  try:
+    size = path.stat().st_size
+  except OSError as error:
+    raise settings.InputError(
+      path, f"expected a file, since {shards_lib.INDEX} lists it ({error.strerror})"
+    ) from None
+  if size != expected:
+    kind = "truncated" if size < expected else "another file"
+    raise settings.InputError(path, f"expected {expected} bytes, received {size}: it is {kind}")
+
+
+def _read_index(folder: pathlib.Path) -> dict[str, Any]:
   path = folder / shards_lib.INDEX
   if not path.is_file():
     if (folder / shards_lib.PLAN).is_file():
       raise settings.InputError(
         "data_dir",
-        f"expected finished records, received {folder}, which trainers.prepare_data has "
-        "begun; the same command goes on",
+        f"expected finished records, received {folder}, whose preparation has begun and is not "
+        "finished; prepare it again with the same settings, which continues",
       )
     raise settings.InputError(
       "data_dir",
-      f"expected a folder that trainers.prepare_data made (with {shards_lib.INDEX}), "
-      f"received {folder}",
+      f"expected a folder of records (with {shards_lib.INDEX}), received {folder}; records are "
+      "prepared from pictures first",
     )
   try:
     index = json.loads(path.read_text())
@@ -195,11 +251,13 @@ def _read_index(folder):
       )
     )
   except (ValueError, KeyError, TypeError, AttributeError):
-    raise settings.InputError(path, "expected the index of records in JSON") from None
+    raise settings.InputError(
+      path, "expected the index of records in JSON, received another file"
+    ) from None
   if version != shards_lib.VERSION or not complete:
     raise settings.InputError(
       path,
-      f"expected an index of version {shards_lib.VERSION}, received {version!r}, or one that "
-      "lacks something",
+      f"expected a complete index of version {shards_lib.VERSION}, received version {version!r}, "
+      f"{'complete' if complete else 'incomplete'}",
     )
   return index

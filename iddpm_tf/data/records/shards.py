@@ -1,94 +1,102 @@
-"""Files of records: DIR/SPLIT/images-00000-of-00012.npy, labels-...npy, and what is known about each shard.
+"""Files of records: DIR/SPLIT/images-00000-of-00012.npy, labels-...npy, and the facts of a shard.
 
-A shard stands for a fixed range of positions of a listing. Which of its pictures could be read changes
-what is in it, never where the next begins. Every file appears whole or not at all.
+A shard holds a fixed range of positions of a listing. Pictures that cannot be read make it smaller,
+but do not change where the next shard begins. Every file appears whole or not at all.
 """
 
-import contextlib
+from collections.abc import Iterable
 import hashlib
 import json
-import os
 import pathlib
+from typing import Any
+from typing import BinaryIO
 from typing import NamedTuple
 
 import numpy as np
 
-from iddpm_tf.data.records import statistics
+from iddpm_tf.data import decoding
+from iddpm_tf.data.records import statistics as statistics_lib
+from iddpm_tf.utils import files
 
-INDEX = "index.json"  # Written last: records are whole where it is.
-PLAN = "plan.json"  # Written first: what the records are to be.
+INDEX = "index.json"  # Written last: where it is, the records are finished.
+PLAN = "plan.json"  # Written first: what the records are made of.
 VERSION = 1
 
 
 class Shard(NamedTuple):
-  """Positions `start` up to `stop` of a split's listing."""
+  """A shard: the positions from `start` up to `stop` of a split's listing.
 
-  folder: pathlib.Path  # Of the split.
+  Attributes:
+    folder: the folder of the split.
+    number: the index of the shard.
+    num_shards: the number of shards of the split.
+    start: its first position.
+    stop: the first position of the next shard.
+  """
+
+  folder: pathlib.Path
   number: int
-  of: int
+  num_shards: int
   start: int
   stop: int
 
-  def path(self, kind):
-    """Of `images`, `labels` or `shard`, the last being JSON."""
-    return (
-      self.folder
-      / f"{kind}-{self.number:05d}-of-{self.of:05d}.{'json' if kind == 'shard' else 'npy'}"
-    )
+  def path(self, kind: str) -> pathlib.Path:
+    """Returns the path of the shard's `images` or `labels`, or, in JSON, of its facts (`shard`)."""
+    extension = "json" if kind == "shard" else "npy"
+    return self.folder / f"{kind}-{self.number:05d}-of-{self.num_shards:05d}.{extension}"
 
 
-def all_of(folder, count, shard_size):
-  """The `Shard`s of `count` pictures."""
-  number = -(-count // shard_size)
+def split_up(folder: pathlib.Path, pictures: int, shard_size: int) -> list[Shard]:
+  """Returns the shards of a number of pictures."""
+  num_shards = -(-pictures // shard_size)
   return [
-    Shard(folder, i, number, i * shard_size, min((i + 1) * shard_size, count))
-    for i in range(number)
+    Shard(folder, i, num_shards, i * shard_size, min((i + 1) * shard_size, pictures))
+    for i in range(num_shards)
   ]
 
 
-def write(shard, outcomes, shape):
-  """Writes the pictures and labels of a shard; returns its facts, which it has written as JSON.
+def write(
+  shard: Shard, outcomes: Iterable[decoding.Outcome], shape: tuple[int, int, int]
+) -> dict[str, Any]:
+  """Writes the pictures, the labels and then the facts of a shard.
 
   Args:
-    shard: a `Shard`.
-    outcomes: a `decoding.Outcome` for each of its positions.
+    shard: the shard.
+    outcomes: one for each position of the shard.
     shape: (H, W, C) of every decoded picture.
+
+  Returns:
+    The facts, as they are written.
   """
-  refused, labels, counts = [], [], statistics.Statistics()
-  with _whole(shard.path("images")) as file:
+  unreadable, labels, statistics = [], [], statistics_lib.Statistics()
+  path = shard.path("images")
+  with files.whole(path, sole_writer=True) as temporary, open(temporary, "wb") as file:
     _write_header(file, shard.stop - shard.start, shape)
     for position, outcome in enumerate(outcomes, shard.start):
       if outcome.decoded:
-        file.write(np.ascontiguousarray(outcome.decoded.pixels))
+        file.write(np.ascontiguousarray(outcome.decoded.pixels).data)
         labels.append(outcome.label)
-        counts.add(outcome)
+        statistics.add(outcome)
       else:
-        refused.append([position, outcome.name, outcome.reason])
+        unreadable.append([position, outcome.name, outcome.reason])
     file.seek(0)
     _write_header(file, len(labels), shape)
-  with _whole(shard.path("labels")) as file:
-    np.save(file, np.asarray(labels, np.int32))
+  with files.whole(shard.path("labels"), sole_writer=True) as temporary:
+    np.save(temporary, np.asarray(labels, np.int32))
   facts = {
     "start": shard.start,
     "stop": shard.stop,
     "count": len(labels),
-    "files": [_facts_of(shard.path(kind)) for kind in ("images", "labels")],
-    "unreadable": refused,
-    "statistics": counts.to_json(),
+    "files": [_file_facts(shard.path(kind)) for kind in ("images", "labels")],
+    "unreadable": unreadable,
+    "statistics": statistics.to_json(),
   }
   write_json(shard.path("shard"), facts)
   return facts
 
 
-def _write_header(file, count, shape):
-  """Of an .npy file; NumPy leaves room in it for any count, so that it can be written again."""
-  np.lib.format.write_array_header_1_0(
-    file, {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
-  )
-
-
-def finished(shard):
-  """The facts of a shard that is written, or None."""
+def finished(shard: Shard) -> dict[str, Any] | None:
+  """Returns the facts of a shard whose files are whole, or None if it must be made."""
   try:
     facts = json.loads(shard.path("shard").read_text())
     whole = all(
@@ -96,16 +104,22 @@ def finished(shard):
     )
     return facts if whole and (facts["start"], facts["stop"]) == (shard.start, shard.stop) else None
   except (OSError, ValueError, KeyError, TypeError):
-    return None  # It is made again.
+    return None
 
 
-def write_json(path, content):
-  with _whole(path) as file:
-    file.write((json.dumps(content, indent=1) + "\n").encode())
+def write_json(path: pathlib.Path, content: Any) -> None:
+  """Writes a whole JSON file, whose only writer is this process."""
+  write_text(path, json.dumps(content, indent=1) + "\n")
 
 
-def checksum(path):
-  """SHA-256 of a file."""
+def write_text(path: pathlib.Path, text: str) -> None:
+  """Writes a whole text file, whose only writer is this process."""
+  with files.whole(path, sole_writer=True) as temporary:
+    temporary.write_text(text, encoding="utf-8")
+
+
+def checksum(path: pathlib.Path) -> str:
+  """Returns the SHA-256 of a file."""
   digest = hashlib.sha256()
   with open(path, "rb") as file:
     while block := file.read(2**20):
@@ -113,22 +127,15 @@ def checksum(path):
   return digest.hexdigest()
 
 
-def _facts_of(path):
-  return {"name": path.name, "bytes": path.stat().st_size, "sha256": checksum(path)}
+def _write_header(file: BinaryIO, count: int, shape: tuple[int, int, int]) -> None:
+  """Writes the header of an .npy file.
 
-
-@contextlib.contextmanager
-def _whole(path):
-  """A binary file that is renamed to `path` once it is written and on the disk.
-
-  Its temporary name is always the same: what a killed process left, the next one overwrites.
+  NumPy leaves enough room for any count in it, so that it can be overwritten.
   """
-  temporary = path.with_name(f".{path.name}.part")
-  try:
-    with open(temporary, "wb") as file:
-      yield file
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(temporary, path)
-  finally:
-    temporary.unlink(missing_ok=True)
+  np.lib.format.write_array_header_1_0(
+    file, {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
+  )
+
+
+def _file_facts(path: pathlib.Path) -> dict[str, Any]:
+  return {"name": path.name, "bytes": path.stat().st_size, "sha256": checksum(path)}
