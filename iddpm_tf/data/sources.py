@@ -4,12 +4,12 @@ from collections.abc import Sequence
 import importlib
 from typing import Any
 from typing import NamedTuple
-from typing import Protocol
 
 import numpy as np
 
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
+from iddpm_tf.data import arrays
 from iddpm_tf.data import decoding
 from iddpm_tf.data.readers import listing
 
@@ -19,24 +19,6 @@ MAX_BYTES = 4 * 2**30
 ARRAYS = "arrays"
 _LISTINGS = {"folder": "folders", "imagenet_npz": "imagenet", "lsun": "lsun"}
 _WITHOUT_TENSORFLOW = (*_LISTINGS, "records", "photos", ARRAYS)
-
-
-class Images(Protocol):
-  """Images that are indexed like an array: uint8 [N, H, W, C]."""
-
-  @property
-  def shape(self) -> tuple[int, ...]:
-    """(N, H, W, C)."""
-
-  @property
-  def dtype(self) -> Any:
-    """uint8."""
-
-  def __len__(self) -> int:
-    """Returns N."""
-
-  def __getitem__(self, index: Any) -> np.ndarray:
-    """Returns uint8 [B, H, W, C] for a slice or for int [B]."""
 
 
 class Source(NamedTuple):
@@ -52,14 +34,14 @@ class Source(NamedTuple):
   """
 
   name: str
-  images: Images
+  images: arrays.Images
   labels: np.ndarray
   num_classes: int
   class_names: tuple[str, ...] = ()
 
 
 def from_arrays(
-  images: Images,
+  images: arrays.Images,
   labels: np.ndarray | Sequence[int] | None = None,
   *,
   class_names: Sequence[str] = (),
@@ -77,12 +59,13 @@ def from_arrays(
   Raises:
     InputError: the images, labels or class names do not have this form.
   """
-  images = _as_images(images)
+  images = arrays.require_images(images)
   class_names = tuple(class_names)
   if labels is None:
     settings.require(not class_names, "class_names", "nothing without labels", class_names)
     return Source(name, images, np.zeros(len(images), np.int32), 0)
-  labels = _as_labels(labels, len(images))
+  labels = arrays.require_labels(labels, len(images), None)
+  assert labels is not None
   num_classes = len(class_names) or int(labels.max()) + 1
   if labels.max() >= num_classes:
     raise settings.InputError(
@@ -166,82 +149,6 @@ def _require_files(dataset: str) -> None:
       "no file holds; pass the images (and labels) again, or name a data set that has them, such "
       "as a folder of pictures with its data_dir",
     )
-
-
-def _as_images(images: Any) -> Images:
-  """Returns images that can be indexed by NumPy's rules, after all checks."""
-  if not hasattr(images, "shape") or not _has_numpy_dtype(images):
-    try:
-      images = np.asarray(images)  # A list, or a tensor of another library.
-    except (TypeError, ValueError):
-      raise settings.InputError(
-        "images",
-        f"expected uint8 [N, H, W, C], received a {type(images).__name__} that is not an array of "
-        "images of one size",
-      ) from None
-  shape, dtype = tuple(images.shape), np.dtype(images.dtype)
-  received = f"received {dtype} {list(shape)}"
-  if dtype.kind == "f":
-    raise settings.InputError(
-      "images",
-      f"expected uint8 [N, H, W, C] with values 0..255, {received}; values in [0, 1] become uint8 "
-      "by np.uint8(np.round(images * 255))",
-    )
-  if dtype != np.uint8:
-    raise settings.InputError(
-      "images", f"expected uint8 [N, H, W, C] with values 0..255, {received}"
-    )
-  if len(shape) == 3:
-    raise settings.InputError(
-      "images",
-      f"expected uint8 [N, H, W, C], {received}; grey images [N, H, W] are given as "
-      "images[..., None], and a single image as images[None]",
-    )
-  if len(shape) != 4 or 0 in shape:
-    raise settings.InputError(
-      "images", f"expected uint8 [N, H, W, C], none of which is 0, {received}"
-    )
-  if shape[-1] not in (1, 3):
-    hint = "; channels come last" if shape[1] in (1, 3) else ""
-    raise settings.InputError(
-      "images", f"expected uint8 [N, H, W, C] with 1 or 3 channels, {received}{hint}"
-    )
-  if len(images) != shape[0]:
-    raise settings.InputError(
-      "images", f"expected as many images as shape says ({shape[0]}), received {len(images)}"
-    )
-  return images
-
-
-def _has_numpy_dtype(images: Any) -> bool:
-  try:
-    np.dtype(images.dtype)
-  except (AttributeError, TypeError):
-    return False
-  return not hasattr(images, "numpy")  # TensorFlow's tensors are not indexed by int [B].
-
-
-def _as_labels(labels: Any, count: int) -> np.ndarray:
-  """Returns int32 [N], after all checks."""
-  try:
-    labels = np.asarray(labels)
-  except (TypeError, ValueError):
-    raise settings.InputError(
-      "labels", f"expected integers [{count}], received a {type(labels).__name__} of other values"
-    ) from None
-  if labels.dtype.kind not in "iu" or labels.shape != (count,):
-    raise settings.InputError(
-      "labels",
-      f"expected integers [{count}], one per image, received {labels.dtype} {list(labels.shape)}",
-    )
-  smallest, largest = int(labels.min()), int(labels.max())
-  limit = np.iinfo(np.int32).max
-  if smallest < 0 or largest >= limit:
-    raise settings.InputError(
-      "labels",
-      f"expected numbers from 0 to {limit - 1}, received {smallest if smallest < 0 else largest}",
-    )
-  return labels.astype(np.int32)
 
 
 def _in_memory(config: config_lib.DataConfig, pictures: listing.Listing) -> Source:
