@@ -1,144 +1,155 @@
-"""Re-runs the paper's studies: python -m trainers.reproduce --experiment=fig1 --scale=small --output_dir=DIR
+"""Repeats the experiments of the paper, and reports which of its claims hold.
 
-Trains and measures what an experiment needs and has not yet, shared among experiments, and writes DIR/report.html
-(it opens offline) and DIR/report.json. Killed, it goes on by the same command. The small scale takes the embedded
-data; cifar10 and imagenet64 take the paper's models (configs/) and --data_dir.
+  python -m trainers.reproduce --experiment=fig2 --output_dir=reproduced
+
+Runs the trainings and evaluations that an experiment needs and that the output folder does not have
+yet. Experiments share their models. Writes report.html, which needs no network, and report.json. A
+run that was stopped or killed is continued by the same command.
+
+The small scale uses data that comes with the package, and takes from seconds to hours on a CPU. The
+scales cifar10 and imagenet64 use the paper's models and data.
 """
 
 import dataclasses
 import pathlib
 import sys
+from typing import Any
 
 from iddpm_tf import settings
 from trainers.cli import command
+from trainers.reproduction import experiments
+from trainers.reproduction import records
+from trainers.reproduction import scales
 
-EXPERIMENTS = (
-  "fig1",
-  "fig2",
-  "fig3",
-  "fig4",
-  "fig5",
-  "fig6",
-  "fig7",
-  "fig8",
-  "fig10",
-  "fig13",
-  "fig15",
-  "fig16",
-  "fig17",
-  "table1",
-  "table2",
-  "table4",
-)
-OF_FID = (
-  "fig4",
-  "fig8",
-  "fig10",
-  "fig13",
-  "fig16",
-  "fig17",
-  "table4",
-)  # Which need --features beyond the small scale.
+_ALL = "all"
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
+  """The settings of this command."""
+
+  output_dir: str = settings.required("folder for the models, the results and the report")
   experiment: str = settings.setting(
-    "all", "a table or a figure of the paper, or all of them", choices=(*EXPERIMENTS, "all")
+    _ALL, "figure or table of the paper to repeat", choices=(*experiments.names(), _ALL)
   )
-  scale: str = settings.setting(
-    "small", "which data and models", choices=("small", "cifar10", "imagenet64")
-  )
-  output_dir: str | None = settings.setting(
-    None, "folder of models, measurements and the report; required"
-  )
+  scale: str = settings.setting("small", "data and models to use", choices=tuple(scales.SCALES))
   data_dir: str | None = settings.setting(
-    None, "where the data of --scale is, as for trainers.train"
+    None, "folder of the data set, as for trainers.train; not for --scale=small"
   )
   features: str | None = settings.setting(
-    None, "whose features FID is of at cifar10 and imagenet64, as for trainers.evaluate"
+    None,
+    "feature extractor for FID, as for trainers.evaluate; required by experiments that compute "
+    "FID, except at --scale=small",
   )
   seeds: int | None = settings.setting(
     None,
-    "models of each kind, by seeds 0, 1 and on; by default those of --scale: 3 of the small one, 1 of the others, "
-    "whose claims stay undecided",
+    "number of models of each kind, with the seeds 0, 1, ...; unset: 3 at --scale=small, otherwise "
+    "1, with which claims stay undecided",
   )
   microbatches: int | None = settings.setting(
     None,
-    "as for trainers.train, of cifar10 and imagenet64: parts of a batch, one at a time, where a whole one does "
-    "not fit in memory",
+    "parts into which each batch is split to save memory, as for trainers.train; not for "
+    "--scale=small",
   )
   workers: int | None = settings.setting(
     None,
-    "tasks at the same time, each in a process with its share of the cores and no GPU; by default one for each "
-    "core at --scale=small; 1: in this process, with all devices",
+    "number of tasks that run at once, each in a process with its share of the cores and without "
+    "GPUs; 1: in this process, with all devices; unset: one per core at --scale=small, otherwise 1",
   )
+
+  def __post_init__(self) -> None:
+    for name in ("seeds", "microbatches", "workers"):
+      value = getattr(self, name)
+      settings.require(value is None or value > 0, name, "a positive number", value)
+    output = pathlib.Path(self.output_dir)
+    settings.require(
+      not output.exists() or output.is_dir(), "output_dir", "a folder", self.output_dir
+    )
+    if self.scale == "small":
+      for name, reason in (
+        ("data_dir", "whose data comes with the package"),
+        ("features", "whose FID compares features of the digits' classifier"),
+        ("microbatches", "whose networks are small"),
+      ):
+        if getattr(self, name) is not None:
+          message = f"cannot be combined with --scale=small, {reason}"
+          raise settings.InputError(name, message)
+    settings.require(
+      self.data_dir is None or pathlib.Path(self.data_dir).is_dir(),
+      "data_dir",
+      "a folder with data",
+      self.data_dir,
+    )
 
   @property
-  def needs_fid(self):
-    """Whether the experiment compares features of images."""
-    return self.experiment in (*OF_FID, "all")
+  def names(self) -> tuple[str, ...]:
+    """The names of the experiments to run."""
+    return experiments.names() if self.experiment == _ALL else (self.experiment,)
+
+  @property
+  def needs_features(self) -> bool:
+    """Whether one of the experiments compares features of images."""
+    return any(experiments.load(name).needs_features for name in self.names)
 
 
-def main(options, flag_values):
-  command.require_own_flags_only(
-    options, flag_values, "no setting of a model, since --scale has them"
-  )
-  settings.require(
-    options.output_dir, "output_dir", "a folder for the models and the report", options.output_dir
-  )
+def main(options: Options, given: dict[str, Any]) -> int:
+  """Runs the command, and returns the exit status."""
+  del given  # This command takes no settings of a model.
   output = pathlib.Path(options.output_dir)
-  settings.require(
-    not output.exists() or output.is_dir(), "output_dir", "a folder", options.output_dir
-  )
-  if options.data_dir is not None:
+  scale = _scale(options, output)
+  if options.needs_features and options.scale != "small":
     settings.require(
-      options.scale != "small",
-      "data_dir",
-      "nothing at --scale=small, whose data is in the package",
-      options.data_dir,
-    )
-    settings.require(
-      pathlib.Path(options.data_dir).is_dir(), "data_dir", "a folder with data", options.data_dir
-    )
-  _require_features(options)
-  for name in ("seeds", "microbatches", "workers"):
-    value = getattr(options, name)
-    settings.require(value is None or value > 0, name, "1 or more", value)
-  settings.require(
-    options.microbatches is None or options.scale != "small",
-    "microbatches",
-    "nothing at --scale=small, whose networks are small",
-    options.microbatches,
-  )
-  settings.require(
-    pathlib.Path("configs/parts").is_dir(),
-    "flagfile",
-    "configs/ in the working folder, which is to be the project's root",
-    str(pathlib.Path.cwd()),
-  )
-  command.load_tensorflow()
-  from trainers.reproduction import run as reproducing
-
-  return reproducing.reproduce(options, output)
-
-
-def _require_features(options):
-  if options.scale == "small":
-    settings.require(
-      options.features is None,
-      "features",
-      "nothing at --scale=small, whose FID is by the digits'",
-      options.features,
-    )
-  elif options.needs_fid:
-    settings.require(
-      options.features and pathlib.Path(options.features).exists(),
+      scale.fid.features and pathlib.Path(scale.fid.features).exists(),
       "features",
       f"the path of the Inception graph or of a SavedModel, for the FID of {options.experiment}",
-      options.features,
+      scale.fid.features,
     )
+  command.load_tensorflow()
+  from iddpm_tf.evaluation import features as features_lib
+  from trainers.reproduction import executors
+  from trainers.reproduction import run
 
+  if options.needs_features and scale.fid.features:
+    # A wrong extractor is reported now, and not after days of training.
+    features_lib.for_images(scale.fid.features, scale.fid.image_shape)
+  default_workers = executors.default_workers() if options.scale == "small" else 1
+  workers = options.workers or default_workers
+  return run.run(
+    options.names,
+    scale,
+    output,
+    make_executor=lambda tasks: executors.make(min(workers, tasks), output),
+    data_flags=() if options.data_dir is None else (f"--data_dir={options.data_dir}",),
+  )
+
+
+def _scale(options: Options, output: pathlib.Path) -> scales.Scale:
+  """The scale with what the options change, and with the features of the output folder."""
+  features = options.features
+  if recorded := records.read_scale(output):
+    settings.require(
+      options.scale == recorded.name,
+      "scale",
+      f"{recorded.name}, with which {output} was made",
+      options.scale,
+    )
+    if recorded.features is not None:
+      settings.require(
+        features in (None, recorded.features),
+        "features",
+        f"{recorded.features}, with which {output} was made",
+        features,
+      )
+      features = recorded.features
+  scale = scales.SCALES[options.scale].with_features(features)
+  if options.seeds:
+    scale = dataclasses.replace(scale, seeds=tuple(range(options.seeds)))
+  if options.microbatches:
+    scale = scale.with_microbatches(options.microbatches)
+  return scale
+
+
+COMMAND = command.Command(main, Options, __doc__, sections=())
 
 if __name__ == "__main__":
-  sys.exit(command.run(main, Options, __doc__))
+  sys.exit(COMMAND.run())

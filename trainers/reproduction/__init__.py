@@ -1,1 +1,1 @@
-"""The work of `trainers.reproduce`: runs, measurements of them, experiments, claims, and the report."""
+"""The parts of `trainers.reproduce`: tasks, executors, experiments, claims, and the report."""

@@ -1,5 +1,6 @@
-"""Claims of the paper: an estimate, its confidence interval over seeds, a verdict."""
+"""Claims of the paper: an estimate, its confidence interval over the seeds, and a verdict."""
 
+from collections.abc import Sequence
 import math
 from typing import NamedTuple
 
@@ -7,75 +8,108 @@ import numpy as np
 from scipy import stats
 
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
-_LEAST_SEEDS = 3
+_MIN_SEEDS = 3
 _CONFIDENCE = 0.95
 
 
 class Part(NamedTuple):
-  """One quantity that is positive if the claim holds."""
+  """One quantity of a claim, which is positive if the claim holds.
+
+  Attributes:
+    statement: the quantity, in words.
+    estimate: the mean of the values, or None where there is no estimate.
+    low: the lower end of the confidence interval, or None with fewer than three seeds.
+    high: the upper end, or None.
+    verdict: `HOLDS`, `FAILS` or `UNDECIDED`.
+    how: how the quantity is computed.
+    values: the quantity of each seed.
+    is_exact: whether the quantity is the same for every seed.
+  """
 
   statement: str
-  estimate: float | None  # None where there is none.
-  low: float | None  # The confidence interval; None of fewer than three seeds.
+  estimate: float | None
+  low: float | None
   high: float | None
   verdict: str
-  how: str  # It was computed.
-  values: tuple[float, ...]  # One a seed.
-  is_exact: bool = False  # No seed moves it.
+  how: str
+  values: tuple[float, ...]
+  is_exact: bool = False
 
 
 class Claim(NamedTuple):
-  """A claim of the paper; it holds if every part of it does."""
+  """A claim of the paper. It holds if all of its parts hold.
+
+  Attributes:
+    number: the claim's number in the report.
+    statement: the claim, in words.
+    parts: the quantities by which it is judged.
+  """
 
   number: int
   statement: str
   parts: tuple[Part, ...]
 
   @property
-  def verdict(self):
+  def verdict(self) -> str:
+    """`FAILS` if a part fails, otherwise `UNDECIDED` if a part is undecided, otherwise `HOLDS`."""
     verdicts = [part.verdict for part in self.parts]
     if FAILS in verdicts:
       return FAILS
     return UNDECIDED if UNDECIDED in verdicts else HOLDS
 
 
-def over_seeds(statement, values, how, resolution=0.0):
-  """The `Part` of a quantity's values, one a seed: its mean, and Student's t.
+def over_seeds(
+  statement: str, values: Sequence[float] | np.ndarray, how: str, resolution: float = 0.0
+) -> Part:
+  """Returns the mean of a quantity over the seeds, with Student's t confidence interval.
 
-  Of a difference between two models the values are those of each seed's pair, so that what a seed does to both
-  cancels. Verdict: `holds` if the whole interval is above 0, `fails` if it is below, otherwise `undecided`. Where values
-  come in steps of `resolution` the interval reaches as far to either side, however well seeds agree.
+  The verdict is `HOLDS` if the whole interval is above 0, `FAILS` if it is below 0, and `UNDECIDED`
+  otherwise.
+
+  Args:
+    statement: the quantity, in words.
+    values: the quantity of each seed.
+    how: how the quantity is computed.
+    resolution: the step in which the values come. The interval is widened by it on both sides,
+      because seeds whose values agree are only known to agree within one step.
 
   Raises:
-    ValueError: no values, or one that is not finite.
+    ValueError: there are no values, or a value is not finite.
   """
   values = np.asarray(values, np.float64)
   if not values.size or not np.all(np.isfinite(values)):
     raise ValueError(f"{statement}: expected finite values, received {values.tolist()}")
   mean = float(np.mean(values))
-  if len(values) < _LEAST_SEEDS:
+  if len(values) < _MIN_SEEDS:
     return Part(statement, mean, None, None, UNDECIDED, how, tuple(values.tolist()))
-  half = resolution + stats.t.ppf((1 + _CONFIDENCE) / 2, len(values) - 1) * np.std(
-    values, ddof=1
-  ) / math.sqrt(len(values))
+  quantile = stats.t.ppf((1 + _CONFIDENCE) / 2, len(values) - 1)
+  half = resolution + quantile * np.std(values, ddof=1) / math.sqrt(len(values))
   low, high = mean - half, mean + half
   verdict = HOLDS if low > 0 else FAILS if high < 0 else UNDECIDED
   return Part(statement, mean, float(low), float(high), verdict, how, tuple(values.tolist()))
 
 
-def paired(statement, larger, smaller, how, resolution=0.0):
-  """The `Part` of `larger` - `smaller`, one of each a seed."""
+def paired(
+  statement: str,
+  larger: Sequence[float] | np.ndarray,
+  smaller: Sequence[float] | np.ndarray,
+  how: str,
+  resolution: float = 0.0,
+) -> Part:
+  """Returns `over_seeds` of the differences `larger - smaller` of two models, one for each seed.
+
+  What a seed adds to the values of both models cancels in their difference.
+  """
   return over_seeds(statement, np.subtract(larger, smaller), how, resolution)
 
 
-def exact(statement, value, how):
-  """The `Part` of a quantity that no seed moves: a fact of the schedules, its interval a point."""
+def exact(statement: str, value: float, how: str) -> Part:
+  """Returns the part of a quantity that is the same for every seed. Its interval is a point."""
   verdict = HOLDS if value > 0 else FAILS if value < 0 else UNDECIDED
-  return Part(
-    statement, float(value), float(value), float(value), verdict, how, (float(value),), True
-  )
+  value = float(value)
+  return Part(statement, value, value, value, verdict, how, (value,), True)
 
 
-def unknown(statement, how):
-  """The `Part` of a quantity that could not be estimated; `how` says why."""
+def unknown(statement: str, how: str) -> Part:
+  """Returns the undecided part of a quantity that cannot be estimated, for the reason in `how`."""
   return Part(statement, None, None, None, UNDECIDED, how, ())

@@ -1,60 +1,76 @@
-"""Curves that training left: in TensorBoard's files, and as results of its evaluations."""
+"""Curves of a training: scalars in its TensorBoard files, and scores in its results log."""
+
+import pathlib
 
 import numpy as np
 from tensorboard.backend.event_processing import event_accumulator
-import tensorflow as tf
+from tensorboard.util import tensor_util
 
-from iddpm_tf.evaluation import results_log as results
-from iddpm_tf.training import tensorboard as summaries
+from iddpm_tf.evaluation import results_log
+from iddpm_tf.models import model_dir
 
 
-def scalars(folder, *names):
-  """Scalars of a model folder by step: int [N], and float64 [N] for each name.
+def scalars(folder: pathlib.Path, *names: str) -> tuple[np.ndarray, ...]:
+  """Reads scalars of a model folder.
 
-  A resumed run repeats the steps that were not saved: its later points hold.
+  A resumed training repeats the steps after its checkpoint. The newest value of each step counts.
+
+  Args:
+    folder: the model folder.
+    *names: the names of the scalars.
+
+  Returns:
+    The steps that all scalars have, int `[N]`, then the values of each scalar, float64 `[N]`.
 
   Raises:
-    ValueError: no such scalar.
+    ValueError: there is no scalar of a name.
   """
   accumulator = event_accumulator.EventAccumulator(
-    str(folder / summaries.FOLDER), size_guidance={event_accumulator.TENSORS: 0}
+    str(model_dir.ModelDir(folder).tensorboard),
+    size_guidance={event_accumulator.TENSORS: 0},
   )
   accumulator.Reload()
-  found = []
+  curves = []
   for name in names:
     try:
       events = accumulator.Tensors(name)
     except KeyError:
-      raise ValueError(
-        f"{folder}: expected {name} in its TensorBoard files, received "
-        f"{', '.join(accumulator.Tags()['tensors'])}"
-      ) from None
-    newest = {
-      event.step: float(tf.make_ndarray(event.tensor_proto))
-      for event in sorted(events, key=lambda event: event.wall_time)
-    }
-    found.append(newest)
-  steps = sorted(set.intersection(*map(set, found)))
-  return np.array(steps), *(np.array([values[step] for step in steps]) for values in found)
+      existing = ", ".join(accumulator.Tags()["tensors"])
+      raise ValueError(f"{folder}: expected the scalar {name}, received {existing}") from None
+    events = sorted(events, key=lambda event: event.wall_time)
+    curves.append(
+      {event.step: float(tensor_util.make_ndarray(event.tensor_proto)) for event in events}
+    )
+  steps = sorted(set.intersection(*map(set, curves)))
+  return np.array(steps), *(np.array([curve[step] for step in steps]) for curve in curves)
 
 
-def noise_averages(folder, first_step):
-  """|G|^2 and tr(Sigma) of the gradient, each averaged over the steps from `first_step` on."""
+def noise_averages(folder: pathlib.Path, first_step: float) -> tuple[float, float]:
+  """Returns the averages of |G|^2 and tr(Sigma) over the steps after `first_step`."""
   steps, squared_norm, trace = scalars(
     folder, "gradient_noise/squared_norm", "gradient_noise/trace_of_covariance"
   )
-  return float(np.mean(squared_norm[steps > first_step])), float(np.mean(trace[steps > first_step]))
+  late = steps > first_step
+  return float(np.mean(squared_norm[late])), float(np.mean(trace[late]))
 
 
-def scores(folder):
-  """The scores that training itself took of its first moving average: {step: {name: number}}."""
+def scores(folder: pathlib.Path) -> dict[int, dict[str, float]]:
+  """Returns the scores that a training computed of its first moving average.
+
+  Returns:
+    `{training step: {name of the score: value}}`.
+  """
   return next(iter(scores_by_rate(folder).values()))
 
 
-def scores_by_rate(folder):
-  """The same of each moving average: {rate: {step: {name: number}}}."""
-  found = {}
-  for line in results.read(folder):
-    if line.get("in_training"):
-      found.setdefault(line["ema"], {})[line["training_step"]] = line["scores"]
-  return found
+def scores_by_rate(folder: pathlib.Path) -> dict[float, dict[int, dict[str, float]]]:
+  """Returns the scores that a training computed of each of its moving averages.
+
+  Returns:
+    `{rate of the moving average: {training step: {name of the score: value}}}`.
+  """
+  by_rate = {}
+  for result in results_log.read(folder):
+    if result.get("in_training"):
+      by_rate.setdefault(result["ema"], {})[result["training_step"]] = result["scores"]
+  return by_rate

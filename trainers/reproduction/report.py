@@ -1,38 +1,58 @@
-"""The report: a self-contained HTML page, and the numbers as JSON."""
+"""The report: a self-contained HTML page, and its numbers as JSON."""
 
-import json
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
 import pathlib
+from typing import Any
 
 import iddpm_tf
 from iddpm_tf.utils import files
 from trainers.reproduction import page
+from trainers.reproduction import scales
+from trainers.reproduction import sections
 
 HTML, JSON = "report.html", "report.json"
 
 
-def write(output, scale, shown, commands, unjudged):
-  """Writes both files; the path of the page.
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """What the report holds about one experiment.
+
+  Attributes:
+    title: the experiment's title.
+    section: what it shows.
+    commands: the command lines of its tasks.
+  """
+
+  title: str
+  section: sections.Section
+  commands: Sequence[str]
+
+
+def write(
+  output: pathlib.Path,
+  scale: scales.Scale,
+  entries: Mapping[str, Entry],
+  unjudged: Mapping[int, Sequence[str]],
+) -> None:
+  """Writes the report's two files.
 
   Args:
-    output: the folder of everything.
-    scale: a `Scale`.
-    shown: {experiment's name: its `Section`}.
-    commands: {experiment's name: the command lines that it took}.
-    unjudged: {claim's number: names of the experiments that will judge it}.
+    output: the output folder.
+    scale: the scale of the experiments.
+    entries: `{name of the experiment: its entry}`.
+    unjudged: `{number of a claim: names of the experiments that will judge it}`.
   """
-  output = pathlib.Path(output)
   output.mkdir(parents=True, exist_ok=True)
-  for name, text in (
-    (HTML, as_html(scale, shown, commands, unjudged)),
-    (JSON, json.dumps(as_json(scale, shown, commands, unjudged), indent=1) + "\n"),
-  ):
-    with files.whole(output / name) as temporary:
-      temporary.write_text(text)
-  return output / HTML
+  files.write_text(output / HTML, as_html(scale, entries, unjudged))
+  files.write_json(output / JSON, as_json(scale, entries, unjudged), indent=1)
 
 
-def as_json(scale, shown, commands, unjudged):
-  """Everything but the pictures."""
+def as_json(
+  scale: scales.Scale, entries: Mapping[str, Entry], unjudged: Mapping[int, Sequence[str]]
+) -> dict[str, Any]:
+  """Returns the content of the JSON file: everything but texts and figures."""
   return {
     "scale": scale.name,
     "version": iddpm_tf.__version__,
@@ -40,8 +60,8 @@ def as_json(scale, shown, commands, unjudged):
     "claims_not_judged_yet": unjudged,
     "experiments": {
       name: {
-        "title": section.title,
-        "tables": [table._asdict() for table in section.tables],
+        "title": entry.title,
+        "tables": [table._asdict() for table in entry.section.tables],
         "claims": [
           {
             "number": claim.number,
@@ -49,52 +69,61 @@ def as_json(scale, shown, commands, unjudged):
             "verdict": claim.verdict,
             "parts": [part._asdict() for part in claim.parts],
           }
-          for claim in section.claims
+          for claim in entry.section.claims
         ],
-        "commands": commands[name],
+        "commands": entry.commands,
       }
-      for name, section in shown.items()
+      for name, entry in entries.items()
     },
   }
 
 
-def as_html(scale, shown, commands, unjudged):
-  """The page."""
-  # Tables 1 and 2 share theirs where they share models.
-  claims = dict.fromkeys(claim for section in shown.values() for claim in section.claims)
-  links = " ".join(f'<a href="#{page.escape(name)}">{page.escape(name)}</a>' for name in shown)
-  parts = [
-    "<h1>Improved Denoising Diffusion Probabilistic Models, reproduced</h1>",
-    f'<p class="about">Scale {page.escape(scale.name)}: {page.escape(scale.about)}. Seeds '
-    f"{', '.join(map(str, scale.seeds))}. iddpm_tf {page.escape(iddpm_tf.__version__)}.</p><nav>{links}</nav>",
-  ]
-  parts.append(
-    f"<section><h2>Claims of the paper</h2>{page.claims_table(claims)}{_unjudged(unjudged)}</section>"
+def as_html(
+  scale: scales.Scale, entries: Mapping[str, Entry], unjudged: Mapping[int, Sequence[str]]
+) -> str:
+  """Returns the page. The claims of all experiments come first."""
+  # Tables 1 and 2 judge the same claims where they share their models.
+  claims = dict.fromkeys(claim for entry in entries.values() for claim in entry.section.claims)
+  links = " ".join(f'<a href="#{page.escape(name)}">{page.escape(name)}</a>' for name in entries)
+  data = page.escape(scale.likelihood_models.data)
+  return page.document(
+    f"iddpm_tf: the paper at scale {scale.name}",
+    "\n".join(
+      [
+        "<h1>Improved Denoising Diffusion Probabilistic Models, reproduced</h1>",
+        f'<p class="about">Scale {page.escape(scale.name)}: {data}. Seeds '
+        f"{', '.join(map(str, scale.seeds))}. iddpm_tf {page.escape(iddpm_tf.__version__)}.</p>"
+        f"<nav>{links}</nav>",
+        f"<section><h2>Claims of the paper</h2>{page.claims_table(claims)}{_unjudged(unjudged)}"
+        "</section>",
+        *(_section(name, entry) for name, entry in entries.items()),
+      ]
+    ),
   )
-  parts += [_section(name, section, commands[name]) for name, section in shown.items()]
-  return page.document(f"iddpm_tf: the paper at scale {scale.name}", "\n".join(parts))
 
 
-def _unjudged(unjudged):
+def _unjudged(unjudged: Mapping[int, Sequence[str]]) -> str:
+  """A paragraph about the claims whose experiments have not been run."""
   if not unjudged:
     return ""
-  said = "; ".join(
+  claims = "; ".join(
     f"claim {number} ({' or '.join(names)})" for number, names in sorted(unjudged.items())
   )
-  return f"<p>Not judged yet: {page.escape(said)}.</p>"
+  return f"<p>Not judged yet: {page.escape(claims)}.</p>"
 
 
-def _section(name, section, lines):
+def _section(name: str, entry: Entry) -> str:
+  section = entry.section
   verdicts = " ".join(
     f"claim {claim.number} {page.verdict(claim.verdict)}" for claim in section.claims
   )
   return "\n".join(
     [
-      f'<section id="{page.escape(name)}"><h2>{page.escape(section.title)}</h2>',
+      f'<section id="{page.escape(name)}"><h2>{page.escape(entry.title)}</h2>',
       f"<p>{page.escape(section.text)}</p>" + (f"<p>{verdicts}</p>" if verdicts else ""),
       *map(page.figure, section.figures),
       *map(page.table, section.tables),
-      page.commands(lines),
+      page.commands(entry.commands),
       "</section>",
     ]
   )

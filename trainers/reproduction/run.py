@@ -1,207 +1,147 @@
-"""The work of `trainers.reproduce`: the tasks of experiments, then the report."""
+"""Runs the tasks of experiments, and writes the report."""
 
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
 import contextlib
-import dataclasses
-import json
+import pathlib
 import signal
 import sys
 
-from iddpm_tf import settings
-from iddpm_tf.evaluation import features as features_lib
 from iddpm_tf.utils import files
 from trainers.cli import signals
+from trainers.reproduction import executors
+from trainers.reproduction import experiments as experiments_lib
+from trainers.reproduction import records
 from trainers.reproduction import report
 from trainers.reproduction import scales
+from trainers.reproduction import scheduler as scheduler_lib
 from trainers.reproduction import sections
 from trainers.reproduction import tasks as tasks_lib
-from trainers.reproduction import workers
-from trainers.reproduction import workshop
-from trainers.reproduction.experiments import fig1
-from trainers.reproduction.experiments import fig2
-from trainers.reproduction.experiments import fig3
-from trainers.reproduction.experiments import fig4
-from trainers.reproduction.experiments import fig5
-from trainers.reproduction.experiments import fig6
-from trainers.reproduction.experiments import fig7
-from trainers.reproduction.experiments import fig8
-from trainers.reproduction.experiments import fig10
-from trainers.reproduction.experiments import fig13
-from trainers.reproduction.experiments import fig15
-from trainers.reproduction.experiments import fig16
-from trainers.reproduction.experiments import fig17
-from trainers.reproduction.experiments import table1
-from trainers.reproduction.experiments import table2
-from trainers.reproduction.experiments import table4
-
-MODULES = {
-  "fig1": fig1,
-  "fig2": fig2,
-  "fig3": fig3,
-  "fig4": fig4,
-  "fig5": fig5,
-  "fig6": fig6,
-  "fig7": fig7,
-  "fig8": fig8,
-  "fig10": fig10,
-  "fig13": fig13,
-  "fig15": fig15,
-  "fig16": fig16,
-  "fig17": fig17,
-  "table1": table1,
-  "table2": table2,
-  "table4": table4,
-}
-
-
-# The numbers of those that each judges.
-CLAIMS = {
-  "fig1": (2,),
-  "fig2": (3,),
-  "fig4": (6,),
-  "fig6": (8,),
-  "fig7": (7,),
-  "fig8": (9, 10),
-  "fig10": (14,),
-  "fig13": (11,),
-  "fig15": (12,),
-  "fig16": (13,),
-  "table1": (1, 4, 5),
-  "table2": (1, 4, 5),
-}
-_MADE_OF = "scale.json"  # What the output folder is of.
-
-
-def reproduce(options, output):
-  """As `reproduce.Options` say, in the folder `output`; the process's exit status."""
-  names = MODULES if options.experiment == "all" else (options.experiment,)
-  data_flags = () if options.data_dir is None else (f"--data_dir={options.data_dir}",)
-  scale = dataclasses.replace(scales.SCALES[options.scale], features=_features(options, output))
-  if options.needs_fid and scale.features:
-    features_lib.for_images(
-      scale.features, scale.fid_image_shape
-    )  # Days before the first model is scored.
-  if options.seeds:
-    scale = dataclasses.replace(scale, seeds=tuple(range(options.seeds)))
-  if options.microbatches:
-    scale = scale.in_microbatches(options.microbatches)
-  count = options.workers or (workers.fitting() if options.scale == "small" else 1)
-  return run(
-    names,
-    scale,
-    output,
-    make_hands=lambda tasks: workers.hands(min(count, tasks), output),
-    data_flags=data_flags,
-  )
+from trainers.reproduction.experiments import base
 
 
 def run(
-  names, scale, output, *, modules=None, make_hands=lambda tasks: workers.Here(), data_flags=()
-):
-  """The same of any `Scale`; a report is written each time that another experiment can be shown.
+  names: Sequence[str],
+  scale: scales.Scale,
+  output: pathlib.Path,
+  *,
+  make_executor: Callable[[int], executors.Executor] = lambda tasks: executors.InProcess(),
+  data_flags: Sequence[str] = (),
+  experiments: Mapping[str, base.Experiment] | None = None,
+) -> int:
+  """Runs experiments, and writes the report each time that one more experiment can be shown.
 
-  It shows those that were not asked for, too, once their measurements are there: `modules` of them all (`MODULES`).
-  `make_hands` makes the `workers.Here` or `workers.Workers` of so many tasks.
+  The report also shows every other experiment whose results are in the output folder.
+
+  Args:
+    names: the names of the experiments to run.
+    scale: the scale.
+    output: the output folder.
+    make_executor: returns the executor for a number of tasks.
+    data_flags: flags that say where the data is.
+    experiments: `{name: experiment}` of all experiments; by default those of the package.
+
+  Returns:
+    The exit status of the process.
   """
-  modules = modules or MODULES
-  tasks = {name: workshop.needed(modules[name].needs(scale)) for name in modules}
-  wanted = list(dict.fromkeys(task for name in names for task in tasks[name]))
-  shop = workshop.Workshop(wanted, output, data_flags=data_flags)
-  shown = _Report(scale, output, modules, tasks, shop, data_flags)
+  experiments = experiments or experiments_lib.load_all()
+  tasks = {
+    name: scheduler_lib.with_trainings(experiment.needs(scale))
+    for name, experiment in experiments.items()
+  }
+  needed = list(dict.fromkeys(task for name in names for task in tasks[name]))
+  scheduler = scheduler_lib.Scheduler(needed, output, data_flags=data_flags)
+  commands = {
+    name: [tasks_lib.command_line(task, output, data_flags) for task in tasks[name]]
+    for name in experiments
+  }
+  growing = _GrowingReport(scale, output, experiments, commands)
   output.mkdir(parents=True, exist_ok=True)
+
+  def update_report() -> None:
+    growing.update({name for name in tasks if all(map(scheduler.is_done, tasks[name]))})
+
   try:
     with signals.raised(), files.held(output):
-      missing = sum(not shop.done(task) for task in wanted)
+      missing = sum(not scheduler.is_done(task) for task in needed)
       if missing:
-        with make_hands(missing) as hands:
-          for _ in shop.work(hands):
-            shown.update()
+        with make_executor(missing) as executor:
+          for _ in scheduler.run(executor):
+            update_report()
       else:
-        shown.update()
-  except workshop.Failed as failed:
-    return failed.status
-  except (
-    KeyboardInterrupt
-  ) as stopped:  # `signals.Stopped`, or a training's own if it was asked twice.
-    print("stopped; the same command goes on")
-    return getattr(stopped, "status", 128 + signal.SIGINT)
+        update_report()
+  except scheduler_lib.TaskFailed as failure:
+    return failure.status
+  except KeyboardInterrupt as interrupt:
+    print("stopped; run the same command to continue")
+    # A training that is interrupted twice raises its own KeyboardInterrupt.
+    is_signal = isinstance(interrupt, signals.Stopped)
+    return interrupt.status if is_signal else 128 + signal.SIGINT
   finally:
-    with contextlib.suppress(OSError):  # Of a command that was wrong nothing is left.
+    with contextlib.suppress(OSError):  # The folder stays unless it is empty.
       output.rmdir()
   print(f"wrote {output / report.HTML} and {output / report.JSON}")
-  return 1 if shown.broken else 0
+  return 1 if growing.failed else 0
 
 
-class _Report:
-  """The report as far as it goes."""
+class _GrowingReport:
+  """The report, with the experiments that can be shown so far.
 
-  def __init__(self, scale, output, modules, tasks, shop, data_flags):
-    self._scale, self._output, self._modules, self._tasks = scale, output, modules, tasks
-    self._shop, self._data_flags, self._sections = shop, data_flags, {}
-    self.broken = []  # Names of what could not be shown.
+  Attributes:
+    failed: the names of the experiments that raised an error when they were shown.
+  """
 
-  def update(self):
-    """Writes it if another experiment can be shown."""
-    new = [
-      name
-      for name, tasks in self._tasks.items()
-      if name not in self._sections and all(map(self._shop.done, tasks))
-    ]
-    for name in new:
-      self._sections[name] = self._section(name)
+  def __init__(
+    self,
+    scale: scales.Scale,
+    output: pathlib.Path,
+    experiments: Mapping[str, base.Experiment],
+    commands: Mapping[str, Sequence[str]],
+  ):
+    self._scale, self._output = scale, output
+    self._experiments, self._commands = experiments, commands
+    self._sections: dict[str, sections.Section] = {}
+    self.failed: list[str] = []
+
+  def update(self, done: set[str]) -> None:
+    """Writes the report if an experiment is done that it does not show yet.
+
+    Args:
+      done: the names of the experiments whose tasks are all done.
+    """
+    new = [name for name in self._experiments if name in done and name not in self._sections]
     if not new:
       return
-    shown = {name: self._sections[name] for name in self._modules if name in self._sections}
-    judged = {claim.number for section in shown.values() for claim in section.claims}
-    unjudged = {}
-    for name in self._modules:
-      for number in CLAIMS.get(name, ()):
+    for name in new:
+      self._sections[name] = self._show(name)
+    entries = {
+      name: report.Entry(experiment.title, self._sections[name], self._commands[name])
+      for name, experiment in self._experiments.items()
+      if name in self._sections
+    }
+    report.write(self._output, self._scale, entries, self._unjudged())
+    records.write_scale(
+      self._output, records.ScaleRecord(self._scale.name, self._scale.fid.features)
+    )
+
+  def _show(self, name: str) -> sections.Section:
+    """An experiment's section. An error becomes its text, and the other experiments are shown."""
+    try:
+      return self._experiments[name].show(self._scale, self._output)
+    except Exception as error:
+      self.failed.append(name)
+      message = " ".join(str(error).split())
+      text = f"{name} could not be shown: {type(error).__name__}: {message}"
+      print(text, file=sys.stderr)
+      return sections.Section(text)
+
+  def _unjudged(self) -> dict[int, list[str]]:
+    """The claims that no section judges, with the names of the experiments that will judge them."""
+    judged = {claim.number for section in self._sections.values() for claim in section.claims}
+    unjudged: dict[int, list[str]] = {}
+    for name, experiment in self._experiments.items():
+      for number in experiment.claims:
         if number not in judged:
           unjudged.setdefault(number, []).append(name)
-    commands = {
-      name: [tasks_lib.shown(task, self._output, self._data_flags) for task in self._tasks[name]]
-      for name in shown
-    }
-    report.write(self._output, self._scale, shown, commands, unjudged)
-    _write_made_of(self._output, self._scale)
-
-  def _section(self, name):
-    try:
-      return self._modules[name].show(self._scale, self._output)
-    except Exception as error:  # pylint: disable=broad-except
-      # The other experiments are shown all the same.
-      self.broken.append(name)
-      said = f"{name} could not be shown: {type(error).__name__}: {' '.join(str(error).split())}"
-      print(said, file=sys.stderr)
-      return sections.Section(name, said)
-
-
-def _features(options, output):
-  """Those of --features; without it, of the folder's other experiments. A folder is of one scale and its features."""
-  path = output / _MADE_OF
-  if not path.exists():
-    return options.features
-  try:
-    before = json.loads(path.read_text())
-    before = {name: before[name] for name in ("scale", "features")}
-  except (ValueError, KeyError, TypeError):
-    raise ValueError(
-      f"{path}: expected what trainers.reproduce wrote, received another file"
-    ) from None
-  settings.require(
-    options.scale == before["scale"],
-    "scale",
-    f"{before['scale']}, which {output} is of",
-    options.scale,
-  )
-  settings.require(
-    options.features in (None, before["features"]),
-    "features",
-    f"{before['features']}, which {output} is of",
-    options.features,
-  )
-  return before["features"]
-
-
-def _write_made_of(output, scale):
-  with files.whole(output / _MADE_OF) as temporary:
-    temporary.write_text(json.dumps({"scale": scale.name, "features": scale.features}) + "\n")
+    return unjudged

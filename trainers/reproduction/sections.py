@@ -1,17 +1,19 @@
-"""What an experiment shows: figures, tables, claims."""
+"""What an experiment shows in the report: text, figures, tables and claims."""
 
 import base64
+from collections.abc import Callable
 import io
 import pathlib
+from typing import Any
 from typing import NamedTuple
 
 import matplotlib
+from matplotlib import figure as figure_lib
 
-matplotlib.use("Agg")
-from matplotlib import pyplot  # pylint: disable=wrong-import-position
+from trainers.reproduction import claims as claims_lib
 
 _COLOURS = ("#2f6f9f", "#c8553d", "#588157", "#8d6a9f", "#b08900", "#4d4d4d")
-STYLE = {
+_STYLE = {
   "font.size": 9,
   "axes.grid": True,
   "grid.alpha": 0.25,
@@ -24,50 +26,83 @@ STYLE = {
 
 
 class Figure(NamedTuple):
-  """A picture with a caption."""
+  """A picture with a caption.
+
+  Attributes:
+    png: the content of a PNG file.
+    caption: the caption.
+    pixelated: whether the picture is a grid of small images, which are enlarged without blur.
+  """
 
   png: bytes
   caption: str
-  pixelated: bool = False  # A grid of small images, to be enlarged without blur.
+  pixelated: bool = False
 
   @property
-  def data_uri(self):
+  def data_uri(self) -> str:
+    """The picture as the source of an HTML image."""
     return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
 
 
 class Table(NamedTuple):
-  """Rows of strings, numbers, and None where there is nothing."""
+  """A table.
+
+  Attributes:
+    columns: the heads of the columns.
+    rows: strings and numbers, and None for an empty cell.
+    caption: the caption.
+    digits: the digits after the point of numbers that are floats.
+  """
 
   columns: tuple[str, ...]
-  rows: tuple[tuple, ...]
+  rows: tuple[tuple[str | int | float | None, ...], ...]
   caption: str
   digits: int = 3
 
 
 class Section(NamedTuple):
-  """An experiment's part of the report."""
+  """The part of the report that belongs to one experiment.
 
-  title: str
+  Attributes:
+    text: a paragraph about what is shown.
+    figures: the figures.
+    tables: the tables.
+    claims: the claims that the experiment judges.
+  """
+
   text: str
   figures: tuple[Figure, ...] = ()
   tables: tuple[Table, ...] = ()
-  claims: tuple = ()  # `claims.Claim`
+  claims: tuple[claims_lib.Claim, ...] = ()
 
 
-def plot(draw, caption, *, columns=1, width=5.0, height=3.2):
-  """The `Figure` that `draw(*axes)` draws on so many axes side by side."""
-  with matplotlib.rc_context(STYLE):
-    figure, axes = pyplot.subplots(
-      1, columns, figsize=(width * columns, height), layout="constrained", squeeze=False
-    )
+def plot(
+  draw: Callable[..., Any],
+  caption: str,
+  *,
+  columns: int = 1,
+  width: float = 5.0,
+  height: float = 3.2,
+) -> Figure:
+  """Draws a figure.
+
+  Args:
+    draw: a function that draws on the axes that it is given, one argument for each.
+    caption: the caption.
+    columns: the number of axes, which stand side by side.
+    width: the width of each of the axes, in inches.
+    height: the height of the figure, in inches.
+  """
+  with matplotlib.rc_context(_STYLE):
+    figure = figure_lib.Figure(figsize=(width * columns, height), layout="constrained")
+    axes = figure.subplots(1, columns, squeeze=False)
     draw(*axes[0])
     buffer = io.BytesIO()
-    # No version or date: the same numbers are the same file.
+    # Without the version of Matplotlib, the same numbers give the same file.
     figure.savefig(buffer, format="png", dpi=144, metadata={"Software": None})
-    pyplot.close(figure)
   return Figure(buffer.getvalue(), caption)
 
 
-def grid(path, caption):
-  """The `Figure` of a PNG file of images."""
-  return Figure(pathlib.Path(path).read_bytes(), caption, pixelated=True)
+def image_grid(path: pathlib.Path, caption: str) -> Figure:
+  """Returns the figure of a PNG file with a grid of images."""
+  return Figure(path.read_bytes(), caption, pixelated=True)

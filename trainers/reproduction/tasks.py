@@ -1,37 +1,94 @@
-"""What an experiment needs: trainings and measurements, each one exact command line.
+"""Tasks: the trainings, evaluations and samplings that experiments need, each one command.
 
-A task's name says what it is and is its place in the output folder, so experiments that name the same task share it.
+A task's name says what it is, and is its place in the output folder. Experiments that need a task
+of the same name share it.
 """
 
+import abc
+from collections.abc import Sequence
+import dataclasses
 import json
 import pathlib
-import re
 import shlex
-from typing import NamedTuple
+from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
-from iddpm_tf.diffusion import samplers as samplers_lib
-from iddpm_tf.evaluation import results_log as results
+from iddpm_tf.evaluation import results_log
+from iddpm_tf.models import model_dir
+from trainers.reproduction import records
 
 
-class Run(NamedTuple):
-  """A training: a flagfile of configs/ and what overrides it."""
+@dataclasses.dataclass(frozen=True)
+class Task(abc.ABC):
+  """One command, whose results tell whether it is done.
+
+  Attributes:
+    name: the task's name, unique among all tasks.
+    command: the command is `python -m trainers.COMMAND`.
+  """
 
   name: str
+  command: ClassVar[str]
+
+  @property
+  @abc.abstractmethod
+  def trainings(self) -> tuple["TrainingTask", ...]:
+    """The trainings that must be done before this task."""
+
+  @abc.abstractmethod
+  def folder(self, output: pathlib.Path) -> pathlib.Path:
+    """Returns the folder of the task's results."""
+
+  @abc.abstractmethod
+  def arguments(self, output: pathlib.Path) -> tuple[str, ...]:
+    """Returns the arguments of the command."""
+
+  @abc.abstractmethod
+  def record(self, output: pathlib.Path) -> list[str]:
+    """Returns what distinguishes the task from other tasks of this name."""
+
+  @abc.abstractmethod
+  def has_results(self, output: pathlib.Path) -> bool:
+    """Whether the folder holds all results of the task."""
+
+  def is_done(self, output: pathlib.Path) -> bool:
+    """Whether the results are there, and were made by this command from the models of today."""
+    return (
+      all(training.is_done(output) for training in self.trainings)
+      and self.has_results(output)
+      and records.read(output, self.name) == self.record(output)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingTask(Task):
+  """A training.
+
+  Attributes:
+    flagfile: a flagfile of `configs/`.
+    flags: flags that override it.
+    train_steps: the last training step.
+  """
+
+  command: ClassVar[str] = "train"
+
   flagfile: str
   flags: tuple[str, ...]
   train_steps: int
 
-  command = "train"
-  models = ()  # What is to be trained before.
+  @property
+  def trainings(self) -> tuple["TrainingTask", ...]:
+    """None, because a training needs no other one."""
+    return ()
 
-  def folder(self, output):
-    """The model folder."""
-    return pathlib.Path(output) / "models" / self.name
+  def folder(self, output: pathlib.Path) -> pathlib.Path:
+    """Returns the model folder."""
+    return output / "models" / self.name
 
-  def arguments(self, output):
-    """Of `python -m trainers.train`."""
+  def arguments(self, output: pathlib.Path) -> tuple[str, ...]:
+    """Returns the arguments of `trainers.train`."""
     return (
       f"--flagfile={self.flagfile}",
       *self.flags,
@@ -39,148 +96,129 @@ class Run(NamedTuple):
       f"--model_dir={self.folder(output)}",
     )
 
-  def done(self, output):
-    """Whether it was trained to its last step, by these flags; `trainers.train` refuses a folder of others."""
-    return self.step(output) >= self.train_steps and read_record(self, output) == self.record(
-      output
-    )
-
-  def step(self, output):
-    """That of the newest checkpoint; 0 where there is none."""
-    return max(
-      (
-        int(path.stem.rsplit("-", 1)[1])
-        for path in (self.folder(output) / "checkpoints").glob("step-*.index")
-      ),
-      default=0,
-    )
-
-  def record(self, output):
-    """What tells it from another task of the same name."""
-    del output
+  def record(self, output: pathlib.Path) -> list[str]:
+    """Returns the command, its flags and the last step."""
+    del output  # Not used.
     return [self.command, self.flagfile, *self.flags, str(self.train_steps)]
 
+  def has_results(self, output: pathlib.Path) -> bool:
+    """Whether the model is trained to its last step."""
+    return self.newest_step(output) >= self.train_steps
 
-class Measurement(NamedTuple):
-  """Scores (`trainers.evaluate`) or images (`trainers.sample`) of a run, or of two as one (Appendix D)."""
+  def newest_step(self, output: pathlib.Path) -> int:
+    """Returns the step of the newest checkpoint, or 0 where there is none."""
+    return model_dir.ModelDir(self.folder(output)).newest_step()
 
-  name: str
-  run: Run
+
+@dataclasses.dataclass(frozen=True)
+class _ModelTask(Task):
+  """A task that needs a trained model.
+
+  Attributes:
+    training: the training of the model.
+    flags: flags of the command.
+    ensemble_with: the training of a second model, which takes the first and the last timesteps
+      (Appendix D).
+  """
+
+  training: TrainingTask
   flags: tuple[str, ...]
-  ends: Run | None = None  # What takes the first and the last timesteps.
-  command: str = "evaluate"
+  ensemble_with: TrainingTask | None = None
 
   @property
-  def models(self):
-    """The `Run`s that it is of."""
-    return (self.run, self.ends) if self.ends else (self.run,)
+  def trainings(self) -> tuple[TrainingTask, ...]:
+    """The trainings of the models."""
+    return (self.training, self.ensemble_with) if self.ensemble_with else (self.training,)
 
-  def folder(self, output):
-    """Where results go."""
-    return pathlib.Path(output) / "measurements" / self.name
+  def folder(self, output: pathlib.Path) -> pathlib.Path:
+    """Returns the folder of the results."""
+    return output / "measurements" / self.name
 
-  def arguments(self, output):
-    """Of `python -m trainers.COMMAND`."""
-    ends = (f"--ensemble_dir={self.ends.folder(output)}",) if self.ends else ()
+  def arguments(self, output: pathlib.Path) -> tuple[str, ...]:
+    """Returns the arguments of the command."""
+    ensemble = ()
+    if self.ensemble_with:
+      ensemble = (f"--ensemble_dir={self.ensemble_with.folder(output)}",)
     return (
-      f"--model_dir={self.run.folder(output)}",
-      *ends,
+      f"--model_dir={self.training.folder(output)}",
+      *ensemble,
       *self.flags,
       f"--output_dir={self.folder(output)}",
     )
 
-  def done(self, output):
-    """Whether it was made of the models as they are."""
-    if not all(model.done(output) for model in self.models) or read_record(
-      self, output
-    ) != self.record(output):
-      return False
-    if self.command == "sample":
-      return self.picture(output).exists()
-    return set(self._samplers) <= set(self.lines(output))
-
-  def record(self, output):
-    """What tells it from another task of the same name, and from itself of other weights."""
-    return [
-      self.command,
-      *self.flags,
-      *(
-        f"{model.name} at step {model.step(output)}: {' '.join(model.record(output))}"
-        for model in self.models
-      ),
+  def record(self, output: pathlib.Path) -> list[str]:
+    """Returns the command, its flags, and each model's training and step."""
+    models = [
+      f"{training.name} at step {training.newest_step(output)}: {' '.join(training.record(output))}"
+      for training in self.trainings
     ]
+    return [self.command, *self.flags, *models]
 
-  def lines(self, output):
-    """Its results by the name of the sampler ("" for a likelihood): the newest line of each."""
+  def _samplers(self) -> list[str]:
+    """The names that results have for the samplers in the flags."""
+    from iddpm_tf.diffusion.samplers import base as samplers_lib
+
+    for flag in self.flags:
+      name, _, texts = flag.partition("=")
+      if name == "--samplers":
+        return [str(samplers_lib.parse(text)) for text in texts.split(",")]
+    return []
+
+
+class EvaluationTask(_ModelTask):
+  """An evaluation of a model, or of an ensemble of two models."""
+
+  command: ClassVar[str] = "evaluate"
+
+  def has_results(self, output: pathlib.Path) -> bool:
+    """Whether there are results for every sampler."""
+    return set(self._samplers() or [""]) <= set(self.results(output))
+
+  def results(self, output: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """Returns the newest result for each sampler, of the model's newest checkpoint.
+
+    Returns:
+      `{name of the sampler: result}`. The name is empty for a likelihood, which has no sampler.
+    """
+    step = self.training.newest_step(output)
     return {
-      line.get("sampler", ""): line
-      for line in results.read(self.folder(output))
-      if line.get("training_step") == self.run.step(output)
+      result.get("sampler", ""): result
+      for result in results_log.read(self.folder(output))
+      if result.get("training_step") == step
     }
 
-  def score(self, output, name, sampler=""):
-    """One number of its results."""
-    return self.lines(output)[sampler]["scores"][name]
+  def score(self, output: pathlib.Path, name: str, sampler: str = "") -> float:
+    """Returns one score, such as "fid" by the sampler "ancestral_50"."""
+    return self.results(output)[sampler]["scores"][name]
 
-  def terms(self, output):
-    """Terms of the bound, bits/dim: float64 [T], and the timesteps, int [T]."""
-    path = self.folder(output) / pathlib.Path(self.lines(output)[""]["file"]).name
-    content = json.loads(path.read_text())
+  def terms(self, output: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the terms of the bound in bits/dim, float64 `[T]`, and their timesteps, int `[T]`."""
+    # The result has the path that was written at the time. The folder may have been moved since.
+    file = pathlib.Path(self.results(output)[""]["file"]).name
+    content = json.loads((self.folder(output) / file).read_text(encoding="utf-8"))
     return np.array(content["terms"]), np.array(content["timesteps"])
 
-  def picture(self, output):
-    """Path of the grid of images, by the first sampler."""
-    return self.folder(output) / f"{self._samplers[0]}.png"
 
-  @property
-  def _samplers(self):
-    """Names of --samplers; that of a likelihood is empty."""
-    given = [
-      flag.partition("=")[2].split(",") for flag in self.flags if flag.startswith("--samplers=")
-    ]
-    return [str(samplers_lib.SamplerSpec.parse(text)) for text in given[0]] if given else [""]
+class SamplingTask(_ModelTask):
+  """A grid of samples of a model, or of an ensemble of two models."""
 
+  command: ClassVar[str] = "sample"
 
-def group(name):
-  """The name of a task without its seed: tasks of a group take about as long."""
-  return re.sub(r"_seed\d+", "", name)
+  def has_results(self, output: pathlib.Path) -> bool:
+    """Whether the picture is there."""
+    return self.picture(output).exists()
+
+  def picture(self, output: pathlib.Path) -> pathlib.Path:
+    """Returns the path of the grid, a PNG file named after the first sampler."""
+    return self.folder(output) / f"{self._samplers()[0]}.png"
 
 
-def record_path(task, output):
-  """Of the file that says that a task is done."""
-  return pathlib.Path(output) / "done" / f"{task.name}.json"
+def arguments(task: Task, output: pathlib.Path, data_flags: Sequence[str]) -> tuple[str, ...]:
+  """Returns a task's arguments with `data_flags`, which say where the data is, if it reads data."""
+  return *task.arguments(output), *(() if isinstance(task, SamplingTask) else data_flags)
 
 
-def read_record(task, output):
-  """What is recorded of a task, as a list of strings; None where nothing, or nothing legible, is."""
-  return _content(record_path(task, output)).get("record")
-
-
-def seconds_by_group(output):
-  """How long the tasks took that were done so far, from their beginning: {(command, group): [seconds]}."""
-  found = {}
-  for path in sorted((pathlib.Path(output) / "done").glob("*.json")):
-    content = _content(path)
-    if isinstance(seconds := content.get("seconds"), float) and not content.get("resumed"):
-      found.setdefault(((content.get("record") or [""])[0], group(path.stem)), []).append(seconds)
-  return found
-
-
-def _content(path):
-  try:
-    content = json.loads(path.read_text())
-  except (OSError, ValueError):
-    return {}
-  return content if isinstance(content, dict) else {}
-
-
-def arguments(task, output, data_flags):
-  """Of its command; `data_flags` say where the data is, of commands that read it."""
-  return *task.arguments(output), *(() if task.command == "sample" else data_flags)
-
-
-def shown(task, output, data_flags=()):
-  """The command, as a person types it."""
-  return shlex.join(
-    ["python", "-m", f"trainers.{task.command}", *arguments(task, output, data_flags)]
-  )
+def command_line(task: Task, output: pathlib.Path, data_flags: Sequence[str] = ()) -> str:
+  """Returns a task's command as a person types it in a shell."""
+  words = ("python", "-m", f"trainers.{task.command}", *arguments(task, output, data_flags))
+  return shlex.join(words)

@@ -1,103 +1,110 @@
 """Figure 1: the ratio of the posterior's variance to beta."""
 
+from collections.abc import Mapping
+from collections.abc import Sequence
+import pathlib
+
+import matplotlib.axes
 import numpy as np
 
-from iddpm_tf.diffusion import process as process_lib
-from iddpm_tf.diffusion import schedules
+from iddpm_tf.diffusion.schedules import base as schedules
 from trainers.reproduction import claims
+from trainers.reproduction import experiments
+from trainers.reproduction import scales
 from trainers.reproduction import sections
+from trainers.reproduction.experiments import base
 
+_SCHEDULES = ("linear", "cosine")
 _STEPS = (100, 1000, 10_000)
-_START = 0.05  # What counts as the start, of the process.
-_NEAR = 0.05  # What counts as near 1.
+_START = 0.05  # The part of the process that counts as its start.
+_NEAR = 0.95  # A ratio above this counts as near 1.
 
 
-def needs(scale):
-  """Nothing: a fact of the schedules."""
-  del scale
-  return ()
+@experiments.EXPERIMENTS.register("fig1")
+class Figure1(base.Experiment):
+  """The ratio of the two variances between which the paper interpolates."""
+
+  title = "Figure 1: the posterior's variance against beta"
+  claims = (2,)
+
+  def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
+    """Returns the ratios of both schedules, and claim 2."""
+    del scale, output  # The ratios depend on the schedules only.
+    curves = {name: [ratios(name, steps) for steps in _STEPS] for name in _SCHEDULES}
+
+    def draw(*axes: matplotlib.axes.Axes) -> None:
+      for axis, (schedule, of_schedule) in zip(axes, curves.items()):
+        for steps, curve in zip(_STEPS, of_schedule):
+          axis.plot(np.arange(1, steps) / steps, curve, label=f"T = {steps:,} steps")
+        axis.set(
+          title=schedule,
+          xlabel="diffusion step (t/T)",
+          ylabel="posterior variance / beta",
+          yscale="log",
+        )
+        axis.legend()
+
+    rows = tuple(
+      (schedule, steps, float(curve[0]), _min_after_start(curve), float(np.mean(1 - curve)))
+      for schedule, of_schedule in curves.items()
+      for steps, curve in zip(_STEPS, of_schedule)
+    )
+    columns = (
+      "schedule",
+      "T",
+      "ratio at the second step",
+      f"minimum after {_START:.0%} of the steps",
+      "mean of 1 - ratio",
+    )
+    return sections.Section(
+      "The paper does not say which schedule its Figure 1 shows, so both are shown here. Either of "
+      "the two variances can serve as the fixed variance of the reverse process. They differ only "
+      "at the start of the process.",
+      figures=(
+        sections.plot(
+          draw,
+          "The ratio of the posterior's variance to beta, for processes of three lengths.",
+          columns=2,
+        ),
+      ),
+      tables=(
+        sections.Table(columns, rows, "The ratio is 0 at the first step and increases with t."),
+      ),
+      claims=(_claim(curves),),
+    )
 
 
-def ratios(schedule, steps):
-  """Beta tilde over beta (Eq. 10) of every step but the first, where it is 0."""
+def ratios(schedule: str, steps: int) -> np.ndarray:
+  """Returns beta tilde / beta (Eq. 10) at every step but the first: float64 `[steps - 1]`."""
+  from iddpm_tf.diffusion import process as process_lib
+
   process = process_lib.GaussianProcess(schedules.make_betas(schedule, steps))
   return (process.posterior_variance / process.betas)[1:]
 
 
-def show(scale, output):
-  """Figure 1, and claim 2."""
-  del scale, output
-  found = {
-    schedule: [ratios(schedule, steps) for steps in _STEPS] for schedule in schedules.SCHEDULES
-  }
-
-  def draw(*axes):
-    for axis, (schedule, curves) in zip(axes, found.items()):
-      for steps, curve in zip(_STEPS, curves):
-        axis.plot(np.arange(1, steps) / steps, curve, label=f"T = {steps:,} steps")
-      axis.set(
-        title=schedule,
-        xlabel="diffusion step (t/T)",
-        ylabel="posterior variance / beta",
-        yscale="log",
-      )
-      axis.legend()
-
-  rows = tuple(
-    (schedule, steps, float(curve[0]), _after_start(curve), float(np.mean(1 - curve)))
-    for schedule, curves in found.items()
-    for steps, curve in zip(_STEPS, curves)
-  )
-  return sections.Section(
-    "Figure 1: the posterior's variance against beta",
-    "The paper does not name the schedule of its Figure 1: here are both. A fixed variance may be either of the two, "
-    "which differ at the start only.",
-    figures=(
-      sections.plot(
-        draw,
-        "The ratio of the posterior's variance to beta, for processes of three lengths.",
-        columns=2,
-      ),
-    ),
-    tables=(
-      sections.Table(
-        (
-          "schedule",
-          "T",
-          "ratio at the second step",
-          f"least after {_START:.0%} of the steps",
-          "mean of 1 - ratio",
-        ),
-        rows,
-        "The ratio is 0 at the first step, and rises with t.",
-      ),
-    ),
-    claims=(_claim(found),),
-  )
-
-
-def _after_start(curve):
+def _min_after_start(curve: np.ndarray) -> float:
   return float(np.min(curve[int(_START * (len(curve) + 1)) :]))
 
 
-def _claim(found):
+def _claim(curves: Mapping[str, Sequence[np.ndarray]]) -> claims.Claim:
   parts = []
-  for schedule, curves in found.items():
-    for steps, curve in zip(_STEPS[1:], curves[1:]):
+  for schedule, of_schedule in curves.items():
+    # Without the shortest process.
+    for steps, curve in zip(_STEPS[1:], of_schedule[1:]):
       parts.append(
         claims.exact(
-          f"{schedule}, T = {steps:,}: near 1 after the start",
-          _after_start(curve) - (1 - _NEAR),
-          f"the least ratio after the first {_START:.0%} of the steps, less {1 - _NEAR}",
+          f"{schedule}, T = {steps:,}: the ratio is near 1 after the start",
+          _min_after_start(curve) - _NEAR,
+          f"the minimum of the ratio after the first {_START:.0%} of the steps, minus {_NEAR}",
         )
       )
     parts.append(
       claims.exact(
-        f"{schedule}, T = {_STEPS[1]:,}: not near 1 at the start",
-        1 - _NEAR - float(curves[1][0]),
-        f"{1 - _NEAR}, less the ratio at the second step",
+        f"{schedule}, T = {_STEPS[1]:,}: the ratio is not near 1 at the start",
+        _NEAR - float(of_schedule[1][0]),
+        f"{_NEAR}, minus the ratio at the second step",
       )
     )
   return claims.Claim(
-    2, "The ratio of the posterior's variance to beta is near 1 but at the start.", tuple(parts)
+    2, "The ratio of the posterior's variance to beta is near 1 except at the start.", tuple(parts)
   )

@@ -1,136 +1,168 @@
 """Figure 10: FID and NLL against training compute, and power laws."""
 
+from collections.abc import Sequence
+import pathlib
+
+import matplotlib.axes
 import numpy as np
 
 from iddpm_tf.models import model_dir
-from iddpm_tf.networks import cost
 from trainers.reproduction import claims
 from trainers.reproduction import curves
+from trainers.reproduction import experiments
+from trainers.reproduction import scales
 from trainers.reproduction import sections
+from trainers.reproduction import shared_tasks
+from trainers.reproduction import tasks
+from trainers.reproduction.experiments import base
 
-_PASSES = 3  # Forward and backward, in units of forward.
-_GOOD = 0.9  # R^2 of a fit that counts as a line.
+_PASSES = 3  # The cost of a forward and a backward pass, in forward passes.
+_MIN_R_SQUARED = 0.9  # The logarithms lie on a line if R^2 of the fit is above this.
 _SCORES = {"fid": "FID", "nll": "NLL (bits/dim)"}
 
 
-def needs(scale):
-  """A run of each width and seed, scored throughout."""
-  return tuple(
-    scale.scaling_run(width, seed) for width in scale.scaling_widths for seed in scale.seeds
+@experiments.EXPERIMENTS.register("fig10")
+class Figure10(base.Experiment):
+  """Scores of networks of several widths, by the compute of their training."""
+
+  title = "Figure 10: FID and NLL against training compute"
+  claims = (14,)
+  needs_features = True
+
+  def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
+    """Returns a training for each width and seed."""
+    return [training(scale, width, seed) for width in scale.scaling.widths for seed in scale.seeds]
+
+  def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
+    """Returns the scores by compute, the fits of power laws, and claim 14."""
+    widths, seeds = scale.scaling.widths, scale.seeds
+    points = {
+      (width, seed): _points(training(scale, width, seed).folder(output))
+      for width in widths
+      for seed in seeds
+    }
+    # {score: (exponent, R^2) of each seed}
+    fits = {
+      score: [power_law([points[width, seed][[0, i]] for width in widths]) for seed in seeds]
+      for i, score in enumerate(_SCORES, 1)
+    }
+
+    def draw(*axes: matplotlib.axes.Axes) -> None:
+      means = {width: np.mean([points[width, seed] for seed in seeds], axis=0) for width in widths}
+      for axis, (i, (score, label)) in zip(axes, enumerate(_SCORES.items(), 1)):
+        for width, mean in means.items():
+          axis.plot(mean[0], mean[i], marker="o", markersize=3, label=f"{width} ch")
+        compute, best = frontier(*np.concatenate([*means.values()], axis=1)[[0, i]])
+        b = np.mean([exponent for exponent, _ in fits[score]])
+        fit = np.exp(np.mean(np.log(best) + b * np.log(compute))) * compute**-b
+        axis.plot(compute, fit, "--", color="0.4", linewidth=0.8, label=f"C^-{b:.2f}")
+        axis.set(xlabel="compute (FLOPs)", ylabel=label, xscale="log", yscale="log")
+        axis.legend()
+
+    rows = tuple(
+      (f"seed {seed}", *(float(value) for score in _SCORES for value in fits[score][i]))
+      for i, seed in enumerate(seeds)
+    )
+    return sections.Section(
+      f"Scores on {scale.fid_models.data} during training with L_hybrid and the cosine schedule. "
+      "Compute is the cost of three forward passes for each image (iddpm_tf/networks/cost.py). The "
+      "paper fits 4.00 + (2.5e-25 C)^-0.22 to FID, where 4.00 is the FID of real data, and 3.40 + "
+      "(3e-15 C)^-0.17 to NLL, where the fit is less clean. Here the additive constants are 0. The "
+      "claim is judged by FID.",
+      figures=(
+        sections.plot(
+          draw,
+          "Scores by training compute, averaged over the seeds. The dashed lines have the "
+          "exponents of the table.",
+          columns=2,
+        ),
+      ),
+      tables=(
+        sections.Table(
+          ("", "FID: exponent b", "R^2", "NLL: exponent b", "R^2"),
+          rows,
+          "Fits of score = a C^-b to all points of a seed, with one b, and with one a per width.",
+        ),
+      ),
+      claims=(_claim(fits["fid"]),),
+    )
+
+
+def training(scale: scales.Scale, width: int, seed: int) -> tasks.TrainingTask:
+  """Returns the training of a network of `width` channels, which is evaluated throughout.
+
+  The learning rate is proportional to 1 / sqrt(width) (Section 6).
+  """
+  settings = scale.scaling
+  rate = settings.learning_rate / np.sqrt(width / settings.widths[0])
+  return shared_tasks.evaluated_in_training(
+    scale,
+    scale.fid_models.training(scales.COSINE_HYBRID, seed),
+    f"{width}_channels",
+    (f"--base_channels={width}", f"--learning_rate={rate:.6g}", "--eval_scores=fid,nll"),
+    train_steps=settings.train_steps,
+    evaluations=settings.evaluations,
   )
 
 
-def frontier(compute, score):
-  """The points that none of no more compute beats: both in order of compute."""
+def frontier(compute: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the Pareto frontier of score against compute, in the order of compute.
+
+  A point belongs to it if no point of at most its compute has a score as low.
+
+  Args:
+    compute: the compute of each point, float `[N]`.
+    score: the score of each point, float `[N]`; lower is better.
+  """
   order = np.argsort(compute)
   compute, score = compute[order], score[order]
   best = score < np.minimum.accumulate(np.append(np.inf, score[:-1]))
   return compute[best], score[best]
 
 
-def power_law(runs):
-  """One exponent b for all runs, and R^2, of score = a C^-b with an a for each run, by least squares of logarithms.
+def power_law(curves_of_widths: Sequence[np.ndarray]) -> tuple[float, float]:
+  """Fits score = a C^-b by least squares of the logarithms, with one b, and with one a per curve.
 
-  Of every point of every run: were only the best for their compute taken, whatever falls or not would seem to fall.
+  All points of each curve count. A fit to the frontier alone would find that any score decreases
+  with compute.
 
   Args:
-    runs: of each, compute and scores, float [2, N].
+    curves_of_widths: compute and scores of each network, float `[2, N]`.
+
+  Returns:
+    The exponent b, and R^2 of the fit.
   """
-  logs = [np.log(run) for run in runs]
-  x, y = np.concatenate([run - run.mean(axis=1, keepdims=True) for run in logs], axis=1)
+  logs = [np.log(curve) for curve in curves_of_widths]
+  x, y = np.concatenate([curve - curve.mean(axis=1, keepdims=True) for curve in logs], axis=1)
   slope = np.sum(x * y) / np.sum(x * x)
   return -slope, 1 - np.sum((y - slope * x) ** 2) / np.sum(y * y)
 
 
-def show(scale, output):
-  """Figure 10, and claim 14."""
-  found = {
-    (width, seed): _points(scale.scaling_run(width, seed).folder(output))
-    for width in scale.scaling_widths
-    for seed in scale.seeds
-  }
-  # {score: [(b, R^2) of each seed]}
-  fits = {
-    score: [
-      power_law([found[width, seed][[0, i]] for width in scale.scaling_widths])
-      for seed in scale.seeds
-    ]
-    for i, score in enumerate(_SCORES, 1)
-  }
-
-  def draw(*axes):
-    for axis, (i, (score, label)) in zip(axes, enumerate(_SCORES.items(), 1)):
-      for width in scale.scaling_widths:
-        mean = np.mean([found[width, seed] for seed in scale.seeds], axis=0)
-        axis.plot(mean[0], mean[i], marker="o", markersize=3, label=f"{width} ch")
-      everything = np.mean(
-        [[found[width, seed] for width in scale.scaling_widths] for seed in scale.seeds], axis=0
-      )
-      compute, best = frontier(*np.concatenate(everything, axis=1)[[0, i]])
-      b = np.mean([b for b, _ in fits[score]])
-      axis.plot(
-        compute,
-        np.exp(np.mean(np.log(best) + b * np.log(compute))) * compute**-b,
-        "--",
-        color="0.4",
-        linewidth=0.8,
-        label=f"C^-{b:.2f}",
-      )
-      axis.set(xlabel="compute (FLOPs)", ylabel=label, xscale="log", yscale="log")
-      axis.legend()
-
-  rows = tuple(
-    (f"seed {seed}", *(float(value) for score in _SCORES for value in fits[score][i]))
-    for i, seed in enumerate(scale.seeds)
-  )
-  return sections.Section(
-    "Figure 10: FID and NLL against training compute",
-    f"Of {scale.fid_about}: L_hybrid, cosine schedule, scored in training. Compute is three forward passes an image "
-    "(iddpm_tf/networks/cost.py). The paper fits 4.00 + (2.5e-25 C)^-0.22 to FID, whose 4.00 is that of real data, and "
-    "3.40 + (3e-15 C)^-0.17 to NLL, which fits less cleanly; here the constants are 0. The claim is of FID.",
-    figures=(
-      sections.plot(
-        draw,
-        "Scores by training compute, mean over the seeds; the dashed slope is the exponent of "
-        "the table.",
-        columns=2,
-      ),
-    ),
-    tables=(
-      sections.Table(
-        ("", "FID: exponent b", "R^2", "NLL: exponent b", "R^2"),
-        rows,
-        "Score = a C^-b through all points of a seed, with one b and an a for each width.",
-      ),
-    ),
-    claims=(_claim(fits["fid"]),),
-  )
-
-
-def _claim(fits):
-  how = "FID = a C^-b through all points of a seed, with one b and an a for each width"
-  exponents, goodness = zip(*fits)
+def _claim(fits: Sequence[tuple[float, float]]) -> claims.Claim:
+  how = "FID = a C^-b fitted to all points of a seed, with one b, and with one a per width"
+  exponents, r_squared = zip(*fits)
   return claims.Claim(
     14,
     "FID falls as a power law of compute.",
     (
       claims.over_seeds("FID falls with compute", exponents, f"the exponent b of {how}"),
       claims.over_seeds(
-        "a line fits the logarithms", np.subtract(goodness, _GOOD), f"R^2 less {_GOOD}, of {how}"
+        "the logarithms lie on a line",
+        np.subtract(r_squared, _MIN_R_SQUARED),
+        f"R^2 minus {_MIN_R_SQUARED}, of {how}",
       ),
     ),
   )
 
 
-def _points(folder):
-  """Compute, and each score, of every evaluation: float64 [1 + scores, N]."""
-  config = model_dir.read_config(folder)
-  a_step = _PASSES * cost.config_cost(config).flops * config.training.batch_size
-  scored = sorted(curves.scores(folder).items())
+def _points(folder: pathlib.Path) -> np.ndarray:
+  """Compute and each score of every evaluation in a training: float64 [1 + scores, N]."""
+  from iddpm_tf.networks import cost
+
+  config = model_dir.ModelDir(folder).require_config()
+  flops_per_step = _PASSES * cost.config_cost(config).flops * config.training.batch_size
+  by_step = sorted(curves.scores(folder).items())
+  compute = [step * flops_per_step for step, _ in by_step]
   return np.array(
-    [
-      [step * a_step for step, _ in scored],
-      *([scores[name] for _, scores in scored] for name in _SCORES),
-    ],
-    np.float64,
+    [compute, *([scores[name] for _, scores in by_step] for name in _SCORES)], np.float64
   )

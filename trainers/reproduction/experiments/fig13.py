@@ -1,98 +1,153 @@
-"""Figures 13 and 14: L_hybrid against L_vlb by timestep, and the two as one."""
+"""Figures 13 and 14: models of L_hybrid and L_vlb by timestep, and their ensemble."""
 
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import pathlib
+
+import matplotlib.axes
 import numpy as np
 
 from trainers.reproduction import claims
+from trainers.reproduction import experiments
 from trainers.reproduction import scales
 from trainers.reproduction import sections
+from trainers.reproduction import shared_tasks
+from trainers.reproduction import tasks
+from trainers.reproduction.experiments import base
 from trainers.reproduction.experiments import fig7
 
 _HYBRID, _VLB, _ENSEMBLE = "L_hybrid", "L_vlb", "ensemble"
-# NLL and FID of ImageNet-64: Table 1 and Appendix D.
+# NLL and FID on ImageNet-64, from Table 1 and Appendix D.
 _PAPER = {_HYBRID: (3.57, 19.2), _VLB: (3.53, 40.1), _ENSEMBLE: (3.52, 19.9)}
-_ENDS = 40  # T over the timesteps of the ensemble at either end: 100 of 4000.
-_WINDOWS = 50  # That the ratio is averaged over, for the noise of few images.
+# The model of L_vlb takes T / 40 timesteps at each end: 100 of 4000 in the paper.
+_END_DIVISOR = 40
+_WINDOWS = 50  # The ratio of the terms is averaged in windows, because few images are noisy.
 
 
-def _parents(scale, seed):
-  """The two `Run`s.
+@experiments.EXPERIMENTS.register("fig13")
+class Figure13(base.Experiment):
+  """The bound's terms of two models and of their ensemble, and samples of each."""
 
-  At the small scale Figure 7's, since the tables' L_vlb is trained too briefly at T = 4000 for its importance sampling
-  to begin.
-  """
-  if scale.table:
-    return tuple(
-      scale.likelihood_run(scales.Row("cosine", 4000, objective), seed)
-      for objective in ("hybrid", "vlb")
-    )
-  return tuple(fig7.run(scale, name, seed) for name in (fig7.HYBRID, fig7.RESAMPLED))
+  title = "Figures 13 and 14: models of L_hybrid and L_vlb, and their ensemble"
+  claims = (11,)
+  needs_features = True
 
+  def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
+    """Returns the bounds of each seed, samples of the first seed, and FID if there are features."""
+    likelihoods = [
+      evaluation for seed in scale.seeds for evaluation in _likelihoods(scale, seed).values()
+    ]
+    return [*likelihoods, *_grids(scale).values(), *_fids(scale).values()]
 
-def _likelihoods(scale, seed):
-  """{model: its `Measurement`}."""
-  hybrid, vlb = _parents(scale, seed)
-  return {
-    _HYBRID: scale.parent_terms(hybrid),
-    _VLB: scale.parent_terms(vlb),
-    _ENSEMBLE: scale.ensemble_nll(hybrid, vlb, scale.noise_steps // _ENDS),
-  }
-
-
-def _fids(scale, seed):
-  """The same of FID, of the paper's data."""
-  hybrid, vlb = _parents(scale, seed)
-  return {
-    _HYBRID: scale.ensemble_fid(hybrid),
-    _VLB: scale.ensemble_fid(vlb),
-    _ENSEMBLE: scale.ensemble_fid(hybrid, vlb, scale.noise_steps // _ENDS),
-  }
-
-
-def _grids(scale):
-  """The same of samples of the first seed."""
-  hybrid, vlb = _parents(scale, scale.seeds[0])
-  return {
-    _VLB: scale.grid_of(vlb),
-    _HYBRID: scale.grid_of(hybrid),
-    _ENSEMBLE: scale.ensemble_grid(hybrid, vlb, scale.noise_steps // _ENDS),
-  }
-
-
-def needs(scale):
-  """Every term of both and of the ensemble; samples of the first seed's, and FID where features of the images are known."""
-  return (
-    *(measurement for seed in scale.seeds for measurement in _likelihoods(scale, seed).values()),
-    *_grids(scale).values(),
-    *(_fids(scale, scale.seeds[0]).values() if scale.features else ()),
-  )
-
-
-def show(scale, output):
-  """Figures 13 and 14, and claim 11."""
-  steps, seed = scale.noise_steps, scale.seeds[0]
-  hybrid, vlb = (
-    _likelihoods(scale, seed)[name].terms(output)[0].reshape(_WINDOWS, -1).mean(axis=1)
-    for name in (_HYBRID, _VLB)
-  )
-
-  def draw(axis):
-    axis.plot((np.arange(_WINDOWS) + 0.5) * steps / _WINDOWS, hybrid / vlb)
-    axis.axhline(1, color="0.4", linewidth=0.8)
-    axis.set(xlabel="diffusion step (t)", ylabel="L_t(hybrid) / L_t(vlb)")
-
-  found = [
-    {
-      name: measurement.score(output, "nll")
-      for name, measurement in _likelihoods(scale, each).items()
+  def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
+    """Returns the ratio of the terms, samples and scores of the three, and claim 11."""
+    seed, steps = scale.seeds[0], scale.noise_scale.diffusion_steps
+    of_seeds = [_likelihoods(scale, seed) for seed in scale.seeds]
+    nll = {name: [models[name].score(output, "nll") for models in of_seeds] for name in _PAPER}
+    windows = {
+      name: of_seeds[0][name].terms(output)[0].reshape(_WINDOWS, -1).mean(axis=1)
+      for name in (_HYBRID, _VLB)
     }
-    for each in scale.seeds
-  ]
-  nll = {name: [of_seed[name] for of_seed in found] for name in _PAPER}
-  sampler = scale.samplers[0].replace(":", "_")
-  fid = {
-    name: measurement.score(output, "fid", sampler)
-    for name, measurement in (_fids(scale, seed) if scale.features else {}).items()
+
+    def draw(axis: matplotlib.axes.Axes) -> None:
+      timesteps = (np.arange(_WINDOWS) + 0.5) * steps / _WINDOWS
+      axis.plot(timesteps, windows[_HYBRID] / windows[_VLB])
+      axis.axhline(1, color="0.4", linewidth=0.8)
+      axis.set(xlabel="diffusion step (t)", ylabel="L_t(hybrid) / L_t(vlb)")
+
+    ratio = sections.plot(
+      draw,
+      f"The ratio of the terms of the bound, seed {seed}. Each point is the average over "
+      f"{steps // _WINDOWS} timesteps.",
+    )
+    grids = [
+      sections.image_grid(task.picture(output), f"{name}: samples from the same noise.")
+      for name, task in _grids(scale).items()
+    ]
+    return sections.Section(
+      f"Models trained on {scale.likelihood_models.data} with the cosine schedule, T = {steps:,}. "
+      "Where the ratio is below 1, the model of L_hybrid is better. The ensemble uses the model of "
+      f"L_vlb for the first and the last {_end_steps(scale)} of {steps:,} timesteps (in the paper, "
+      f"100 of 4,000).{_about_models(scale)}",
+      figures=(ratio, *grids),
+      tables=(_table(scale, output, nll),),
+      claims=(_claim(nll),),
+    )
+
+
+def _parents(scale: scales.Scale, seed: int) -> tuple[tasks.TrainingTask, tasks.TrainingTask]:
+  """The trainings of the models of L_hybrid and of L_vlb."""
+  if scale.has_paper_models:
+    models = scale.likelihood_models
+    return models.training(scales.COSINE_HYBRID, seed), models.training(scales.COSINE_VLB, seed)
+  # The trainings of the tables are too short for importance sampling to begin at T = 4000.
+  return fig7.training(scale, fig7.HYBRID, seed), fig7.training(scale, fig7.RESAMPLED, seed)
+
+
+def _about_models(scale: scales.Scale) -> str:
+  if scale.has_paper_models:
+    return ""
+  return (
+    " The models are those of Figure 7, because the L_vlb model of Table 2 is trained too briefly "
+    "here for its importance sampling to begin."
+  )
+
+
+def _end_steps(scale: scales.Scale) -> int:
+  """The timesteps at each end that the model of L_vlb takes."""
+  return scale.noise_scale.diffusion_steps // _END_DIVISOR
+
+
+def _ensemble_flag(scale: scales.Scale) -> str:
+  return f"--ensemble_steps={_end_steps(scale)}"
+
+
+def _likelihoods(scale: scales.Scale, seed: int) -> dict[str, tasks.EvaluationTask]:
+  """Every term of the bound of each model, with the same images and the same noise."""
+  hybrid, vlb = _parents(scale, seed)
+  flags = scale.likelihood.ensemble_flags
+  return {
+    _HYBRID: shared_tasks.evaluation("parent_terms", hybrid, flags),
+    _VLB: shared_tasks.evaluation("parent_terms", vlb, flags),
+    _ENSEMBLE: shared_tasks.evaluation(
+      "ensemble_nll", hybrid, (_ensemble_flag(scale), *flags), ensemble_with=vlb
+    ),
   }
+
+
+def _fids(scale: scales.Scale) -> dict[str, tasks.EvaluationTask]:
+  """FID of each model of the first seed; none where there is no extractor for such images."""
+  if not scale.fid.features:
+    return {}
+  hybrid, vlb = _parents(scale, scale.seeds[0])
+  ensemble = shared_tasks.fid(scale, "ensemble", hybrid, [scale.sampler])
+  return {
+    _HYBRID: shared_tasks.fid(scale, "parent", hybrid, [scale.sampler]),
+    _VLB: shared_tasks.fid(scale, "parent", vlb, [scale.sampler]),
+    _ENSEMBLE: dataclasses.replace(
+      ensemble, flags=(_ensemble_flag(scale), *ensemble.flags), ensemble_with=vlb
+    ),
+  }
+
+
+def _grids(scale: scales.Scale) -> dict[str, tasks.SamplingTask]:
+  """Samples of each model of the first seed."""
+  hybrid, vlb = _parents(scale, scale.seeds[0])
+  flags = (_ensemble_flag(scale), *shared_tasks.grid_flags(scale))
+  return {
+    _VLB: shared_tasks.sample_grid(scale, vlb),
+    _HYBRID: shared_tasks.sample_grid(scale, hybrid),
+    _ENSEMBLE: tasks.SamplingTask(f"{hybrid.name}_ensemble_samples", hybrid, flags, vlb),
+  }
+
+
+def _table(
+  scale: scales.Scale, output: pathlib.Path, nll: Mapping[str, Sequence[float]]
+) -> sections.Table:
+  """The paper's NLL and FID of each model beside ours."""
+  sampler = scale.sampler.replace(":", "_")
+  fid = {name: task.score(output, "fid", sampler) for name, task in _fids(scale).items()}
   rows = tuple(
     (
       name,
@@ -103,52 +158,32 @@ def show(scale, output):
     )
     for name, paper in _PAPER.items()
   )
-  how = "bits/dim of the parent less that of the ensemble, of the same images and noise, of models of the same seed"
-  return sections.Section(
-    "Figures 13 and 14: models of L_hybrid and L_vlb, and the two as one",
-    f"On {scale.about}, cosine schedule, T = {steps:,}. Below 1 the model of L_hybrid is better. The ensemble takes "
-    f"the model of L_vlb for the first and the last {steps // _ENDS} timesteps (of {steps:,}; the paper: 100 of "
-    "4,000)."
-    + (
-      ""
-      if scale.table
-      else " The models are Figure 7's, since Table 2's L_vlb is trained too briefly "
-      "here for its importance sampling to begin."
-    ),
-    figures=(
-      sections.plot(
-        draw,
-        f"The ratio of the terms of the bound, seed {seed}, each a mean over "
-        f"{steps // _WINDOWS} timesteps.",
-      ),
-      *(
-        sections.grid(measurement.picture(output), f"{name}: samples from the same noise.")
-        for name, measurement in _grids(scale).items()
-      ),
-    ),
-    tables=(
-      sections.Table(
-        (
-          "model",
-          "the paper's NLL (ImageNet-64, 1.5M)",
-          "its FID",
-          "our NLL",
-          "of each seed",
-          "our FID",
-        ),
-        rows,
-        "NLL (bits/dim), mean over the seeds; FID of the first seed's, where there are features "
-        "of such images.",
-      ),
-    ),
-    claims=(
-      claims.Claim(
-        11,
-        "The ensemble beats both parents in NLL.",
-        tuple(
-          claims.paired(f"{name} less the ensemble", nll[name], nll[_ENSEMBLE], how)
-          for name in (_HYBRID, _VLB)
-        ),
-      ),
+  columns = (
+    "model",
+    "the paper's NLL (ImageNet-64, 1.5M)",
+    "its FID",
+    "our NLL",
+    "of each seed",
+    "our FID",
+  )
+  return sections.Table(
+    columns,
+    rows,
+    "NLL (bits/dim), averaged over the seeds. FID is that of the first seed, where there is a "
+    "feature extractor for such images.",
+  )
+
+
+def _claim(nll: Mapping[str, Sequence[float]]) -> claims.Claim:
+  how = (
+    "the bits/dim of the parent minus those of the ensemble, with the same images and noise, for "
+    "models of the same seed"
+  )
+  return claims.Claim(
+    11,
+    "The ensemble has a better NLL than both of its parents.",
+    tuple(
+      claims.paired(f"{name} minus the ensemble", nll[name], nll[_ENSEMBLE], how)
+      for name in (_HYBRID, _VLB)
     ),
   )

@@ -1,156 +1,205 @@
 """Figure 15: bits/dim by the number of evaluation steps."""
 
+from collections.abc import Mapping
+from collections.abc import Sequence
+import pathlib
+from typing import NamedTuple
+
+import matplotlib.axes
 import numpy as np
 
 from trainers.reproduction import claims
+from trainers.reproduction import experiments
 from trainers.reproduction import scales
 from trainers.reproduction import sections
+from trainers.reproduction import shared_tasks
+from trainers.reproduction import tasks
+from trainers.reproduction.experiments import base
 
-HYBRID, SIMPLE = scales.Row("cosine", 4000, "hybrid"), scales.Row("cosine", 4000, "simple")
-_CURVES = ((HYBRID, "dense_start"), (HYBRID, "strided"), (SIMPLE, "dense_start"))
-_LABELS = {"dense_start": "Appendix E's schedule", "strided": "constant stride"}
-_CLAIMED = 100  # K at which the claim is judged.
-
-
-def _in_mid_training(scale, row, steps):
-  """Of the first seed."""
-  return scale.few_steps_of(
-    scale.in_mid_training(scale.likelihood_run(row, scale.seeds[0])), steps, "dense_start"
-  )
+_HYBRID, _SIMPLE = scales.COSINE_HYBRID, scales.COSINE_SIMPLE
+_DENSE, _STRIDED = "dense_start", "strided"
+_LABELS = {_DENSE: "Appendix E's schedule", _STRIDED: "constant stride"}
+_CLAIMED = 100  # The number of steps, K, by which the claim is judged.
 
 
-def needs(scale):
-  """Each curve at each K, those of models in mid-training, and the hybrid model's whole sum, of the same images."""
-  return (
-    *(
-      scale.few_steps_of(scale.likelihood_run(row, seed), steps, schedule)
-      for row, schedule in _CURVES
-      for steps in scale.nll_steps
-      for seed in scale.seeds
-    ),
-    *(_in_mid_training(scale, row, steps) for row in (HYBRID, SIMPLE) for steps in scale.nll_steps),
-    *(scale.terms_of(scale.likelihood_run(HYBRID, seed)) for seed in scale.seeds),
-  )
+class _Curve(NamedTuple):
+  """One curve of the figure: a model, and a value of `--nll_schedule`."""
+
+  row: scales.Row
+  schedule: str
+
+  @property
+  def label(self) -> str:
+    return f"L_{self.row.objective}, {_LABELS[self.schedule]}"
 
 
-def show(scale, output):
-  """Figure 15, and claim 12."""
-  found = {
-    (row, schedule): np.array(
-      [
-        [
-          scale.few_steps_of(scale.likelihood_run(row, seed), steps, schedule).score(output, "nll")
-          for seed in scale.seeds
-        ]
-        for steps in scale.nll_steps
-      ]
-    )
-    for row, schedule in _CURVES
-  }
-  # Appendix E's schedule takes more than K.
-  taken = {
-    key: [
-      scale.few_steps_of(scale.likelihood_run(key[0], scale.seeds[0]), steps, key[1]).lines(output)[
-        ""
-      ]["num_timesteps"]
-      for steps in scale.nll_steps
-    ]
-    for key in found
-  }
-  mid = {
-    row: [_in_mid_training(scale, row, steps).score(output, "nll") for steps in scale.nll_steps]
-    for row in (HYBRID, SIMPLE)
-  }
-  full = np.array(
-    [
-      scale.terms_of(scale.likelihood_run(HYBRID, seed)).score(output, "nll")
-      for seed in scale.seeds
-    ]
-  )
+_HYBRID_DENSE, _HYBRID_STRIDED = _Curve(_HYBRID, _DENSE), _Curve(_HYBRID, _STRIDED)
+_CURVES = (_HYBRID_DENSE, _HYBRID_STRIDED, _Curve(_SIMPLE, _DENSE))
 
-  def draw(axis):
-    for (row, schedule), values in found.items():
-      axis.plot(
-        taken[row, schedule],
-        values.mean(axis=1),
-        marker="o",
-        markersize=3,
-        label=f"L_{row.objective}, {_LABELS[schedule]}",
-      )
-    for i, (row, values) in enumerate(mid.items(), len(found)):
-      axis.plot(
-        taken[row, "dense_start"],
-        values,
-        "--",
-        color=f"C{i}",
-        linewidth=0.9,
-        label=f"L_{row.objective}, {_LABELS['dense_start']}, mid-training",
-      )
-    axis.axhline(
-      full.mean(), color="0.4", linewidth=0.8, linestyle="--", label="L_hybrid, all 4000 steps"
-    )
-    axis.set(xlabel="timesteps evaluated", ylabel="NLL (bits/dim)", xscale="log")
-    axis.legend()
 
-  rows = tuple(
-    (
-      steps,
-      taken[HYBRID, "dense_start"][i],
-      *(float(values[i].mean()) for values in found.values()),
-      *(values[i] for values in mid.values()),
-    )
-    for i, steps in enumerate(scale.nll_steps)
-  ) + ((HYBRID.steps, HYBRID.steps, float(full.mean()), *[None] * 4),)
-  columns = (
-    "K",
-    "evaluated of Appendix E's",
-    *(f"L_{row.objective}, {_LABELS[schedule]}" for row, schedule in found),
-    *(f"L_{row.objective}, Appendix E's, mid-training" for row in mid),
-  )
-  run = scale.likelihood_run(HYBRID, scale.seeds[0])
-  at = scale.nll_steps.index(_CLAIMED)
-  # A stride of no fewer evaluations than Appendix E's takes at K.
-  strides = np.array(taken[HYBRID, "strided"])
-  fair = int(np.argmax(strides >= taken[HYBRID, "dense_start"][at]))
-  return sections.Section(
-    "Figure 15: bits/dim with fewer evaluation steps",
-    "Appendix E's schedule takes every t up to T/K beside the K strided ones. L_simple is with the variance beta, as "
-    "it was trained. Cosine schedule, T = 4000; the images are the same throughout, fewer than Table 2's. Models of "
-    f"{run.train_steps:,} training steps, and in mid-training (seed {scale.seeds[0]}) of "
-    f"{scale.in_mid_training(run).train_steps:,}.",
-    figures=(
-      sections.plot(draw, "Bits/dim by the number of timesteps evaluated, mean over the seeds."),
-    ),
-    tables=(
-      sections.Table(columns, rows, "NLL (bits/dim), mean over the seeds; in mid-training of one."),
-    ),
-    claims=(
-      _claim(
-        found[HYBRID, "strided"][at],
-        found[HYBRID, "dense_start"][at],
-        full,
-        found[HYBRID, "strided"][fair],
-        strides[fair],
+@experiments.EXPERIMENTS.register("fig15")
+class Figure15(base.Experiment):
+  """Estimates of bits/dim from few timesteps, for two choices of the timesteps."""
+
+  title = "Figure 15: bits/dim with fewer evaluation steps"
+  claims = (12,)
+
+  def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
+    """Returns the evaluations of all curves, in mid-training, and by all timesteps."""
+    num_steps = scale.likelihood.num_steps
+    return [
+      *(
+        _evaluation(scale, curve, seed, steps)
+        for curve in _CURVES
+        for steps in num_steps
+        for seed in scale.seeds
       ),
-    ),
+      *(_mid_evaluation(scale, row, steps) for row in (_HYBRID, _SIMPLE) for steps in num_steps),
+      *(_full_evaluation(scale, seed) for seed in scale.seeds),
+    ]
+
+  def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
+    """Returns bits/dim by the number of timesteps, and claim 12."""
+    num_steps = scale.likelihood.num_steps
+    # {curve: bits/dim of each K and seed}
+    nll = {
+      curve: np.array(
+        [
+          [_evaluation(scale, curve, seed, k).score(output, "nll") for seed in scale.seeds]
+          for k in num_steps
+        ]
+      )
+      for curve in _CURVES
+    }
+    # {curve: timesteps for each K}. The schedule of Appendix E evaluates more than K timesteps.
+    evaluated = {
+      curve: [
+        _evaluation(scale, curve, scale.seeds[0], k).results(output)[""]["num_timesteps"]
+        for k in num_steps
+      ]
+      for curve in _CURVES
+    }
+    mid = {
+      row: [_mid_evaluation(scale, row, k).score(output, "nll") for k in num_steps]
+      for row in (_HYBRID, _SIMPLE)
+    }
+    full = np.array([_full_evaluation(scale, seed).score(output, "nll") for seed in scale.seeds])
+
+    def draw(axis: matplotlib.axes.Axes) -> None:
+      for curve, values in nll.items():
+        means = values.mean(axis=1)
+        axis.plot(evaluated[curve], means, marker="o", markersize=3, label=curve.label)
+      for i, (row, mid_values) in enumerate(mid.items(), len(nll)):
+        curve = _Curve(row, _DENSE)
+        label = f"{curve.label}, mid-training"
+        axis.plot(evaluated[curve], mid_values, "--", color=f"C{i}", linewidth=0.9, label=label)
+      label = f"L_hybrid, all {_HYBRID.steps} steps"
+      axis.axhline(full.mean(), color="0.4", linewidth=0.8, linestyle="--", label=label)
+      axis.set(xlabel="timesteps evaluated", ylabel="NLL (bits/dim)", xscale="log")
+      axis.legend()
+
+    rows = [
+      (
+        k,
+        evaluated[_HYBRID_DENSE][i],
+        *(float(values[i].mean()) for values in nll.values()),
+        *(mid_values[i] for mid_values in mid.values()),
+      )
+      for i, k in enumerate(num_steps)
+    ]
+    rows.append((_HYBRID.steps, _HYBRID.steps, float(full.mean()), *[None] * 4))
+    columns = (
+      "K",
+      "timesteps of Appendix E's schedule",
+      *(curve.label for curve in _CURVES),
+      *(f"{_Curve(row, _DENSE).label}, mid-training" for row in mid),
+    )
+    training = scale.likelihood_models.training(_HYBRID, scale.seeds[0])
+    mid_steps = shared_tasks.mid_training(scale, training).train_steps
+    return sections.Section(
+      "The schedule of Appendix E evaluates every t up to T/K besides the K strided ones. L_simple "
+      "has the variance beta, as in training. Cosine schedule, T = 4000. All points are computed "
+      "from the same images, which are fewer than those of Table 2. The models are those after "
+      f"{training.train_steps:,} training steps, and those in mid-training (seed "
+      f"{scale.seeds[0]}), after {mid_steps:,} steps.",
+      figures=(
+        sections.plot(
+          draw, "Bits/dim by the number of timesteps evaluated, averaged over the seeds."
+        ),
+      ),
+      tables=(
+        sections.Table(
+          columns,
+          tuple(rows),
+          "NLL (bits/dim), averaged over the seeds; in mid-training, of one seed.",
+        ),
+      ),
+      claims=(_claim(num_steps, nll, evaluated, full),),
+    )
+
+
+def _evaluation(scale: scales.Scale, curve: _Curve, seed: int, steps: int) -> tasks.EvaluationTask:
+  training = scale.likelihood_models.training(curve.row, seed)
+  return _few_steps(scale, training, steps, curve.schedule)
+
+
+def _mid_evaluation(scale: scales.Scale, row: scales.Row, steps: int) -> tasks.EvaluationTask:
+  """The evaluation of the first seed's model in mid-training."""
+  training = scale.likelihood_models.training(row, scale.seeds[0])
+  return _few_steps(scale, shared_tasks.mid_training(scale, training), steps, _DENSE)
+
+
+def _few_steps(
+  scale: scales.Scale, training: tasks.TrainingTask, steps: int, schedule: str
+) -> tasks.EvaluationTask:
+  return shared_tasks.evaluation(
+    f"nll_{schedule}_{steps}",
+    training,
+    (*scale.likelihood.terms_flags, f"--nll_steps={steps}", f"--nll_schedule={schedule}"),
   )
 
 
-def _claim(strided, dense, full, fair, fair_steps):
+def _full_evaluation(scale: scales.Scale, seed: int) -> tasks.EvaluationTask:
+  """The evaluation by all timesteps, of the same images."""
+  return shared_tasks.terms(scale, scale.likelihood_models.training(_HYBRID, seed))
+
+
+def _claim(
+  num_steps: Sequence[int],
+  nll: Mapping[_Curve, np.ndarray],
+  evaluated: Mapping[_Curve, Sequence[int]],
+  full: np.ndarray,
+) -> claims.Claim:
+  """Judges claim 12.
+
+  Args:
+    num_steps: the numbers of steps, K.
+    nll: bits/dim of each K and seed, by curve.
+    evaluated: the number of timesteps that is evaluated for each K, by curve.
+    full: bits/dim of each seed, by all timesteps.
+  """
+  at = num_steps.index(_CLAIMED)
+  strided, dense = nll[_HYBRID_STRIDED][at], nll[_HYBRID_DENSE][at]
+  # The fewest strided timesteps that are at least as many as Appendix E's schedule evaluates.
+  strides = np.array(evaluated[_HYBRID_STRIDED])
+  fair = int(np.argmax(strides >= evaluated[_HYBRID_DENSE][at]))
   how = f"bits/dim of L_hybrid, of the same images, K = {_CLAIMED}"
   return claims.Claim(
     12,
-    "Constant striding hurts NLL and Appendix E's schedule mends it.",
+    "Constant striding hurts NLL, and Appendix E's schedule repairs it.",
     (
-      claims.paired("strided less all steps", strided, full, how),
-      claims.paired("strided less Appendix E's", strided, dense, how),
+      claims.paired("strided minus all steps", strided, full, how),
+      claims.paired("strided minus Appendix E's schedule", strided, dense, how),
       claims.over_seeds(
-        "more than half of the harm is mended",
+        "more than half of the harm is repaired",
         (strided - dense) - (strided - full) / 2,
-        f"(strided less Appendix E's) less half of (strided less all steps), {how}",
+        "(strided minus Appendix E's schedule) minus half of (strided minus all steps), " + how,
       ),
       claims.paired(
-        f"{fair_steps} strided less Appendix E's, which takes fewer evaluations", fair, dense, how
+        f"{strides[fair]} strided steps minus Appendix E's schedule, which evaluates fewer",
+        nll[_HYBRID_STRIDED][fair],
+        dense,
+        how,
       ),
     ),
   )

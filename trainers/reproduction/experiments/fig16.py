@@ -1,118 +1,147 @@
 """Figure 16: overfitting with either schedule."""
 
+from collections.abc import Mapping
+from collections.abc import Sequence
+import pathlib
+
+import matplotlib.axes
 import numpy as np
 
 from trainers.reproduction import claims
 from trainers.reproduction import curves
+from trainers.reproduction import experiments
 from trainers.reproduction import scales
 from trainers.reproduction import sections
+from trainers.reproduction import shared_tasks
+from trainers.reproduction import tasks
+from trainers.reproduction.experiments import base
 
-ROWS = (scales.Row("linear", 4000, "hybrid"), scales.Row("cosine", 4000, "hybrid"))
-_DROPOUT = 0.1  # The same for both.
-# Panels, and what is in each.
+_ROWS = (scales.LINEAR_HYBRID, scales.COSINE_HYBRID)
+_DROPOUT = 0.1  # With both schedules.
+# The label of each panel, and the scores that it shows with the ends of their labels.
 _PANELS = {"FID": {"fid": ""}, "NLL (bits/dim)": {"nll": " (test)", "nll_train": " (train)"}}
 _SCORES = tuple(score for panel in _PANELS.values() for score in panel)
 
 
-def _run(scale, row, seed):
-  return scale.watched(
-    scale.fid_run(row, seed),
+@experiments.EXPERIMENTS.register("fig16")
+class Figure16(base.Experiment):
+  """Scores throughout long trainings."""
+
+  title = "Figure 16: overfitting"
+  claims = (13,)
+  needs_features = True
+
+  def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
+    """Returns a training for each schedule and seed."""
+    return [_training(scale, row, seed) for row in _ROWS for seed in scale.seeds]
+
+  def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
+    """Returns the scores by the training step, and claim 13."""
+    by_training = {
+      (row.schedule, seed): curves.scores(_training(scale, row, seed).folder(output))
+      for row in _ROWS
+      for seed in scale.seeds
+    }
+    steps = sorted(set.intersection(*map(set, by_training.values())))
+    # {score: {schedule: [seeds, steps]}}
+    values = {
+      score: {
+        row.schedule: np.array(
+          [[by_training[row.schedule, seed][step][score] for step in steps] for seed in scale.seeds]
+        )
+        for row in _ROWS
+      }
+      for score in _SCORES
+    }
+
+    def draw(*axes: matplotlib.axes.Axes) -> None:
+      for axis, (label, panel) in zip(axes, _PANELS.items()):
+        for score, suffix in panel.items():
+          line = "--" if score == "nll_train" else "-"
+          for i, (schedule, of_seeds) in enumerate(values[score].items()):
+            style = {"color": f"C{i}", "marker": "o", "markersize": 3}
+            axis.plot(steps, of_seeds.mean(axis=0), line, label=schedule + suffix, **style)
+        axis.set(xlabel="training step", ylabel=label)
+        axis.legend()
+
+    rows = tuple(
+      (
+        step,
+        *(float(values[score][row.schedule][:, i].mean()) for score in _SCORES for row in _ROWS),
+      )
+      for i, step in enumerate(steps)
+    )
+    columns = (
+      "step",
+      *(
+        f"{label.partition(' ')[0]}{suffix}, {row.schedule}"
+        for label, panel in _PANELS.items()
+        for suffix in panel.values()
+        for row in _ROWS
+      ),
+    )
+    return sections.Section(
+      f"Models of {scale.fid_models.data}, trained with L_hybrid, T = 4000, and dropout {_DROPOUT} "
+      "with both schedules, and evaluated in training (--eval_every). NLL of the test images and "
+      "of the training images is estimated from a hundred timesteps. The claim is judged by the "
+      "test images.",
+      figures=(
+        sections.plot(draw, "Scores throughout training, averaged over the seeds.", columns=2),
+      ),
+      tables=(sections.Table(columns, rows, "Averages over the seeds."),),
+      claims=(judge(np.array(steps), values["nll"]),),
+    )
+
+
+def _training(scale: scales.Scale, row: scales.Row, seed: int) -> tasks.TrainingTask:
+  return shared_tasks.evaluated_in_training(
+    scale,
+    scale.fid_models.training(row, seed),
     "overfitting",
     (f"--dropout={_DROPOUT}", f"--eval_scores={','.join(_SCORES)}"),
-    scale.overfitting_train_steps,
-    scale.overfitting_points,
+    train_steps=scale.overfitting.train_steps,
+    evaluations=scale.overfitting.evaluations,
   )
 
 
-def needs(scale):
-  """A long run of each schedule and seed, scored throughout."""
-  return tuple(_run(scale, row, seed) for row in ROWS for seed in scale.seeds)
+def judge(steps: np.ndarray, nll: Mapping[str, np.ndarray]) -> claims.Claim:
+  """Returns claim 13.
 
-
-def show(scale, output):
-  """Figure 16, and claim 13."""
-  scored = {
-    (row.schedule, seed): curves.scores(_run(scale, row, seed).folder(output))
-    for row in ROWS
-    for seed in scale.seeds
-  }
-  steps = sorted(set.intersection(*map(set, scored.values())))
-  # {score: {schedule: [seeds, steps]}}
-  found = {
-    score: {
-      row.schedule: np.array(
-        [[scored[row.schedule, seed][step][score] for step in steps] for seed in scale.seeds]
-      )
-      for row in ROWS
-    }
-    for score in _SCORES
-  }
-
-  def draw(*axes):
-    for axis, (label, panel) in zip(axes, _PANELS.items()):
-      for score, suffix in panel.items():
-        for i, (schedule, values) in enumerate(found[score].items()):
-          axis.plot(
-            steps,
-            values.mean(axis=0),
-            "--" if score == "nll_train" else "-",
-            color=f"C{i}",
-            marker="o",
-            markersize=3,
-            label=schedule + suffix,
-          )
-      axis.set(xlabel="training step", ylabel=label)
-      axis.legend()
-
-  rows = tuple(
-    (step, *(float(values[:, i].mean()) for score in _SCORES for values in found[score].values()))
-    for i, step in enumerate(steps)
-  )
-  columns = (
-    "step",
-    *(
-      f"{label.partition(' ')[0]}{suffix}, {schedule}"
-      for label, panel in _PANELS.items()
-      for score, suffix in panel.items()
-      for schedule in found[score]
-    ),
-  )
-  return sections.Section(
-    "Figure 16: overfitting",
-    f"Of {scale.fid_about}: L_hybrid, T = 4000, dropout {_DROPOUT} with both schedules, scored in training "
-    "(--eval_every). NLL is of images of either split by a hundred timesteps. The claim is of the test images.",
-    figures=(sections.plot(draw, "Scores throughout training, mean over the seeds.", columns=2),),
-    tables=(sections.Table(columns, rows, "Mean over the seeds."),),
-    claims=(_claim(np.array(steps), found["nll"]),),
-  )
-
-
-def _claim(steps, nll):
+  Args:
+    steps: the training steps of the evaluations, int `[steps]`.
+    nll: the NLL of the test images with the schedules "linear" and "cosine", float
+      `[seeds, steps]`.
+  """
   best = {schedule: steps[np.argmin(values, axis=1)] for schedule, values in nll.items()}
-  # Where the others are best: the least of its own noise would be below the end whatever happens.
-  others = {
-    schedule: [
-      np.argmin(np.delete(values, i, axis=0).mean(axis=0)) if len(values) > 1 else np.argmin(values)
-      for i in range(len(values))
-    ]
-    for schedule, values in nll.items()
-  }
-  rise = [values[-1] - values[i] for values, i in zip(nll["cosine"], others["cosine"])]
+  cosine = nll["cosine"]
+  increase = [values[-1] - values[i] for values, i in zip(cosine, _best_of_others(cosine))]
   return claims.Claim(
     13,
     "The cosine schedule overfits sooner than the linear one.",
     (
       claims.paired(
-        "step of the best test NLL: linear less cosine",
+        "the step of the best test NLL: linear minus cosine",
         best["linear"],
         best["cosine"],
-        "steps of the least NLL of the test images, of runs of the same seed; no finer than the evaluations",
+        "the steps with the lowest NLL of the test images, in trainings of the same seed; the "
+        "interval is widened on both sides by the distance between evaluations",
         resolution=steps[0],
       ),
       claims.over_seeds(
         "cosine overfits at all",
-        rise,
-        "NLL of test images at the end, less that at the step where the other seeds' mean is least",
+        increase,
+        "the NLL of the test images at the end, minus that at the step where the average of the "
+        "other seeds is lowest",
       ),
     ),
   )
+
+
+def _best_of_others(nll: np.ndarray) -> list[int]:
+  """For each seed, the index of the step where the average NLL of the other seeds is lowest.
+
+  A seed's own lowest value would be below its last one in any case, because of noise.
+  """
+  if len(nll) == 1:
+    return [int(np.argmin(nll))]
+  return [int(np.argmin(np.delete(nll, i, axis=0).mean(axis=0))) for i in range(len(nll))]

@@ -1,61 +1,70 @@
-"""Figure 2: terms of the bound."""
+"""Figure 2: the terms of the bound."""
 
+from collections.abc import Sequence
+import pathlib
+
+import matplotlib.axes
 import numpy as np
 
 from trainers.reproduction import claims
+from trainers.reproduction import experiments
 from trainers.reproduction import scales
 from trainers.reproduction import sections
+from trainers.reproduction import shared_tasks
+from trainers.reproduction import tasks
+from trainers.reproduction.experiments import base
 
-ROW = scales.Row("cosine", 4000, "hybrid")
-_FIRST = 0.01  # What counts as the first terms, of all.
-
-
-def needs(scale):
-  """Every term of the bound, of the hybrid model."""
-  return tuple(scale.terms_of(scale.likelihood_run(ROW, seed)) for seed in scale.seeds)
+_ROW = scales.COSINE_HYBRID
+_FIRST = 0.01  # The part of the terms that counts as the first ones.
 
 
-def show(scale, output):
-  """Figure 2, and claim 3."""
-  found = {
-    seed: scale.terms_of(scale.likelihood_run(ROW, seed)).terms(output) for seed in scale.seeds
-  }
-  first = int(_FIRST * ROW.steps)
+@experiments.EXPERIMENTS.register("fig2")
+class Figure2(base.Experiment):
+  """Every term of the bound of the hybrid model."""
 
-  def draw(axis):
-    for seed, (terms, timesteps) in found.items():
-      axis.plot(timesteps, terms, label=f"seed {seed}", linewidth=0.6)
-    axis.set(xlabel="diffusion step", ylabel="loss term (bits/dim)", yscale="log")
-    axis.legend()
+  title = "Figure 2: terms of the bound"
+  claims = (3,)
 
-  rows = tuple(
-    (f"seed {seed}", *(float(np.sum(terms[:count])) for count in (1, 10, first, len(terms))))
-    for seed, (terms, _) in found.items()
-  )
-  shares = [float(np.sum(terms[:first]) / np.sum(terms)) for terms, _ in found.values()]
-  return sections.Section(
-    "Figure 2: terms of the bound",
-    f"Of the model of L_hybrid with the cosine schedule, T = {ROW.steps:,}, on {scale.about}. The first few terms "
-    "contribute most to NLL.",
-    figures=(sections.plot(draw, "Terms of the bound by diffusion step."),),
-    tables=(
-      sections.Table(
-        ("", "first term", "first 10", f"first {first}", "all"),
-        rows,
-        "Sums of terms, bits/dim, without L_T.",
-      ),
-    ),
-    claims=(
-      claims.Claim(
-        3,
-        "The first terms dominate the bound.",
-        (
-          claims.over_seeds(
-            f"the first {_FIRST:.0%} of the steps contribute more than half",
-            np.array(shares) - 0.5,
-            f"the share of the first {first} terms in the sum of all {ROW.steps:,}, less one half",
-          ),
+  def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
+    """Returns the evaluation of all terms for each seed."""
+    return [_evaluation(scale, seed) for seed in scale.seeds]
+
+  def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
+    """Returns the terms by diffusion step, and claim 3."""
+    by_seed = {seed: _evaluation(scale, seed).terms(output) for seed in scale.seeds}
+    first = int(_FIRST * _ROW.steps)
+
+    def draw(axis: matplotlib.axes.Axes) -> None:
+      for seed, (terms, timesteps) in by_seed.items():
+        axis.plot(timesteps, terms, label=f"seed {seed}", linewidth=0.6)
+      axis.set(xlabel="diffusion step", ylabel="loss term (bits/dim)", yscale="log")
+      axis.legend()
+
+    rows = tuple(
+      (f"seed {seed}", *(float(np.sum(terms[:count])) for count in (1, 10, first, len(terms))))
+      for seed, (terms, _) in by_seed.items()
+    )
+    shares = [float(np.sum(terms[:first]) / np.sum(terms)) for terms, _ in by_seed.values()]
+    part = claims.over_seeds(
+      f"the first {_FIRST:.0%} of the steps contribute more than half",
+      np.array(shares) - 0.5,
+      f"the share of the first {first} terms in the sum of all {_ROW.steps:,} terms, minus 0.5",
+    )
+    return sections.Section(
+      "The terms of a model trained with L_hybrid and the cosine schedule, T = "
+      f"{_ROW.steps:,}, on {scale.likelihood_models.data}. The first few terms contribute most of "
+      "the negative log-likelihood.",
+      figures=(sections.plot(draw, "Terms of the bound by diffusion step."),),
+      tables=(
+        sections.Table(
+          ("", "first term", "first 10", f"first {first}", "all"),
+          rows,
+          "Sums of terms in bits/dim, without L_T.",
         ),
       ),
-    ),
-  )
+      claims=(claims.Claim(3, "The first terms dominate the bound.", (part,)),),
+    )
+
+
+def _evaluation(scale: scales.Scale, seed: int) -> tasks.EvaluationTask:
+  return shared_tasks.terms(scale, scale.likelihood_models.training(_ROW, seed))

@@ -1,19 +1,76 @@
 """Figure 4: FID when the first steps of the reverse process are skipped."""
 
+from collections.abc import Mapping
+from collections.abc import Sequence
+import pathlib
+
+import matplotlib.axes
 import numpy as np
 
 from trainers.reproduction import claims
+from trainers.reproduction import experiments
 from trainers.reproduction import scales
 from trainers.reproduction import sections
+from trainers.reproduction import shared_tasks
+from trainers.reproduction import tasks
+from trainers.reproduction.experiments import base
 
-LINEAR, COSINE = scales.Row("linear", 4000, "hybrid"), scales.Row("cosine", 4000, "hybrid")
 _SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
-_CLAIMED = 0.2  # "up to 20% of the reverse diffusion process".
+_CLAIMED = 0.2  # The paper: "up to 20% of the reverse diffusion process".
 
 
-def _samplers(scale):
-  """By share: a sampler, and its name in results."""
-  steps = scale.sampling_steps
+@experiments.EXPERIMENTS.register("fig4")
+class Figure4(base.Experiment):
+  """FID by the share of sampling steps that are skipped, for both schedules."""
+
+  title = "Figure 4: skipping a prefix of the reverse process"
+  claims = (6,)
+  needs_features = True
+
+  def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
+    """Returns an evaluation for each schedule and seed."""
+    rows = (scales.LINEAR_HYBRID, scales.COSINE_HYBRID)
+    return [_evaluation(scale, row, seed) for row in rows for seed in scale.seeds]
+
+  def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
+    """Returns FID by the share that is skipped, and claim 6."""
+    # {schedule: {share: FID of each seed}}
+    fid = {
+      row.schedule: {
+        share: np.array(
+          [_evaluation(scale, row, seed).score(output, "fid", name) for seed in scale.seeds]
+        )
+        for share, (_, name) in _samplers(scale).items()
+      }
+      for row in (scales.COSINE_HYBRID, scales.LINEAR_HYBRID)
+    }
+
+    def draw(axis: matplotlib.axes.Axes) -> None:
+      for schedule, by_share in fid.items():
+        means = [by_share[share].mean() for share in _SHARES]
+        axis.plot(_SHARES, means, marker="o", markersize=3, label=f"{schedule} schedule")
+      axis.set(xlabel="fraction of reverse diffusion process skipped", ylabel="FID")
+      axis.legend()
+
+    rows = tuple(
+      (share, *(float(by_share[share].mean()) for by_share in fid.values())) for share in _SHARES
+    )
+    return sections.Section(
+      f"FID on {scale.fid_models.data}: models trained with L_hybrid, T = 4000. Sampling uses "
+      f"{scale.fid.default_steps} steps, of which the first ones are left out. Each FID is that of "
+      f"{scale.fid.num_samples:,} samples. These values can be compared with each other, but not "
+      "with the paper's.",
+      figures=(
+        sections.plot(draw, "FID by the fraction that is skipped, averaged over the seeds."),
+      ),
+      tables=(sections.Table(("skipped", *fid), rows, "FID, averaged over the seeds."),),
+      claims=(_claim(fid),),
+    )
+
+
+def _samplers(scale: scales.Scale) -> dict[float, tuple[str, str]]:
+  """The sampler that skips each share, and its name in results."""
+  steps = scale.fid.default_steps
   return {
     share: (
       f"ancestral:{steps}" + (f":skip{share}" if share else ""),
@@ -23,70 +80,29 @@ def _samplers(scale):
   }
 
 
-def _measurement(scale, row, seed):
-  return scale.fid_measurement(
-    "skipping", scale.fid_run(row, seed), [flag for flag, _ in _samplers(scale).values()]
-  )
+def _evaluation(scale: scales.Scale, row: scales.Row, seed: int) -> tasks.EvaluationTask:
+  samplers = [text for text, _ in _samplers(scale).values()]
+  return shared_tasks.fid(scale, "skipping", scale.fid_models.training(row, seed), samplers)
 
 
-def needs(scale):
-  """FID by each share, of both schedules and each seed."""
-  return tuple(_measurement(scale, row, seed) for row in (LINEAR, COSINE) for seed in scale.seeds)
-
-
-def show(scale, output):
-  """Figure 4, and claim 6."""
-  fid = {
-    row.schedule: {
-      share: np.array(
-        [_measurement(scale, row, seed).score(output, "fid", name) for seed in scale.seeds]
-      )
-      for share, (_, name) in _samplers(scale).items()
-    }
-    for row in (COSINE, LINEAR)
-  }
-
-  def draw(axis):
-    for schedule, values in fid.items():
-      axis.plot(
-        _SHARES,
-        [values[share].mean() for share in _SHARES],
-        marker="o",
-        markersize=3,
-        label=f"{schedule} schedule",
-      )
-    axis.set(xlabel="fraction of reverse diffusion process skipped", ylabel="FID")
-    axis.legend()
-
-  rows = tuple(
-    (share, *(float(values[share].mean()) for values in fid.values())) for share in _SHARES
-  )
-  return sections.Section(
-    "Figure 4: skipping a prefix of the reverse process",
-    f"Of {scale.fid_about}: L_hybrid, T = 4000, {scale.sampling_steps} sampling steps of which the first are left "
-    f"out, {scale.fid_samples:,} samples. These FIDs are comparable with each other only.",
-    figures=(sections.plot(draw, "FID by the fraction that is skipped, mean over the seeds."),),
-    tables=(sections.Table(("skipped", *fid), rows, "FID, mean over the seeds."),),
-    claims=(_claim(fid),),
-  )
-
-
-def _claim(fid):
-  rise = {schedule: values[_CLAIMED] - values[0.0] for schedule, values in fid.items()}
+def _claim(fid: Mapping[str, Mapping[float, np.ndarray]]) -> claims.Claim:
+  increase = {name: by_share[_CLAIMED] - by_share[0.0] for name, by_share in fid.items()}
   return claims.Claim(
     6,
-    "Skipping the first reverse steps costs the linear schedule little and cosine more.",
+    "Skipping the first reverse steps costs little with the linear schedule, and more with the "
+    "cosine schedule.",
     (
       claims.over_seeds(
-        f"linear: {_CLAIMED:.0%} skipped costs less than a tenth of its FID",
-        0.1 - rise["linear"] / fid["linear"][0.0],
-        f"0.1, less the rise of FID when {_CLAIMED:.0%} are skipped over FID when none is",
+        f"linear: skipping {_CLAIMED:.0%} increases FID by less than a tenth",
+        0.1 - increase["linear"] / fid["linear"][0.0],
+        f"0.1, minus the increase of FID when {_CLAIMED:.0%} are skipped, relative to FID when "
+        "nothing is skipped",
       ),
       claims.paired(
-        f"{_CLAIMED:.0%} skipped: the rise of cosine's FID less that of linear's",
-        rise["cosine"],
-        rise["linear"],
-        "rises of FID, of models of the same seed",
+        f"{_CLAIMED:.0%} skipped: the increase of FID with cosine, minus that with linear",
+        increase["cosine"],
+        increase["linear"],
+        "increases of FID of models of the same seed",
       ),
     ),
   )

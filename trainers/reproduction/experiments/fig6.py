@@ -1,72 +1,95 @@
 """Figure 6: learning curves of the objectives."""
 
+from collections.abc import Sequence
+import pathlib
+
+import matplotlib.axes
 import numpy as np
 
-from iddpm_tf.diffusion import losses
 from iddpm_tf.models import model_dir
 from trainers.reproduction import claims
 from trainers.reproduction import curves
+from trainers.reproduction import experiments
+from trainers.reproduction import scales
 from trainers.reproduction import sections
+from trainers.reproduction import tasks
+from trainers.reproduction.experiments import base
 from trainers.reproduction.experiments import fig7
 
 
-def needs(scale):
-  """The same as Figure 7's."""
-  return fig7.needs(scale)
+@experiments.EXPERIMENTS.register("fig6")
+class Figure6(base.Experiment):
+  """L_vlb in the trainings of Figure 7, and the bits/dim at their ends."""
 
+  title = "Figure 6: learning curves of the objectives"
+  claims = (8,)
 
-def show(scale, output):
-  """Figure 6, and claim 8."""
-  nll = {
-    name: [fig7.nll(scale, name, seed).score(output, "nll") for seed in scale.seeds]
-    for name in fig7.OBJECTIVES
-  }
+  def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
+    """Returns the tasks of Figure 7."""
+    return fig7.Figure7().needs(scale)
 
-  def draw(axis):
-    for name in fig7.OBJECTIVES:
-      folder = fig7.run(scale, name, scale.seeds[0]).folder(output)
-      steps, loss = curves.scalars(folder, "loss/vlb")  # As the objective weighs it.
-      axis.plot(
-        steps, loss / losses.vlb_weight(model_dir.read_config(folder).diffusion), label=name
-      )
-    axis.set(xlabel="training step", ylabel="training log loss (bits/dim)", yscale="log")
-    axis.legend()
+  def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
+    """Returns the learning curves, and claim 8."""
+    nll = {
+      objective: [fig7.nll(scale, objective, seed).score(output, "nll") for seed in scale.seeds]
+      for objective in fig7.OBJECTIVES
+    }
 
-  noise = {name: fig7.averages(scale, output, name) for name in (fig7.UNIFORM, fig7.RESAMPLED)}
-  rows = tuple(
-    (name, float(np.mean(values)), ", ".join(f"{value:.3f}" for value in values))
-    for name, values in nll.items()
-  )
-  how = "bits/dim of the one less that of the other, of models of the same seed"
-  return sections.Section(
-    "Figure 6: learning curves of the objectives",
-    f"On {scale.about}, cosine schedule, T = {scale.noise_steps}, {scale.noise_train_steps:,} steps. The importance "
-    "sampling of t begins once every timestep has ten losses.",
-    figures=(
-      sections.plot(draw, f"L_vlb in training, as if t were uniform, seed {scale.seeds[0]}."),
-    ),
-    tables=(
-      sections.Table(
-        ("objective", "our NLL", "of each seed"),
-        rows,
-        "NLL (bits/dim) of the test images at the end, mean over the seeds.",
-      ),
-    ),
-    claims=(
-      claims.Claim(
-        8,
-        "Resampling lowers the noise of L_vlb and wins the best NLL.",
-        (
-          fig7.noisier(
-            "noise scale of L_vlb, t uniform, over that of L_vlb resampled",
-            noise[fig7.UNIFORM],
-            noise[fig7.RESAMPLED],
-          ),
-          *(
-            claims.paired(f"{name} less L_vlb resampled", nll[name], nll[fig7.RESAMPLED], how)
-            for name in (fig7.HYBRID, fig7.UNIFORM)
-          ),
+    def draw(axis: matplotlib.axes.Axes) -> None:
+      for objective in fig7.OBJECTIVES:
+        folder = fig7.training(scale, objective, scale.seeds[0]).folder(output)
+        axis.plot(*_vlb_curve(folder), label=objective)
+      axis.set(xlabel="training step", ylabel="training log loss (bits/dim)", yscale="log")
+      axis.legend()
+
+    rows = tuple(
+      (objective, float(np.mean(values)), ", ".join(f"{value:.3f}" for value in values))
+      for objective, values in nll.items()
+    )
+    return sections.Section(
+      f"Trained on {scale.likelihood_models.data} with the cosine schedule, T = "
+      f"{scale.noise_scale.diffusion_steps}, for {scale.noise_scale.train_steps:,} steps. "
+      "Importance sampling of t begins when every timestep has ten losses.",
+      figures=(
+        sections.plot(
+          draw,
+          f"L_vlb in training, weighted as if t were drawn uniformly, seed {scale.seeds[0]}.",
         ),
+      ),
+      tables=(
+        sections.Table(
+          ("objective", "our NLL", "of each seed"),
+          rows,
+          "NLL (bits/dim) of the test images at the end of training, averaged over the seeds.",
+        ),
+      ),
+      claims=(_claim(scale, output, nll),),
+    )
+
+
+def _vlb_curve(folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+  """The steps and L_vlb in bits/dim, without the weight that it has in the objective."""
+  from iddpm_tf.diffusion import losses
+
+  steps, loss = curves.scalars(folder, "loss/vlb")
+  config = model_dir.ModelDir(folder).require_config()
+  return steps, loss / losses.vlb_weight(config.diffusion)
+
+
+def _claim(scale: scales.Scale, output: pathlib.Path, nll: dict[str, list[float]]) -> claims.Claim:
+  how = "the difference in bits/dim between models of the same seed"
+  return claims.Claim(
+    8,
+    "Resampling lowers the noise of L_vlb and gives the best NLL.",
+    (
+      fig7.noisier(
+        "the noise scale of L_vlb with uniform t, relative to that of L_vlb resampled",
+        fig7.estimates(scale, output, fig7.UNIFORM),
+        fig7.estimates(scale, output, fig7.RESAMPLED),
+      ),
+      *(
+        claims.paired(f"{name} minus L_vlb resampled", nll[name], nll[fig7.RESAMPLED], how)
+        for name in (fig7.HYBRID, fig7.UNIFORM)
       ),
     ),
   )

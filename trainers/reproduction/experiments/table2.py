@@ -1,128 +1,159 @@
-"""Tables 1 and 2: schedule, T and objective ablated; and their claims on bits/dim."""
+"""Table 2: NLL and FID by schedule, T and objective, on CIFAR-10. Table 1 shares its code."""
 
+from collections.abc import Mapping
+from collections.abc import Sequence
+import pathlib
 from typing import NamedTuple
 
 import numpy as np
 
 from trainers.reproduction import claims
+from trainers.reproduction import experiments
 from trainers.reproduction import scales
 from trainers.reproduction import sections
+from trainers.reproduction import shared_tasks
+from trainers.reproduction import tasks
+from trainers.reproduction.experiments import base
+
+CLAIMS = (1, 4, 5)
 
 
-class Printed(NamedTuple):
-  """A table of the paper: NLL and FID, in the order of `scales.ROWS`."""
+class PaperTable(NamedTuple):
+  """A table of the paper.
 
-  title: str
+  Attributes:
+    data: its data set.
+    nll: the NLL of each of `scales.ROWS`.
+    fid: the FID of each of `scales.ROWS`.
+  """
+
   data: str
   nll: tuple[float, ...]
   fid: tuple[float, ...]
 
 
-TABLE_2 = Printed(
-  "Table 2: schedule and objective on CIFAR-10",
+_PAPER = PaperTable(
   "CIFAR-10",
-  (3.73, 3.37, 3.26, 3.26, 3.17, 2.94),
-  (3.29, 2.90, 3.07, 3.05, 3.19, 11.47),
+  nll=(3.73, 3.37, 3.26, 3.26, 3.17, 2.94),
+  fid=(3.29, 2.90, 3.07, 3.05, 3.19, 11.47),
 )
-_OF = {(row.schedule, row.steps, row.objective): row for row in scales.ROWS}
 
 
-def needs(scale):
-  """Bits/dim of each row's models, and samples of the first seed's."""
-  return (
-    *(scale.nll_of(scale.likelihood_run(row, seed)) for row in scales.ROWS for seed in scale.seeds),
-    *(scale.grid_of(scale.likelihood_run(row, scale.seeds[0])) for row in scales.ROWS),
-    *(_fid(scale, row) for row in scales.ROWS if scale.table),
-  )
+@experiments.EXPERIMENTS.register("table2")
+class Table2(base.Experiment):
+  """Bits/dim of the six models, and samples."""
+
+  title = "Table 2: schedule and objective on CIFAR-10"
+  claims = CLAIMS
+  needs_features = True
+
+  def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
+    """Returns bits/dim of every model, and samples of the first seed.
+
+    With the paper's models also their FID.
+    """
+    first = scale.seeds[0]
+    return [
+      *(_nll(scale, row, seed) for row in scales.ROWS for seed in scale.seeds),
+      *(_grid(scale, row) for row in scales.ROWS),
+      *(_fid(scale, row, first) for row in scales.ROWS if scale.has_paper_models),
+    ]
+
+  def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
+    """Returns the paper's numbers beside ours, samples, and claims 1, 4 and 5."""
+    return section(scale, output, _PAPER)
 
 
-def _fid(scale, row):
-  return scale.fid_measurement("table", scale.fid_run(row, scale.seeds[0]), [scale.samplers[0]])
-
-
-def show(scale, output):
-  """Table 2, and claims 1, 4 and 5."""
-  return as_printed(scale, output, TABLE_2)
-
-
-def as_printed(scale, output, printed):
-  """The `Section` of a table of the paper beside our numbers."""
-  found = {row: nlls(scale, output, row) for row in scales.ROWS}
-  rows = tuple(
-    (
+def section(scale: scales.Scale, output: pathlib.Path, paper: PaperTable) -> sections.Section:
+  """Returns the section of a table of the paper with our numbers beside it."""
+  nll = {
+    row: [_nll(scale, row, seed).score(output, "nll") for seed in scale.seeds]
+    for row in scales.ROWS
+  }
+  sampler = scale.sampler.replace(":", "_")
+  rows = []
+  for row, paper_nll, paper_fid in zip(scales.ROWS, paper.nll, paper.fid):
+    of_seeds = ", ".join(f"{value:.3f}" for value in nll[row])
+    cells = (
       f"{row.steps // 1000}K",
       row.schedule,
       f"L_{row.objective}",
-      nll,
-      fid,
-      float(np.mean(found[row])),
-      ", ".join(f"{value:.3f}" for value in found[row]),
-      *_our_fid(scale, output, row),
+      paper_nll,
+      paper_fid,
+      float(np.mean(nll[row])),
+      of_seeds,
     )
-    for row, nll, fid in zip(scales.ROWS, printed.nll, printed.fid)
-  )
+    if scale.has_paper_models:
+      cells = (*cells, _fid(scale, row, scale.seeds[0]).score(output, "fid", sampler))
+    rows.append(cells)
   columns = (
     "T",
     "schedule",
     "objective",
-    f"the paper's NLL ({printed.data})",
+    f"the paper's NLL ({paper.data})",
     "the paper's FID",
     "our NLL",
     "of each seed",
-    *(["our FID"] if scale.table else []),
+    *(["our FID"] if scale.has_paper_models else []),
   )
   grids = tuple(
-    sections.grid(
-      scale.grid_of(scale.likelihood_run(row, scale.seeds[0])).picture(output),
-      f"{row.schedule}, T = {row.steps:,}, L_{row.objective}: samples by {scale.samplers[0]} steps, "
-      f"seed {scale.seeds[0]}, no selection.",
+    sections.image_grid(
+      _grid(scale, row).picture(output),
+      f"{row.schedule}, T = {row.steps:,}, L_{row.objective}: samples by {scale.sampler} steps, "
+      f"seed {scale.seeds[0]}, not selected.",
     )
     for row in scales.ROWS
   )
   return sections.Section(
-    printed.title,
-    f"Our NLL, bits/dim, is of {scale.about}; each model made {scale.train_steps:,} steps. L_vlb is trained by "
-    "importance sampling of t, which begins once every timestep has ten losses. "
-    + (
-      f"FID is of {scale.fid_samples:,} samples. "
-      + ("The paper's two rows of 1.5M iterations are left out." if scale.table == "table1" else "")
-      if scale.table
-      else "The trainings here are too short for that at T = 4000. Only the order of the rows can be "
-      "compared with the paper's. FID of these images is not measured."
-    ),
+    f"Our NLL (bits/dim) is that of {scale.likelihood_models.data}, after "
+    f"{scale.likelihood_models.train_steps:,} training steps of each model. L_vlb is trained with "
+    "importance sampling of t, which begins when every timestep has ten losses. "
+    f"{_about(scale)}",
     figures=grids,
-    tables=(sections.Table(columns, rows, "Mean over the seeds."),),
-    claims=_claims(found),
+    tables=(sections.Table(columns, tuple(rows), "Averages over the seeds."),),
+    claims=_claims(nll),
   )
 
 
-def _our_fid(scale, output, row):
-  return (
-    [_fid(scale, row).score(output, "fid", scale.samplers[0].replace(":", "_"))]
-    if scale.table
-    else []
-  )
+def _nll(scale: scales.Scale, row: scales.Row, seed: int) -> tasks.EvaluationTask:
+  return shared_tasks.nll(scale, scale.likelihood_models.training(row, seed))
 
 
-def nlls(scale, output, row):
-  """Bits/dim, one a seed."""
-  return [
-    scale.nll_of(scale.likelihood_run(row, seed)).score(output, "nll") for seed in scale.seeds
-  ]
+def _grid(scale: scales.Scale, row: scales.Row) -> tasks.SamplingTask:
+  return shared_tasks.sample_grid(scale, scale.likelihood_models.training(row, scale.seeds[0]))
 
 
-def _claims(found):
-  nll = {key: found[row] for key, row in _OF.items()}
-  how = "bits/dim of the one less that of the other, of models of the same seed"
+def _fid(scale: scales.Scale, row: scales.Row, seed: int) -> tasks.EvaluationTask:
+  training = scale.fid_models.training(row, seed)
+  return shared_tasks.fid(scale, "table", training, [scale.sampler])
+
+
+def _about(scale: scales.Scale) -> str:
+  """What the report says about FID and about the length of the trainings."""
+  if not scale.has_paper_models:
+    return (
+      "The trainings here are too short for that at T = 4000. Only the order of the rows can be "
+      "compared with the paper's. FID of these images is not evaluated."
+    )
+  text = f"FID is that of {scale.fid.num_samples:,} samples."
+  if scale.name == "imagenet64":
+    text += " The paper's two rows of 1.5M iterations are left out."
+  return text
+
+
+def _claims(nll: Mapping[scales.Row, Sequence[float]]) -> tuple[claims.Claim, ...]:
+  """Judges claims 1, 4 and 5 by the bits/dim of each row's seeds."""
+  by_row = {tuple(row): values for row, values in nll.items()}
+  how = "the difference in bits/dim between models of the same seed"
   return (
     claims.Claim(
       1,
-      "NLL falls from T = 1000 to 4000.",
+      "NLL falls from T = 1000 to T = 4000.",
       (
         claims.paired(
-          "linear, L_simple: T = 1000 less T = 4000",
-          nll["linear", 1000, "simple"],
-          nll["linear", 4000, "simple"],
+          "linear, L_simple: T = 1000 minus T = 4000",
+          by_row["linear", 1000, "simple"],
+          by_row["linear", 4000, "simple"],
           how,
         ),
       ),
@@ -132,9 +163,9 @@ def _claims(found):
       "L_hybrid has a lower NLL than L_simple.",
       tuple(
         claims.paired(
-          f"{schedule}, T = 4000: L_simple less L_hybrid",
-          nll[schedule, 4000, "simple"],
-          nll[schedule, 4000, "hybrid"],
+          f"{schedule}, T = 4000: L_simple minus L_hybrid",
+          by_row[schedule, 4000, "simple"],
+          by_row[schedule, 4000, "hybrid"],
           how,
         )
         for schedule in ("linear", "cosine")
@@ -145,9 +176,9 @@ def _claims(found):
       "The cosine schedule has a lower NLL than the linear one.",
       tuple(
         claims.paired(
-          f"L_{objective}, T = 4000: linear less cosine",
-          nll["linear", 4000, objective],
-          nll["cosine", 4000, objective],
+          f"L_{objective}, T = 4000: linear minus cosine",
+          by_row["linear", 4000, objective],
+          by_row["cosine", 4000, objective],
           how,
         )
         for objective in ("simple", "hybrid")

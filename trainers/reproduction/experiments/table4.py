@@ -1,51 +1,101 @@
-"""Table 4: FID, precision and recall, of models of two sizes."""
+"""Table 4: FID, precision and recall of models of two sizes."""
+
+from collections.abc import Sequence
+import pathlib
 
 from iddpm_tf.models import model_dir
-from iddpm_tf.networks import cost
+from trainers.reproduction import experiments
+from trainers.reproduction import scales
 from trainers.reproduction import sections
+from trainers.reproduction import shared_tasks
+from trainers.reproduction import tasks
+from trainers.reproduction.experiments import base
+from trainers.reproduction.experiments import fig10
 
-_SIZES = ("small", "large")
 _BIGGAN = ("BigGAN-deep (Brock et al., 2018)", 4.06, 0.86, 0.59)
 _PAPER = {"small": (6.92, 0.77, 0.72), "large": (2.92, 0.82, 0.71)}
-_ABOUT_SIZES = (
-  ", class-conditional, of the files of the other models; the paper's are cropped and averaged from the whole "
-  "pictures"
-)
 _SCORES = ("fid", "precision_k5", "recall_k5")
 
 
-def needs(scale):
-  """The scores of both sizes."""
-  return tuple(scale.quality_of(scale.sized_run(size, scale.seeds[0])) for size in _SIZES)
+@experiments.EXPERIMENTS.register("table4")
+class Table4(base.Experiment):
+  """Scores of a small and a large model. It judges no claim, because there is only one seed."""
 
+  title = "Table 4: sample quality of models of two sizes"
+  needs_features = True
 
-def show(scale, output):
-  """Table 4, of which no claim is judged: it is of one seed."""
-  rows = [(*_BIGGAN, None, None, None, None)]
-  for size, measurement in zip(_SIZES, needs(scale)):
-    parameters = cost.config_cost(model_dir.read_config(measurement.run.folder(output))).parameters
-    rows.append(
-      (
-        f"Improved Diffusion ({size})",
-        *_PAPER[size],
-        f"{parameters / 1e6:.2f}M",
-        *(measurement.score(output, name, f"ancestral_{scale.sampling_steps}") for name in _SCORES),
-      )
+  def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
+    """Returns the evaluation of each size."""
+    return [_evaluation(scale, size) for size in _PAPER]
+
+  def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
+    """Returns the paper's scores beside ours."""
+    sampler = f"ancestral_{scale.fid.default_steps}"
+    rows = [(*_BIGGAN, None, None, None, None)]
+    for size, paper in _PAPER.items():
+      evaluation = _evaluation(scale, size)
+      parameters = _parameters(evaluation.training.folder(output)) / 1e6
+      ours = [evaluation.score(output, name, sampler) for name in _SCORES]
+      rows.append((f"Improved Diffusion ({size})", *paper, f"{parameters:.2f}M", *ours))
+    columns = (
+      "model",
+      "the paper's FID",
+      "precision",
+      "recall",
+      "parameters of ours",
+      "our FID",
+      "precision",
+      "recall",
     )
-  columns = (
-    "model",
-    "the paper's FID",
-    "precision",
-    "recall",
-    "parameters of ours",
-    "our FID",
-    "precision",
-    "recall",
+    return sections.Section(
+      "The paper's models are of class-conditional ImageNet-64. Their scores use Inception-V3 "
+      "features, 50,000 samples and k = 5. The GAN is not trained here. Our models are of "
+      f"{scale.fid_models.data}{_about_data(scale)}. Their scores use "
+      f"{scale.fid.quality_samples:,} samples by {scale.fid.default_steps} steps, L_hybrid, "
+      f"the cosine schedule, and seed {scale.seeds[0]}.",
+      tables=(sections.Table(columns, tuple(rows), "k = 5."),),
+    )
+
+
+def training(scale: scales.Scale, size: str, seed: int) -> tasks.TrainingTask:
+  """Returns the training of the "small" or the "large" model."""
+  if scale.sizes is None:
+    widths = scale.scaling.widths
+    return fig10.training(scale, widths[0] if size == "small" else widths[-1], seed)
+  flagfile, train_steps = scale.sizes.flagfiles[size]
+  return tasks.TrainingTask(
+    f"{scale.name}_{pathlib.Path(flagfile).stem}_seed{seed}",
+    flagfile,
+    (*scale.sizes.flags, f"--seed={seed}"),
+    train_steps,
   )
-  return sections.Section(
-    "Table 4: sample quality of models of two sizes",
-    f"The paper's is of class-conditional ImageNet-64 with Inception-V3 features, 50,000 samples and k = 5; the GAN is "
-    f"not trained here. Ours is of {scale.fid_about}{_ABOUT_SIZES if scale.sizes else ''}: {scale.quality_samples:,} "
-    f"samples by {scale.sampling_steps} steps, L_hybrid, cosine schedule, seed {scale.seeds[0]}.",
-    tables=(sections.Table(columns, tuple(rows), "k = 5."),),
+
+
+def _evaluation(scale: scales.Scale, size: str) -> tasks.EvaluationTask:
+  return shared_tasks.evaluation(
+    "fid_precision_recall",
+    training(scale, size, scale.seeds[0]),
+    (
+      "--fid",
+      "--precision_recall",
+      f"--samplers=ancestral:{scale.fid.default_steps}",
+      f"--num_samples={scale.fid.quality_samples}",
+      *shared_tasks.features_flags(scale),
+    ),
+  )
+
+
+def _parameters(folder: pathlib.Path) -> int:
+  """The number of parameters of a model folder's network."""
+  from iddpm_tf.networks import cost
+
+  return cost.config_cost(model_dir.ModelDir(folder).require_config()).parameters
+
+
+def _about_data(scale: scales.Scale) -> str:
+  if scale.sizes is None:
+    return ""
+  return (
+    ", class-conditional, from the files of the other models; the paper's images are cropped and "
+    "averaged from the original pictures"
   )
