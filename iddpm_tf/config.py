@@ -488,9 +488,12 @@ class Config:
     Raises:
       InputError: no such file, a line that is not a flag, or a wrong setting.
     """
+    from iddpm_tf.settings import arguments
     from iddpm_tf.settings import flagfile
 
-    return cls().with_settings(**(flagfile.read(path, sections().values()) | values))
+    known = settings.by_name(*sections().values())
+    given = arguments.parse(flagfile.read(path), known)
+    return cls().with_settings(**(given | values))
 
   @classmethod
   def from_json(cls, text: str) -> "Config":
@@ -534,8 +537,17 @@ class Config:
       raise _unknown_setting(name)
     return Config(**parts)
 
+  def with_data(self, *, image_shape: tuple[int, ...], num_classes: int) -> "Config":
+    """Returns a copy that knows the images: their shape (H, W, C) and the number of their classes.
+
+    Raises:
+      InputError: the network does not fit the images.
+    """
+    data = dataclasses.replace(self.data, image_shape=image_shape, num_classes=num_classes)
+    return dataclasses.replace(self, data=data)
+
   def changed(self, values: Mapping[str, Any], made: str | os.PathLike[str]) -> "Config":
-    """Returns a copy with other values for the settings that a finished run may change.
+    """Returns a copy with other values for the settings that a run may change.
 
     Args:
       values: settings by their names.
@@ -545,6 +557,19 @@ class Config:
       InputError: as `with_settings`, or a value that contradicts the folder.
     """
     other = self.with_settings(**values)
+    self.require_changeable(other, made)
+    return other
+
+  def require_changeable(self, other: "Config", made: str | os.PathLike[str]) -> None:
+    """Checks that another configuration differs only in what a run may change.
+
+    Args:
+      other: the other configuration.
+      made: the model folder of this configuration, for errors.
+
+    Raises:
+      InputError: another setting differs; the message has both values.
+    """
     for section, dataclass in sections().items():
       for field in dataclasses.fields(dataclass):
         stored = getattr(getattr(self, section), field.name)
@@ -552,7 +577,6 @@ class Config:
         if stored != received and not field.metadata.get("changeable"):
           message = f"expected {settings.shown(stored)}, the value in {made}, received"
           raise settings.InputError(field.name, f"{message} {settings.shown(received)}")
-    return other
 
   @property
   def num_classes(self) -> int:

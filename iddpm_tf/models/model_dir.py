@@ -84,35 +84,38 @@ class ModelDir:
       raise settings.InputError("model_dir", message)
     return config
 
-  def changed_config(
-    self, changes: Mapping[str, Any], fixed_variance: str | None = None
-  ) -> config_lib.Config:
+  def changed_config(self, changes: Mapping[str, Any]) -> config_lib.Config:
     """Returns the configuration of the run with other values for some settings.
 
     Args:
-      changes: settings by their names. Only those that a run may change may differ from the folder.
-      fixed_variance: another variance of the reverse process (fixed_small or fixed_large) than the
-        model was trained with. The weights of a model that learns no variance do not depend on it.
+      changes: settings by their names. Those that a run may change may differ from the folder, and
+        `precision` may. There is one more name: `fixed_variance`, another variance of the reverse
+        process (fixed_small or fixed_large), on which the weights of a model that learns no variance
+        do not depend. A value of None changes nothing.
 
     Raises:
       InputError: there is no run in the folder, or a value contradicts it.
     """
-    config = self.require_config().changed(changes, self.path)
-    if fixed_variance is None:
+    values = {name: value for name, value in changes.items() if value is not None}
+    variance, precision = values.pop("fixed_variance", None), values.pop("precision", None)
+    config = self.require_config().changed(values, self.path)
+    if precision is not None:
+      config = config.with_settings(precision=precision)
+    if variance is None:
       return config
     settings.require(
-      fixed_variance in ("fixed_small", "fixed_large"),
+      variance in ("fixed_small", "fixed_large"),
       "fixed_variance",
       "fixed_small or fixed_large",
-      fixed_variance,
+      variance,
     )
     settings.require(
       not config.diffusion.learns_variance,
       "fixed_variance",
       f"no value for a model that learns its variance ({config.diffusion.variance_type})",
-      fixed_variance,
+      variance,
     )
-    return config.with_settings(variance_type=fixed_variance)
+    return config.with_settings(variance_type=variance)
 
   def write_config(self, config: config_lib.Config) -> None:
     """Writes the configuration, and makes the folder if necessary."""

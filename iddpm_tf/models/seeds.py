@@ -48,3 +48,44 @@ def example_inputs(config: config_lib.Config, count: int) -> dict[str, np.ndarra
     shape = [count, *config.low_res_shape]
     inputs["low_res"] = np.random.RandomState(0).randint(0, 256, shape, np.uint8)
   return inputs
+
+
+def make_inputs(
+  count: int | None,
+  *,
+  seed: int | Sequence[int] | np.ndarray = 0,
+  labels: Sequence[int] | np.ndarray | None = None,
+  num_classes: int = 0,
+  low_res: np.ndarray | None = None,
+) -> dict[str, np.ndarray | None]:
+  """Returns the inputs of a sampler by name: `seed`, `label` and `low_res`.
+
+  Args:
+    count: the number of images. None is the number of seeds or of images to enlarge, or 1.
+    seed: the seed of the first image, or one seed per image.
+    labels: classes to repeat in turn. None repeats all classes of the model.
+    num_classes: the number of classes of the model; 0 for one without classes.
+    low_res: the images that a super-resolution model enlarges, uint8 `[N, h, w, C]`.
+
+  Raises:
+    InputError: a wrong value.
+  """
+  given = np.asarray(seed)
+  if not np.issubdtype(given.dtype, np.integer) or given.ndim > 1 or given.size == 0:
+    message = f"expected a whole number, or one per image, received {seed!r}"
+    raise settings.InputError("seed", message)
+  if count is None:
+    count = len(given) if given.ndim else 1 if low_res is None else len(low_res)
+  if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
+    raise settings.InputError("count", f"expected a positive whole number, received {count!r}")
+  if given.min() < 0:
+    raise settings.InputError("seed", f"expected at least 0, received {given.min()}")
+  if given.ndim and len(given) != count:
+    raise settings.InputError("seed", f"expected {count} seeds, received {len(given)}")
+  if low_res is not None and len(low_res) != count:
+    raise settings.InputError("low_res", f"expected {count} images, received {len(low_res)}")
+  return {
+    "seed": given.astype(np.int64) if given.ndim else make_seeds(count, int(given)),
+    "label": make_labels(count, num_classes, labels),
+    "low_res": low_res,
+  }

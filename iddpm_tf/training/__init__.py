@@ -1,1 +1,1 @@
-"""One training step of one replica, and everything that a checkpoint holds."""
+"""Training: one replica's step, the state that a checkpoint holds, the loop, and what it reports."""

@@ -1,6 +1,6 @@
-"""What a run will take, before its first step: memory and time, and what is likely a mistake.
+"""Estimates of the memory and time of a run before its first step, and warnings of likely mistakes.
 
-Estimates: memory within about a tenth, times within a factor of two where nothing else runs.
+Memory is right within about a tenth. Times are right within a factor of two where nothing else runs.
 """
 
 import math
@@ -10,86 +10,111 @@ import time
 import tensorflow as tf
 
 from iddpm_tf import config as config_lib
+from iddpm_tf.data import sources
 from iddpm_tf.diffusion import respacing
-from iddpm_tf.diffusion import samplers
 from iddpm_tf.networks import blocks
 from iddpm_tf.networks import cost as cost_lib
 from iddpm_tf.networks import layers
+from iddpm_tf.training import state as state_lib
+from iddpm_tf.utils import devices
 from iddpm_tf.utils import host
+from iddpm_tf.utils import progress as progress_lib
 
 _GIB = 2**30
-# What a graph takes on the host, a weight array; measured on a small and a large network.
+# Host memory of the graph per variable, measured on a small and a large network.
 _TRACING_BYTES = 2 * 2**20
-# The arithmetic that is timed: a few tenths of a second on two cores, milliseconds on a GPU.
+# The work that is timed: a few tenths of a second on two cores, milliseconds on a GPU.
 _TIMED_FLOPS = {"CPU": 6e9, "GPU": 2e12}
 
 
-def report(state, source, strategy):
-  """Prints what the rest of the run will take: a `TrainState`, a `Source` and a `tf.distribute.Strategy`."""
-  options, (height, width, channels) = state.config.training, state.config.data.image_shape
+def report(
+  state: state_lib.TrainState,
+  source: sources.Source,
+  strategy: tf.distribute.Strategy,
+  progress: progress_lib.Progress,
+) -> None:
+  """Says what the rest of a run will take, and warns of likely mistakes."""
+  config = state.config
+  options, (height, width, channels) = config.training, config.data.image_shape
   cost = cost_lib.network_cost(state.network, height, width)
   share = options.batch_size // strategy.num_replicas_in_sync // options.microbatches
-  need, have = memory(state, cost, strategy)
-  rate = flops_per_second(
-    state.network, (height, width), share, strategy.extended.worker_devices[0]
-  )
-  step, grid = (
-    step_seconds(state.config, cost, rate, strategy),
-    grid_seconds(state.config, cost, rate),
-  )
-  left = options.train_steps - int(state.step.value.numpy())
-  grids = left // options.sample_every if options.sample_every else 1
+  needed, available = memory(state, cost, strategy)
+  device = strategy.extended.worker_devices[0]
+  rate = flops_per_second(state.network, (height, width), share, device)
+  step, grid = step_seconds(config, cost, rate, strategy), grid_seconds(config, cost, rate)
+  first_step = int(state.step.value.numpy())
+  grids = num_grids(first_step, options)
   classes = f" in {source.num_classes} classes" if source.num_classes else ""
   epochs = options.train_steps * options.batch_size / len(source.images)
-  print(
-    f"{len(source.images):,} images of {height}x{width}x{channels}{classes}, each seen {epochs:,.3g} "
-    f"times; {cost.parameters:,} parameters, {cost.flops / 1e9:,.3g} GFLOP an image forward"
+  progress.say(
+    f"{len(source.images):,} images of {height}x{width}x{channels}{classes}, each seen "
+    f"{epochs:,.3g} times; {cost.parameters:,} parameters, {cost.flops / 1e9:,.3g} GFLOP per image "
+    "forward"
   )
-  every = state.config.evaluation.eval_every
-  evaluation = evaluation_seconds(state.config, cost, rate)
-  evaluations = left // every + 1 if every else 0
-  total = duration(left * step + grids * grid + evaluations * evaluation)
-  evaluated = f"{duration(evaluation)} an evaluation, " if every else ""
-  print(
-    f"estimates: {need / _GIB:.1f} GiB of memory{f' of {have / _GIB:.1f}' if have else ''}, "
-    f"{duration(step)} a step, {duration(grid)} a sample grid, {evaluated}{total} in all"
+  every = config.evaluation.eval_every
+  evaluation = evaluation_seconds(config, cost, rate)
+  remaining = options.train_steps - first_step
+  evaluations = remaining // every + 1 if every else 0
+  total = duration(remaining * step + grids * grid + evaluations * evaluation)
+  of_available = f" of {available / _GIB:.1f}" if available else ""
+  per_evaluation = f"{duration(evaluation)} per evaluation, " if every else ""
+  progress.say(
+    f"estimates: {needed / _GIB:.1f} GiB of memory{of_available}, {duration(step)} per step, "
+    f"{duration(grid)} per sample grid, {per_evaluation}{total} in all"
   )
-  for text in warnings(state.config, need, have):
-    print(f"warning: {text}")
+  for text in warnings(config, needed, available):
+    progress.say(f"warning: {text}")
 
 
-def warnings(config, need, have):
-  """What is likely a mistake, though it can be: texts. `need` and `have`: bytes; 0: not known."""
-  options, found = config.training, []
-  if have and need > have:
-    less = "" if config.network.precision != "float32" else ", or take --precision=mixed_bfloat16"
-    more = (
-      ""
-      if options.microbatches == options.batch_size
-      else f"raise --microbatches={options.microbatches} or "
+def warnings(config: config_lib.Config, needed: float, available: float) -> list[str]:
+  """Returns texts about likely mistakes.
+
+  Args:
+    config: the configuration of the run.
+    needed: bytes of memory that the run will take.
+    available: bytes of memory that there are; 0 if that is unknown.
+  """
+  options, texts = config.training, []
+  if available and needed > available:
+    bfloat16 = config.network.precision == "float32"
+    parts = options.microbatches < options.batch_size
+    more_parts = f"raise microbatches={options.microbatches} or " if parts else ""
+    precision = ", or take precision=mixed_bfloat16" if bfloat16 else ""
+    texts.append(
+      f"this is more memory than there is: {more_parts}lower batch_size={options.batch_size}"
+      f"{precision}"
     )
-    found.append(
-      f"that is more memory than there is: {more}lower --batch_size={options.batch_size}{less}"
+  for rate in options.ema:
+    initial = rate**options.train_steps
+    if initial > 0.05:
+      texts.append(
+        f"the average of rate ema={rate} will be {initial:.0%} initial weights after "
+        f"train_steps={options.train_steps}"
+      )
+  first = resampling_begins(config)
+  if first > options.train_steps:
+    texts.append(
+      f"timestep_sampler=loss_second_moment begins after about {first} steps, and "
+      f"train_steps={options.train_steps}"
     )
-  slow = [rate for rate in options.ema if rate**options.train_steps > 0.05]
-  for rate in slow:
-    found.append(
-      f"--ema={rate} will be {rate**options.train_steps:.0%} initial weights after "
-      f"--train_steps={options.train_steps}"
-    )
-  begins = resampling_begins(config)
-  if begins > options.train_steps:
-    found.append(
-      f"--timestep_sampler=loss_second_moment begins after some {begins} steps, and "
-      f"--train_steps={options.train_steps}"
-    )
-  return found
+  return texts
 
 
-def resampling_begins(config):
-  """About the step at which every timestep has its ten losses (0 for uniform timesteps).
+def num_grids(first_step: int, options: config_lib.TrainingConfig) -> int:
+  """Returns the number of sample grids of the rest of a run, with the one at its end."""
+  if first_step >= options.train_steps:
+    return 0
+  if not options.sample_every:
+    return 1
+  regular = options.train_steps // options.sample_every - first_step // options.sample_every
+  return regular + bool(options.train_steps % options.sample_every)
 
-  Coupons of T kinds, ten of each: T (ln T + 9 ln ln T) draws (Erdos & Renyi, 1961).
+
+def resampling_begins(config: config_lib.Config) -> int:
+  """Returns about the step at which every timestep has ten losses; 0 for uniform timesteps.
+
+  This is the coupon collector's problem with T kinds of coupons, ten of each:
+  T (ln T + 9 ln ln T) draws (Erdos and Renyi, 1961).
   """
   steps = config.diffusion.diffusion_steps
   if config.diffusion.timestep_sampler == "uniform":
@@ -98,67 +123,71 @@ def resampling_begins(config):
   return math.ceil(draws / config.training.batch_size)
 
 
-def memory(state, cost, strategy):
-  """Bytes that the fullest device will hold, and that it has (0: not known)."""
-  weights = sum(math.prod(variable.shape) * 4 for variable in state.network.trainable_variables)
+def memory(
+  state: state_lib.TrainState, cost: cost_lib.Cost, strategy: tf.distribute.Strategy
+) -> tuple[float, float]:
+  """Returns the bytes that the fullest device will hold, and those that it has (0: unknown)."""
+  variables = state.network.trainable_variables
+  weights = sum(math.prod(variable.shape) * 4 for variable in variables)
   replicas = strategy.num_replicas_in_sync
-  # Of each replica the activations of one microbatch, and its gradients with their sums or scaled copies. The
-  # weights, Adam and the averages are there already.
+  # For each replica: the activations of one microbatch, and its gradients with their sums or scaled
+  # copies. The weights, Adam's moments and the averages are there already.
   images = state.config.training.batch_size // state.config.training.microbatches
   to_come = replicas * 2 * weights + images * cost.activation_bytes
-  grids = weights  # A copy of the weights that draws.
-  if on_gpu(strategy):
+  grids = weights  # A copy of the weights, which draws.
+  if devices.is_on_gpu(strategy):
     return _gpu_bytes(strategy) + to_come // replicas + grids, _gpu_total_bytes()
-  tracing = replicas * _TRACING_BYTES * len(state.network.trainable_variables)
+  tracing = replicas * _TRACING_BYTES * len(variables)
   used, available = host.memory()
   return used + to_come + grids + tracing, available and used + available
 
 
-def on_gpu(strategy):
-  return ":GPU:" in strategy.extended.worker_devices[0].upper()
+def step_seconds(
+  config: config_lib.Config, cost: cost_lib.Cost, rate: float, strategy: tf.distribute.Strategy
+) -> float:
+  """Returns the seconds of a training step: one pass forward, and twice that backward.
+
+  Args:
+    config: the configuration of the run.
+    cost: the cost of the network for one image.
+    rate: FLOP per second of one device.
+    strategy: the devices. Logical CPUs share the cores.
+  """
+  replicas = strategy.num_replicas_in_sync if devices.is_on_gpu(strategy) else 1
+  return 3 * cost.flops * config.training.batch_size / replicas / rate
 
 
-def step_seconds(config, cost, rate, strategy):
-  """Of a training step: forward, and twice that backward. Logical CPUs share the cores."""
-  images = config.training.batch_size / (strategy.num_replicas_in_sync if on_gpu(strategy) else 1)
-  return 3 * cost.flops * images / rate
+def grid_seconds(config: config_lib.Config, cost: cost_lib.Cost, rate: float) -> float:
+  """Returns the seconds of a sample grid, from the raw weights and from each moving average."""
+  weight_sets = 1 + len(config.training.ema)
+  return weight_sets * config.sampling.num_samples * _sampling_steps(config) * cost.flops / rate
 
 
-def grid_seconds(config, cost, rate):
-  """Of drawing a sample grid, from the raw weights and from each moving average."""
-  steps = (
-    samplers.SamplerSpec.parse(config.sampling.samplers[0]).steps
-    or config.diffusion.diffusion_steps
-  )
-  return (1 + len(config.training.ema)) * config.sampling.num_samples * steps * cost.flops / rate
-
-
-def evaluation_seconds(config, cost, rate):
-  """Of the scores of each moving average: of drawing the images, and of the bound's terms of test images."""
+def evaluation_seconds(config: config_lib.Config, cost: cost_lib.Cost, rate: float) -> float:
+  """Returns the seconds of an evaluation of all moving averages: images drawn, and likelihoods."""
   options, steps = config.evaluation, config.diffusion.diffusion_steps
-  evaluations = 0  # Of the network, of an image each.
+  evaluations = 0  # Evaluations of the network, of one image each.
   likelihoods = set(options.eval_scores) & set(config_lib.LIKELIHOODS)
   if set(options.eval_scores) - likelihoods:
-    evaluations += options.eval_samples * (
-      samplers.SamplerSpec.parse(config.sampling.samplers[0]).steps or steps
-    )
+    evaluations += options.eval_samples * _sampling_steps(config)
   if likelihoods:
-    evaluations += (
-      len(likelihoods)
-      * options.eval_examples
-      * (
-        len(respacing.likelihood_timesteps(steps, options.eval_nll_steps))
-        if options.eval_nll_steps
-        else steps
-      )
-    )
+    terms = steps
+    if options.eval_nll_steps:
+      terms = len(respacing.likelihood_timesteps(steps, options.eval_nll_steps))
+    evaluations += len(likelihoods) * options.eval_examples * terms
   return max(len(config.training.ema), 1) * evaluations * cost.flops / rate
 
 
-def flops_per_second(network, size, batch_size, device):
-  """Measured on the network's own residual block of the most work on the way down, forward and backward.
+def flops_per_second(network, size: tuple[int, int], batch_size: int, device: str) -> float:
+  """Measures FLOP per second on the network's residual block of the most work, both ways.
 
-  `size`: (height, width) of the images. In a graph, as in training: op by op it would be a quarter as fast.
+  The block runs in a graph, as in training: op by op it would be a quarter as fast.
+
+  Args:
+    network: the built network.
+    size: the height and width of the images.
+    batch_size: the images of one replica's microbatch.
+    device: the name of the device.
   """
   (height, width), block = _largest_block(network, *size)
   budget = _TIMED_FLOPS["GPU" if ":GPU:" in device.upper() else "CPU"]
@@ -166,29 +195,44 @@ def flops_per_second(network, size, batch_size, device):
     height, width = height // 2, width // 2  # A part of a large image.
   images = max(1, min(batch_size, int(budget / _work(block, height, width))))
   with tf.device(device):
-    x = tf.random.stateless_normal([images, height, width, block.in_conv.kernel.shape[-2]], [0, 0])
+    shape = [images, height, width, block.in_conv.kernel.shape[-2]]
+    x = tf.random.stateless_normal(shape, [0, 0])
     seconds = _seconds(block, tf.cast(x, block.compute_dtype))
   return images * _work(block, height, width) / seconds
 
 
+def duration(seconds: float) -> str:
+  """Returns a time in words, such as 0.27 s, 12 min, 3.4 h or 21 days."""
+  for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+    if seconds >= 2 * size:
+      value = seconds / size
+      return f"{value:.2g} {unit}" if value < 99 else f"{value:,.0f} {unit}"
+  return f"{seconds:.2g} s" if seconds < 99 else f"{seconds:.0f} s"
+
+
+def _sampling_steps(config):
+  total = config.diffusion.diffusion_steps
+  return config_lib.sampler_parts(config.sampling.samplers[0]).steps or total
+
+
 def _largest_block(network, height, width):
-  """((height, width), residual block)."""
-  found = []
+  """Returns ((height, width), residual block)."""
+  candidates = []
   for layer in (layer for block in network.input_blocks for layer in block):
     if isinstance(layer, layers.Downsample):
       height, width = height // 2, width // 2
     elif isinstance(layer, blocks.ResBlock):
-      found.append(((height, width), layer))
-  return max(found, key=lambda entry: _work(entry[1], *entry[0]))
+      candidates.append(((height, width), layer))
+  return max(candidates, key=lambda candidate: _work(candidate[1], *candidate[0]))
 
 
 def _work(block, height, width):
-  """FLOP of an image's forward and backward pass."""
+  """Returns the FLOP of one image's forward and backward pass."""
   return 3 * cost_lib.layer_flops(block, height * width)
 
 
 def _seconds(block, x):
-  """Of the forward and backward pass of a residual block."""
+  """Returns the seconds of the forward and backward pass of a residual block."""
   emb = tf.zeros([x.shape[0], block.emb_dense.kernel.shape[0]], block.compute_dtype)
   weights = [variable.value for variable in block.trainable_variables]
 
@@ -198,46 +242,30 @@ def _seconds(block, x):
       tape.watch(x)
       total = tf.reduce_sum(block(x, emb))
     gradients = tape.gradient(total, [x, *weights])
-    # A number that needs them all: they themselves would have to come from a GPU.
+    # One number that depends on all gradients: the gradients themselves would be copied from a GPU.
     return tf.add_n([tf.reduce_sum(tf.cast(gradient, tf.float32)) for gradient in gradients])
 
   passes().numpy()  # Traces, and chooses kernels.
-  taken = []
+  times = []
   for _ in range(3):
     start = time.perf_counter()
     passes().numpy()
-    taken.append(time.perf_counter() - start)
-  return min(taken)
+    times.append(time.perf_counter() - start)
+  return min(times)
 
 
 def _gpu_bytes(strategy):
-  """What the fullest GPU holds now."""
+  """Returns the bytes that the fullest GPU holds now."""
   numbers = (device.rsplit(":", 1)[1] for device in strategy.extended.worker_devices)
-  return max(
-    tf.config.experimental.get_memory_info(f"GPU:{number}")["current"] for number in numbers
-  )
+  info = (tf.config.experimental.get_memory_info(f"GPU:{number}") for number in numbers)
+  return max(each["current"] for each in info)
 
 
 def _gpu_total_bytes():
-  """Of the smallest GPU, as its driver says; TensorFlow does not tell."""
+  """Returns the bytes of the smallest GPU by its driver, since TensorFlow does not tell; or 0."""
+  query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
   try:
-    said = subprocess.run(
-      ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"],
-      capture_output=True,
-      check=True,
-      text=True,
-      timeout=5,
-    )
-    return min(int(line) for line in said.stdout.split()) * 2**20
+    result = subprocess.run(query, capture_output=True, check=True, text=True, timeout=5)
+    return min(int(line) for line in result.stdout.split()) * 2**20
   except (OSError, subprocess.SubprocessError, ValueError):
     return 0
-
-
-def duration(seconds):
-  """Such as 0.27 s, 12 min, 3.4 h, 21 days."""
-  for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
-    if seconds >= 2 * size:
-      return (
-        f"{seconds / size:.2g} {unit}" if seconds < 99 * size else f"{seconds / size:,.0f} {unit}"
-      )
-  return f"{seconds:.2g} s" if seconds < 99 else f"{seconds:.0f} s"

@@ -1,117 +1,201 @@
-"""The training loop: set-up, resume, steps, and now and then a look, a sample and a checkpoint."""
+"""The training loop: set-up, resume, steps, and now and then scalars, samples, scores, checkpoints."""
 
+from collections.abc import Callable
+from collections.abc import Iterator
 import signal
+import threading
 import time
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from iddpm_tf.data import batches as pipeline
+from iddpm_tf import config as config_lib
+from iddpm_tf import settings
+from iddpm_tf.data import batches as batches_lib
+from iddpm_tf.data import sources
+from iddpm_tf.models import batched_sampling
 from iddpm_tf.models import checkpoints as checkpoints_lib
-from iddpm_tf.models import model_dir
-from iddpm_tf.models import seeds as samples
-from iddpm_tf.training import estimates as preflight
-from iddpm_tf.training import evaluations
+from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.training import estimates
+from iddpm_tf.training import periodic_evaluation
+from iddpm_tf.training import sample_grids
 from iddpm_tf.training import state as state_lib
-from iddpm_tf.training import tensorboard as summaries
+from iddpm_tf.training import tensorboard
 from iddpm_tf.training import train_step
-from iddpm_tf.utils import devices as strategy_lib
-from iddpm_tf.utils import progress
+from iddpm_tf.utils import devices
+from iddpm_tf.utils import progress as progress_lib
 
 
-def train(config, source, folder, strategy):
-  """Trains until `config.training.train_steps`; the process's exit status.
+class Outcome(NamedTuple):
+  """The end of a training."""
+
+  step: int  # The last finished step, which is saved.
+  signal: signal.Signals | None  # The signal that stopped it early, or None.
+
+
+class StopRequest:
+  """Notes SIGINT and SIGTERM in a `with` block, so that the step in progress ends and is saved.
+
+  A second signal raises `KeyboardInterrupt` at once. Outside the main thread, where Python delivers no
+  signals, nothing is noted.
+
+  Attributes:
+    signal: the signal, or None.
+  """
+
+  def __init__(self) -> None:
+    self.signal: signal.Signals | None = None
+    self._handlers: dict[int, object] = {}
+
+  def __enter__(self) -> "StopRequest":
+    if threading.current_thread() is threading.main_thread():
+      for number in (signal.SIGINT, signal.SIGTERM):
+        self._handlers[number] = signal.signal(number, self._note)
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    for number, handler in self._handlers.items():
+      signal.signal(number, handler)
+
+  def _note(self, number, _):
+    if self.signal:
+      raise KeyboardInterrupt
+    self.signal = signal.Signals(number)
+
+
+def resolve_config(
+  config: config_lib.Config, source: sources.Source, folder: model_dir_lib.ModelDir
+) -> config_lib.Config:
+  """Returns the configuration of a run, with the shape and the classes of its images.
 
   Args:
-    config: a `Config` whose data section knows the images.
-    source: a `Source`.
-    folder: the model folder; resumed if it holds a checkpoint.
-    strategy: a `tf.distribute.Strategy`.
+    config: the configuration, of which the shape and the number of classes need not be known.
+    source: the training images.
+    folder: the model folder. A run that it holds must have the same images and, except for what a run
+      may change, the same configuration.
+
+  Raises:
+    InputError: the folder holds another run, or the network does not fit the images.
+  """
+  stored = folder.read_config()
+  data = {"image_shape": tuple(source.images.shape[1:]), "num_classes": source.num_classes}
+  if stored:
+    model_dir_lib.require_same_data(stored, source, folder.path)
+    data = {"image_shape": stored.data.image_shape, "num_classes": stored.data.num_classes}
+  config = config.with_data(**data)
+  if stored:
+    stored.require_changeable(config, folder.path)
+  present = len(np.unique(source.labels))
+  settings.require(
+    present > 1 or not config.network.class_conditional,
+    "class_conditional",
+    f"False, because the training images of {source.name} are of {present} class and conditioning "
+    "requires two or more",
+    True,
+  )
+  return config
+
+
+def train(
+  config: config_lib.Config,
+  source: sources.Source,
+  folder: model_dir_lib.ModelDir,
+  *,
+  strategy: tf.distribute.Strategy,
+  progress: progress_lib.Progress,
+) -> Outcome:
+  """Trains until `config.training.train_steps`, or until SIGINT or SIGTERM.
+
+  Args:
+    config: a configuration with the shape of the images; see `resolve_config`.
+    source: the training images.
+    folder: the model folder. If it holds a checkpoint, the run continues from it.
+    strategy: the devices.
+    progress: shows what the training does.
+
+  Raises:
+    InputError: a setting is wrong, a checkpoint is damaged, or a gradient is not finite.
   """
   options = config.training
-  part_size = strategy_lib.images_a_part(strategy, options)
-  samples.require_samplers(config)
+  part_size = images_per_part(strategy, options)
+  batched_sampling.parse_samplers(config)
   with strategy.scope():
     state = state_lib.TrainState(config)
-  checkpoints = checkpoints_lib.Checkpoints(state, folder, options.keep_checkpoints)
+  checkpoints = checkpoints_lib.Checkpoints(state, folder.checkpoints, options.keep_checkpoints)
   first_step = checkpoints.restore()
   batches = _batches(source, config, first_step, strategy)
+  evaluations = periodic_evaluation.PeriodicEvaluation(state, folder, strategy, progress)
+  folder.write_config(config)
   finished = first_step >= options.train_steps
-  scores = evaluations.Evaluations(state, folder, strategy)
-  model_dir.write_config(folder, config)
-  _say_where(folder, first_step, options.train_steps)
-  if finished and not scores.missed(first_step):
-    return 0
-  preflight.report(state, source, strategy)
-  writer = summaries.Writer(folder, config, first_step, part_size)
-  grids = samples.Grids(config, state, source, folder, writer)
-  scores.begin(writer)
-  steps = _make_steps(state, strategy)
-  with _Stop() as stop:
-    return _run(state, steps, iter(batches), checkpoints, writer, grids, scores, stop)
-
-
-def _run(state, steps, iterator, checkpoints, writer, grids, scores, stop):
-  options = state.config.training
-  step = int(state.step.value.numpy())
-  saved = step
-  if scores.missed(step):
-    scores.run(step, stop)
-  with progress.bar(total=options.train_steps, initial=step, unit="step") as bar, writer:
-    while step < options.train_steps and not stop.signal:
-      count = _steps_until_boundary(step, state.config)
-      start = time.perf_counter()
-      records = tf.nest.map_structure(np.asarray, steps(iterator, tf.constant(count)))
-      step += count
-      _require_finite(records, step, checkpoints)
-      writer.add(records, time.perf_counter() - start)
-      bar.update(count)
-      last = step == options.train_steps
-      if step % options.log_every == 0 or last:
-        bar.set_postfix_str(writer.write(step, state))
-      if step % options.save_every == 0 or last:
-        checkpoints.save(step)
-        saved = step
-      if options.sample_every and step % options.sample_every == 0 or last:
-        grids.draw(step)
-      if scores.due(step):
-        if (
-          step != saved
-        ):  # An evaluation may be long, and what was trained is not to be lost meanwhile.
-          checkpoints.save(step)
-          saved = step
-        scores.run(step, stop)
-    # The signal may have come at any line above.
-    if step != saved:
-      checkpoints.save(step)
-  if stop.signal:
-    print(
-      f"stopped by {stop.signal.name} and saved at step {step}; the same command goes on from there"
+  progress.say(_first_line(folder, first_step, options.train_steps, strategy))
+  if finished and not evaluations.missed(first_step):
+    return Outcome(first_step, None)
+  estimates.report(state, source, strategy, progress)
+  with tensorboard.Writer(folder, config, first_step, part_size) as writer, StopRequest() as stop:
+    grids = sample_grids.SampleGrids(state, source, folder, writer, progress)
+    evaluations.begin(writer)
+    step = _run(
+      _Run(state, checkpoints, writer, grids, evaluations, stop, progress),
+      make_steps(state, strategy),
+      iter(batches),
     )
-    return 128 + stop.signal
-  print(f"trained to step {step}: {checkpoints.newest()}")
-  return 0
+  if stop.signal:
+    progress.say(
+      f"stopped by {stop.signal.name} and saved at step {step}; the same call continues from there"
+    )
+  else:
+    progress.say(f"trained to step {step}: {checkpoints.newest()}")
+  return Outcome(step, stop.signal)
 
 
-def _make_steps(state, strategy):
-  """`steps(iterator, count)`: that many steps in one graph call; a `StepRecord` of all of them.
+def images_per_part(
+  strategy: tf.distribute.Strategy, options: config_lib.TrainingConfig
+) -> int:
+  """Returns the number of images of one replica's microbatch.
 
-  Its parts are [count, batch size], the gradients' norms [count].
+  Raises:
+    InputError: the replicas or the microbatches would have different numbers of images.
+  """
+  replicas, batch_size = strategy.num_replicas_in_sync, options.batch_size
+  settings.require(
+    batch_size % replicas == 0,
+    "batch_size",
+    f"a multiple of {replicas}, the number of replicas",
+    batch_size,
+  )
+  share = batch_size // replicas
+  settings.require(
+    share % options.microbatches == 0,
+    "microbatches",
+    f"a divisor of {share}, the images that each of {replicas} replicas has of "
+    f"batch_size={batch_size}",
+    options.microbatches,
+  )
+  return share // options.microbatches
+
+
+def make_steps(
+  state: state_lib.TrainState, strategy: tf.distribute.Strategy
+) -> Callable[[Iterator, tf.Tensor], train_step.StepRecord]:
+  """Returns `steps(iterator, count)`, which takes `count` steps in one call of a graph.
+
+  It returns a `StepRecord` of all steps, with arrays `[count, batch size]` and norms `[count]`.
   """
 
-  def joined(values):
-    """Of each replica's images: of all. A norm, of which all replicas have the same: that."""
+  def join(values):
+    """Joins the values of the replicas' images. A norm is the same in all replicas."""
     values = strategy.experimental_local_results(values)
     return tf.concat(values, axis=0) if values[0].shape.rank else values[0]
 
   def step(iterator):
     record = strategy.run(train_step.train_step, args=(state, next(iterator)))
-    record = train_step.StepRecord(*map(joined, record))
-    # The losses of all replicas, outside of any: each then samples from the same distribution.
+    record = train_step.StepRecord(*map(join, record))
+    # Outside the replicas, so that each then samples from the same distribution.
     state.timestep_sampler.update(record.t, record.loss)
     return record
 
-  # AutoGraph would have nothing to convert but would look at every function beneath.
+  # AutoGraph would find nothing to convert, but would look at every function.
   @tf.function(autograph=False)
   def steps(iterator, count):
     kinds = [tf.int32] + [tf.float32] * (len(train_step.StepRecord._fields) - 1)
@@ -128,12 +212,60 @@ def _make_steps(state, strategy):
   return steps
 
 
+class _Run(NamedTuple):
+  """The parts of a running training."""
+
+  state: state_lib.TrainState
+  checkpoints: checkpoints_lib.Checkpoints
+  writer: tensorboard.Writer
+  grids: sample_grids.SampleGrids
+  evaluations: periodic_evaluation.PeriodicEvaluation
+  stop: StopRequest
+  progress: progress_lib.Progress
+
+
+def _run(run, steps, iterator):
+  """Takes the steps, and returns the last one."""
+  options = run.state.config.training
+  step = int(run.state.step.value.numpy())
+  saved = step
+  if run.evaluations.missed(step):
+    run.evaluations.run(step, run.stop)
+  bar = run.progress.bar(total=options.train_steps, initial=step, unit="step")
+  with bar:
+    while step < options.train_steps and not run.stop.signal:
+      count = _steps_until_boundary(step, run.state.config)
+      start = time.perf_counter()
+      records = tf.nest.map_structure(np.asarray, steps(iterator, tf.constant(count)))
+      step += count
+      _require_finite(records, step, run.checkpoints)
+      run.writer.add(records, time.perf_counter() - start)
+      bar.update(count)
+      last = step == options.train_steps
+      if step % options.log_every == 0 or last:
+        bar.set_postfix_str(run.writer.write(step, run.state))
+      if step % options.save_every == 0 or last:
+        run.checkpoints.save(step)
+        saved = step
+      if options.sample_every and step % options.sample_every == 0 or last:
+        run.grids.draw(step)
+      if run.evaluations.due(step):
+        if step != saved:  # An evaluation may take long, and must not lose what was trained.
+          run.checkpoints.save(step)
+          saved = step
+        run.evaluations.run(step, run.stop)
+    # The signal may have come at any line above.
+    if step != saved:
+      run.checkpoints.save(step)
+  return step
+
+
 def _batches(source, config, first_step, strategy):
-  """The distributed batches of step `first_step` and on; each worker reads its own part alone."""
+  """Returns the distributed batches from step `first_step` on. Each worker reads only its part."""
   options = config.training
 
-  def of_worker(context):
-    batches = pipeline.training_batches(
+  def worker_batches(context):
+    batches = batches_lib.training_batches(
       source,
       batch_size=options.batch_size,
       seed=options.seed,
@@ -144,62 +276,38 @@ def _batches(source, config, first_step, strategy):
     )
     return batches.rebatch(context.get_per_replica_batch_size(options.batch_size))
 
-  return strategy.distribute_datasets_from_function(of_worker)
+  return strategy.distribute_datasets_from_function(worker_batches)
 
 
 def _steps_until_boundary(step, config):
-  """Steps of the next graph call: up to the next one after which something is due."""
+  """Returns the number of steps of the next call: up to the next step after which something is due."""
   options = config.training
   due = [options.train_steps - step, options.steps_per_call]
-  due += [
-    every - step % every
-    for every in (
-      options.log_every,
-      options.save_every,
-      options.sample_every,
-      config.evaluation.eval_every,
-    )
-    if every
-  ]
+  intervals = (
+    options.log_every,
+    options.save_every,
+    options.sample_every,
+    config.evaluation.eval_every,
+  )
+  due += [every - step % every for every in intervals if every]
   return min(due)
 
 
 def _require_finite(records, step, checkpoints):
-  if not np.all(np.isfinite(records.grad_norm)):
-    first = step - len(records.grad_norm) + int(np.argmin(np.isfinite(records.grad_norm))) + 1
-    raise ValueError(
-      f"step {first}: expected finite gradients, received {records.grad_norm[first - step - 1]}; nothing "
-      f"is saved after {checkpoints.newest() or 'the start'}; a lower --learning_rate or --warmup_steps "
-      "may help"
+  finite = np.isfinite(records.grad_norm)
+  if not np.all(finite):
+    index = int(np.argmin(finite))
+    raise settings.InputError(
+      f"step {step - len(finite) + index + 1}",
+      f"expected finite gradients, received {records.grad_norm[index]}; nothing is saved after "
+      f"{checkpoints.newest() or 'the start'}; a lower learning_rate or warmup_steps may help",
     )
 
 
-def _say_where(folder, first_step, train_steps):
+def _first_line(folder, first_step, train_steps, strategy):
+  where = devices.describe(strategy)
   if first_step >= train_steps:
-    print(f"{folder} has finished its {first_step} steps; a larger --train_steps goes on")
-  elif first_step:
-    print(f"resuming {folder} at step {first_step} of {train_steps}")
-  else:
-    print(f"training {folder}: {train_steps} steps")
-
-
-class _Stop:
-  """Notes SIGINT and SIGTERM, so that the step in progress ends and is saved."""
-
-  def __init__(self):
-    self.signal = None
-
-  def __enter__(self):
-    self._before = {
-      number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    return self
-
-  def __exit__(self, *_):
-    for number, handler in self._before.items():
-      signal.signal(number, handler)
-
-  def _note(self, number, _):
-    if self.signal:
-      raise KeyboardInterrupt  # Asked twice: at once, without saving.
-    self.signal = signal.Signals(number)
+    return f"{folder} has finished its {first_step} steps; a larger train_steps continues it"
+  if first_step:
+    return f"resuming {folder} at step {first_step} of {train_steps}, {where}"
+  return f"training {folder}: {train_steps} steps, {where}"

@@ -1,37 +1,60 @@
-"""What TensorBoard shows, and the line beside the progress bar."""
+"""What a training writes for TensorBoard, and the line beside its progress bar."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from tensorboard.plugins.hparams import api as hparams
 import tensorflow as tf
 
+from iddpm_tf import config as config_lib
+from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.training import noise_scale
+from iddpm_tf.training import state as state_lib
 from iddpm_tf.training import train_step
 
-FOLDER = "tensorboard"
 _QUARTILES = 4
 
 
 class Writer:
-  """Gathers the records of steps and writes their means."""
+  """Collects the records of steps and writes their means; used in a `with` block."""
 
-  def __init__(self, folder, config, first_step, part_size):
-    """`part_size`: images of a replica's microbatch, as `StepRecord.part_squared_norm` is of."""
+  def __init__(
+    self,
+    folder: model_dir_lib.ModelDir,
+    config: config_lib.Config,
+    first_step: int,
+    part_size: int,
+  ):
+    """Opens a file of events, and writes the configuration.
+
+    Args:
+      folder: the model folder.
+      config: the configuration of the run.
+      first_step: the step at which the training begins or continues.
+      part_size: the number of images in a replica's microbatch, whose gradients
+        `StepRecord.part_squared_norm` measures.
+    """
     self._config, self._part_size = config, part_size
-    self._writer = tf.summary.create_file_writer(str(folder / FOLDER))
-    self._records, self._seconds = [], 0.0
+    self._writer = tf.summary.create_file_writer(str(folder.tensorboard))
+    self._records: list[train_step.StepRecord] = []
+    self._seconds = 0.0
     with self._writer.as_default(step=first_step):
       hparams.hparams(_flat(config))
       tf.summary.text("config", f"```\n{config.to_json()}\n```")
 
-  def add(self, records, seconds):
-    """A `StepRecord` of NumPy arrays [steps, batch size], and how long these steps took."""
+  def add(self, records: train_step.StepRecord, seconds: float) -> None:
+    """Adds the records of some steps.
+
+    Args:
+      records: a `StepRecord` of NumPy arrays `[steps, batch size]`.
+      seconds: the time that the steps took.
+    """
     self._records.append(records)
     self._seconds += seconds
 
-  def write(self, step, state):
-    """Writes what has come since the last time; a short line about it."""
+  def write(self, step: int, state: state_lib.TrainState) -> str:
+    """Writes the means of the records since the last call, and returns a short text about them."""
     records = train_step.StepRecord(*map(np.concatenate, zip(*self._records)))
     rate = records.t.size / self._seconds
     self._records, self._seconds = [], 0.0
@@ -44,36 +67,33 @@ class Writer:
       )
       self._write_noise_scale(records)
       tf.summary.scalar("norm/gradients", np.mean(records.grad_norm))
-      tf.summary.scalar(
-        "norm/weights",
-        tf.linalg.global_norm([variable.value for variable in state.network.trainable_variables]),
-      )
+      tf.summary.scalar("norm/weights", tf.linalg.global_norm(state.weights))
       tf.summary.scalar("learning_rate", state.optimizer.learning_rate)
       tf.summary.scalar("images_per_second", rate)
     self._writer.flush()
     return f"loss {np.mean(records.loss * records.weights):.4f}, {rate:.0f} images/s"
 
-  def write_scores(self, scores, weights, step):
-    """Scores {name: number} of the weights of that name, such as `ema_0.9999`: the rates share a chart."""
+  def write_scores(self, scores: dict[str, float], weights: str, step: int) -> None:
+    """Writes scores by name of the weights of that name, such as `ema_0.9999`, into shared charts."""
     with self._writer.as_default(step=step):
       for name, value in scores.items():
         tf.summary.scalar(f"evaluation_{name}/{weights}", value)
     self._writer.flush()
 
-  def write_images(self, name, grid, step):
-    """A picture, uint8 [H, W, C]."""
+  def write_image(self, name: str, image: np.ndarray, step: int) -> None:
+    """Writes one picture, uint8 `[H, W, C]`."""
     with self._writer.as_default(step=step):
-      tf.summary.image(name, grid[None])
+      tf.summary.image(name, image[None])
     self._writer.flush()
 
-  def __enter__(self):
+  def __enter__(self) -> "Writer":
     return self
 
-  def __exit__(self, *_):
+  def __exit__(self, *_: object) -> None:
     self._writer.close()
 
   def _write_losses(self, records):
-    """Each loss, over all t and over each quarter of them, whatever the distribution of t in training."""
+    """Writes each loss over all t and over each quarter of them, weighted as if t were uniform."""
     quartile = records.t * _QUARTILES // self._config.diffusion.diffusion_steps
     for name in ("loss", "mse", "vlb"):
       values = getattr(records, name)
@@ -86,12 +106,12 @@ class Writer:
           )
 
   def _write_noise_scale(self, records):
-    """`gradient_noise_scale`, images: tr(Sigma) / |G|^2 of the gradient of the objective as it is trained.
+    """Writes `gradient_noise_scale` in images: tr(Sigma) / |G|^2 of the objective's gradient.
 
-    Both are averages over the steps since the last point, and the point is their ratio (a mean of ratios would be
-    biased, and ruled by the steps whose |G|^2 is near 0). Where the averaged |G|^2 is not positive there is no
-    point. The averages themselves are always written, so that they can be averaged further. A batch in one part
-    does not tell, and writes nothing.
+    Numerator and denominator are averages over the steps since the last point, and the point is their
+    ratio. (A mean of ratios would be biased, and steps whose |G|^2 is near 0 would dominate it.) There
+    is no point where the averaged |G|^2 is not positive. The averages themselves are always written,
+    so that they can be averaged further. A batch in one part on one device measures nothing.
     """
     batch_size = self._config.training.batch_size
     if self._part_size == batch_size:
@@ -108,8 +128,8 @@ class Writer:
       tf.summary.scalar("gradient_noise_scale", scale)
 
 
-def _flat(config):
-  """The configuration as TensorBoard's hyperparameters: numbers, booleans and strings."""
+def _flat(config: config_lib.Config) -> dict[str, Any]:
+  """Returns the configuration as TensorBoard's hyperparameters: numbers, booleans and strings."""
   flat = {}
   for section, values in dataclasses.asdict(config).items():
     for name, value in values.items():

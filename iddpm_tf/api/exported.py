@@ -1,0 +1,102 @@
+"""An exported model in Python."""
+
+from collections.abc import Sequence
+import os
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from iddpm_tf import config as config_lib
+from iddpm_tf import settings
+from iddpm_tf.models import seeds as seeds_lib
+from iddpm_tf.serving import layout
+from iddpm_tf.utils import progress as progress_lib
+
+
+class ExportedModel:
+  """A version of an export: it draws images by the samplers that were exported.
+
+  Attributes:
+    path: the folder of the version.
+    config: the configuration of the model.
+  """
+
+  def __init__(self, path: str | os.PathLike[str]):
+    """Loads the version.
+
+    Args:
+      path: the folder of the version.
+
+    Raises:
+      InputError: the folder holds another SavedModel.
+    """
+    self.path = pathlib.Path(path)
+    try:
+      text = (self.path / layout.ASSETS / layout.CONFIG).read_text(encoding="utf-8")
+      self.config = config_lib.Config.from_json(text)
+    except (OSError, settings.InputError) as error:
+      message = f"expected an export of this package, received another SavedModel ({error})"
+      raise settings.InputError(path, message) from None
+    self._loaded = tf.saved_model.load(os.fspath(self.path))
+
+  def __repr__(self) -> str:
+    return f"ExportedModel({os.fspath(self.path)!r})"
+
+  @property
+  def samplers(self) -> tuple[str, ...]:
+    """The names of the exported samplers, such as `ddim_50`."""
+    kinds = (layout.PNG_PREFIX, layout.DEFAULT_SIGNATURE)
+    return tuple(
+      name
+      for name in self._loaded.signatures
+      if not name.startswith(kinds) and not name.endswith(layout.TRAJECTORY_SUFFIX)
+    )
+
+  def sample(
+    self,
+    count: int = 1,
+    *,
+    sampler: str | None = None,
+    labels: Sequence[int] | np.ndarray | None = None,
+    seed: int | Sequence[int] | np.ndarray = 0,
+    low_res: np.ndarray | None = None,
+    batch_size: int = 100,
+    progress: bool | progress_lib.Progress = True,
+  ) -> np.ndarray:
+    """Draws images, as `Model.sample` does.
+
+    Args:
+      count: the number of images.
+      sampler: an exported sampler, such as "ddim:50" or "ddim_50". None is the default one.
+      labels: classes to repeat in turn. None repeats all classes of the model.
+      seed: the seed of the first image, or one seed per image.
+      low_res: for a super-resolution model, the images to enlarge, uint8 `[N, h, w, C]`.
+      batch_size: images at a time.
+      progress: True shows a bar, False shows none; or a `Progress`.
+
+    Returns:
+      uint8 `[count, H, W, C]`.
+    """
+    name = layout.DEFAULT_SIGNATURE if sampler is None else sampler.replace(":", "_")
+    if name not in (*self.samplers, layout.DEFAULT_SIGNATURE):
+      message = f"expected one of {', '.join(self.samplers)}, received {sampler!r}"
+      raise settings.InputError("sampler", message)
+    function = self._loaded.signatures[name]
+    inputs = seeds_lib.make_inputs(
+      count, seed=seed, labels=labels, num_classes=self.config.num_classes, low_res=low_res
+    )
+    expected = function.structured_input_signature[1]
+    arrays = {key: inputs[key] for key in expected}
+    missing = [key for key, array in arrays.items() if array is None]
+    if missing:
+      raise settings.InputError(missing[0], "expected a value, received none")
+    total = len(arrays["seed"])
+    images = []
+    with progress_lib.make(progress).bar(total=total, unit="image", description=name) as bar:
+      for start in range(0, total, batch_size):
+        part = slice(start, start + batch_size)
+        batch = {key: tf.constant(array[part]) for key, array in arrays.items()}
+        images.append(function(**batch)["image"].numpy())
+        bar.update(len(images[-1]))
+    return np.concatenate(images)

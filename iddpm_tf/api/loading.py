@@ -1,0 +1,80 @@
+"""Loading models: from a model folder, or from an export."""
+
+from collections.abc import Mapping
+import os
+import pathlib
+from typing import Any
+
+import tensorflow as tf
+
+from iddpm_tf import settings
+from iddpm_tf.api import exported
+from iddpm_tf.api import model as model_lib
+from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.models import trained_model
+from iddpm_tf.serving import layout
+from iddpm_tf.utils import progress as progress_lib
+
+
+def load(
+  path: str | os.PathLike[str],
+  *,
+  ema: float | None = None,
+  best: bool = False,
+  ensemble: trained_model.Ensemble | str | os.PathLike[str] | None = None,
+  changes: Mapping[str, Any] | None = None,
+  strategy: tf.distribute.Strategy | None = None,
+  progress: bool | progress_lib.Progress = True,
+) -> "model_lib.Model | exported.ExportedModel":
+  """Loads a trained model.
+
+  Args:
+    path: a model folder, or the folder of an export (`saved_models/NAME`, of which the newest version
+      is taken, or `saved_models/NAME/VERSION`). An export draws images and nothing else.
+    ema: the rate of the moving averages to use as weights; 0 for the raw weights. None takes the first
+      rate of the run, or with `best` the rate of the best score.
+    best: whether to take the checkpoint of the best score, not the newest one.
+    ensemble: a second model for the first and the last timesteps (Appendix D), or its folder.
+    changes: settings with other values than those of the folder, such as
+      `{"clip_denoised": False}`. The values that a run may change can change, `precision` can, and
+      there is `fixed_variance` (fixed_small or fixed_large) for a model that learns no variance.
+    strategy: the devices that draw images, such as `tf.distribute.MirroredStrategy()`. None is one
+      device.
+    progress: True shows notes on the console, False shows none; or a `Progress`.
+
+  Raises:
+    InputError: there is no model at the path, or an argument does not fit it.
+  """
+  progress = progress_lib.make(progress)
+  version = _exported_version(pathlib.Path(path))
+  if version is not None:
+    for name, value in (("ema", ema), ("best", best or None), ("ensemble", ensemble)):
+      settings.require(value is None, name, "no value for an exported model", value)
+    settings.require(not changes, "changes", "no value for an exported model", changes)
+    return exported.ExportedModel(version)
+  folder = model_dir_lib.ModelDir(path)
+  model = trained_model.load(
+    folder,
+    folder.changed_config(changes or {}),
+    ema=ema,
+    best=best,
+    strategy=strategy,
+    progress=progress,
+  )
+  if ensemble is not None:
+    if not isinstance(ensemble, trained_model.Ensemble):
+      ensemble = trained_model.Ensemble(os.fspath(ensemble))
+    model = trained_model.with_ends(model, ensemble, progress)
+  return model_lib.Model(model)
+
+
+def _exported_version(path: pathlib.Path) -> pathlib.Path | None:
+  """Returns the folder of an exported version at a path, or None where there is no export."""
+  if (path / "saved_model.pb").is_file():
+    return path
+  versions = [
+    int(child.name)
+    for child in (path.iterdir() if path.is_dir() else ())
+    if layout.is_version(child.name) and (child / "saved_model.pb").is_file()
+  ]
+  return path / str(max(versions)) if versions else None

@@ -1,0 +1,504 @@
+"""A trained model in Python."""
+
+from collections.abc import Sequence
+import dataclasses
+import json
+import os
+import pathlib
+import typing
+
+import keras
+import numpy as np
+
+import iddpm_tf
+from iddpm_tf import config as config_lib
+from iddpm_tf import settings
+from iddpm_tf.diffusion.samplers import base as samplers_lib
+from iddpm_tf.diffusion.samplers import ddim
+from iddpm_tf.evaluation import arrays
+from iddpm_tf.evaluation.nll import estimate as nll_estimate
+from iddpm_tf.evaluation.nll import full_sum
+from iddpm_tf.models import batched_sampling
+from iddpm_tf.models import encoding
+from iddpm_tf.models import image_sampler
+from iddpm_tf.models import seeds as seeds_lib
+from iddpm_tf.models import trained_model
+from iddpm_tf.models import two_stage
+from iddpm_tf.serving import config as serving_config
+from iddpm_tf.serving import deployment
+from iddpm_tf.serving import layout
+from iddpm_tf.serving import servable
+from iddpm_tf.utils import files
+from iddpm_tf.utils import progress as progress_lib
+
+ProgressOption = bool | progress_lib.Progress
+Labels = Sequence[int] | np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Likelihood:
+  """The variational bound of images, in bits/dim.
+
+  Attributes:
+    bits_per_dim: the bound of each image, float32 `[N]`.
+    prior: L_T of each image, float32 `[N]`.
+    terms: L_0 and each L_t of each image, float32 `[N, K]`.
+    timesteps: the timestep of each term, int `[K]`.
+  """
+
+  bits_per_dim: np.ndarray
+  prior: np.ndarray
+  terms: np.ndarray
+  timesteps: np.ndarray
+
+  @property
+  def mean(self) -> float:
+    """The mean bound over the images."""
+    return float(np.mean(self.bits_per_dim, dtype=np.float64))
+
+  @property
+  def standard_error(self) -> float | None:
+    """The standard error of `mean` over images; None for one image."""
+    count = len(self.bits_per_dim)
+    if count < 2:
+      return None
+    return float(np.std(self.bits_per_dim, ddof=1) / np.sqrt(count))
+
+
+@dataclasses.dataclass(frozen=True)
+class LikelihoodEstimate:
+  """An estimate of the mean bound of images, from a part of its terms.
+
+  Attributes:
+    mean: the estimate, bits/dim.
+    standard_error: its standard error over draws of timesteps, images and noise. It is the error of
+      estimating the full sum over these images, and says nothing about other images.
+    network_evaluations: the number of evaluations of the network.
+  """
+
+  mean: float
+  standard_error: float
+  network_evaluations: int
+
+
+class Model:
+  """A trained model: draws, encodes and scores images, and can be exported.
+
+  `iddpm_tf.load` and `iddpm_tf.train` return one. All randomness comes from seeds: the same call gives
+  the same result.
+
+  Attributes:
+    trained: the network with its weights, for functions of `iddpm_tf.models` and
+      `iddpm_tf.evaluation`.
+  """
+
+  def __init__(self, trained: trained_model.TrainedModel):
+    self.trained = trained
+    self._samplers: dict[str, batched_sampling.BatchedSampler] = {}
+
+  def __repr__(self) -> str:
+    return f"Model({self.trained})"
+
+  @property
+  def config(self) -> config_lib.Config:
+    """The configuration of the run."""
+    return self.trained.config
+
+  @property
+  def network(self) -> keras.Model:
+    """The Keras network, which takes x_t, t and labels."""
+    return self.trained.network
+
+  @property
+  def step(self) -> int:
+    """The training step of the weights."""
+    return self.trained.step
+
+  @property
+  def ema(self) -> float:
+    """The rate of the moving averages that are the weights; 0 for the raw weights."""
+    return self.trained.ema
+
+  @property
+  def image_shape(self) -> tuple[int, int, int]:
+    """The shape of an image, (H, W, C)."""
+    return typing.cast(tuple[int, int, int], self.config.data.image_shape)
+
+  @property
+  def num_classes(self) -> int:
+    """The number of classes that the model is conditioned on; 0 for none."""
+    return self.config.num_classes
+
+  def sample(
+    self,
+    count: int | None = None,
+    *,
+    sampler: str | samplers_lib.Sampler | None = None,
+    labels: Labels | None = None,
+    seed: int | Sequence[int] | np.ndarray = 0,
+    low_res: np.ndarray | None = None,
+    batch_size: int = 100,
+    progress: ProgressOption = True,
+  ) -> np.ndarray:
+    """Draws images. Each depends only on its own seed, label and low-resolution image.
+
+    Args:
+      count: the number of images. None is the number of seeds or of images to enlarge, or 1.
+      sampler: such as "ancestral:250" or "ddim:50"; a `Sampler`; or None for the first sampler of the
+        configuration.
+      labels: classes to repeat in turn. None repeats all classes of the model.
+      seed: the seed of the first image (image i has seed + i), or one seed per image.
+      low_res: for a super-resolution model, the images to enlarge, uint8 `[N, h, w, C]`.
+      batch_size: images at a time, over all devices.
+      progress: True shows a bar, False shows none; or a `Progress`.
+
+    Returns:
+      uint8 `[count, H, W, C]`.
+
+    Raises:
+      InputError: a wrong argument.
+    """
+    inputs = self._inputs(count, seed, labels, low_res)
+    return self._batched(sampler).draw(
+      inputs, batch_size=_positive(batch_size), progress=progress_lib.make(progress)
+    )
+
+  def trajectory(
+    self,
+    count: int | None = None,
+    *,
+    frames: int = 16,
+    sampler: str | samplers_lib.Sampler | None = None,
+    labels: Labels | None = None,
+    seed: int | Sequence[int] | np.ndarray = 0,
+    low_res: np.ndarray | None = None,
+    batch_size: int = 100,
+    progress: ProgressOption = True,
+  ) -> np.ndarray:
+    """Draws images with the way to them: evenly spaced x_t from noise to the image.
+
+    Args:
+      count: the number of images; see `sample`.
+      frames: the number of x_t, 2 or more.
+      sampler: see `sample`.
+      labels: see `sample`.
+      seed: see `sample`.
+      low_res: see `sample`.
+      batch_size: images at a time.
+      progress: True shows a bar, False shows none; or a `Progress`.
+
+    Returns:
+      uint8 `[count, frames, H, W, C]`.
+
+    Raises:
+      InputError: a wrong argument.
+    """
+    settings.require(frames > 1, "frames", "2 or more", frames)
+    inputs = self._inputs(count, seed, labels, low_res)
+    return self._batched(sampler).frames(
+      frames, inputs, batch_size=_positive(batch_size), progress=progress_lib.make(progress)
+    )
+
+  def nll(
+    self,
+    images: np.ndarray,
+    labels: Labels | None = None,
+    *,
+    steps: int = 0,
+    schedule: str = "dense_start",
+    seed: int = 0,
+    batch_size: int = 100,
+    progress: ProgressOption = True,
+  ) -> Likelihood:
+    """Returns the variational bound on the negative log-likelihood of images (Eq. 4), in bits/dim.
+
+    Args:
+      images: uint8 `[N, H, W, C]`.
+      labels: integers `[N]`, for a model with classes.
+      steps: the number K of timesteps to evaluate (Appendix E); 0 evaluates all.
+      schedule: which timesteps: "strided" is K evenly spaced ones; "dense_start" adds every t up to
+        T/K.
+      seed: the seed of the noise.
+      batch_size: images at a time.
+      progress: True shows a bar, False shows none; or a `Progress`.
+
+    Raises:
+      InputError: a wrong argument.
+    """
+    images, label = self._data(images, labels)
+    bits, timesteps = full_sum.bits_per_dim(
+      self.trained,
+      images,
+      label,
+      timesteps=full_sum.Timesteps(steps, schedule),
+      seed=seed,
+      batch_size=_positive(batch_size),
+      progress=progress_lib.make(progress),
+    )
+    return Likelihood(bits.total, bits.prior, bits.terms, timesteps)
+
+  def estimate_nll(
+    self,
+    images: np.ndarray,
+    labels: Labels | None = None,
+    *,
+    standard_error: float,
+    seed: int = 0,
+    batch_size: int = 100,
+    progress: ProgressOption = True,
+  ) -> LikelihoodEstimate:
+    """Estimates the mean of `nll` over images, from as few terms as a standard error takes.
+
+    Args:
+      images: uint8 `[N, H, W, C]`.
+      labels: integers `[N]`, for a model with classes.
+      standard_error: the standard error of the estimate to reach, bits/dim.
+      seed: the seed of timesteps, images and noise.
+      batch_size: evaluations at a time.
+      progress: True shows a bar, False shows none; or a `Progress`.
+
+    Raises:
+      InputError: a wrong argument.
+    """
+    images, label = self._data(images, labels)
+    result = nll_estimate.estimate(
+      self.trained,
+      images,
+      label,
+      standard_error=standard_error,
+      seed=seed,
+      batch_size=_positive(batch_size),
+      progress=progress_lib.make(progress),
+    )
+    return LikelihoodEstimate(result.mean, result.standard_error, result.network_evaluations)
+
+  def encode(
+    self,
+    images: np.ndarray,
+    labels: Labels | None = None,
+    *,
+    steps: int | None = None,
+    batch_size: int = 100,
+    progress: ProgressOption = True,
+  ) -> np.ndarray:
+    """Returns the latents x_T of images, from which `decode` draws nearly the same images.
+
+    The latents follow DDIM's ordinary differential equation (Song et al., 2020, section 4.3).
+
+    Args:
+      images: uint8 `[N, H, W, C]`.
+      labels: integers `[N]`, for a model with classes.
+      steps: the number of DDIM's timesteps; None takes all of the model's, which is the most exact.
+      batch_size: images at a time.
+      progress: True shows a bar, False shows none; or a `Progress`.
+
+    Returns:
+      float32 `[N, H, W, C]`.
+
+    Raises:
+      InputError: a wrong argument.
+    """
+    images, label = self._data(images, labels)
+    return encoding.encode(
+      self.trained,
+      images,
+      label,
+      steps=steps,
+      batch_size=_positive(batch_size),
+      progress=progress_lib.make(progress),
+    )
+
+  def decode(
+    self,
+    latents: np.ndarray,
+    labels: Labels | None = None,
+    *,
+    steps: int | None = None,
+    low_res: np.ndarray | None = None,
+    batch_size: int = 100,
+    progress: ProgressOption = True,
+  ) -> np.ndarray:
+    """Draws the images of latents x_T by DDIM with eta = 0.
+
+    Args:
+      latents: float `[N, H, W, C]`, such as `encode` returns, or standard normal noise.
+      labels: integers `[N]`, for a model with classes.
+      steps: the number of DDIM's timesteps, as for `encode`.
+      low_res: for a super-resolution model, the images to enlarge, uint8 `[N, h, w, C]`.
+      batch_size: images at a time.
+      progress: True shows a bar, False shows none; or a `Progress`.
+
+    Returns:
+      uint8 `[N, H, W, C]`.
+
+    Raises:
+      InputError: a wrong argument.
+    """
+    latents = arrays.require_floats("latents", latents, self.image_shape)
+    inputs = self._inputs(len(latents), 0, None, low_res)
+    inputs["label"] = arrays.require_labels(labels, len(latents), self.num_classes)
+    return self._batched(ddim.DDIM(steps)).from_latents(
+      latents, inputs, batch_size=_positive(batch_size), progress=progress_lib.make(progress)
+    )
+
+  def predict(
+    self,
+    x_t: np.ndarray,
+    t: int | Sequence[int] | np.ndarray,
+    labels: Labels | None = None,
+    *,
+    low_res: np.ndarray | None = None,
+  ) -> np.ndarray:
+    """Returns the network's output: the noise eps by default, and then the variance's values.
+
+    Args:
+      x_t: noisy images, float `[N, H, W, C]`.
+      t: the timestep of all images or of each, from 0 to T - 1.
+      labels: integers `[N]`, for a model with classes.
+      low_res: for a super-resolution model, the images to enlarge, uint8 `[N, h, w, C]`.
+
+    Returns:
+      float32 `[N, H, W, C]`, or `[N, H, W, 2 C]` where the variance is learned.
+
+    Raises:
+      InputError: a wrong argument.
+    """
+    x_t = arrays.require_floats("x_t", x_t, self.image_shape)
+    total = self.config.diffusion.diffusion_steps
+    timesteps = np.asarray(t)
+    valid = np.issubdtype(timesteps.dtype, np.integer) and timesteps.shape in ((), (len(x_t),))
+    if not valid or timesteps.min() < 0 or timesteps.max() >= total:
+      message = f"expected one timestep, or {len(x_t)}, from 0 to {total - 1}, received {t}"
+      raise settings.InputError("t", message)
+    inputs = self._inputs(len(x_t), 0, None, low_res)
+    return encoding.predict(
+      self.trained,
+      x_t,
+      np.broadcast_to(timesteps, [len(x_t)]),
+      arrays.require_labels(labels, len(x_t), self.num_classes),
+      inputs["low_res"],
+    )
+
+  def export(
+    self,
+    path: str | os.PathLike[str],
+    *,
+    samplers: Sequence[str] | None = None,
+    version: int | None = None,
+    upsampler: "Model | None" = None,
+    config: serving_config.ServableConfig = serving_config.ServableConfig(),
+    verify: bool = False,
+    progress: ProgressOption = True,
+  ) -> pathlib.Path:
+    """Exports samplers as a SavedModel for TensorFlow Serving.
+
+    The folder above `path` gets the files that a server needs, unless they exist.
+
+    Args:
+      path: the folder of the export, such as "saved_models/digits". Its last part is the model's name.
+      samplers: such as ["ancestral:100", "ddim:50"]; None takes those of the configuration. The first
+        one is the default.
+      version: a positive number. None is the number after the newest version.
+      upsampler: a super-resolution model that enlarges the images; the export is the chain of both.
+      config: the signatures and warm-up requests to write.
+      verify: whether to load the export and compare its images with the model's before it appears.
+      progress: True shows notes, False shows none; or a `Progress`.
+
+    Returns:
+      The folder of the version.
+
+    Raises:
+      InputError: a wrong argument, or weights that are not finite.
+    """
+    progress = progress_lib.make(progress)
+    folder = pathlib.Path(path)
+    texts = None if samplers is None else tuple(samplers)
+    parsed = batched_sampling.parse_samplers(self.config, texts)
+    layout.require_name(folder.name)
+    deployment.require_models_config(folder.parent)
+    layout.require_new_version(folder, version)
+    graphs: list[servable.Sampler] = [self.trained.make_image_sampler(each) for each in parsed]
+    assets = {layout.CONFIG: self.config.to_json()}
+    line = f"exporting {self.trained}: {', '.join(map(str, parsed))}"
+    if upsampler is not None:
+      two_stage.require_fit(self.config, upsampler.config, str(upsampler.trained.folder))
+      enlarging = batched_sampling.parse_samplers(upsampler.config)[0]
+      second = upsampler.trained.make_image_sampler(enlarging)
+      graphs = [
+        image_sampler.TwoStageSampler(typing.cast(image_sampler.ImageSampler, graph), second)
+        for graph in graphs
+      ]
+      assets["upsampler_config.json"] = upsampler.config.to_json()
+      line += f"; enlarged by {upsampler.trained}: {enlarging}"
+    assets["made_from.json"] = json.dumps(self._made_from(upsampler), indent=2) + "\n"
+    files.make_folder(folder)
+    progress.say(line)
+    written = servable.export(
+      graphs,
+      folder,
+      assets=assets,
+      version=version,
+      config=config,
+      verify_with=seeds_lib.example_inputs(self.config, 10) if verify else None,
+    )
+    inputs = {spec.name: spec for spec in graphs[0].input_signature()}
+    deployment.write(written, str(parsed[0]), inputs, png=config.png)
+    return written
+
+  def _made_from(self, upsampler):
+    trained = self.trained
+    made_from = {
+      "training_step": trained.step,
+      "ema": trained.ema,
+      "version": iddpm_tf.__version__,
+      "compute": self.config.network.precision,
+    }
+    if trained.ends:
+      made_from |= {
+        "ensemble_training_step": trained.ends.step,
+        "ensemble_ema": trained.ends.ema,
+        "ensemble_steps": trained.end_steps,
+      }
+    if upsampler is not None:
+      made_from |= {"upsampler_training_step": upsampler.step, "upsampler_ema": upsampler.ema}
+    return made_from
+
+  def _batched(self, sampler):
+    """Returns the drawing graph of a sampler, which is kept: tracing it takes seconds."""
+    if sampler is None:
+      sampler = self.config.sampling.samplers[0]
+    if isinstance(sampler, str):
+      with settings.renamed({"samplers": "sampler"}):
+        (sampler,) = batched_sampling.parse_samplers(self.config, (sampler,))
+    if not isinstance(sampler, samplers_lib.Sampler):
+      message = f"expected a text such as 'ddim:50', or a Sampler, received {sampler!r}"
+      raise settings.InputError("sampler", message)
+    key = sampler.to_text()
+    if key not in self._samplers:
+      with settings.renamed({"samplers": "sampler", "respacing": "sampler"}):
+        self._samplers[key] = batched_sampling.BatchedSampler(self.trained, sampler)
+    return self._samplers[key]
+
+  def _inputs(self, count, seed, labels, low_res):
+    shape = self.config.low_res_shape
+    if shape:
+      if low_res is None:
+        size = "x".join(map(str, shape))
+        message = f"expected images of {size}, because this model enlarges them, received none"
+        raise settings.InputError("low_res", message)
+      low_res = arrays.require_images(low_res, shape, name="low_res")
+    elif low_res is not None:
+      message = "expected none, because the model draws from noise alone, received images"
+      raise settings.InputError("low_res", message)
+    return seeds_lib.make_inputs(
+      count, seed=seed, labels=labels, num_classes=self.num_classes, low_res=low_res
+    )
+
+  def _data(self, images, labels):
+    images = arrays.require_images(images, self.image_shape)
+    return images, arrays.require_labels(labels, len(images), self.num_classes)
+
+
+def _positive(batch_size):
+  settings.require(batch_size > 0, "batch_size", "a positive number", batch_size)
+  return batch_size

@@ -1,0 +1,91 @@
+"""Training from Python."""
+
+from collections.abc import Sequence
+import os
+import signal
+
+import numpy as np
+import tensorflow as tf
+
+from iddpm_tf import config as config_lib
+from iddpm_tf.api import loading
+from iddpm_tf.api import model as model_lib
+from iddpm_tf.data import sources
+from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.training import loop
+from iddpm_tf.utils import devices
+from iddpm_tf.utils import progress as progress_lib
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+  """A training was stopped by a signal, after its last step was saved.
+
+  Attributes:
+    signal: the signal, such as `signal.SIGINT`.
+    step: the last step, which is saved.
+  """
+
+  def __init__(self, number: signal.Signals, step: int):
+    super().__init__(f"stopped by {number.name} and saved at step {step}")
+    self.signal, self.step = number, step
+
+
+def train(
+  config: config_lib.Config,
+  images: sources.Images | sources.Source | None = None,
+  labels: np.ndarray | Sequence[int] | None = None,
+  *,
+  model_dir: str | os.PathLike[str],
+  strategy: tf.distribute.Strategy | None = None,
+  progress: bool | progress_lib.Progress = True,
+) -> model_lib.Model:
+  """Trains a model, or continues a training.
+
+  A folder that holds a run is continued from its newest checkpoint, as if it had never stopped. The
+  order of the data and all noise are functions of `config.training.seed` and the step.
+
+  Args:
+    config: the configuration. It must agree with a run that the folder holds, except for settings that
+      a run may change, such as `train_steps`.
+    images: the training images, uint8 `[N, H, W, C]`: an array, or anything with `shape`, `dtype` and
+      `len` that NumPy can index; or a `Source`. None reads `config.data.dataset`.
+    labels: the labels of the images, integers `[N]` from 0 on, or None for images without labels.
+    model_dir: the folder of the run, which is made if necessary.
+    strategy: the devices. None is all GPUs, or the CPU where there is none.
+    progress: True shows bars and notes, False shows none; or a `Progress`.
+
+  Returns:
+    The trained model, with the averages of the first rate as its weights.
+
+  Raises:
+    InputError: a wrong setting, wrong data, a damaged checkpoint, or a gradient that is not finite.
+    TrainingInterrupted: SIGINT or SIGTERM came. The last step is saved, and the same call continues.
+  """
+  progress = progress_lib.make(progress)
+  folder = model_dir_lib.ModelDir(model_dir)
+  source = _source(config, images, labels)
+  if images is not None:
+    config = config.with_settings(dataset=source.name, data_dir=None)
+  elif config.data.data_dir:  # Later calls may come from another working folder.
+    config = config.with_settings(data_dir=os.path.abspath(config.data.data_dir))
+  stored = folder.read_config()
+  config = loop.resolve_config(config, source, folder)
+  if stored and config.data.dataset != stored.data.dataset:
+    progress.say(
+      f"note: {folder} was made with dataset={stored.data.dataset} and continues with {source.name}"
+    )
+  strategy = strategy or devices.make_strategy()
+  outcome = loop.train(config, source, folder, strategy=strategy, progress=progress)
+  if outcome.signal:
+    raise TrainingInterrupted(outcome.signal, outcome.step)
+  model = loading.load(folder.path, progress=False)
+  assert isinstance(model, model_lib.Model)
+  return model
+
+
+def _source(config, images, labels):
+  if isinstance(images, sources.Source):
+    return images
+  if images is not None:
+    return sources.from_arrays(images, labels)
+  return sources.load(config.data, "train")

@@ -1,0 +1,184 @@
+"""Flags of the commands that take a trained model, and the model that they choose."""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import TYPE_CHECKING
+from typing import Any
+
+from iddpm_tf import config as config_lib
+from iddpm_tf import settings
+from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.models import two_stage
+from iddpm_tf.utils import progress as progress_lib
+
+if TYPE_CHECKING:  # These need TensorFlow, which is imported once the flags are known to be right.
+  from iddpm_tf import api
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelOptions:
+  """Flags of the commands that take a trained model."""
+
+  model_dir: str | None = settings.setting(None, "folder of the run; required")
+  ema: float | None = settings.setting(
+    None,
+    "rate of the averaged weights to use; 0 takes the raw weights; unset: the run's first rate, or "
+    "with --best the rate of the best score",
+  )
+  best: bool = settings.setting(
+    False, "use the checkpoint of the best score (--best_score in training), not the newest"
+  )
+  fixed_variance: str | None = settings.setting(
+    None,
+    "variance of the reverse process, for a model that learns none; unset: as in training",
+    choices=("fixed_small", "fixed_large"),
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class EnsembleOptions(ModelOptions):
+  """Flags of the commands that can take two models as one (Appendix D)."""
+
+  ensemble_dir: str | None = settings.setting(
+    None,
+    "folder of a second model for the first and the last timesteps; the paper's is trained on L_vlb, "
+    "beside one trained on L_hybrid",
+  )
+  ensemble_steps: int | None = settings.setting(
+    None, "timesteps of the second model at either end; unset: 100"
+  )
+  ensemble_ema: float | None = settings.setting(
+    None, "rate of the second model's averaged weights; unset: its first rate"
+  )
+
+  def __post_init__(self) -> None:
+    """Checks that the flags of a second model come with its folder."""
+    for name in ("ensemble_steps", "ensemble_ema"):
+      settings.require(
+        self.ensemble_dir or getattr(self, name) is None,
+        name,
+        "no value without ensemble_dir",
+        getattr(self, name),
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class UpsamplerOptions:
+  """Flags of the commands that can enlarge a model's images with a second one (Appendix C)."""
+
+  upsampler_dir: str | None = settings.setting(
+    None, "folder of a super-resolution model, which enlarges the model's images"
+  )
+  upsampler_sampler: str | None = settings.setting(
+    None, "sampler of the upsampler, as in --samplers; unset: the first of its own"
+  )
+  upsampler_ema: float | None = settings.setting(
+    None, "rate of the upsampler's averaged weights; unset: its first rate"
+  )
+
+  def __post_init__(self) -> None:
+    """Checks that the flags of an upsampler come with its folder."""
+    for name in ("upsampler_sampler", "upsampler_ema"):
+      settings.require(
+        self.upsampler_dir or getattr(self, name) is None,
+        name,
+        "no value without upsampler_dir",
+        getattr(self, name),
+      )
+
+
+def model_config(options: ModelOptions, given: Mapping[str, Any]) -> config_lib.Config:
+  """Returns the configuration of the chosen model, without importing TensorFlow.
+
+  Args:
+    options: the flags.
+    given: the settings of the configuration that were given. They must agree with the folder, unless
+      a run may change them.
+
+  Raises:
+    InputError: there is no run in the folder, or a setting contradicts it.
+  """
+  folder = model_dir_lib.ModelDir(_required(options.model_dir))
+  return folder.changed_config(_changes(options, given))
+
+
+def load_model(
+  options: ModelOptions,
+  given: Mapping[str, Any],
+  *,
+  all_devices: bool = False,
+  progress: progress_lib.Progress,
+) -> "api.Model":
+  """Returns the chosen model.
+
+  Args:
+    options: the flags.
+    given: the settings of the configuration that were given.
+    all_devices: whether all devices draw images.
+    progress: where notes go.
+  """
+  from iddpm_tf import api
+  from iddpm_tf.utils import devices
+
+  ensemble = None
+  if isinstance(options, EnsembleOptions) and options.ensemble_dir:
+    ensemble = api.Ensemble(
+      options.ensemble_dir,
+      **{} if options.ensemble_steps is None else {"steps": options.ensemble_steps},
+      ema=options.ensemble_ema,
+    )
+  return api.load(
+    _required(options.model_dir),
+    ema=options.ema,
+    best=options.best,
+    ensemble=ensemble,
+    changes=_changes(options, given),
+    strategy=devices.make_strategy() if all_devices else None,
+    progress=progress,
+  )
+
+
+def upsampler_config(
+  options: UpsamplerOptions, base: config_lib.Config
+) -> config_lib.Config | None:
+  """Returns the configuration of the upsampler, or None without one; it imports no TensorFlow.
+
+  Args:
+    options: the flags.
+    base: the configuration of the model whose images are enlarged.
+
+  Raises:
+    InputError: it is not a super-resolution model of these images and classes.
+  """
+  if not options.upsampler_dir:
+    return None
+  with settings.renamed({"model_dir": "upsampler_dir"}):
+    config = model_dir_lib.ModelDir(options.upsampler_dir).require_config()
+  two_stage.require_fit(base, config, options.upsampler_dir)
+  return config
+
+
+def load_upsampler(
+  options: UpsamplerOptions, *, all_devices: bool = False, progress: progress_lib.Progress
+) -> "api.Model":
+  """Returns the upsampler, which must have been given."""
+  from iddpm_tf import api
+  from iddpm_tf.utils import devices
+
+  with settings.renamed({"model_dir": "upsampler_dir", "ema": "upsampler_ema"}):
+    return api.load(
+      _required(options.upsampler_dir),
+      ema=options.upsampler_ema,
+      strategy=devices.make_strategy() if all_devices else None,
+      progress=progress,
+    )
+
+
+def _required(folder: str | None) -> str:
+  if not folder:
+    raise settings.InputError("model_dir", "expected the folder of a run, received nothing")
+  return folder
+
+
+def _changes(options: ModelOptions, given: Mapping[str, Any]) -> dict[str, Any]:
+  return dict(given) | {"fixed_variance": options.fixed_variance}
