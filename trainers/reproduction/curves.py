@@ -69,7 +69,7 @@ def scores_by_rate(folder: pathlib.Path) -> dict[float, dict[int, dict[str, floa
   Returns:
     `{rate of the moving average: {training step: {name of the score: value}}}`.
   """
-  by_rate = {}
+  by_rate: dict[float, dict[int, dict[str, float]]] = {}
   for result in results_log.read(folder):
     if result.get("in_training"):
       by_rate.setdefault(result["ema"], {})[result["training_step"]] = result["scores"]

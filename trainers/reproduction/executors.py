@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import multiprocessing
 from multiprocessing import connection as connection_lib
+from multiprocessing import process as process_lib
 import os
 import pathlib
 import re
@@ -124,7 +125,7 @@ class ProcessPool(Executor):
     """
     self.count, self._logs = count, output / LOGS
     # Each worker is known by this process's end of the connection to it.
-    self._processes: dict[connection_lib.Connection, multiprocessing.Process] = {}
+    self._processes: dict[connection_lib.Connection, process_lib.BaseProcess] = {}
     self._idle: list[connection_lib.Connection] = []
     self._busy: dict[connection_lib.Connection, tasks_lib.Task] = {}
 

@@ -75,9 +75,9 @@ def run(
     return failure.status
   except KeyboardInterrupt as interrupt:
     print("stopped; run the same command to continue")
-    # A training that is interrupted twice raises its own KeyboardInterrupt.
-    is_signal = isinstance(interrupt, signals.Stopped)
-    return interrupt.status if is_signal else 128 + signal.SIGINT
+    if isinstance(interrupt, signals.Stopped):
+      return interrupt.status
+    return 128 + signal.SIGINT  # A training that is interrupted twice raises its own.
   finally:
     with contextlib.suppress(OSError):  # The folder stays unless it is empty.
       output.rmdir()

@@ -7,19 +7,20 @@ import pathlib
 from typing import Any
 from typing import NamedTuple
 
+from cycler import cycler
 import matplotlib
 from matplotlib import figure as figure_lib
 
 from trainers.reproduction import claims as claims_lib
 
 _COLOURS = ("#2f6f9f", "#c8553d", "#588157", "#8d6a9f", "#b08900", "#4d4d4d")
-_STYLE = {
+_STYLE: Any = {
   "font.size": 9,
   "axes.grid": True,
   "grid.alpha": 0.25,
   "axes.spines.top": False,
   "axes.spines.right": False,
-  "axes.prop_cycle": matplotlib.cycler(color=_COLOURS),
+  "axes.prop_cycle": cycler(color=_COLOURS),
   "lines.linewidth": 1.4,
   "legend.frameon": False,
 }
@@ -55,7 +56,7 @@ class Table(NamedTuple):
   """
 
   columns: tuple[str, ...]
-  rows: tuple[tuple[str | int | float | None, ...], ...]
+  rows: tuple[tuple[Any, ...], ...]
   caption: str
   digits: int = 3
 

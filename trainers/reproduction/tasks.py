@@ -136,7 +136,7 @@ class _ModelTask(Task):
 
   def arguments(self, output: pathlib.Path) -> tuple[str, ...]:
     """Returns the arguments of the command."""
-    ensemble = ()
+    ensemble: tuple[str, ...] = ()
     if self.ensemble_with:
       ensemble = (f"--ensemble_dir={self.ensemble_with.folder(output)}",)
     return (

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from collections.abc import Sequence
 import pathlib
+from typing import Any
 
 import matplotlib.axes
 import numpy as np
@@ -59,7 +60,7 @@ class Figure16(base.Experiment):
         for score, suffix in panel.items():
           line = "--" if score == "nll_train" else "-"
           for i, (schedule, of_seeds) in enumerate(values[score].items()):
-            style = {"color": f"C{i}", "marker": "o", "markersize": 3}
+            style: dict[str, Any] = {"color": f"C{i}", "marker": "o", "markersize": 3}
             axis.plot(steps, of_seeds.mean(axis=0), line, label=schedule + suffix, **style)
         axis.set(xlabel="training step", ylabel=label)
         axis.legend()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from collections.abc import Sequence
 import pathlib
+from typing import Any
 from typing import NamedTuple
 
 import numpy as np
@@ -74,7 +75,7 @@ def section(scale: scales.Scale, output: pathlib.Path, paper: PaperTable) -> sec
   rows = []
   for row, paper_nll, paper_fid in zip(scales.ROWS, paper.nll, paper.fid):
     of_seeds = ", ".join(f"{value:.3f}" for value in nll[row])
-    cells = (
+    cells: tuple[Any, ...] = (
       f"{row.steps // 1000}K",
       row.schedule,
       f"L_{row.objective}",
@@ -84,7 +85,10 @@ def section(scale: scales.Scale, output: pathlib.Path, paper: PaperTable) -> sec
       of_seeds,
     )
     if scale.has_paper_models:
-      cells = (*cells, _fid(scale, row, scale.seeds[0]).score(output, "fid", sampler))
+      cells: tuple[Any, ...] = (
+        *cells,
+        _fid(scale, row, scale.seeds[0]).score(output, "fid", sampler),
+      )
     rows.append(cells)
   columns = (
     "T",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import pathlib
+from typing import Any
 
 from iddpm_tf.models import model_dir
 from trainers.reproduction import experiments
@@ -31,7 +32,7 @@ class Table4(base.Experiment):
   def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
     """Returns the paper's scores beside ours."""
     sampler = f"ancestral_{scale.fid.default_steps}"
-    rows = [(*_BIGGAN, None, None, None, None)]
+    rows: list[tuple[Any, ...]] = [(*_BIGGAN, None, None, None, None)]
     for size, paper in _PAPER.items():
       evaluation = _evaluation(scale, size)
       parameters = _parameters(evaluation.training.folder(output)) / 1e6
