@@ -85,7 +85,7 @@ def section(scale: scales.Scale, output: pathlib.Path, paper: PaperTable) -> sec
       of_seeds,
     )
     if scale.has_paper_models:
-      cells: tuple[Any, ...] = (
+      cells = (
         *cells,
         _fid(scale, row, scale.seeds[0]).score(output, "fid", sampler),
       )
