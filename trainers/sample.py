@@ -1,83 +1,190 @@
-"""Draws images: python -m trainers.sample --model_dir=DIR [--upsampler_dir=DIR]
+"""Draws images from a trained model.
 
-Writes a PNG grid and an .npz of `arr_0` (uint8 [N, H, W, C]) and, where the model has classes, `arr_1` (their
-labels), for each of --samplers. Image i has seed --seed + i and is the same however many are drawn.
+  python -m trainers.sample --model_dir=runs/digits --num_samples=50 --png
 
-With --upsampler_dir a super-resolution model enlarges what was drawn (Appendix C), and both sizes are
-written. A super-resolution model by itself enlarges --base_samples, such as an .npz that this command wrote.
+Writes a PNG grid and an .npz file for each of --samplers: `arr_0` holds the images, uint8
+[N, H, W, C], and `arr_1` their labels where the model has classes. Image i has seed --seed + i and is
+the same for every number of images.
+
+With --upsampler_dir, a super-resolution model enlarges the images (Appendix C), and both sizes are
+written. A super-resolution model alone enlarges --base_samples, such as an .npz file of this command.
 """
 
 import dataclasses
+import pathlib
 import sys
+from typing import Any
 
+import numpy as np
+
+from iddpm_tf import config as config_lib
 from iddpm_tf import settings
-from iddpm_tf.models import model_dir
-from iddpm_tf.models import two_stage as chain
+from iddpm_tf.data import arrays
+from iddpm_tf.data import pictures
+from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.models import seeds as seeds_lib
+from iddpm_tf.utils import files
+from iddpm_tf.utils import npz
+from iddpm_tf.utils import progress as progress_lib
 from trainers.cli import command
+from trainers.cli import model_options
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(chain.UpsamplerOptions, model_dir.EnsembleOptions):
-  output_dir: str | None = settings.setting(None, "where images go; unset: MODEL_DIR/samples")
-  seed: int = settings.setting(0, "of the first image")
+class Options(model_options.UpsamplerOptions, model_options.EnsembleOptions):
+  """Flags of the command."""
+
+  output_dir: str | None = settings.setting(
+    None, "folder for the images; unset: samples/ in the model folder"
+  )
+  seed: int = settings.setting(0, "seed of the first image")
   batch_size: int = settings.setting(100, "images at a time")
-  labels: tuple[int, ...] = settings.setting((), "classes to go round; unset: all of the model's")
+  labels: tuple[int, ...] = settings.setting(
+    (), "classes to repeat in turn; unset: all classes of the model"
+  )
   base_samples: str | None = settings.setting(
     None,
-    "for a super-resolution model: an .npz of the images to enlarge (arr_0) and their labels (arr_1)",
+    "for a super-resolution model: an .npz file of the images to enlarge (arr_0) and their labels "
+    "(arr_1)",
   )
-  png: bool = settings.setting(False, "also write each image as a PNG file")
+  png: bool = settings.setting(False, "also write one PNG file per image")
 
-  def __post_init__(self):
-    super().__post_init__()
-    settings.require(self.batch_size > 0, "batch_size", "a positive number", self.batch_size)
+  def __post_init__(self) -> None:
+    """Checks the values, and raises `InputError` for a wrong one."""
+    model_options.UpsamplerOptions.__post_init__(self)
+    model_options.EnsembleOptions.__post_init__(self)
+    settings.require_positive(self, "batch_size")
     settings.require_seed(self.seed)
 
 
-def main(options, flag_values):
-  config = model_dir.trained_config(options, flag_values)
-  upsampler = chain.upsampler_config(options, config)
-  _require_labels(options.labels, config)
-  _require_base_samples(options, config)
+def main(options: Options, given: dict[str, Any]) -> int:
+  """Draws the images and writes them."""
+  config = model_options.model_config(options, given)
+  upsampler_config = model_options.upsampler_config(options, config)
+  low_res, labels = _conditioning(options, config)
+  count = config.sampling.num_samples
+  if low_res is not None:
+    if "num_samples" not in given:
+      count = len(low_res)
+    settings.require(
+      count <= len(low_res),
+      "num_samples",
+      f"at most {len(low_res)}, the number of images of {options.base_samples}",
+      count,
+    )
+    low_res, labels = low_res[:count], None if labels is None else labels[:count]
   command.load_tensorflow()
-  from iddpm_tf.models import batched_sampling as sampling
 
+  progress = progress_lib.Console()
+  model = model_options.load_model(options, given, all_devices=True, progress=progress)
+  samplers = model.parse_samplers()
+  upsampler, enlarging = None, None
+  if upsampler_config:
+    upsampler = model_options.load_upsampler(options, all_devices=True, progress=progress)
+    with settings.renamed({"samplers": "upsampler_sampler", "respacing": "upsampler_sampler"}):
+      (enlarging, *_) = upsampler.parse_samplers(*filter(None, [options.upsampler_sampler]))
+  folder = files.make_folder(
+    options.output_dir or model_dir_lib.ModelDir(options.model_dir or "").samples
+  )
+  output = _Output(folder, options.seed, labels, options.png)
+  _say_what(model, upsampler, options, count)
+  arguments = {"seed": options.seed, "batch_size": options.batch_size, "progress": progress}
+  for sampler in samplers:
+    images = model.sample(count, sampler=sampler, labels=labels, low_res=low_res, **arguments)
+    output.write(str(sampler), images)
+    if upsampler is not None:
+      labels_of = labels if upsampler.num_classes else None
+      images = upsampler.sample(
+        count, sampler=enlarging, labels=labels_of, low_res=images, **arguments
+      )
+      output.write(f"{sampler}_upsampled_{enlarging}", images)
+  return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Output:
+  """Files of images.
+
+  Attributes:
+    folder: where they go.
+    first_seed: the seed of the first image.
+    labels: the labels of the images, or None.
+    png: whether to write one PNG file per image.
+  """
+
+  folder: pathlib.Path
+  first_seed: int
+  labels: np.ndarray | None
+  png: bool
+
+  def write(self, name: str, images: np.ndarray) -> None:
+    """Writes a grid, an .npz file, and perhaps single images."""
+    grid = self.folder / f"{name}.png"
+    pictures.write_png(grid, pictures.class_grid(images, self.labels))
+    # The authors' layout, and their file name after the sampler's.
+    path = self.folder / f"{name}_samples_{'x'.join(map(str, images.shape))}.npz"
+    with files.whole(path) as temporary:
+      np.savez(temporary, *([images] if self.labels is None else [images, self.labels]))
+    print(f"wrote {grid} and {path}")
+    if self.png:
+      folder = files.make_folder(self.folder / name)
+      for i, image in enumerate(images):
+        suffix = "" if self.labels is None else f"_label_{self.labels[i]}"
+        pictures.write_png(folder / f"seed_{self.first_seed + i}{suffix}.png", image)
+      print(f"wrote {len(images)} PNG files to {folder}")
+
+
+def _say_what(model, upsampler, options, count):
   if options.base_samples:
-    return sampling.enlarge(config, options, number_given=flag_values["num_samples"].present)
-  return sampling.sample(config, options, upsampler)
-
-
-def _require_labels(labels, config):
-  if labels:
-    settings.require(config.num_classes, "labels", "none, since the model has no classes", labels)
-    settings.require(
-      0 <= min(labels) and max(labels) < config.num_classes,
-      "labels",
-      f"classes from 0 to {config.num_classes - 1}",
-      labels,
-    )
-
-
-def _require_base_samples(options, config):
-  if config.low_res_shape:
-    low, high = (
-      "x".join(map(str, shape)) for shape in (config.low_res_shape, config.data.image_shape)
-    )
-    settings.require(
-      options.base_samples,
-      "base_samples",
-      f"an .npz of {low} images, since this model enlarges them to {high}; or give this folder as "
-      "--upsampler_dir, beside the --model_dir of a model that draws them",
-      options.base_samples,
-    )
+    print(f"enlarging {count} images of {options.base_samples} with {model.trained}")
   else:
-    settings.require(
-      not options.base_samples,
-      "base_samples",
-      "none, since the model draws from noise alone",
-      options.base_samples,
-    )
+    enlarged = f", enlarging with {upsampler.trained}" if upsampler is not None else ""
+    print(f"sampling from {model.trained}{enlarged}")
 
+
+def _conditioning(
+  options: Options, config: config_lib.Config
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+  """Returns the images to enlarge, uint8 [N, h, w, C], and the labels, int32 [N]; or None."""
+  count, chosen = config.sampling.num_samples, options.labels or None
+  if not config.low_res_shape:
+    if options.base_samples:
+      message = f"expected none, because the model draws from noise, received {options.base_samples}"
+      raise settings.InputError("base_samples", message)
+    return None, seeds_lib.make_labels(count, config.num_classes, chosen)
+  if not options.base_samples:
+    low, high = ("x".join(map(str, shape)) for shape in (config.low_res_shape, config.data.image_shape))
+    raise settings.InputError(
+      "base_samples",
+      f"expected an .npz file of {low} images, because this model enlarges them to {high}, received "
+      "nothing; or give this folder as upsampler_dir, beside a model_dir that draws them",
+    )
+  with settings.renamed({options.base_samples: "base_samples"}):
+    content = npz.read(options.base_samples, "arr_0", optional=("arr_1",))
+  images = np.asarray(
+    arrays.require_images(content["arr_0"], config.low_res_shape, name="base_samples")
+  )
+  if chosen or not config.num_classes:
+    return images, seeds_lib.make_labels(len(images), config.num_classes, chosen)
+  labels = content.get("arr_1")
+  if labels is None:
+    raise settings.InputError(
+      "base_samples",
+      "expected a label for each image in arr_1, because the model has classes, received none; the "
+      "flag labels gives them",
+    )
+  return images, arrays.require_labels(
+    labels, len(images), config.num_classes, name="base_samples"
+  )
+
+
+COMMAND = command.Command(
+  main,
+  Options,
+  __doc__,
+  help_sections=("sampling",),
+  default_source="the model folder",
+)
 
 if __name__ == "__main__":
-  sys.exit(command.run(main, Options, __doc__))
+  sys.exit(COMMAND.run())

@@ -1,62 +1,65 @@
-"""Trains a diffusion model: python -m trainers.train --flagfile=configs/digits.flags --model_dir=DIR
+"""Trains a diffusion model, or continues a training.
 
-A folder that already holds a run is resumed from its newest checkpoint; then --model_dir is enough.
+  python -m trainers.train --flagfile=configs/digits.flags
+
+The run goes to --model_dir, or to runs/NAME for --flagfile=configs/NAME.flags. A folder that holds a
+run is continued from its newest checkpoint: by the same command, or with --model_dir alone.
 """
 
 import dataclasses
-import os
+import pathlib
 import sys
-
-import numpy as np
+from typing import Any
 
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
-from iddpm_tf.models import model_dir
+from iddpm_tf.data import sources
+from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.utils import progress as progress_lib
 from trainers.cli import command
-from trainers.cli import flags
+
+_RUNS = pathlib.Path("runs")
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  model_dir: str | None = settings.setting(None, "folder of the run; required")
+  """Flags of the command."""
 
-
-def main(options, flag_values):
-  folder = model_dir.require_given(options.model_dir)
-  stored = model_dir.read_config(folder)
-  config = flags.override(stored or config_lib.Config(), flag_values, made=stored and folder)
-  if config.data.data_dir:  # The folder's other commands may run elsewhere.
-    config = dataclasses.replace(
-      config, data=dataclasses.replace(config.data, data_dir=os.path.abspath(config.data.data_dir))
-    )
-  command.load_tensorflow()
-  from iddpm_tf.data import sources
-  from iddpm_tf.training import loop
-  from iddpm_tf.utils import devices as strategy
-
-  source = sources.load(config.data, "train")
-  if stored:
-    model_dir.require_same_data(stored, source, folder)
-    if config.data.dataset != stored.data.dataset:
-      print(
-        f"note: {folder} was made with --dataset={stored.data.dataset} and goes on with {source.name}"
-      )
-  else:
-    config = dataclasses.replace(
-      config,
-      data=dataclasses.replace(
-        config.data, image_shape=source.images.shape[1:], num_classes=source.num_classes
-      ),
-    )
-  present = len(np.unique(source.labels))
-  settings.require(
-    present > 1 or not config.network.class_conditional,
-    "class_conditional",
-    f"training images of two classes or more, which {source.name} has not ({present})",
-    True,
+  model_dir: str | None = settings.setting(
+    None, "folder of the run; unset: runs/ and the name of the flagfile"
   )
-  return loop.train(config, source, folder, strategy.make_strategy())
+  flagfiles: tuple[str, ...] = settings.recorded(())
 
+
+def main(options: Options, given: dict[str, Any]) -> int:
+  """Trains."""
+  folder = model_dir_lib.ModelDir(_folder(options))
+  stored = folder.read_config()
+  if stored:
+    config = stored.changed(given, folder.path)
+  else:
+    config = config_lib.Config().with_settings(**given)
+  sources.require_data_dir(config.data)
+  command.load_tensorflow()
+  from iddpm_tf import api
+
+  try:
+    api.train(config, model_dir=folder.path, progress=progress_lib.Console())
+  except api.TrainingInterrupted as interrupted:
+    return 128 + interrupted.signal
+  return 0
+
+
+def _folder(options: Options) -> pathlib.Path:
+  if options.model_dir:
+    return pathlib.Path(options.model_dir)
+  if len(options.flagfiles) != 1:
+    message = "expected the folder of a run, because there is not exactly one flagfile to name it after"
+    raise settings.InputError("model_dir", f"{message}, received nothing")
+  return _RUNS / pathlib.Path(options.flagfiles[0]).stem
+
+
+COMMAND = command.Command(main, Options, __doc__)
 
 if __name__ == "__main__":
-  sys.exit(command.run(main, Options, __doc__))
+  sys.exit(COMMAND.run())

@@ -15,7 +15,7 @@ from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.diffusion.samplers import base as samplers_lib
 from iddpm_tf.diffusion.samplers import ddim
-from iddpm_tf.evaluation import arrays
+from iddpm_tf.data import arrays
 from iddpm_tf.evaluation.nll import estimate as nll_estimate
 from iddpm_tf.evaluation.nll import full_sum
 from iddpm_tf.models import batched_sampling
@@ -54,15 +54,12 @@ class Likelihood:
   @property
   def mean(self) -> float:
     """The mean bound over the images."""
-    return float(np.mean(self.bits_per_dim, dtype=np.float64))
+    return full_sum.mean_and_stderr(self.bits_per_dim)[0]
 
   @property
   def standard_error(self) -> float | None:
     """The standard error of `mean` over images; None for one image."""
-    count = len(self.bits_per_dim)
-    if count < 2:
-      return None
-    return float(np.std(self.bits_per_dim, ddof=1) / np.sqrt(count))
+    return full_sum.mean_and_stderr(self.bits_per_dim)[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +91,9 @@ class Model:
 
   def __init__(self, trained: trained_model.TrainedModel):
     self.trained = trained
+    # Graphs that have been traced, which takes seconds.
     self._samplers: dict[str, batched_sampling.BatchedSampler] = {}
+    self._full_sums: dict[bytes, full_sum.FullSum] = {}
 
   def __repr__(self) -> str:
     return f"Model({self.trained})"
@@ -128,6 +127,14 @@ class Model:
   def num_classes(self) -> int:
     """The number of classes that the model is conditioned on; 0 for none."""
     return self.config.num_classes
+
+  def parse_samplers(self, *texts: str) -> list[samplers_lib.Sampler]:
+    """Returns samplers by their texts, or those of the configuration, checked against the model.
+
+    Raises:
+      InputError: a text has another form, or the model has fewer timesteps than a sampler takes.
+    """
+    return batched_sampling.parse_samplers(self.config, texts)
 
   def sample(
     self,
@@ -225,17 +232,18 @@ class Model:
     Raises:
       InputError: a wrong argument.
     """
-    images, label = self._data(images, labels)
-    bits, timesteps = full_sum.bits_per_dim(
-      self.trained,
+    diffusion = full_sum.respaced_diffusion(self.config.diffusion, steps, schedule)
+    key = diffusion.process.timestep_map.tobytes()
+    if key not in self._full_sums:
+      self._full_sums[key] = full_sum.FullSum(self.trained, diffusion)
+    bits = self._full_sums[key].bits_per_dim(
       images,
-      label,
-      timesteps=full_sum.Timesteps(steps, schedule),
+      labels,
       seed=seed,
       batch_size=_positive(batch_size),
       progress=progress_lib.make(progress),
     )
-    return Likelihood(bits.total, bits.prior, bits.terms, timesteps)
+    return Likelihood(bits.total, bits.prior, bits.terms, diffusion.process.timestep_map)
 
   def estimate_nll(
     self,
@@ -260,17 +268,15 @@ class Model:
     Raises:
       InputError: a wrong argument.
     """
-    images, label = self._data(images, labels)
-    result = nll_estimate.estimate(
-      self.trained,
-      images,
-      label,
-      standard_error=standard_error,
-      seed=seed,
-      batch_size=_positive(batch_size),
-      progress=progress_lib.make(progress),
+    estimator = nll_estimate.Estimator(
+      self.trained, images, labels, batch_size=_positive(batch_size)
     )
-    return LikelihoodEstimate(result.mean, result.standard_error, result.network_evaluations)
+    with settings.renamed({"nll_stderr": "standard_error"}):
+      result = estimator.estimate(
+        standard_error, seed=seed, progress=progress_lib.make(progress)
+      )
+    evaluations = result.terms.evaluations
+    return LikelihoodEstimate(result.bits_per_dim, result.stderr, evaluations)
 
   def encode(
     self,
@@ -422,7 +428,8 @@ class Model:
     line = f"exporting {self.trained}: {', '.join(map(str, parsed))}"
     if upsampler is not None:
       two_stage.require_fit(self.config, upsampler.config, str(upsampler.trained.folder))
-      enlarging = batched_sampling.parse_samplers(upsampler.config)[0]
+      with settings.renamed({"samplers": "upsampler_sampler"}):
+        enlarging = batched_sampling.parse_samplers(upsampler.config)[0]
       second = upsampler.trained.make_image_sampler(enlarging)
       graphs = [
         image_sampler.TwoStageSampler(typing.cast(image_sampler.ImageSampler, graph), second)
@@ -464,7 +471,7 @@ class Model:
     return made_from
 
   def _batched(self, sampler):
-    """Returns the drawing graph of a sampler, which is kept: tracing it takes seconds."""
+    """Returns the drawing graph of a sampler."""
     if sampler is None:
       sampler = self.config.sampling.samplers[0]
     if isinstance(sampler, str):

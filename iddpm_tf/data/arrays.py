@@ -72,6 +72,25 @@ def require_images(images: Any, shape: Shape = ANY_SHAPE, *, name: str = "images
   return images
 
 
+def require_floats(array: Any, shape: Shape, *, name: str) -> np.ndarray:
+  """Returns an array as float32 `[N, H, W, C]`, after all checks.
+
+  Args:
+    array: real numbers `[N, H, W, C]`.
+    shape: the shape of each element, (H, W, C).
+    name: the argument's name, for errors.
+
+  Raises:
+    InputError: the array has another type or shape.
+  """
+  values = np.asarray(array)
+  expected = f"expected floats [N, {', '.join(map(str, shape))}]"
+  if values.dtype.kind != "f" or values.ndim != 4 or values.shape[1:] != shape or not len(values):
+    message = f"{expected}, received {values.dtype} {list(values.shape)}"
+    raise settings.InputError(name, message)
+  return values.astype(np.float32)
+
+
 def require_labels(
   labels: np.ndarray | Sequence[int] | None,
   count: int,

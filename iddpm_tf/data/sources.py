@@ -106,6 +106,16 @@ def load(config: config_lib.DataConfig, split: str) -> Source:
   return _checked(source)
 
 
+def require_data_dir(config: config_lib.DataConfig) -> None:
+  """Checks that a data set which lies in a folder has one. This imports no TensorFlow.
+
+  Raises:
+    InputError: the folder is not given, or there is no such folder.
+  """
+  if config.dataset in (*_LISTINGS, "records"):
+    listing.require_data_dir(config, f"the folder of {config.dataset}")
+
+
 def needs_tensorflow(dataset: str) -> bool:
   """Returns whether reading a data set imports TensorFlow, as TFDS does."""
   return dataset not in _WITHOUT_TENSORFLOW

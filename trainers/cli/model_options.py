@@ -159,16 +159,29 @@ def upsampler_config(
 
 
 def load_upsampler(
-  options: UpsamplerOptions, *, all_devices: bool = False, progress: progress_lib.Progress
+  options: UpsamplerOptions,
+  changes: Mapping[str, Any] | None = None,
+  *,
+  all_devices: bool = False,
+  progress: progress_lib.Progress,
 ) -> "api.Model":
-  """Returns the upsampler, which must have been given."""
+  """Returns the upsampler, which must have been given.
+
+  Args:
+    options: the flags.
+    changes: settings with other values than those of its folder.
+    all_devices: whether all devices draw images.
+    progress: where notes go.
+  """
   from iddpm_tf import api
   from iddpm_tf.utils import devices
 
-  with settings.renamed({"model_dir": "upsampler_dir", "ema": "upsampler_ema"}):
+  names = {"model_dir": "upsampler_dir", "ema": "upsampler_ema", "samplers": "upsampler_sampler"}
+  with settings.renamed(names):
     return api.load(
       _required(options.upsampler_dir),
       ema=options.upsampler_ema,
+      changes=changes,
       strategy=devices.make_strategy() if all_devices else None,
       progress=progress,
     )

@@ -34,12 +34,14 @@ class LoopOptions:
     constrain: maps the predicted x_0, `[B, H, W, C]`, to an image that agrees with what is known.
     trajectory: whether to return every x_t.
     on_step: called with the number of finished steps, an int32 tensor; see `python_callback`.
+    start: x_T, `[B, H, W, C]`, to begin `draw` with. None begins with noise.
   """
 
   clip: bool = True
   constrain: Callable[[tf.Tensor], tf.Tensor] | None = None
   trajectory: bool = False
   on_step: Callable[[tf.Tensor], None] | None = None
+  start: tf.Tensor | None = None
 
 
 def draw(
@@ -68,9 +70,8 @@ def draw(
     return sampler.step(diffusion, prediction, x_t, t, noise)
 
   last = diffusion.num_timesteps - 1
-  return _run(
-    step, noise_fn(tf.constant(0)), lambda k: last - k, diffusion.num_timesteps, options
-  )
+  start = noise_fn(tf.constant(0)) if options.start is None else options.start
+  return _run(step, start, lambda k: last - k, diffusion.num_timesteps, options)
 
 
 def encode(

@@ -1,0 +1,47 @@
+"""Scores of images from Python."""
+
+from collections.abc import Sequence
+import os
+
+import numpy as np
+
+from iddpm_tf.evaluation import scoring
+from iddpm_tf.utils import progress as progress_lib
+
+
+def score(
+  images: np.ndarray,
+  reference: np.ndarray | str | os.PathLike[str] | None = None,
+  *,
+  scores: Sequence[str] = ("fid",),
+  features: str | None = None,
+  batch_size: int = 100,
+  progress: bool | progress_lib.Progress = True,
+) -> dict[str, float]:
+  """Scores images against real ones.
+
+  Args:
+    images: the images to score, uint8 `[N, H, W, C]`.
+    reference: real images, uint8 `[M, H, W, C]`, or the path of an .npz file of their statistics, which
+      `trainers.reference_stats` writes. The Inception Score needs none.
+    scores: names of fid, sfid, inception_score and precision_recall.
+    features: a feature extractor: "digits", the path of the Inception graph, or the folder of a
+      SavedModel. None is "digits" for images of 8x8x1.
+    batch_size: images at a time.
+    progress: True shows bars, False shows none; or a `Progress`.
+
+  Returns:
+    The scores by name: `fid`, `sfid`, `inception_score`, and `precision_k3`, `recall_k3`,
+    `precision_k5`, `recall_k5`.
+
+  Raises:
+    InputError: a wrong argument.
+  """
+  return scoring.score(
+    images,
+    reference,
+    scores=tuple(scores),
+    features=features,
+    batch_size=batch_size,
+    progress=progress_lib.make(progress),
+  )
