@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from iddpm_tf import settings
+from iddpm_tf.data import arrays
 from iddpm_tf.data import images as images_lib
 from iddpm_tf.data import sources
 
@@ -75,7 +76,7 @@ def training_batches(
   return steps.map(make_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
-def _read(images: sources.Images, index: tf.Tensor) -> tf.Tensor:
+def _read(images: arrays.Images, index: tf.Tensor) -> tf.Tensor:
   """Returns uint8 [B, H, W, C] for int64 [B]. It calls Python, because images may be in files."""
   image = tf.numpy_function(lambda index: images[index], [index], tf.uint8, stateful=False)
   return tf.ensure_shape(image, [index.shape[0], *images.shape[1:]])

@@ -1,15 +1,16 @@
-"""Batches: permutations of the data, in an order that is a function of (seed, step) alone."""
+"""Batches: permutations of the data, in an order that depends on the seed and the step only."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from iddpm_tf import settings
 from iddpm_tf.data.batches import training_batches
 from iddpm_tf.data.sources import Source
 
 
 def source_of(count):
-  """Images that say which they are: pixel (0, 0) is the label, and the right half is black."""
+  """Returns images whose left half has the grey level label + 1, and whose right half is black."""
   labels = np.arange(count, dtype=np.int32)
   images = np.zeros([count, 4, 6, 3], np.uint8)
   images[:, :, :3] = labels[:, None, None, None] + 1
@@ -35,7 +36,7 @@ def flipped(batch):
   "count, batch_size", [(1, 1), (2, 1), (12, 4), (12, 12), (10, 4), (7, 3), (100, 9)]
 )
 def test_every_epoch_is_a_permutation(count, batch_size):
-  """Also where a batch spans two epochs."""
+  """This holds where a batch spans two epochs, too."""
   stream = labels_of(count, batch_size, -(-5 * count // batch_size)).ravel()[: 5 * count]
   for epoch in stream.reshape(5, count):
     np.testing.assert_array_equal(np.sort(epoch), np.arange(count))
@@ -50,7 +51,7 @@ def test_epochs_have_different_orders():
 @pytest.mark.parametrize("seed", [0, 1, 2, 7])
 def test_no_epoch_keeps_the_order_of_the_data(count, seed):
   for order in labels_of(count, count, 10, seed=seed):
-    # A random order keeps one image in its place on average; ten and more, once in ten million epochs.
+    # A random order keeps one image in its place on average, and ten in one of ten million epochs.
     assert np.sum(order == np.arange(count)) < 10
     assert abs(np.corrcoef(order, np.arange(count))[0, 1]) < 5.5 / np.sqrt(count)
 
@@ -61,7 +62,7 @@ def test_every_image_is_as_likely_anywhere_in_an_epoch():
     # 300 expected, with a deviation of 15.5.
     assert np.all(np.abs(np.bincount(epochs[:, place], minlength=5) - 300) < 78)
   follows = np.mean((epochs[:, 1:] - epochs[:, :-1]) % 5 == 1)
-  assert abs(follows - 0.25) < 0.03  # Of the four others, any may come next.
+  assert abs(follows - 0.25) < 0.03  # Each of the four others is as likely to come next.
 
 
 @pytest.mark.parametrize("random_flip", [False, True])
@@ -70,12 +71,12 @@ def test_starting_at_a_step_is_skipping_to_it(step, random_flip):
   options = {"batch_size": 4, "seed": 3, "random_flip": random_flip}
   whole = take(training_batches(source_of(10), **options), step + 4)
   resumed = take(training_batches(source_of(10), first_step=step, **options), 4)
-  for ours, theirs in zip(resumed, whole[step:], strict=True):
+  for batch, expected in zip(resumed, whole[step:], strict=True):
     for key in ("image", "label"):
-      np.testing.assert_array_equal(ours[key], theirs[key])
+      np.testing.assert_array_equal(batch[key], expected[key])
 
 
-def test_another_seed_is_another_order_and_the_same_seed_the_same():
+def test_the_order_depends_on_the_seed():
   first, again, other = (labels_of(50, 10, 5, seed=seed) for seed in (0, 0, 1))
   np.testing.assert_array_equal(first, again)
   assert np.any(first != other)
@@ -110,19 +111,19 @@ def test_flips_mirror_about_half_of_the_images_and_keep_their_labels():
   source = source_of(100)
   batches = take(training_batches(source, batch_size=50, seed=0, random_flip=True), 20)
   mirrored = np.concatenate([flipped(batch) for batch in batches])
-  assert abs(mirrored.mean() - 0.5) < 0.08  # Of 1000, five deviations.
+  assert abs(mirrored.mean() - 0.5) < 0.08  # Five standard deviations, for 1000 images.
   for batch in batches:
-    assert 0 < flipped(batch).sum() < 50  # One by one, not the whole batch.
+    assert 0 < flipped(batch).sum() < 50  # Each image on its own, not the whole batch.
     upright = np.where(
       flipped(batch)[:, None, None, None], batch["image"][:, :, ::-1], batch["image"]
     )
     np.testing.assert_allclose(upright, source.images[batch["label"]] / 127.5 - 1, atol=1e-6)
 
 
-def test_an_image_is_not_mirrored_in_every_epoch_alike():
+def test_flips_differ_between_epochs():
   batches = take(training_batches(source_of(20), batch_size=20, seed=0, random_flip=True), 8)
   by_label = np.stack([flipped(batch)[np.argsort(batch["label"])] for batch in batches])
-  # Eight fair coins a label are alike once in 128.
+  # Eight fair coins fall alike once in 128 times.
   assert np.mean(by_label.any(axis=0) & ~by_label.all(axis=0)) > 0.8
 
 
@@ -167,6 +168,6 @@ def test_images_may_be_anything_that_numpy_can_index():
 
 def test_fewer_images_than_a_batch_are_refused():
   with pytest.raises(
-    ValueError, match="^--batch_size: expected at most 10, .* numbered, received 11$"
+    settings.InputError, match="^batch_size: expected at most 10, .* numbered, received 11$"
   ):
     training_batches(source_of(10), batch_size=11, seed=0)

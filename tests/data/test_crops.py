@@ -1,9 +1,10 @@
-"""The area rule, and pictures of 16 bits. (The authors' crop: test_images.py and tests/parity.)"""
+"""The authors' crop, the crop by areas, and pictures of 16 bits. (See tests/parity, too.)"""
 
 import numpy as np
 from PIL import Image
 import pytest
 
+from iddpm_tf import settings
 from iddpm_tf.data.crops import area_crop
 from iddpm_tf.data.crops import centre_crop
 
@@ -22,6 +23,25 @@ def test_any_mode_and_size_becomes_a_square_of_rgb(mode, size):
     assert cropped.shape == (16, 16, 3) and cropped.dtype == np.uint8
 
 
+def test_the_authors_crop_keeps_an_image_of_the_size():
+  pixels = noise(16, 16, 3)
+  np.testing.assert_array_equal(centre_crop(Image.fromarray(pixels), 16), pixels)
+
+
+def test_the_authors_crop_takes_the_middle():
+  pixels = noise(16, 21, 3)
+  np.testing.assert_array_equal(centre_crop(Image.fromarray(pixels), 16), pixels[:, 2:18])
+  pixels = noise(21, 16, 3)
+  np.testing.assert_array_equal(centre_crop(Image.fromarray(pixels), 16), pixels[2:18])
+
+
+def test_the_authors_crop_halves_with_a_box_filter():
+  pixels = noise(64, 64, 3)
+  means = pixels.reshape(16, 4, 16, 4, 3).mean(axis=(1, 3))
+  # Two halvings, each along both axes: four roundings by half a level at most.
+  np.testing.assert_allclose(centre_crop(Image.fromarray(pixels), 16), means, atol=2)
+
+
 @pytest.mark.parametrize("factor", [1, 2, 3, 6, 8])
 def test_area_is_the_mean_of_the_middle_square_rounded_once(factor):
   side = 8 * factor
@@ -35,7 +55,7 @@ def test_area_is_the_mean_of_the_middle_square_rounded_once(factor):
 
 
 def test_area_weighs_pixels_by_their_share():
-  """3 pixels to 2: each new one is a whole pixel and half of the middle one."""
+  """From 3 pixels to 2: each new pixel is a whole pixel and half of the middle one."""
   row = np.array([0, 90, 255], np.uint8)
   (left, right), _ = area_crop(Image.fromarray(np.tile(row, (3, 1))), 2)[..., 0]
   assert (left, right) == (30, 200)
@@ -50,13 +70,14 @@ def test_area_averages_a_palette_s_colours():
 @pytest.mark.parametrize("crop", [area_crop, centre_crop])
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32])
 def test_16_bits_keep_their_brightness(crop, dtype):
-  """As I;16, and as mode I, which older versions of Pillow make of a PNG of 16 bits."""
+  """Mode I;16, and mode I, in which older versions of Pillow read a PNG of 16 bits."""
   np.testing.assert_array_equal(crop(Image.fromarray(np.full([8, 8], 0x8000, dtype)), 4), 128)
 
 
-def test_refuses_a_size_of_0():
-  with pytest.raises(ValueError, match="^size: expected a positive number of pixels, received 0$"):
-    area_crop(Image.new("RGB", (8, 8)), 0)
+@pytest.mark.parametrize("crop", [area_crop, centre_crop])
+def test_refuses_a_size_of_0(crop):
+  with pytest.raises(settings.InputError, match="^size: expected a positive number of pixels, rec"):
+    crop(Image.new("RGB", (8, 8)), 0)
 
 
 def test_area_enlarges_by_repeating_pixels():

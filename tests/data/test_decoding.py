@@ -1,4 +1,4 @@
-"""Files to arrays: four formats, every mode, and one plain reason for what cannot be read."""
+"""Decoding: four formats, every mode, and a reason for each picture that cannot be read."""
 
 import io
 import os
@@ -44,7 +44,7 @@ def reason(content, form=RGB):
 
 
 def png_header(width, height):
-  """A PNG that says a size and holds next to nothing."""
+  """Returns a PNG whose header says a size, and which has hardly any pixels."""
 
   def chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -108,7 +108,7 @@ def test_16_bits_are_not_all_white():
     np.testing.assert_array_equal(decode(encoded(grey, "PNG"), form).pixels[..., 0], grey >> 8)
 
 
-def test_the_name_is_no_proof_of_the_format(tmp_path):
+def test_the_content_decides_the_format_and_not_the_name(tmp_path):
   (tmp_path / "x.JPEG").write_bytes(encoded(noise(4, 4, 3), "PNG"))
   decoded = decode(tmp_path / "x.JPEG", name="x.JPEG")
   assert decoded.format == "PNG" and decoded.named_otherwise
@@ -122,9 +122,9 @@ def test_half_a_file_is_truncated(kind):
   assert reason(data[: len(data) // 2]) == "is truncated"
 
 
-def test_what_is_no_picture():
+def test_other_files_are_named():
   assert reason(b"") == "is empty"
-  assert reason(b"hello, world") == "is no picture (its content is not PNG, JPEG, WebP or GIF)"
+  assert reason(b"hello, world") == "is not a picture (its content is not PNG, JPEG, WebP or GIF)"
   assert reason(encoded(noise(4, 4, 3), "BMP")) == "is a BMP, not a PNG, JPEG, WebP or GIF"
   assert reason(encoded(noise(4, 4, 3), "TIFF")) == "is a TIFF, not a PNG, JPEG, WebP or GIF"
   assert reason(b"\0\0\0\x1cftypavif") == "is an AVIF or HEIF, not a PNG, JPEG, WebP or GIF"
@@ -139,10 +139,10 @@ def test_a_missing_file_says_why(tmp_path):
 
 def test_a_fifo_is_not_waited_for(tmp_path):
   os.mkfifo(tmp_path / "x.png")
-  assert reason(tmp_path / "x.png") == reason(pathlib.Path("/dev/null")) == "is no regular file"
+  assert reason(tmp_path / "x.png") == reason(pathlib.Path("/dev/null")) == "is not a regular file"
 
 
-def test_sizes_that_cannot_be():
+def test_impossible_sizes_are_refused():
   assert reason(png_header(0, 5)) == "has no pixels"
   start = time.monotonic()
   assert reason(png_header(60_000, 60_000)) == (
@@ -159,7 +159,7 @@ def test_nothing_is_written_to_the_error_stream(tmp_path):
   palette.save(tmp_path / "palette.png", transparency=b"\x00\x80")
   code = (
     "import pathlib, sys\nfrom iddpm_tf.data import decoding\n"
-    "from iddpm_tf.data.listing import Picture\n"
+    "from iddpm_tf.data.readers.listing import Picture\n"
     "for size in (0, 2):\n  for name in ('large.png', 'palette.png'):\n"
     "    path = pathlib.Path(sys.argv[1], name)\n    try:\n"
     "      decoding.decode(Picture(name, path, 0), decoding.Form(size, 'bicubic', 3))\n"
@@ -174,7 +174,7 @@ def test_nothing_is_written_to_the_error_stream(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])
-def test_broken_bytes_are_read_or_refused_and_nothing_else(kind):
+def test_broken_bytes_are_read_or_refused(kind):
   data = encoded(noise(20, 20, 3), kind)
   rng = np.random.default_rng(0)
   for _ in range(150):

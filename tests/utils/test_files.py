@@ -1,27 +1,29 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 import contextlib
+import json
 import pathlib
 import subprocess
 import sys
 
 import pytest
 
+from iddpm_tf import settings
 from iddpm_tf.utils import files
 
 
-def test_writers_at_once_leave_one_of_their_files_and_nothing_else(tmp_path):
+def test_simultaneous_writers_leave_one_whole_file(tmp_path):
   path = tmp_path / "a.txt"
   with contextlib.ExitStack() as writers:
     temporaries = [writers.enter_context(files.whole(path)) for _ in range(3)]
     assert len(set(temporaries)) == 3 and not path.exists()
     for i, temporary in enumerate(temporaries):
       temporary.write_text(str(i))
-  assert path.read_text() == "0"  # Its block ends last.
+  assert path.read_text() == "0"  # The block of this writer ends last.
   assert [path] == [*tmp_path.iterdir()]
 
 
-def test_what_fails_leaves_the_file_that_was_there(tmp_path):
+def test_a_failing_writer_leaves_the_earlier_file(tmp_path):
   path = tmp_path / "a.npz"
   path.write_text("before")
   with pytest.raises(OSError, match="full"), files.whole(path) as temporary:
@@ -32,36 +34,73 @@ def test_what_fails_leaves_the_file_that_was_there(tmp_path):
   assert [path] == [*tmp_path.iterdir()]
 
 
-def test_a_workspace_is_swept_of_those_of_processes_that_were_killed(tmp_path):
+def test_a_workspace_deletes_those_of_killed_processes(tmp_path):
   killed = subprocess.Popen(
     [
       sys.executable,
       "-c",
-      "import sys, time; from iddpm_tf import atomic\n"
-      "with files.workspace(sys.argv[1]) as it: (it / 'a').touch(); print(it, flush=True); time.sleep(60)",
+      "import sys, time; from iddpm_tf.utils import files\n"
+      "with files.workspace(sys.argv[1]) as folder:\n"
+      "  (folder / 'a').touch(); print(folder, flush=True); time.sleep(60)",
       str(tmp_path),
     ],
     stdout=subprocess.PIPE,
     text=True,
   )
-  left = pathlib.Path(killed.stdout.readline().strip())
+  leftover = pathlib.Path(killed.stdout.readline().strip())
   with files.workspace(tmp_path) as ours:
-    assert (left / "a").exists()  # It lives.
+    assert (leftover / "a").exists()  # Its process is still running.
     killed.kill()
     killed.wait()
     killed.stdout.close()
     with files.workspace(tmp_path) as other:
-      assert not left.exists() and ours.exists() and other != ours
+      assert not leftover.exists() and ours.exists() and other != ours
       other.rename(tmp_path / "kept")
   assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
 def test_a_folder_is_held_by_one_process(tmp_path):
   with files.held(tmp_path):
-    hold = "import sys; from iddpm_tf import atomic\nwith files.held(sys.argv[1]): pass"
+    hold = "import sys; from iddpm_tf.utils import files\nwith files.held(sys.argv[1]): pass"
     other = subprocess.run(
       [sys.executable, "-c", hold, str(tmp_path)], capture_output=True, text=True, check=False
     )
   assert other.returncode == 1 and "that no other process writes to" in other.stderr
   with files.held(tmp_path):
     pass
+
+
+def test_a_sole_writer_replaces_what_a_killed_one_has_left(tmp_path):
+  path = tmp_path / "a.npy"
+  with pytest.raises(KeyboardInterrupt), files.whole(path, sole_writer=True) as temporary:
+    raise KeyboardInterrupt
+  temporary.write_text("half")  # A killed process does not delete it.
+  with files.whole(path, sole_writer=True) as same:
+    same.write_text("whole")
+  assert same == temporary and [path] == [*tmp_path.iterdir()]
+  assert path.read_text() == "whole"
+
+
+def test_json_ends_with_a_newline(tmp_path):
+  files.write_json(tmp_path / "a.json", {"b": [1, "é"]}, indent=1)
+  text = (tmp_path / "a.json").read_text()
+  assert text.endswith("}\n") and json.loads(text) == {"b": [1, "é"]}
+
+
+def test_a_whole_folder_appears_when_its_block_ends(tmp_path):
+  with files.whole_folder(tmp_path / "new/a") as folder:
+    (folder / "b").touch()
+    assert not (tmp_path / "new/a").exists()
+  assert (tmp_path / "new/a/b").exists()
+  with pytest.raises(OSError, match="full"), files.whole_folder(tmp_path / "new/c") as folder:
+    raise OSError("full")
+  assert [path.name for path in (tmp_path / "new").iterdir()] == ["a"]
+
+
+def test_a_folder_that_cannot_be_made_is_an_input_error(tmp_path):
+  (tmp_path / "file").touch()
+  with pytest.raises(
+    settings.InputError, match="^model_dir: expected a folder that can be written"
+  ):
+    files.make_folder(tmp_path / "file/a", "model_dir")
+  assert files.make_folder(tmp_path / "a/b").is_dir()

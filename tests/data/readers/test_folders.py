@@ -1,4 +1,4 @@
-"""Folders of pictures: order, labels, splits, and what a user reads when something is wrong."""
+"""Folders of pictures: order, labels, splits, and the errors for wrong ones."""
 
 import os
 
@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from iddpm_tf import settings as settings_lib
 from iddpm_tf.config import DataConfig
 from iddpm_tf.data import sources
 
@@ -24,11 +25,12 @@ def names(folder, split="train", **settings):
   return [picture.name for picture in listing.pictures(0, len(listing))]
 
 
-def refused(folder, split="train", **settings):
-  with pytest.raises(ValueError) as caught:
+def error_of(folder, split="train", **settings):
+  """Returns the message of the error that loading raises: one line that names no flag."""
+  with pytest.raises(settings_lib.InputError) as caught:
     sources.load(config(folder, **settings), split)
   message = str(caught.value)
-  assert message.startswith("--") and "\n" not in message
+  assert "--" not in message and "\n" not in message
   return message
 
 
@@ -41,7 +43,7 @@ def test_a_flat_folder_is_rgb_without_labels(tmp_path):
   assert source.num_classes == 0 and source.labels.dtype == np.int32 and not source.labels.any()
 
 
-def test_only_pictures_are_listed_in_order_and_the_rest_is_told(tmp_path):
+def test_only_pictures_are_listed_in_order_and_other_files_are_named(tmp_path):
   for name in (
     "b/2.PNG",
     "b/deep/er/1.JPeG",
@@ -96,54 +98,54 @@ def test_splits_are_sub_folders_and_share_their_numbers(tmp_path, test):
   assert source.num_classes == 2 and source.labels.tolist() == [1]
 
 
-def test_a_class_that_training_has_not_is_refused(tmp_path):
+def test_a_class_that_training_does_not_have_is_refused(tmp_path):
   for name in ("train/ant/0.png", "train/bee/0.png", "test/wasp/0.png"):
     draw(tmp_path / name)
-  assert "classes of train only, received wasp" in refused(tmp_path, "test")
+  assert "classes of train only, received wasp" in error_of(tmp_path, "test")
   (tmp_path / "test/wasp").rename(tmp_path / ".elsewhere")
   draw(tmp_path / "test/0.png")
-  assert "sub-folders of classes" in refused(tmp_path, "test")
+  assert "sub-folders of classes" in error_of(tmp_path, "test")
 
 
-def test_a_missing_split_is_told_how_to_be_laid_out(tmp_path):
+def test_the_error_for_a_missing_split_describes_the_layout(tmp_path):
   draw(tmp_path / "0.png")
   assert sources.splits(config(tmp_path)) == ("train",)
-  assert "sub-folders train and test" in refused(tmp_path, "test")
+  assert "sub-folders train and test" in error_of(tmp_path, "test")
 
 
-def test_a_class_called_train_is_no_split(tmp_path):
+def test_a_class_called_train_is_not_taken_for_a_split(tmp_path):
   for name in ("car/0.png", "plane/0.png", "train/0.png"):
     draw(tmp_path / name)
-  assert f"move them into {tmp_path}/train/" in refused(tmp_path)
+  assert f"move them into {tmp_path}/train/" in error_of(tmp_path)
 
 
 @pytest.mark.parametrize("other", ["dog/deep/0.png", "val/ant/0.png", "stray.JPG"])
-def test_what_splits_would_leave_out_is_refused(tmp_path, other):
+def test_pictures_outside_the_splits_are_refused(tmp_path, other):
   for name in ("train/ant/0.png", "test/ant/0.png", ".hidden/0.png", other):
     draw(tmp_path / name)
   (tmp_path / "validation").mkdir()
   (tmp_path / "README").write_text("")
   for split in ("train", "test"):
-    message = refused(tmp_path, split)
+    message = error_of(tmp_path, split)
     assert f"received {tmp_path / other.split('/')[0]}, which" in message
-    assert f"--data_dir={tmp_path}/train" in message
+    assert f"or give {tmp_path}/train alone" in message
   assert names(tmp_path / "train") == ["ant/0.png"]
 
 
-def test_one_class_is_one_class(tmp_path):
-  """Which the network cannot be conditioned on: the configuration says so."""
+def test_a_single_class_is_a_class(tmp_path):
+  """The configuration refuses to condition a network on it."""
   draw(tmp_path / "cat/0.png")
   assert sources.load(config(tmp_path), "train").num_classes == 1
 
 
-def test_folders_that_are_none(tmp_path):
-  assert "does not exist" in refused(tmp_path / "none")
-  assert "found none" in refused(tmp_path)
+def test_missing_and_empty_folders_are_refused(tmp_path):
+  assert "does not exist" in error_of(tmp_path / "none")
+  assert "found none" in error_of(tmp_path)
   (tmp_path / "notes.txt").write_text("")
-  assert "found none (1 other files)" in refused(tmp_path)
-  assert "is no folder" in refused(tmp_path / "notes.txt")
+  assert "found none (1 other files)" in error_of(tmp_path)
+  assert "is not a folder" in error_of(tmp_path / "notes.txt")
   with pytest.raises(
-    ValueError, match="^--data_dir: expected a folder of pictures.* received nothing$"
+    settings_lib.InputError, match="^data_dir: expected a folder of pictures.* received nothing$"
   ):
     sources.load(DataConfig(dataset="folder"), "train")
 
@@ -151,45 +153,40 @@ def test_folders_that_are_none(tmp_path):
 def test_pictures_beside_classes_are_refused(tmp_path):
   draw(tmp_path / "cat/0.png")
   draw(tmp_path / "1.png")
-  message = refused(tmp_path)
-  assert "1.png is in none" in message and "--folder_labels=none" in message
+  message = error_of(tmp_path)
+  assert message.startswith("folder_labels: ") and "1.png, which is in no sub-folder" in message
   assert names(tmp_path, folder_labels="none") == ["1.png", "cat/0.png"]
 
 
 def test_a_name_without_a_prefix_is_refused(tmp_path):
   draw(tmp_path / "cat.png")
-  assert "CLASS_NAME.png" in refused(tmp_path, folder_labels="prefix")
+  assert "CLASS_NAME.png" in error_of(tmp_path, folder_labels="prefix")
 
 
-def test_several_sizes_need_one(tmp_path):
+def test_pictures_of_several_sizes_need_an_image_size(tmp_path):
   draw(tmp_path / "a.png", size=(4, 6))
   draw(tmp_path / "b.png", size=(5, 6))
-  message = refused(tmp_path)
-  assert message.startswith("--image_size: ") and "6x4 (a.png), 6x5 (b.png)" in message
+  message = error_of(tmp_path)
+  assert message.startswith("image_size: ") and "6x4 (a.png), 6x5 (b.png)" in message
   assert sources.load(config(tmp_path, image_size=3), "train").images.shape == (2, 3, 3, 3)
 
 
-def test_unreadable_pictures_are_counted_with_what_to_do(tmp_path):
+def test_unreadable_pictures_are_counted(tmp_path):
   for i in range(5):
     draw(tmp_path / f"{i}.png")
   (tmp_path / "1.png").write_bytes(b"")
   (tmp_path / "3.png").write_bytes(b"hello")
-  message = refused(tmp_path, image_size=4)
-  assert "2 of 5 pictures" in message and "1.png: it is empty" in message
-  assert (
-    "python -m trainers.prepare_data --dataset=folder "
-    f"--data_dir={tmp_path} --image_size=4 --unreadable=skip --output_dir=DIR"
-  ) in message
+  message = error_of(tmp_path, image_size=4)
+  assert "2 of 5 of folder that cannot" in message and "1.png, which is empty" in message
+  assert "prepare records of the data" in message
 
 
-def test_more_than_fits_in_memory_is_told_how_to_be_prepared(tmp_path, monkeypatch):
+def test_more_than_fits_in_memory_is_refused(tmp_path, monkeypatch):
   for i in range(5):
     draw(tmp_path / f"{i}.png")
   monkeypatch.setattr(sources, "MAX_BYTES", 5 * 48 - 1)
   for size in (4, 0):
-    assert f"python -m trainers.prepare_data --dataset=folder --data_dir={tmp_path}" in refused(
-      tmp_path, image_size=size
-    )
+    assert "the data set 'records'" in error_of(tmp_path, image_size=size)
   monkeypatch.setattr(sources, "MAX_BYTES", 5 * 48)
   assert len(sources.load(config(tmp_path), "train").images) == 5
 
@@ -201,7 +198,9 @@ def test_links_are_followed_once(tmp_path):
   os.symlink(tmp_path / "data", tmp_path / "data/cat/round")
   os.symlink(tmp_path / "nowhere.png", tmp_path / "data/cat/gone.png")
   assert names(tmp_path / "data") == ["cat/gone.png", "cat/more/0.png"]
-  assert "gone.png: it cannot be opened (No such file or directory)" in refused(tmp_path / "data")
+  assert "gone.png, which cannot be opened (No such file or directory)" in error_of(
+    tmp_path / "data"
+  )
 
 
 def test_a_link_beside_a_class_is_a_class_of_its_own(tmp_path):
@@ -222,12 +221,12 @@ def test_names_of_any_bytes_stay_on_one_line(tmp_path):
   for name in (b"two\nlines.png", b"latin-\xe9.png"):
     with open(os.path.join(folder, name), "wb"):
       pass
-  message = refused(tmp_path)
+  message = error_of(tmp_path)
   assert r"latin-\udce9.png" in message
   assert len(sources.open_listing(config(tmp_path), "train").digest()) == 64
 
 
-def test_the_digest_tells_lists_apart(tmp_path):
+def test_listings_of_other_pictures_have_other_digests(tmp_path):
   draw(tmp_path / "a/0.png")
   digest = sources.open_listing(config(tmp_path), "train").digest()
   assert sources.open_listing(config(tmp_path), "train").digest() == digest
