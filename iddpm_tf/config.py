@@ -76,9 +76,7 @@ class NetworkConfig:
     (4,), "image heights in pixels at which there is self-attention"
   )
   num_heads: int = settings.setting(4, "attention heads")
-  num_heads_upsample: int = settings.setting(
-    0, "attention heads on the way up; 0 means num_heads"
-  )
+  num_heads_upsample: int = settings.setting(0, "attention heads on the way up; 0 means num_heads")
   scale_shift_norm: bool = settings.setting(
     True, "condition by GroupNorm(h)(w + 1) + b; otherwise by GroupNorm(h + v)"
   )
@@ -215,15 +213,18 @@ class DataConfig:
   dataset: str = settings.setting(
     "digits",
     "digits or photos (both are in the package); records (made by prepare_data); folder (of "
-    "pictures); imagenet_npz (the official batches); lsun (an LMDB); or the name of a TFDS data set "
-    "with images",
+    "pictures); imagenet_npz (the official batches); lsun (an LMDB); or the name of a TFDS data "
+    "set with images",
     changeable=True,
   )
   data_dir: str | None = settings.setting(
     None, "folder of the data; unset: TFDS's own folder", changeable=True
   )
   download: bool = settings.setting(
-    True, "let TFDS download and prepare a data set that is not in data_dir", changeable=True, since=4
+    True,
+    "let TFDS download and prepare a data set that is not in data_dir",
+    changeable=True,
+    since=4,
   )
   image_size: int = settings.setting(
     0, "height and width to bring the images to; 0 keeps their size", since=2
@@ -283,7 +284,9 @@ class TrainingConfig:
   weight_decay: float = settings.setting(0.0, "decoupled weight decay of AdamW")
   ema: tuple[float, ...] = settings.setting((0.995,), "rates of the moving averages of the weights")
   seed: int = settings.setting(0, "seed of the weights, the order of the data and all noise")
-  steps_per_call: int = settings.setting(10, "training steps per call of the graph", changeable=True)
+  steps_per_call: int = settings.setting(
+    10, "training steps per call of the graph", changeable=True
+  )
   log_every: int = settings.setting(100, "steps between TensorBoard scalars", changeable=True)
   sample_every: int = settings.setting(
     0, "steps between sample grids; 0 draws one only at the end", changeable=True
@@ -340,14 +343,12 @@ class SamplingConfig:
 
   samplers: tuple[str, ...] = settings.setting(
     ("ancestral:100",),
-    "samplers as NAME:STEPS[:ETA], where NAME is ancestral or ddim; ancestral alone takes all steps; "
-    ":skip0.2 at the end leaves out the first fifth of the steps",
+    "samplers as NAME:STEPS[:ETA], where NAME is ancestral or ddim; ancestral alone takes all "
+    "steps; :skip0.2 at the end leaves out the first fifth of the steps",
     changeable=True,
   )
   num_samples: int = settings.setting(100, "images to draw", changeable=True)
-  clip_denoised: bool = settings.setting(
-    True, "clip the predicted x_0 to [-1, 1]", changeable=True
-  )
+  clip_denoised: bool = settings.setting(True, "clip the predicted x_0 to [-1, 1]", changeable=True)
   consistent: bool = settings.setting(
     False,
     "hold each predicted x_0 of a super-resolution model to the image that it enlarges",
@@ -395,8 +396,8 @@ class EvaluationConfig:
   )
   eval_features: str | None = settings.setting(
     None,
-    "feature extractor for scores of samples: digits, the path of the Inception graph, or the folder "
-    "of a SavedModel",
+    "feature extractor for scores of samples: digits, the path of the Inception graph, or the "
+    "folder of a SavedModel",
     changeable=True,
     since=3,
   )
@@ -579,6 +580,12 @@ class Config:
           raise settings.InputError(field.name, f"{message} {settings.shown(received)}")
 
   @property
+  def image_shape(self) -> tuple[int, int, int]:
+    """The shape (H, W, C) of an image, which is known once there is data."""
+    height, width, channels = self.data.image_shape
+    return height, width, channels
+
+  @property
   def num_classes(self) -> int:
     """The number of classes that the network is conditioned on; 0 for an unconditional one."""
     return self.data.num_classes if self.network.class_conditional else 0
@@ -586,7 +593,7 @@ class Config:
   @property
   def low_res_shape(self) -> tuple[int, int, int] | None:
     """The shape (h, w, C) of the image that a super-resolution network enlarges, or None."""
-    height, width, channels = self.data.image_shape
+    height, width, channels = self.image_shape
     low = self.network.low_res_size
     return (low, width * low // height, channels) if low else None
 

@@ -2,10 +2,11 @@
 
   python -m trainers.export --model_dir=runs/digits --samplers=ancestral:100,ddim:50 --verify
 
-Writes saved_models/NAME/VERSION/ with signatures for each sampler; the first one is `serving_default`.
-With --upsampler_dir, the export is the chain of both models: it takes seeds and labels, and returns
-enlarged images. The folder above gets, once, what a server needs: models.config, batching, monitoring,
-a compose file, a Kubernetes manifest and a page that explains them.
+Writes saved_models/NAME/VERSION/ with signatures for each sampler; the first one is
+`serving_default`. With --upsampler_dir, the export is the chain of both models: it takes seeds and
+labels, and returns enlarged images. The folder above gets, once, what a server needs:
+models.config, batching, monitoring, a compose file, a Kubernetes manifest and a page that explains
+them.
 """
 
 import dataclasses

@@ -2,12 +2,13 @@
 
   python -m trainers.sample --model_dir=runs/digits --num_samples=50 --png
 
-Writes a PNG grid and an .npz file for each of --samplers: `arr_0` holds the images, uint8
-[N, H, W, C], and `arr_1` their labels where the model has classes. Image i has seed --seed + i and is
-the same for every number of images.
+Writes a PNG grid and an .npz file for each of --samplers: `arr_0` holds the images, uint8 [N, H, W,
+C], and `arr_1` their labels where the model has classes. Image i has seed --seed + i and is the
+same for every number of images.
 
 With --upsampler_dir, a super-resolution model enlarges the images (Appendix C), and both sizes are
-written. A super-resolution model alone enlarges --base_samples, such as an .npz file of this command.
+written. A super-resolution model alone enlarges --base_samples, such as an .npz file of this
+command.
 """
 
 import dataclasses
@@ -149,11 +150,13 @@ def _conditioning(
   count, chosen = config.sampling.num_samples, options.labels or None
   if not config.low_res_shape:
     if options.base_samples:
-      message = f"expected none, because the model draws from noise, received {options.base_samples}"
+      message = (
+        f"expected none, because the model draws from noise, received {options.base_samples}"
+      )
       raise settings.InputError("base_samples", message)
     return None, seeds_lib.make_labels(count, config.num_classes, chosen)
   if not options.base_samples:
-    low, high = ("x".join(map(str, shape)) for shape in (config.low_res_shape, config.data.image_shape))
+    low, high = ("x".join(map(str, shape)) for shape in (config.low_res_shape, config.image_shape))
     raise settings.InputError(
       "base_samples",
       f"expected an .npz file of {low} images, because this model enlarges them to {high}, received "
@@ -170,12 +173,10 @@ def _conditioning(
   if labels is None:
     raise settings.InputError(
       "base_samples",
-      "expected a label for each image in arr_1, because the model has classes, received none; the "
-      "flag labels gives them",
+      "expected a label for each image in arr_1, because the model has classes, received none; "
+      "labels gives them",
     )
-  return images, arrays.require_labels(
-    labels, len(images), config.num_classes, name="base_samples"
-  )
+  return images, arrays.require_labels(labels, len(images), config.num_classes, name="base_samples")
 
 
 COMMAND = command.Command(

@@ -2,8 +2,8 @@
 
   python -m trainers.train --flagfile=configs/digits.flags
 
-The run goes to --model_dir, or to runs/NAME for --flagfile=configs/NAME.flags. A folder that holds a
-run is continued from its newest checkpoint: by the same command, or with --model_dir alone.
+The run goes to --model_dir, or to runs/NAME for --flagfile=configs/NAME.flags. A folder that holds
+a run is continued from its newest checkpoint: by the same command, or with --model_dir alone.
 """
 
 import dataclasses
@@ -54,7 +54,9 @@ def _folder(options: Options) -> pathlib.Path:
   if options.model_dir:
     return pathlib.Path(options.model_dir)
   if len(options.flagfiles) != 1:
-    message = "expected the folder of a run, because there is not exactly one flagfile to name it after"
+    message = (
+      "expected the folder of a run, because there is not exactly one flagfile to name it after"
+    )
     raise settings.InputError("model_dir", f"{message}, received nothing")
   return _RUNS / pathlib.Path(options.flagfiles[0]).stem
 

@@ -29,10 +29,10 @@ def load(
   """Loads a trained model.
 
   Args:
-    path: a model folder, or the folder of an export (`saved_models/NAME`, of which the newest version
-      is taken, or `saved_models/NAME/VERSION`). An export draws images and nothing else.
-    ema: the rate of the moving averages to use as weights; 0 for the raw weights. None takes the first
-      rate of the run, or with `best` the rate of the best score.
+    path: a model folder, or the folder of an export (`saved_models/NAME`, of which the newest
+      version is taken, or `saved_models/NAME/VERSION`). An export draws images and nothing else.
+    ema: the rate of the moving averages to use as weights; 0 for the raw weights. None takes the
+      first rate of the run, or with `best` the rate of the best score.
     best: whether to take the checkpoint of the best score, not the newest one.
     ensemble: a second model for the first and the last timesteps (Appendix D), or its folder.
     changes: settings with other values than those of the folder, such as

@@ -13,9 +13,9 @@ import numpy as np
 import iddpm_tf
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
+from iddpm_tf.data import arrays
 from iddpm_tf.diffusion.samplers import base as samplers_lib
 from iddpm_tf.diffusion.samplers import ddim
-from iddpm_tf.data import arrays
 from iddpm_tf.evaluation.nll import estimate as nll_estimate
 from iddpm_tf.evaluation.nll import full_sum
 from iddpm_tf.models import batched_sampling
@@ -81,8 +81,8 @@ class LikelihoodEstimate:
 class Model:
   """A trained model: draws, encodes and scores images, and can be exported.
 
-  `iddpm_tf.load` and `iddpm_tf.train` return one. All randomness comes from seeds: the same call gives
-  the same result.
+  `iddpm_tf.load` and `iddpm_tf.train` return one. All randomness comes from seeds: the same call
+  gives the same result.
 
   Attributes:
     trained: the network with its weights, for functions of `iddpm_tf.models` and
@@ -121,7 +121,7 @@ class Model:
   @property
   def image_shape(self) -> tuple[int, int, int]:
     """The shape of an image, (H, W, C)."""
-    return typing.cast(tuple[int, int, int], self.config.data.image_shape)
+    return self.config.image_shape
 
   @property
   def num_classes(self) -> int:
@@ -151,8 +151,8 @@ class Model:
 
     Args:
       count: the number of images. None is the number of seeds or of images to enlarge, or 1.
-      sampler: such as "ancestral:250" or "ddim:50"; a `Sampler`; or None for the first sampler of the
-        configuration.
+      sampler: such as "ancestral:250" or "ddim:50"; a `Sampler`; or None for the first sampler of
+        the configuration.
       labels: classes to repeat in turn. None repeats all classes of the model.
       seed: the seed of the first image (image i has seed + i), or one seed per image.
       low_res: for a super-resolution model, the images to enlarge, uint8 `[N, h, w, C]`.
@@ -272,9 +272,7 @@ class Model:
       self.trained, images, labels, batch_size=_positive(batch_size)
     )
     with settings.renamed({"nll_stderr": "standard_error"}):
-      result = estimator.estimate(
-        standard_error, seed=seed, progress=progress_lib.make(progress)
-      )
+      result = estimator.estimate(standard_error, seed=seed, progress=progress_lib.make(progress))
     evaluations = result.terms.evaluations
     return LikelihoodEstimate(result.bits_per_dim, result.stderr, evaluations)
 
@@ -340,7 +338,7 @@ class Model:
     Raises:
       InputError: a wrong argument.
     """
-    latents = arrays.require_floats("latents", latents, self.image_shape)
+    latents = arrays.require_floats(latents, self.image_shape, name="latents")
     inputs = self._inputs(len(latents), 0, None, low_res)
     inputs["label"] = arrays.require_labels(labels, len(latents), self.num_classes)
     return self._batched(ddim.DDIM(steps)).from_latents(
@@ -369,7 +367,7 @@ class Model:
     Raises:
       InputError: a wrong argument.
     """
-    x_t = arrays.require_floats("x_t", x_t, self.image_shape)
+    x_t = arrays.require_floats(x_t, self.image_shape, name="x_t")
     total = self.config.diffusion.diffusion_steps
     timesteps = np.asarray(t)
     valid = np.issubdtype(timesteps.dtype, np.integer) and timesteps.shape in ((), (len(x_t),))
@@ -401,9 +399,10 @@ class Model:
     The folder above `path` gets the files that a server needs, unless they exist.
 
     Args:
-      path: the folder of the export, such as "saved_models/digits". Its last part is the model's name.
-      samplers: such as ["ancestral:100", "ddim:50"]; None takes those of the configuration. The first
-        one is the default.
+      path: the folder of the export, such as "saved_models/digits". Its last part is the model's
+        name.
+      samplers: such as ["ancestral:100", "ddim:50"]; None takes those of the configuration. The
+        first one is the default.
       version: a positive number. None is the number after the newest version.
       upsampler: a super-resolution model that enlarges the images; the export is the chain of both.
       config: the signatures and warm-up requests to write.

@@ -10,6 +10,7 @@ import tensorflow as tf
 from iddpm_tf import config as config_lib
 from iddpm_tf.api import loading
 from iddpm_tf.api import model as model_lib
+from iddpm_tf.data import arrays
 from iddpm_tf.data import sources
 from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.training import loop
@@ -32,7 +33,7 @@ class TrainingInterrupted(KeyboardInterrupt):
 
 def train(
   config: config_lib.Config,
-  images: sources.Images | sources.Source | None = None,
+  images: arrays.Images | sources.Source | None = None,
   labels: np.ndarray | Sequence[int] | None = None,
   *,
   model_dir: str | os.PathLike[str],
@@ -45,10 +46,10 @@ def train(
   order of the data and all noise are functions of `config.training.seed` and the step.
 
   Args:
-    config: the configuration. It must agree with a run that the folder holds, except for settings that
-      a run may change, such as `train_steps`.
-    images: the training images, uint8 `[N, H, W, C]`: an array, or anything with `shape`, `dtype` and
-      `len` that NumPy can index; or a `Source`. None reads `config.data.dataset`.
+    config: the configuration. It must agree with a run that the folder holds, except for settings
+      that a run may change, such as `train_steps`.
+    images: the training images, uint8 `[N, H, W, C]`: an array, or anything with `shape`, `dtype`
+      and `len` that NumPy can index; or a `Source`. None reads `config.data.dataset`.
     labels: the labels of the images, integers `[N]` from 0 on, or None for images without labels.
     model_dir: the folder of the run, which is made if necessary.
     strategy: the devices. None is all GPUs, or the CPU where there is none.
@@ -59,7 +60,8 @@ def train(
 
   Raises:
     InputError: a wrong setting, wrong data, a damaged checkpoint, or a gradient that is not finite.
-    TrainingInterrupted: SIGINT or SIGTERM came. The last step is saved, and the same call continues.
+    TrainingInterrupted: SIGINT or SIGTERM came. The last step is saved, and the same call
+      continues.
   """
   progress = progress_lib.make(progress)
   folder = model_dir_lib.ModelDir(model_dir)

@@ -11,7 +11,8 @@ def ends_and_middle(
   diffusion: gaussian_diffusion.GaussianDiffusion,
   steps: int,
 ) -> gaussian_diffusion.ModelFn:
-  """Returns a `model_fn` that uses `middle_fn` for t in [steps, T - steps), and `ends_fn` elsewhere.
+  """Returns a `model_fn` that uses `middle_fn` for t in [steps, T - steps), and `ends_fn`
+  elsewhere.
 
   A batch whose timesteps all belong to one model is given to that model alone.
 

@@ -1,4 +1,4 @@
-"""A noising process together with the reverse process that a network describes: Eq. 3, 13 and 15."""
+"""A noising process and the reverse process that a network describes: Eq. 3, 13 and 15."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -35,9 +35,7 @@ class GaussianDiffusion(tf.Module):
     config: the `DiffusionConfig`, which says what the network predicts.
   """
 
-  def __init__(
-    self, process: process_lib.GaussianProcess, config: config_lib.DiffusionConfig
-  ):
+  def __init__(self, process: process_lib.GaussianProcess, config: config_lib.DiffusionConfig):
     super().__init__(name="gaussian_diffusion")
     self.process, self.config = process, config
 

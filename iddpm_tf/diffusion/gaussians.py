@@ -33,13 +33,11 @@ def kl_divergence(
   return tfd.kl_divergence(p, q)
 
 
-def discretized_log_likelihood(
-  x: tf.Tensor, mean: tf.Tensor, log_variance: tf.Tensor
-) -> tf.Tensor:
+def discretized_log_likelihood(x: tf.Tensor, mean: tf.Tensor, log_variance: tf.Tensor) -> tf.Tensor:
   """Returns the log-probability that a Gaussian gives to the bin of each pixel, nats (L_0, Eq. 5).
 
-  Each of the 256 levels of `x` has a bin; the first and the last bin are open. The result is exact to
-  float32 rounding (1e-5 nats, or 1e-6 of the value), and it and its gradients are finite for any
+  Each of the 256 levels of `x` has a bin; the first and the last bin are open. The result is exact
+  to float32 rounding (1e-5 nats, or 1e-6 of the value), and it and its gradients are finite for any
   finite arguments.
 
   Args:
@@ -56,13 +54,11 @@ def discretized_log_likelihood(
   )
 
 
-def approximate_log_likelihood(
-  x: tf.Tensor, mean: tf.Tensor, log_variance: tf.Tensor
-) -> tf.Tensor:
+def approximate_log_likelihood(x: tf.Tensor, mean: tf.Tensor, log_variance: tf.Tensor) -> tf.Tensor:
   """Returns the authors' approximation of `discretized_log_likelihood`, which the paper uses.
 
-  The CDF is approximated by the tanh of a cubic. Probabilities are clamped at 1e-12, where gradients
-  vanish.
+  The CDF is approximated by the tanh of a cubic. Probabilities are clamped at 1e-12, where
+  gradients vanish.
   """
   inverse_scale = 1.0 / _scale(log_variance)
   cdf_upper = _approximate_cdf(inverse_scale * (x - mean + _HALF_BIN))

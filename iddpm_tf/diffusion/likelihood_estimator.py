@@ -1,11 +1,11 @@
 """Estimates the bound's sum over all timesteps from a few terms, by stratified sampling.
 
-The estimate is of the full sum: sum_t mean_i E[L_t(x_i)] over T timesteps, a given set of images and
-the noise of x_t. The timesteps are divided into strata, blocks that grow with t as the terms fall
-(nearly as 1/t). A pilot sample measures the spread of the terms in each stratum, and thus where an
-evaluation is worth most (Neyman, 1934). The pilot is not used further. The main sample draws t, an
-image and noise anew for each evaluation, independently and in the pilot's proportions, until the
-estimate has the standard error that was asked for.
+The estimate is of the full sum: sum_t mean_i E[L_t(x_i)] over T timesteps, a given set of images
+and the noise of x_t. The timesteps are divided into strata, blocks that grow with t as the terms
+fall (nearly as 1/t). A pilot sample measures the spread of the terms in each stratum, and thus
+where an evaluation is worth most (Neyman, 1934). The pilot is not used further. The main sample
+draws t, an image and noise anew for each evaluation, independently and in the pilot's proportions,
+until the estimate has the standard error that was asked for.
 
 Given the sizes of the strata's samples, the estimate is unbiased, and its squared standard error is
 an unbiased estimate of its variance (Cochran, 1977, chapter 5) for every pilot. The stopping rule
@@ -33,8 +33,8 @@ LEAST = 16  # Evaluations per stratum of the main sample, however small the spre
 UNIFORM_MIX = 0.1
 ROUND = (1.01, 1.1)  # Bounds of the growth of the sample between two checks of its standard error.
 
-# `(t, image, key) -> terms`: int32 [n], int32 [n] and int64 [n] to bits/dim [n]. No other evaluation
-# has the same key, a number from 0 on, which seeds the noise.
+# `(t, image, key) -> terms`: int32 [n], int32 [n] and int64 [n] to bits/dim [n]. No other
+# evaluation has the same key, a number from 0 on, which seeds the noise.
 EvaluateFn = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -51,7 +51,9 @@ class Estimate(NamedTuple):
   """An estimate of the bound, bits/dim."""
 
   total: float  # sum_t mean_i E[L_t(x_i)], that is the bound without L_T.
-  stderr: float  # Standard error of `total` over draws of t, images and noise, not over other images.
+  stderr: (
+    float  # Standard error of `total` over draws of t, images and noise, not over other images.
+  )
   evaluations: int  # Evaluations up to now, with the pilot's.
   expected: int  # Evaluations that the target is expected to take in all, with the pilot's.
   counts: np.ndarray  # int64 [S], evaluations of the main sample in each stratum.
@@ -75,9 +77,7 @@ def least_evaluations(num_timesteps: int) -> int:
   return (len(strata(num_timesteps)) - 1) * (PILOT + LEAST)
 
 
-def make_plan(
-  evaluate: EvaluateFn, num_timesteps: int, num_images: int, *, seed: int
-) -> Plan:
+def make_plan(evaluate: EvaluateFn, num_timesteps: int, num_images: int, *, seed: int) -> Plan:
   """Runs the pilot.
 
   Args:
@@ -135,15 +135,11 @@ def estimates(
   """
   rng = np.random.default_rng([seed, 1])
   stratum, terms = np.zeros(0, np.int64), np.zeros(0)
-  size = max(
-    LEAST * len(plan.shares), min(plan.variance / target**2 / 2, limit - plan.evaluations)
-  )
+  size = max(LEAST * len(plan.shares), min(plan.variance / target**2 / 2, limit - plan.evaluations))
   while True:
     # Rounded up, the count of a stratum never falls as the size grows.
     counts = np.maximum(np.ceil(plan.shares * size).astype(np.int64), LEAST)
-    new = np.repeat(
-      np.arange(len(counts)), counts - np.bincount(stratum, minlength=len(counts))
-    )
+    new = np.repeat(np.arange(len(counts)), counts - np.bincount(stratum, minlength=len(counts)))
     first_key = plan.evaluations + len(terms)
     drawn = _draw(evaluate, rng, plan.edges, new, num_images, first_key=first_key)
     terms = np.append(terms, drawn)
@@ -159,9 +155,7 @@ def estimates(
     size = min(size, limit - plan.evaluations)
 
 
-def moments(
-  stratum: np.ndarray, terms: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def moments(stratum: np.ndarray, terms: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Returns the count, mean and standard deviation (n - 1) of each stratum's terms, `[S]` each.
 
   Args:
@@ -193,6 +187,7 @@ def _draw(evaluate, rng, edges, stratum, num_images, first_key):
     at = np.argmin(np.isfinite(terms))
     raise settings.InputError(
       "nll_stderr",
-      f"expected finite terms of the bound, received {terms[at]} at t = {t[at]} of image {image[at]}",
+      f"expected finite terms of the bound, received {terms[at]} at t = {t[at]} of image "
+      f"{image[at]}",
     )
   return terms

@@ -32,10 +32,10 @@ def training_losses(
 ) -> Losses:
   """Returns the objective at one timestep for each example.
 
-  With t uniform, T * L_t is an unbiased estimate of the sum of the bound's terms (without L_T, which
-  nothing trains), so `vlb_weight` weighs L_vlb itself. The authors' losses are: rescaled_kl, "vlb";
-  kl, "vlb" with weight 1/T; rescaled_mse, "hybrid"; mse, "hybrid" with weight 1/T; either of the
-  last two with a fixed variance, "simple".
+  With t uniform, T * L_t is an unbiased estimate of the sum of the bound's terms (without L_T,
+  which nothing trains), so `vlb_weight` weighs L_vlb itself. The authors' losses are: rescaled_kl,
+  "vlb"; kl, "vlb" with weight 1/T; rescaled_mse, "hybrid"; mse, "hybrid" with weight 1/T; either of
+  the last two with a fixed variance, "simple".
 
   Args:
     diffusion: the diffusion, on all timesteps.
@@ -105,6 +105,6 @@ def _simple_loss(diffusion, output, x_start, x_t, t, noise):
 
 
 def _stop_mean_gradient(diffusion, output):
-  """Stops the gradient of the mean: in L_hybrid the bound guides only the variance (section 3.1)."""
+  """Stops the mean's gradient: in L_hybrid the bound guides only the variance (section 3.1)."""
   mean_output, variance_output = diffusion.split_output(output)
   return tf.concat([tf.stop_gradient(mean_output), variance_output], axis=-1)

@@ -1,7 +1,7 @@
 """The noising process q: its tables, marginals, posterior and timesteps.
 
-Images are float32 `[B, H, W, C]` in [-1, 1]. A timestep `t` is int32 `[B]` and 0-based: t = 0 is one
-noising step.
+Images are float32 `[B, H, W, C]` in [-1, 1]. A timestep `t` is int32 `[B]` and 0-based: t = 0 is
+one noising step.
 """
 
 from typing import NamedTuple
@@ -22,8 +22,8 @@ class Moments(NamedTuple):
 class GaussianProcess(tf.Module):
   """The distributions q(x_t | x_0) and q(x_{t-1} | x_t, x_0) of a noising process.
 
-  A respaced process (Eq. 19) is an object of this class, too, with fewer rows in its tables and with
-  a map to the original timesteps, which the network still sees. The tables are float64
+  A respaced process (Eq. 19) is an object of this class, too, with fewer rows in its tables and
+  with a map to the original timesteps, which the network still sees. The tables are float64
   `[num_timesteps]` and have the field's names. Computation is in float32.
   """
 
@@ -91,12 +91,10 @@ class GaussianProcess(tf.Module):
 
   def respaced(self, timesteps: np.ndarray) -> "GaussianProcess":
     """Returns the process on a subset of the original timesteps, int `[num_timesteps]`."""
-    return GaussianProcess(
-      self.original_betas, timesteps, rescale_timesteps=self.rescale_timesteps
-    )
+    return GaussianProcess(self.original_betas, timesteps, rescale_timesteps=self.rescale_timesteps)
 
   def network_timesteps(self, t: tf.Tensor) -> tf.Tensor:
-    """Returns the timesteps as the network sees them: float32 `[B]`, original and perhaps scaled."""
+    """Returns the original timesteps, perhaps scaled, as the network sees them: float32 `[B]`."""
     original = tf.cast(tf.gather(self.timestep_map, t), tf.float32)
     return original * (1000.0 / len(self.original_betas)) if self.rescale_timesteps else original
 
@@ -114,7 +112,7 @@ class GaussianProcess(tf.Module):
     )
 
   def q_posterior(self, x_start: tf.Tensor, x_t: tf.Tensor, t: tf.Tensor) -> Moments:
-    """Returns the moments of q(x_{t-1} | x_t, x_0), Eq. 10 to 12, with the variance of t = 0 clipped."""
+    """Returns the moments of q(x_{t-1} | x_t, x_0), Eq. 10 to 12; the variance is clipped."""
     mean = at(self.posterior_mean_coef1, t) * x_start + at(self.posterior_mean_coef2, t) * x_t
     return Moments(mean, at(self.posterior_log_variance_clipped, t))
 
@@ -134,9 +132,9 @@ class GaussianProcess(tf.Module):
 
   def eps_from_x_start(self, x_t: tf.Tensor, t: tf.Tensor, x_start: tf.Tensor) -> tf.Tensor:
     """Returns the noise of x_t and x_0: Eq. 9, solved for the noise."""
-    return (
-      at(np.sqrt(1 / self.alphas_cumprod), t) * x_t - x_start
-    ) / at(np.sqrt(1 / self.alphas_cumprod - 1), t)
+    return (at(np.sqrt(1 / self.alphas_cumprod), t) * x_t - x_start) / at(
+      np.sqrt(1 / self.alphas_cumprod - 1), t
+    )
 
 
 def at(table: np.ndarray, t: tf.Tensor) -> tf.Tensor:

@@ -10,9 +10,9 @@ def space_timesteps(steps: int, respacing: str) -> np.ndarray:
 
   Args:
     steps: T, the number of timesteps.
-    respacing: "" keeps all. "N" keeps N evenly spaced ones from the first to the last. "a,b,c" splits
-      the timesteps into equal sections and keeps a, b and c of them. "ddimN" keeps N at a constant
-      integer stride from the first (Song et al., 2020; section 4 uses it for DDIM).
+    respacing: "" keeps all. "N" keeps N evenly spaced ones from the first to the last. "a,b,c"
+      splits the timesteps into equal sections and keeps a, b and c of them. "ddimN" keeps N at a
+      constant integer stride from the first (Song et al., 2020; section 4 uses it for DDIM).
 
   Raises:
     InputError: `respacing` is something else, or asks for more timesteps than there are.
@@ -58,10 +58,11 @@ def _sections(steps, counts, respacing):
   kept, start = [], 0
   for size, count in zip(sizes, counts):
     if count > size:
-      message = (
-        f"expected at most {size} timesteps in a section of {size}, received {count} ({respacing!r})"
+      raise settings.InputError(
+        "respacing",
+        f"expected at most {size} timesteps in a section of {size}, received {count} "
+        f"({respacing!r})",
       )
-      raise settings.InputError("respacing", message)
     stride = (size - 1) / (count - 1) if count > 1 else 1.0
     # The stride is added up, not multiplied, so that halves round as they do in the authors' code.
     positions = np.cumsum([0.0] + [stride] * (count - 1))

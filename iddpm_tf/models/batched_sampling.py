@@ -36,9 +36,7 @@ class BatchedSampler:
     self.image_sampler = model.make_image_sampler(sampler, on_step=self._on_step)
     self._draw = devices.over_replicas(model.strategy, self.image_sampler.draw)
 
-  def draw(
-    self, inputs: Inputs, *, batch_size: int, progress: progress_lib.Progress
-  ) -> np.ndarray:
+  def draw(self, inputs: Inputs, *, batch_size: int, progress: progress_lib.Progress) -> np.ndarray:
     """Returns all images, uint8 `[N, H, W, C]`; see `batches`."""
     batches = self.batches(inputs, batch_size=batch_size, progress=progress)
     return np.concatenate(list(batches))

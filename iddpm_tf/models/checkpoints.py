@@ -43,15 +43,15 @@ class Checkpoints:
     """
     self.folder = pathlib.Path(folder)
     self._content = content
-    self._checkpoint = (
-      content if isinstance(content, tf.train.Checkpoint) else content.checkpoint()
-    )
+    self._checkpoint = content if isinstance(content, tf.train.Checkpoint) else content.checkpoint()
     try:
       self._manager = tf.train.CheckpointManager(
         self._checkpoint, self.folder, max_to_keep=keep, checkpoint_name=model_dir_lib.CHECKPOINT
       )
     except UnicodeDecodeError as error:
-      message = f"expected TensorFlow's list of checkpoints, received bytes that are no text ({error})"
+      message = (
+        f"expected TensorFlow's list of checkpoints, received bytes that are no text ({error})"
+      )
       raise settings.InputError(self.folder / "checkpoint", message) from None
 
   def save(self, step: int) -> None:
@@ -69,8 +69,8 @@ class Checkpoints:
   def newest(self) -> str | None:
     """Returns the path of the newest whole checkpoint, or None where there has never been one.
 
-    A killed process can leave a whole checkpoint that TensorFlow's list (the file `checkpoint`) does
-    not name. It counts. A checkpoint that the list names and that is gone is an error, because
+    A killed process can leave a whole checkpoint that TensorFlow's list (the file `checkpoint`)
+    does not name. It counts. A checkpoint that the list names and that is gone is an error, because
     continuing from an earlier one would silently lose work.
 
     Raises:
@@ -112,7 +112,9 @@ class Checkpoints:
       status.expect_partial()  # Otherwise each part that is left out is warned of at exit.
     except (tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
       reason = str(error).splitlines()[0][:200]
-      message = f"expected a whole checkpoint of this model, received a damaged or other one ({reason})"
+      message = (
+        f"expected a whole checkpoint of this model, received a damaged or other one ({reason})"
+      )
       raise settings.InputError(path, message) from None
     return model_dir_lib.step_of(path)
 
@@ -130,7 +132,7 @@ class Checkpoints:
 def variables_by_path(
   network: keras.Model, values: list[tf.Variable] | None = None
 ) -> dict[str, tf.Variable]:
-  """Returns the network's trainable variables, or `values` in their order, by the variables' paths."""
+  """Returns the network's trainable variables, or `values` in their order, by path."""
   variables = network.trainable_variables
   if values is None:
     values = [variable.value for variable in variables]
@@ -191,13 +193,10 @@ def keep_if_better(
   sign = 1 if candidates[0].score in _LOWER_IS_BETTER else -1
   chosen = min(candidates, key=lambda candidate: sign * candidate.value)
   before = folder.read_best()
-  comparable = (
-    before is not None
-    and (before.score, before.measured) == (chosen.score, chosen.measured)
-    and before.step <= chosen.step
-  )
-  if comparable and sign * before.value <= sign * chosen.value:
-    return False
+  if before is not None:
+    same_measure = (before.score, before.measured) == (chosen.score, chosen.measured)
+    if same_measure and before.step <= chosen.step and sign * before.value <= sign * chosen.value:
+      return False
   checkpoints = Checkpoints(content, folder.best_checkpoints)
   checkpoints.save(chosen.step)
   # The checkpoint before stays until best.json no longer names it.

@@ -72,10 +72,7 @@ class ImageSampler(tf.Module):
     self.ends_weights = (
       [variable.value for variable in ends.network.trainable_variables] if ends else []
     )
-    self._options = {
-      "clip": config.sampling.clip_denoised,
-      "on_step": loop.python_callback(on_step) if on_step else None,
-    }
+    self._on_step = loop.python_callback(on_step) if on_step else None
     self.draw = tf.function(
       lambda *inputs: images_lib.to_uint8(self._samples(*inputs).image),
       input_signature=self.input_signature(),
@@ -119,12 +116,17 @@ class ImageSampler(tf.Module):
     if low_res is not None:
       low_res = images_lib.to_unit_range(low_res)
     stream = _BASE_STREAM if low_res is None else _UPSAMPLER_STREAM
-    noise_fn = loop.seeded_noise(seed, self.config.data.image_shape, stream)
-    constrain = None
-    if self.config.sampling.consistent:
-      constrain = lambda x_start: images_lib.with_low_resolution(x_start, low_res)
+    noise_fn = loop.seeded_noise(seed, self.config.image_shape, stream)
+
+    def hold_to_low_res(x_start):
+      return images_lib.with_low_resolution(x_start, low_res)
+
     options = loop.LoopOptions(
-      constrain=constrain, trajectory=trajectory, start=latents, **self._options
+      clip=self.config.sampling.clip_denoised,
+      constrain=hold_to_low_res if self.config.sampling.consistent else None,
+      trajectory=trajectory,
+      on_step=self._on_step,
+      start=latents,
     )
     return loop.draw(
       self._model_fn(label, low_res), self.diffusion, self.sampler, noise_fn, options
@@ -159,9 +161,7 @@ class TwoStageSampler(tf.Module):
     super().__init__(name="two_stage_sampler")
     self.base, self.upsampler = base, upsampler
     self.sampler = base.sampler
-    self.draw = tf.function(
-      self._draw, input_signature=self.input_signature(), autograph=False
-    )
+    self.draw = tf.function(self._draw, input_signature=self.input_signature(), autograph=False)
 
   def input_signature(self) -> list[tf.TensorSpec]:
     """Returns the inputs, which are those of the base model."""

@@ -66,7 +66,9 @@ class ModelDir:
         return config_lib.Config.from_json(path.read_text(encoding="utf-8"))
       except (OSError, ValueError) as error:
         raise settings.InputError(path, f"expected the configuration of a run: {error}") from None
-    if not self.path.exists() or (self.path.is_dir() and all(map(_is_leftover, self.path.iterdir()))):
+    if not self.path.exists() or (
+      self.path.is_dir() and all(map(_is_leftover, self.path.iterdir()))
+    ):
       return None
     message = f"expected a folder with {_CONFIG}, or an empty or new one, received {self.path}"
     raise settings.InputError("model_dir", message)
@@ -90,7 +92,8 @@ class ModelDir:
     Args:
       changes: settings by their names. Those that a run may change may differ from the folder, and
         `precision` may. There is one more name: `fixed_variance`, another variance of the reverse
-        process (fixed_small or fixed_large), on which the weights of a model that learns no variance
+        process (fixed_small or fixed_large), on which the weights of a model that learns no
+        variance
         do not depend. A value of None changes nothing.
 
     Raises:

@@ -1,4 +1,6 @@
-"""Seeds and labels of images: the same in training, from the command line, in Python and in exports."""
+"""Seeds and labels of images: the same in training, from the command line, in Python and in
+exports.
+"""
 
 from collections.abc import Sequence
 

@@ -56,7 +56,7 @@ class TrainedModel:
 
   @property
   def other_variance(self) -> str | None:
-    """The variance of the reverse process where it is not the one of the training; None otherwise."""
+    """The variance of the reverse process if it is not the one of the training, or None."""
     chosen, stored = self.config.diffusion.variance_type, self.folder.read_config()
     return chosen if stored and chosen != stored.diffusion.variance_type else None
 
@@ -88,9 +88,7 @@ class TrainedModel:
       close_over(self.ends.network), close_over(self.network), diffusion, self.end_steps
     )
 
-  def model_fn_for(
-    self, x_start: tf.Tensor, label: tf.Tensor | None
-  ) -> gaussian_diffusion.ModelFn:
+  def model_fn_for(self, x_start: tf.Tensor, label: tf.Tensor | None) -> gaussian_diffusion.ModelFn:
     """Returns the model as a function of x_t and t, for images whose likelihood is evaluated.
 
     Args:

@@ -20,14 +20,14 @@ def require_fit(
   if base.low_res_shape:
     raise settings.InputError(
       "model_dir",
-      "expected a model that draws from noise alone before an upsampler, received one that enlarges "
-      f"images of {_size(base.low_res_shape)} itself",
+      "expected a model that draws from noise alone before an upsampler, received one that "
+      f"enlarges images of {_size(base.low_res_shape)} itself",
     )
   if not upsampler.low_res_shape:
     raise settings.InputError(
       "upsampler_dir",
-      f"expected a super-resolution model (trained with low_res_size), received {name}, which draws "
-      "from noise alone",
+      f"expected a super-resolution model (trained with low_res_size), received {name}, which "
+      "draws from noise alone",
     )
   if upsampler.low_res_shape != base.data.image_shape:
     raise settings.InputError(
@@ -38,8 +38,8 @@ def require_fit(
   if upsampler.num_classes not in (0, base.num_classes):
     raise settings.InputError(
       "upsampler_dir",
-      f"expected {base.num_classes} classes, as the base model has, or none, received {name}, which "
-      f"has {upsampler.num_classes}",
+      f"expected {base.num_classes} classes, as the base model has, or none, received {name}, "
+      f"which has {upsampler.num_classes}",
     )
 
 

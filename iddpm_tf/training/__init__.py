@@ -1,1 +1,1 @@
-"""Training: one replica's step, the state that a checkpoint holds, the loop, and what it reports."""
+"""Training: one replica's step, the state of a run, the loop, and what it reports."""

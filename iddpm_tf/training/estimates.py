@@ -1,6 +1,7 @@
 """Estimates of the memory and time of a run before its first step, and warnings of likely mistakes.
 
-Memory is right within about a tenth. Times are right within a factor of two where nothing else runs.
+Memory is right within about a tenth. Times are right within a factor of two where nothing else
+runs.
 """
 
 import math

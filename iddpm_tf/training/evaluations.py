@@ -1,4 +1,6 @@
-"""Scores in training: of each moving average, to TensorBoard and `results.jsonl`; the best checkpoint."""
+"""Scores in training: of each moving average, to TensorBoard and `results.jsonl`; the best
+checkpoint.
+"""
 
 import numpy as np
 
@@ -26,7 +28,8 @@ _BATCH_SIZE = 100  # Images at a time.
 class Evaluations:
   """The evaluations of a run, as its `EvaluationConfig` says.
 
-  All rates of the moving averages are scored by the same seeds: what differs is the rate (Figure 17).
+  All rates of the moving averages are scored by the same seeds: what differs is the rate (Figure
+  17).
   """
 
   def __init__(self, state, folder, strategy):
@@ -87,7 +90,8 @@ class Evaluations:
     return not set(self._rates()) <= done
 
   def run(self, step, stop):
-    """Scores each moving average (the raw weights where there is none) and keeps the checkpoint if it is the best.
+    """Scores each moving average (the raw weights where there is none) and keeps the checkpoint if
+    it is the best.
 
     Nothing comes of it once `stop.signal` is set: a resumed run does it again.
     """
@@ -195,7 +199,8 @@ class _SampleScores:
 
 
 class _Likelihood:
-  """The bound of test images, of training images, or of both (Figure 16), by Appendix E's schedule."""
+  """The bound of test images, of training images, or of both (Figure 16), by Appendix E's schedule.
+  """
 
   def __init__(self, model, strategy):
     del strategy  # On one device.

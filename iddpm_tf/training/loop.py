@@ -1,10 +1,11 @@
-"""The training loop: set-up, resume, steps, and now and then scalars, samples, scores, checkpoints."""
+"""The training loop: set-up, resume, steps, and what is due between them."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
 import signal
 import threading
 import time
+from typing import Any
 from typing import NamedTuple
 
 import numpy as np
@@ -37,8 +38,8 @@ class Outcome(NamedTuple):
 class StopRequest:
   """Notes SIGINT and SIGTERM in a `with` block, so that the step in progress ends and is saved.
 
-  A second signal raises `KeyboardInterrupt` at once. Outside the main thread, where Python delivers no
-  signals, nothing is noted.
+  A second signal raises `KeyboardInterrupt` at once. Outside the main thread, where Python delivers
+  no signals, nothing is noted.
 
   Attributes:
     signal: the signal, or None.
@@ -46,7 +47,7 @@ class StopRequest:
 
   def __init__(self) -> None:
     self.signal: signal.Signals | None = None
-    self._handlers: dict[int, object] = {}
+    self._handlers: dict[int, Any] = {}
 
   def __enter__(self) -> "StopRequest":
     if threading.current_thread() is threading.main_thread():
@@ -72,18 +73,18 @@ def resolve_config(
   Args:
     config: the configuration, of which the shape and the number of classes need not be known.
     source: the training images.
-    folder: the model folder. A run that it holds must have the same images and, except for what a run
-      may change, the same configuration.
+    folder: the model folder. A run that it holds must have the same images and, except for what a
+      run may change, the same configuration.
 
   Raises:
     InputError: the folder holds another run, or the network does not fit the images.
   """
   stored = folder.read_config()
-  data = {"image_shape": tuple(source.images.shape[1:]), "num_classes": source.num_classes}
+  image_shape, num_classes = tuple(source.images.shape[1:]), source.num_classes
   if stored:
     model_dir_lib.require_same_data(stored, source, folder.path)
-    data = {"image_shape": stored.data.image_shape, "num_classes": stored.data.num_classes}
-  config = config.with_data(**data)
+    image_shape, num_classes = stored.data.image_shape, stored.data.num_classes
+  config = config.with_data(image_shape=image_shape, num_classes=num_classes)
   if stored:
     stored.require_changeable(config, folder.path)
   present = len(np.unique(source.labels))
@@ -149,9 +150,7 @@ def train(
   return Outcome(step, stop.signal)
 
 
-def images_per_part(
-  strategy: tf.distribute.Strategy, options: config_lib.TrainingConfig
-) -> int:
+def images_per_part(strategy: tf.distribute.Strategy, options: config_lib.TrainingConfig) -> int:
   """Returns the number of images of one replica's microbatch.
 
   Raises:
@@ -280,7 +279,7 @@ def _batches(source, config, first_step, strategy):
 
 
 def _steps_until_boundary(step, config):
-  """Returns the number of steps of the next call: up to the next step after which something is due."""
+  """Returns the number of steps of the next call, after which something may be due."""
   options = config.training
   due = [options.train_steps - step, options.steps_per_call]
   intervals = (

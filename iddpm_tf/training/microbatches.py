@@ -26,12 +26,12 @@ def accumulate(
 ) -> tuple[losses_lib.Losses, Gradients]:
   """Returns the losses of all images and the gradients of their mean.
 
-  The parts are a loop of the graph, not of Python: the graph holds the network once, and memory holds
-  the activations of one part.
+  The parts are a loop of the graph, not of Python: the graph holds the network once, and memory
+  holds the activations of one part.
 
   Args:
-    part_gradients: maps the number of a part and its arrays to its `Losses`, `[N / parts]` each, and
-      its gradients.
+    part_gradients: maps the number of a part and its arrays to its `Losses`, `[N / parts]` each,
+      and its gradients.
     parts: the number of parts, a divisor of N.
     arrays: tensors `[N, ...]`, in any structure.
     variables: the float32 variables of the gradients.

@@ -1,4 +1,4 @@
-"""The gradient noise scale: the batch size above which more images per step help little (Figure 7)."""
+"""The gradient noise scale, above which more images per step help little (Figure 7)."""
 
 import math
 from typing import NamedTuple
@@ -31,8 +31,8 @@ def estimates(*, small: float, big: float, small_batch: int, big_batch: int) -> 
 def simple_noise_scale(averages: Estimates) -> float | None:
   """Returns B_simple = tr(Sigma) / |G|^2 in images, of estimates that are averages over steps.
 
-  The result is None where the averages do not determine it: where |G|^2 is not positive because noise
-  exceeds it, or where a value is not finite.
+  The result is None where the averages do not determine it: where |G|^2 is not positive because
+  noise exceeds it, or where a value is not finite.
   """
   squared_norm, trace = averages
   if not (0 < squared_norm < math.inf and 0 <= trace < math.inf):

@@ -9,7 +9,7 @@ from iddpm_tf import config as config_lib
 
 
 class LinearSchedule(keras.optimizers.schedules.LearningRateSchedule):
-  """A linear warm-up over `warmup_steps`, then a linear decay to 0 at `decay_steps` (0: no decay)."""
+  """A linear warm-up over `warmup_steps`, then a linear decay to 0 at `decay_steps`, if any."""
 
   def __init__(self, learning_rate: float, warmup_steps: int, decay_steps: int):
     self.learning_rate = learning_rate
@@ -38,8 +38,8 @@ class AdamW(keras.optimizers.AdamW):
   """AdamW as in Algorithm 2 of Loshchilov and Hutter (2019), and as in PyTorch.
 
   Keras adds epsilon before it corrects the bias of the second moment, which makes epsilon 30 times
-  larger in the first step. Over the twelve steps of `tests/parity/test_train.py`, the network's output
-  then differs from the authors' by 2e-3, and with this class by less than 1e-4.
+  larger in the first step. Over the twelve steps of `tests/parity/test_train.py`, the network's
+  output then differs from the authors' by 2e-3, and with this class by less than 1e-4.
   """
 
   def build(self, variables: list[keras.Variable]) -> None:
@@ -57,8 +57,8 @@ class AdamW(keras.optimizers.AdamW):
     """Continues from a step of which there are weights but no moments.
 
     The learning rate is then the one of that step, and the bias of the moments is corrected from
-    their zeros on. A correction by the step itself would make the next hundred updates up to six times
-    too large. The optimizer must not have made a step.
+    their zeros on. A correction by the step itself would make the next hundred updates up to six
+    times too large. The optimizer must not have made a step.
     """
     self.iterations.assign(step)
     self.moments_start.assign(step)

@@ -18,8 +18,8 @@ from iddpm_tf.utils import progress as progress_lib
 class SampleGrids:
   """Draws the same seeds again and again, so that a picture changes only by the training.
 
-  A super-resolution model enlarges the first images of the data: each result stands between the small
-  image and the original.
+  A super-resolution model enlarges the first images of the data: each result stands between the
+  small image and the original.
   """
 
   def __init__(
@@ -75,7 +75,8 @@ class SampleGrids:
       self._bar.update()
 
   def _inputs(self):
-    """Returns the sampler's inputs by name, and the originals of a super-resolution model or None."""
+    """Returns the sampler's inputs by name, and the originals of a super-resolution model or None.
+    """
     config = self._state.config
     count, low_res_shape = config.sampling.num_samples, config.low_res_shape
     if not low_res_shape:

@@ -43,12 +43,12 @@ class TrainState:
   def checkpoint(self, *, moments_start: bool = True) -> tf.train.Checkpoint:
     """Returns a checkpoint of the whole state.
 
-    Variables are listed by their paths, because TensorFlow silently leaves out Keras layers in lists
-    and dictionaries if it is given the network itself.
+    Variables are listed by their paths, because TensorFlow silently leaves out Keras layers in
+    lists and dictionaries if it is given the network itself.
 
     Args:
-      moments_start: whether to include the optimizer's `moments_start`. Checkpoints of version 1 have
-        none, and their value is 0.
+      moments_start: whether to include the optimizer's `moments_start`. Checkpoints of version 1
+        have none, and their value is 0.
     """
     return tf.train.Checkpoint(
       network=checkpoints.variables_by_path(self.network),

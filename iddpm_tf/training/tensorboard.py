@@ -74,7 +74,8 @@ class Writer:
     return f"loss {np.mean(records.loss * records.weights):.4f}, {rate:.0f} images/s"
 
   def write_scores(self, scores: dict[str, float], weights: str, step: int) -> None:
-    """Writes scores by name of the weights of that name, such as `ema_0.9999`, into shared charts."""
+    """Writes scores by name of the weights of that name, such as `ema_0.9999`, into shared charts.
+    """
     with self._writer.as_default(step=step):
       for name, value in scores.items():
         tf.summary.scalar(f"evaluation_{name}/{weights}", value)
@@ -108,10 +109,11 @@ class Writer:
   def _write_noise_scale(self, records):
     """Writes `gradient_noise_scale` in images: tr(Sigma) / |G|^2 of the objective's gradient.
 
-    Numerator and denominator are averages over the steps since the last point, and the point is their
-    ratio. (A mean of ratios would be biased, and steps whose |G|^2 is near 0 would dominate it.) There
-    is no point where the averaged |G|^2 is not positive. The averages themselves are always written,
-    so that they can be averaged further. A batch in one part on one device measures nothing.
+    Numerator and denominator are averages over the steps since the last point, and the point is
+    their ratio. (A mean of ratios would be biased, and steps whose |G|^2 is near 0 would dominate
+    it.) There is no point where the averaged |G|^2 is not positive. The averages themselves are
+    always written, so that they can be averaged further. A batch in one part on one device measures
+    nothing.
     """
     batch_size = self._config.training.batch_size
     if self._part_size == batch_size:

@@ -25,7 +25,9 @@ class StepRecord(NamedTuple):
   mse: tf.Tensor  # [N], L_simple.
   vlb: tf.Tensor  # [N], the weighted L_vlb.
   grad_norm: tf.Tensor  # [], the norm of the mean gradient of all replicas.
-  part_squared_norm: tf.Tensor  # [], the mean of |gradient|^2 over the microbatches of all replicas.
+  part_squared_norm: (
+    tf.Tensor
+  )  # [], the mean of |gradient|^2 over the microbatches of all replicas.
 
 
 def train_step(state: state_lib.TrainState, batch: Mapping[str, tf.Tensor]) -> StepRecord:
@@ -63,12 +65,8 @@ def train_step(state: state_lib.TrainState, batch: Mapping[str, tf.Tensor]) -> S
     part_gradients, parts, (batch, t, weights, noise), state.network.trainable_variables
   )
   grad_norm = apply_gradients(state, gradients.mean)
-  part_squared_norm = replica.all_reduce(
-    tf.distribute.ReduceOp.MEAN, gradients.part_squared_norm
-  )
-  return StepRecord(
-    t, weights, losses.loss, losses.mse, losses.vlb, grad_norm, part_squared_norm
-  )
+  part_squared_norm = replica.all_reduce(tf.distribute.ReduceOp.MEAN, gradients.part_squared_norm)
+  return StepRecord(t, weights, losses.loss, losses.mse, losses.vlb, grad_norm, part_squared_norm)
 
 
 def loss_and_gradients(

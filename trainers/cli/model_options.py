@@ -92,8 +92,8 @@ def model_config(options: ModelOptions, given: Mapping[str, Any]) -> config_lib.
 
   Args:
     options: the flags.
-    given: the settings of the configuration that were given. They must agree with the folder, unless
-      a run may change them.
+    given: the settings of the configuration that were given. They must agree with the folder,
+      unless a run may change them.
 
   Raises:
     InputError: there is no run in the folder, or a setting contradicts it.

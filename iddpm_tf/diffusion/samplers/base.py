@@ -26,7 +26,9 @@ class Sampler(abc.ABC):
   name: ClassVar[str]
 
   steps: int | None = None  # Timesteps to take. None: all of the process.
-  skipped: float = dataclasses.field(default=0.0, kw_only=True)  # Share of the steps left out, noisiest first.
+  skipped: float = dataclasses.field(
+    default=0.0, kw_only=True
+  )  # Share of the steps left out, noisiest first.
 
   def __post_init__(self) -> None:
     """Checks the fields.

@@ -14,7 +14,8 @@ from iddpm_tf.diffusion.process import at
 from iddpm_tf.diffusion.samplers import base
 from iddpm_tf.diffusion.samplers import ddim
 
-# Standard normal noise [B, H, W, C] of an int32 scalar k: x_T for k = 0, then that of the k-th step.
+# Standard normal noise [B, H, W, C] of an int32 scalar k: x_T for k = 0, then that of the k-th
+# step.
 NoiseFn = Callable[[tf.Tensor], tf.Tensor]
 
 
@@ -105,7 +106,8 @@ def seeded_noise(seeds: tf.Tensor, shape: tuple[int, int, int], stream: int = 0)
   Args:
     seeds: int64 `[B]`.
     shape: the shape of one image, `(H, W, C)`.
-    stream: a seed gives other numbers in another stream. Each stage of a chain of models has its own.
+    stream: a seed gives other numbers in another stream. Each stage of a chain of models has its
+      own.
   """
 
   def noise_fn(k):
