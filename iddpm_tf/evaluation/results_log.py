@@ -1,4 +1,4 @@
-"""The results of a run: a line of JSON each in `results.jsonl`, with all that tells one from another."""
+"""The results of a run: one JSON object per line of the results file of its folder."""
 
 import contextlib
 import datetime
@@ -6,18 +6,25 @@ import json
 import math
 import os
 import pathlib
+from typing import TYPE_CHECKING
+from typing import Any
 
 import iddpm_tf
-from iddpm_tf import settings
-from iddpm_tf.models import model_dir
-from trainers.cli import command
+from iddpm_tf.models import model_dir as model_dir_lib
 
-FILE = "results.jsonl"
+if TYPE_CHECKING:  # Reading results needs no TensorFlow.
+  from iddpm_tf.diffusion.samplers import base as samplers
+  from iddpm_tf.models import trained_model
 
 
-def of_model(model, *, seed):
-  """What was evaluated, of a `TrainedModel`: a dictionary."""
-  result = {
+def describe_model(model: "trained_model.TrainedModel", *, seed: int) -> dict[str, Any]:
+  """Returns the part of a result that says which model it is of.
+
+  Args:
+    model: the model.
+    seed: the seed of the evaluation.
+  """
+  description = {
     "model": str(model.folder),
     "training_step": model.step,
     "ema": model.ema,
@@ -25,46 +32,57 @@ def of_model(model, *, seed):
     "clip_denoised": model.config.sampling.clip_denoised,
   }
   if model.other_variance:
-    result["fixed_variance"] = model.other_variance
+    description["fixed_variance"] = model.other_variance
   if model.ends:
-    result |= {
+    description |= {
       "ensemble": str(model.ends.folder),
       "ensemble_training_step": model.ends.step,
       "ensemble_ema": model.ends.ema,
       "ensemble_steps": model.end_steps,
     }
-  return result
+  return description
 
 
-def of_sampler(model, spec):
-  """How images were drawn, by a `SamplerSpec`: a dictionary."""
+def describe_sampler(
+  model: "trained_model.TrainedModel", sampler: "samplers.Sampler"
+) -> dict[str, Any]:
+  """Returns the part of a result that says by which sampler the images were drawn."""
   return {
-    "sampler": str(spec),
-    "sampling_steps": spec.num_steps(model.config.diffusion.diffusion_steps),
+    "sampler": str(sampler),
+    "sampling_steps": sampler.num_steps(model.config.diffusion.diffusion_steps),
   }
 
 
-def read(folder):
-  """The results of a folder so far, dictionaries; what a kill left of a line is left out."""
-  path, found = pathlib.Path(folder) / FILE, []
+def read(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+  """Returns all results in a folder. A line that a killed process left unfinished is left out."""
+  path = model_dir_lib.ModelDir(folder).results
+  results = []
   for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
     with contextlib.suppress(json.JSONDecodeError):
-      found.append(json.loads(line))
-  return [result for result in found if isinstance(result, dict)]
+      results.append(json.loads(line))
+  return [result for result in results if isinstance(result, dict)]
 
 
-def append(folder, *results):
-  """Adds dictionaries, with the version of the code and the time, to the folder's results; the file's path."""
+def append(folder: str | os.PathLike[str], *results: dict[str, Any]) -> pathlib.Path:
+  """Adds results, with the package's version and the time, to those in a folder.
+
+  Args:
+    folder: a model folder, or another existing folder for results.
+    *results: the results. Each has its `scores`, numbers by name.
+
+  Returns:
+    The path of the file.
+  """
   now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
   stamp = {"version": iddpm_tf.__version__, "time": now}
   text = "".join(
-    json.dumps(result | _legible(result) | stamp, allow_nan=False) + "\n" for result in results
+    json.dumps(result | _json_scores(result) | stamp, allow_nan=False) + "\n" for result in results
   )
-  path = pathlib.Path(folder) / FILE
-  # After what a kill left of a line, a new one.
+  path = model_dir_lib.ModelDir(folder).results
+  # A killed process may have left the last line unfinished.
   if path.exists() and path.stat().st_size and path.read_bytes()[-1:] != b"\n":
     text = "\n" + text
-  # One write to the end of the file: lines of two commands at once do not mix.
+  # One write to the end of the file, so that lines of two processes do not mix.
   file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
   try:
     os.write(file, text.encode())
@@ -73,24 +91,11 @@ def append(folder, *results):
   return path
 
 
-def _legible(result):
-  """Its scores, with null for what JSON has no number for."""
+def _json_scores(result: dict[str, Any]) -> dict[str, Any]:
+  """Returns the scores of a result, with null for numbers that JSON does not have."""
   return {
     "scores": {
       name: None if isinstance(value, float) and not math.isfinite(value) else value
       for name, value in result["scores"].items()
     }
   }
-
-
-def folder_of(options):
-  """Where a command's results go: `--output_dir`, or the model's folder; made if need be."""
-  settings.require(
-    options.output_dir or options.model_dir,
-    "output_dir",
-    "a folder for the results, since there is no --model_dir",
-    options.output_dir,
-  )
-  if options.output_dir:
-    command.make_output_dir(options.output_dir)
-  return pathlib.Path(options.output_dir or model_dir.require_given(options.model_dir))

@@ -1,1 +1,1 @@
-"""The negative log-likelihood of images: the variational bound in full, and an estimate of it."""
+"""The negative log-likelihood of images: its variational bound in full, and an estimate of it."""

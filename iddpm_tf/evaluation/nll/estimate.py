@@ -1,132 +1,178 @@
-"""The work of `trainers.evaluate --nll --nll_stderr`: the full sum estimated from a part of its terms."""
+"""An estimate of the variational bound over all timesteps, from a part of its terms."""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from iddpm_tf.data import arrays
 from iddpm_tf.data import images as images_lib
+from iddpm_tf.diffusion import gaussian_diffusion
 from iddpm_tf.diffusion import likelihood
-from iddpm_tf.diffusion import likelihood_estimator as likelihood_budget
+from iddpm_tf.diffusion import likelihood_estimator
 from iddpm_tf.diffusion import losses
-from iddpm_tf.diffusion import samplers
-from iddpm_tf.evaluation.nll import results as nll_results
-from iddpm_tf.utils import progress
+from iddpm_tf.diffusion.samplers import loop
+from iddpm_tf.evaluation.nll import config as nll_config
+from iddpm_tf.evaluation.nll import full_sum
+from iddpm_tf.models import trained_model
+from iddpm_tf.utils import progress as progress_lib
 
-# Of the noise: evaluations are numbered, and must not share it with the full sum's images.
+# The stream of the noise. The full sum numbers its images from 0 in another stream, as this module
+# numbers its evaluations.
 _STREAM = 2
 
 
-def evaluate(model, process, source, count, options, folder):
-  """Estimates bits/dim of the first `count` images until `options.nll_stderr`; writes the result."""
-  full = count * process.num_timesteps
-  least = likelihood_budget.least_evaluations(process.num_timesteps)
-  if least > full:
-    print(
-      f"note: the full sum takes {full:,} network evaluations, fewer than any estimate (at least {least:,}); "
-      "without --nll_stderr it is computed"
+class BoundEstimate(NamedTuple):
+  """An estimate of the mean bound of images, and where it is from."""
+
+  bits_per_dim: float  # The prior and the estimated sum of all terms.
+  stderr: float  # Standard error of estimating the full sum over these images.
+  prior: float  # The mean of L_T over the images, which is exact.
+  plan: likelihood_estimator.Plan  # The result of the pilot.
+  terms: likelihood_estimator.Estimate  # The last estimate of the sum of the terms.
+
+
+class Estimator:
+  """Estimates the mean bound of given images by one model. The graph is traced once.
+
+  Attributes:
+    count: the number of images.
+    num_timesteps: the number of timesteps of the model.
+  """
+
+  def __init__(
+    self,
+    model: trained_model.TrainedModel,
+    images: arrays.Images,
+    labels: np.ndarray | Sequence[int] | None = None,
+    *,
+    count: int | None = None,
+    batch_size: int = 100,
+  ):
+    """Prepares the graph.
+
+    Args:
+      model: the model.
+      images: uint8 `[N, H, W, C]`, an array or anything that is indexed like one.
+      labels: integers `[N]`; None for a model without classes.
+      count: the number of images to evaluate, from the first on. None is all.
+      batch_size: evaluations of the network at a time.
+
+    Raises:
+      InputError: the images are not of the model's shape, or the labels are not its classes.
+    """
+    image_shape = model.config.image_shape
+    self._model, self._batch_size = model, batch_size
+    self._diffusion = gaussian_diffusion.make_diffusion(model.config.diffusion)
+    self._images = arrays.require_images(images, image_shape)
+    self._labels = full_sum.network_labels(labels, len(images), model.config)
+    self.count = len(images) if count is None else count
+    self.num_timesteps = self._diffusion.num_timesteps
+    self._function = tf.function(
+      self._terms,
+      autograph=False,
+      input_signature=[
+        tf.TensorSpec([None, *image_shape], tf.uint8),
+        tf.TensorSpec([None], tf.int32),
+        tf.TensorSpec([None], tf.int32),
+        tf.TensorSpec([None], tf.int64),
+      ],
     )
-  plan, estimate = estimated(model, process, source, count, options)
-  prior = prior_mean(process, source, count, options.batch_size)
-  if estimate.stderr > options.nll_stderr:
-    print(
-      f"note: stopped at the full sum's number of network evaluations, {full:,}; a standard error of "
-      f"{options.nll_stderr} would take about {estimate.expected:,}"
-    )
-  share = f", 1/{full / estimate.evaluations:.0f}" if 2 * estimate.evaluations < full else ""
-  print(
-    f"{prior + estimate.total:.4f} bits/dim, standard error of the estimate {estimate.stderr:.4f} "
-    f"({estimate.evaluations:,} of {full:,} network evaluations{share})\n"
-    f"that error is of estimating the full sum over these {count} images; it says nothing of other images"
-  )
-  result = {
-    "bits_per_dim": prior + estimate.total,
-    "stderr_of_estimate": estimate.stderr,
-    "stderr_target": options.nll_stderr,
-    "network_evaluations": estimate.evaluations,
-    "network_evaluations_of_pilot": plan.evaluations,
-    "network_evaluations_of_full_sum": full,
-    **nll_results.description(model, source.name, count, options),
-    "num_timesteps": process.num_timesteps,
-    "prior": prior,
-    "strata": {
-      "first_timestep": plan.edges[:-1].tolist(),
-      "last_timestep": (plan.edges[1:] - 1).tolist(),
-      "network_evaluations": estimate.counts.tolist(),
-      "mean_term": estimate.means.tolist(),
-      "standard_deviation": estimate.deviations.tolist(),
-    },
-  }
-  nll_results.write(
-    folder / f"{nll_results.name(model, count, options)}.json",
-    result,
-    (plan.edges[:-1] + plan.edges[1:] - 1) / 2,
-    estimate.means,
-    options,
-  )
 
+  @property
+  def full_sum_evaluations(self) -> int:
+    """The number of evaluations of the network that the full sum takes."""
+    return self.count * self.num_timesteps
 
-def estimated(model, process, source, count, options):
-  """The pilot's `Plan` and the last `Estimate`, with a bar of network evaluations."""
-  full = count * process.num_timesteps
-  least = likelihood_budget.least_evaluations(process.num_timesteps)
-  with progress.bar(total=least, unit="evaluation") as bar:
-    evaluate_fn = evaluator(model, process, source, options.seed, options.batch_size, bar.update)
-    plan = likelihood_budget.make_plan(evaluate_fn, process.num_timesteps, count, seed=options.seed)
-    rounds = likelihood_budget.estimates(
-      evaluate_fn, plan, count, target=options.nll_stderr, limit=full, seed=options.seed
-    )
-    bar.total = min(full, plan.evaluations + int(plan.variance / options.nll_stderr**2))
-    for estimate in rounds:
-      bar.total = max(min(full, estimate.expected), estimate.evaluations)
-      bar.set_postfix_str(f"standard error {estimate.stderr:.4f}")
-  return plan, estimate
+  def estimate(
+    self, nll_stderr: float, *, seed: int = 0, progress: progress_lib.Progress
+  ) -> BoundEstimate:
+    """Estimates the bound until its standard error is small enough.
 
+    The number of evaluations of the network is at most about that of the full sum.
 
-def evaluator(model, process, source, seed, batch_size, report=lambda done: None):
-  """`(t, image, key) -> terms [n]`, as `likelihood_budget` asks for; `report` gets each batch's size."""
-  image_shape = model.config.data.image_shape
+    Args:
+      nll_stderr: the standard error to reach, bits/dim.
+      seed: the seed of the timesteps, the images and the noise.
+      progress: shows the evaluations of the network.
 
-  @tf.function(
-    autograph=False,
-    input_signature=[
-      tf.TensorSpec((None, *image_shape), tf.uint8),
-      tf.TensorSpec([None], tf.int32),
-      tf.TensorSpec([None], tf.int32),
-      tf.TensorSpec([None], tf.int64),
-    ],
-  )
-  def function(image, label, t, seeds):
+    Raises:
+      InputError: a standard error that is too small, or a term that is not finite.
+    """
+    nll_config.require_stderr(nll_stderr)
+    limit = self.full_sum_evaluations
+    least = likelihood_estimator.least_evaluations(self.num_timesteps)
+    with progress.bar(total=least, unit="evaluation") as bar:
+
+      def evaluate(t, image, key):
+        return self.terms(t, image, key, seed=seed, on_batch=bar.update)
+
+      plan = likelihood_estimator.make_plan(evaluate, self.num_timesteps, self.count, seed=seed)
+      bar.total = min(limit, plan.evaluations + int(plan.variance / nll_stderr**2))
+      for terms in likelihood_estimator.estimates(
+        evaluate, plan, self.count, target=nll_stderr, limit=limit, seed=seed
+      ):
+        bar.total = max(min(limit, terms.expected), terms.evaluations)
+        bar.set_postfix_str(f"standard error {terms.stderr:.4f}")
+    prior = self.prior_mean()
+    return BoundEstimate(prior + terms.total, terms.stderr, prior, plan, terms)
+
+  def terms(
+    self,
+    t: np.ndarray,
+    image: np.ndarray,
+    key: np.ndarray,
+    *,
+    seed: int,
+    on_batch: Callable[[int], object] | None = None,
+  ) -> np.ndarray:
+    """Evaluates single terms of the bound.
+
+    The noise of an evaluation depends on its key and the seed, and not on the batch.
+
+    Args:
+      t: timesteps, int32 `[n]`.
+      image: positions of the images, int32 `[n]`.
+      key: numbers of the evaluations, int64 `[n]`, from 0 on.
+      seed: the seed of the noise.
+      on_batch: called with the number of evaluations in each batch.
+
+    Returns:
+      The terms in bits/dim, float32 `[n]`.
+    """
+    terms = []
+    for start in range(0, len(t), self._batch_size):
+      part = slice(start, start + self._batch_size)
+      chosen = image[part]
+      seeds = key[part] + (seed << 32)
+      terms.append(
+        self._function(self._images[chosen], self._labels[chosen], t[part], seeds).numpy()
+      )
+      if on_batch is not None:
+        on_batch(len(chosen))
+    return np.concatenate(terms)
+
+  def prior_mean(self) -> float:
+    """Returns the mean of L_T over the images in bits/dim, which needs no network."""
+    total = 0.0
+    for start in range(0, self.count, self._batch_size):
+      batch = self._images[start : min(start + self._batch_size, self.count)]
+      x_start = images_lib.to_unit_range(tf.constant(batch))
+      total += float(tf.reduce_sum(losses.prior_term(self._diffusion.process, x_start)))
+    return total / self.count
+
+  def _terms(self, image, label, t, seeds):
+    """Maps uint8 [B, H, W, C], int32 [B], int32 [B] and int64 [B] to float32 [B]."""
+    config = self._model.config
     x_start = images_lib.to_unit_range(image)
-    noise = samplers.seeded_noise(seeds, image_shape, _STREAM)(0)
+    noise = loop.seeded_noise(seeds, config.image_shape, _STREAM)(0)
     return likelihood.evaluate(
-      model.denoise_fn(x_start, label),
-      process,
-      model.config.diffusion,
+      self._model.model_fn_for(x_start, label),
+      self._diffusion,
       x_start,
       t,
       noise,
-      clip=model.config.sampling.clip_denoised,
+      clip=config.sampling.clip_denoised,
     ).term
-
-  def evaluate_fn(t, image, key):
-    terms = []
-    for start in range(0, len(t), batch_size):
-      part = slice(start, start + batch_size)
-      chosen = image[part]
-      # Each evaluation has its own noise, whatever its batch.
-      seeds = key[part] + (seed << 32)
-      terms.append(function(source.images[chosen], source.labels[chosen], t[part], seeds).numpy())
-      report(len(chosen))
-    return np.concatenate(terms)
-
-  return evaluate_fn
-
-
-def prior_mean(process, source, count, batch_size):
-  """L_T's mean over the first `count` images, bits/dim: exact, since it needs no network."""
-  total = 0.0
-  for start in range(0, count, batch_size):
-    x_start = images_lib.to_unit_range(
-      tf.constant(source.images[start : min(start + batch_size, count)])
-    )
-    total += float(tf.reduce_sum(losses.prior_term(process, x_start)))
-  return total / count

@@ -1,152 +1,178 @@
-"""The work of `trainers.evaluate --nll`: the bound over a split, as JSON and as a plot."""
+"""The variational bound of images with every term of a process (Eq. 4), in bits/dim."""
 
-import dataclasses
-import pathlib
+from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
-import iddpm_tf
-from iddpm_tf import settings
+from iddpm_tf import config as config_lib
+from iddpm_tf.data import arrays
 from iddpm_tf.data import images as images_lib
-from iddpm_tf.data import sources
+from iddpm_tf.diffusion import gaussian_diffusion
 from iddpm_tf.diffusion import likelihood
-from iddpm_tf.diffusion import process as process_lib
 from iddpm_tf.diffusion import respacing
-from iddpm_tf.diffusion import samplers
-from iddpm_tf.evaluation.nll import estimate as nll_budget
-from iddpm_tf.evaluation.nll import results as nll_results
-from iddpm_tf.models import model_dir
+from iddpm_tf.diffusion.samplers import loop
+from iddpm_tf.evaluation.nll import config as nll_config
 from iddpm_tf.models import trained_model
-from iddpm_tf.utils import progress
-from trainers.cli import command
-
-FOLDER = "evaluations"
+from iddpm_tf.utils import progress as progress_lib
 
 
-def prepared(config, options):
-  """The work, a function, of bits/dim of a split as `evaluate.Options` say; what is wrong is a `ValueError` now."""
-  if options.decoder:
-    config = dataclasses.replace(
-      config, diffusion=dataclasses.replace(config.diffusion, decoder=options.decoder)
+class FullSum:
+  """The bound of images by one model, with every timestep of a process.
+
+  The graph is traced once. It reads the variables of the model's network, so that other values of
+  them are evaluated without another trace.
+
+  Attributes:
+    model: the model.
+    diffusion: the diffusion, whose timesteps are evaluated.
+  """
+
+  def __init__(
+    self,
+    model: trained_model.TrainedModel,
+    diffusion: gaussian_diffusion.GaussianDiffusion | None = None,
+  ):
+    """Prepares the graph.
+
+    Args:
+      model: the model.
+      diffusion: its diffusion, perhaps on fewer timesteps (see `respaced_diffusion`). None is on
+        all timesteps.
+    """
+    config = model.config
+    self.model = model
+    self.diffusion = diffusion or gaussian_diffusion.make_diffusion(config.diffusion)
+    self._bar: progress_lib.Bar | None = None
+    self._on_step = loop.python_callback(self._update_bar)
+    self._function = tf.function(
+      self._bits_per_dim,
+      autograph=False,
+      input_signature=[
+        tf.TensorSpec([None, *config.image_shape], tf.uint8),
+        tf.TensorSpec([None], tf.int32),
+        tf.TensorSpec([None], tf.int64),
+      ],
     )
-  source = sources.load(config.data, options.split)
-  model_dir.require_same_data(config, source, options.model_dir)
-  settings.require(
-    options.num_examples <= len(source.images),
-    "num_examples",
-    f"at most {len(source.images)}, the {options.split} images of {source.name}",
-    options.num_examples,
-  )
-  model = trained_model.load_chosen(config, options)
-  count = options.num_examples or len(source.images)
-  process = process_of(config.diffusion, options.nll_steps, options.nll_schedule)
-  folder = pathlib.Path(options.output_dir or model.folder / FOLDER)
-  command.make_output_dir(folder)
 
-  def work():
-    print(
-      f"bits/dim of {model}: {count} {options.split} images of {source.name}, "
-      f"{process.num_timesteps} timesteps, seed {options.seed}, iddpm_tf {iddpm_tf.__version__}"
+  def bits_per_dim(
+    self,
+    images: arrays.Images,
+    labels: np.ndarray | Sequence[int] | None = None,
+    *,
+    count: int | None = None,
+    seed: int = 0,
+    batch_size: int = 100,
+    progress: progress_lib.Progress,
+  ) -> likelihood.BitsPerDim:
+    """Returns the bound of images, in NumPy arrays; see `batches`."""
+    parts = self.batches(
+      images, labels, count=count, seed=seed, batch_size=batch_size, progress=progress
     )
-    if options.nll_stderr:
-      nll_budget.evaluate(model, process, source, count, options, folder)
-      return
-    bits = bits_per_dim(model, process, source, count, options)
-    _write(folder, model, process, source.name, bits, options)
+    return likelihood.BitsPerDim(*(np.concatenate(columns) for columns in zip(*parts)))
 
-  return work
+  def batches(
+    self,
+    images: arrays.Images,
+    labels: np.ndarray | Sequence[int] | None = None,
+    *,
+    count: int | None = None,
+    seed: int = 0,
+    batch_size: int = 100,
+    progress: progress_lib.Progress,
+  ) -> Iterator[likelihood.BitsPerDim]:
+    """Yields the bound of each batch of images.
 
+    The noise of an image depends on its position and the seed, and not on the batch.
 
-def process_of(config, count, schedule):
-  """The process of a `DiffusionConfig` on `count` timesteps (0: all) by `--nll_schedule`'s rule."""
-  process = process_lib.make_process(config)
-  steps = process.num_timesteps
-  if not count:
-    return process
-  if schedule == "dense_start":
-    return process.respaced(respacing.likelihood_timesteps(steps, count))
-  return process.respaced(respacing.space_timesteps(steps, str(count)))
+    Args:
+      images: uint8 `[N, H, W, C]`, an array or anything that is indexed like one.
+      labels: integers `[N]`; None for a model without classes.
+      count: the number of images to evaluate, from the first on. None is all.
+      seed: the seed of the noise.
+      batch_size: images at a time.
+      progress: shows the evaluations of the network.
 
+    Raises:
+      InputError: the images are not of the model's shape, or the labels are not its classes.
+    """
+    images = arrays.require_images(images, self.model.config.image_shape)
+    labels = network_labels(labels, len(images), self.model.config)
+    starts = range(0, len(images) if count is None else count, batch_size)
+    return self._batches(images, labels, starts, seed, progress)
 
-def bits_per_dim(model, process, source, count, options):
-  """`BitsPerDim` of the first `count` images, as NumPy, with a bar of network evaluations."""
-  batches = -(-count // options.batch_size)
-  with progress.bar(total=batches * process.num_timesteps, unit="step") as bar:
-    function = function_of(model, process, lambda done: bar.update(1))
-    results = list(
-      bits_of_batches(function, source, count, seed=options.seed, batch_size=options.batch_size)
-    )
-  return likelihood.BitsPerDim(*(np.concatenate(parts) for parts in zip(*results)))
+  def _batches(self, images, labels, starts, seed, progress):
+    total = len(starts) * self.diffusion.num_timesteps
+    with progress.bar(total=total, unit="step") as self._bar:
+      for start in starts:
+        chosen = slice(start, min(start + starts.step, starts.stop))
+        seeds = tf.range(chosen.start, chosen.stop, dtype=tf.int64) + (seed << 32)
+        results = self._function(images[chosen], labels[chosen], seeds)
+        yield likelihood.BitsPerDim(*(column.numpy() for column in results))
 
-
-def bits_of_batches(function, source, count, *, seed, batch_size):
-  """Yields the `BitsPerDim` of each batch of the first `count` images, by a function of `function_of`."""
-  for start in range(0, count, batch_size):
-    chosen = slice(start, min(start + batch_size, count))
-    # Each image has its own noise, whatever its batch.
-    seeds = tf.range(chosen.start, chosen.stop, dtype=tf.int64) + (seed << 32)
-    yield function(source.images[chosen], source.labels[chosen], seeds)
-
-
-def function_of(model, process, report=lambda done: None):
-  """uint8 [B, H, W, C], int32 [B], int64 [B] -> `BitsPerDim`, as a graph."""
-  config = model.config
-  image_shape = config.data.image_shape
-  report = samplers.python_progress(report)
-
-  @tf.function(
-    autograph=False,
-    input_signature=[
-      tf.TensorSpec((None, *image_shape), tf.uint8),
-      tf.TensorSpec([None], tf.int32),
-      tf.TensorSpec([None], tf.int64),
-    ],
-  )
-  def function(image, label, seeds):
-    noise_fn = samplers.seeded_noise(seeds, image_shape)
+  def _bits_per_dim(self, image, label, seeds):
+    """Maps uint8 [B, H, W, C], int32 [B] and int64 [B] to `BitsPerDim`."""
+    config = self.model.config
+    noise_fn = loop.seeded_noise(seeds, config.image_shape)
     x_start = images_lib.to_unit_range(image)
-    network_fn = model.denoise_fn(x_start, label)
+    network_fn = self.model.model_fn_for(x_start, label)
 
-    def denoise_fn(x_t, t):
-      report(0)
+    def model_fn(x_t, t):
+      self._on_step(0)
       return network_fn(x_t, t)
 
     return likelihood.bits_per_dim(
-      denoise_fn, process, config.diffusion, x_start, noise_fn, clip=config.sampling.clip_denoised
+      model_fn, self.diffusion, x_start, noise_fn, clip=config.sampling.clip_denoised
     )
 
-  return function
+  def _update_bar(self, done):
+    del done
+    if self._bar is not None:
+      self._bar.update()
 
 
-def _write(folder, model, process, dataset, bits, options):
-  mean = float(np.mean(bits.total, dtype=np.float64))
-  # Of the mean over images; one alone has none.
-  stderr = (
-    float(np.std(bits.total, ddof=1) / np.sqrt(len(bits.total))) if len(bits.total) > 1 else None
-  )
-  result = {
-    "bits_per_dim": mean,
-    "stderr": stderr,
-    **nll_results.description(model, dataset, len(bits.total), options),
-    "num_timesteps": process.num_timesteps,
-    "timesteps": process.timestep_map.tolist(),
-    "prior": _mean(bits.prior),
-    "terms": _mean(bits.terms),
-    "x_start_mse": _mean(bits.x_start_mse),
-    "eps_mse": _mean(bits.eps_mse),
-    "bits_per_dim_of_images": bits.total.tolist(),
-  }
-  print(f"{mean:.4f} bits/dim, standard error {'unknown' if stderr is None else f'{stderr:.4f}'}")
-  nll_results.write(
-    folder / f"{nll_results.name(model, len(bits.total), options)}.json",
-    result,
-    process.timestep_map,
-    np.mean(bits.terms, axis=0),
-    options,
-  )
+def respaced_diffusion(
+  config: config_lib.DiffusionConfig, steps: int = 0, schedule: str = "dense_start"
+) -> gaussian_diffusion.GaussianDiffusion:
+  """Returns the diffusion on the timesteps at which the bound is evaluated (Appendix E).
+
+  Args:
+    config: the configuration of the diffusion.
+    steps: the number of timesteps K; 0 is all.
+    schedule: `strided` for K evenly spaced timesteps, `dense_start` for these and every t < T/K.
+
+  Raises:
+    InputError: the process has fewer timesteps, or there is no such schedule.
+  """
+  nll_config.require_steps(steps, config.diffusion_steps)
+  nll_config.require_schedule(schedule)
+  diffusion = gaussian_diffusion.make_diffusion(config)
+  if not steps:
+    return diffusion
+  if schedule == "dense_start":
+    return diffusion.respaced(respacing.likelihood_timesteps(diffusion.num_timesteps, steps))
+  return diffusion.respaced(respacing.space_timesteps(diffusion.num_timesteps, str(steps)))
 
 
-def _mean(values):
-  """Over the images."""
-  return np.mean(values, axis=0, dtype=np.float64).tolist()
+def network_labels(
+  labels: np.ndarray | Sequence[int] | None, count: int, config: config_lib.Config
+) -> np.ndarray:
+  """Returns the labels that a graph takes, int32 `[count]`: zeros for a model without classes.
+
+  Raises:
+    InputError: the labels are not the model's classes.
+  """
+  checked = arrays.require_labels(labels, count, config.num_classes)
+  return np.zeros(count, np.int32) if checked is None else checked
+
+
+def mean_and_stderr(values: np.ndarray) -> tuple[float, float | None]:
+  """Returns the mean of one value per image, `[N]`, and its standard error over the images.
+
+  The standard error of a single image is unknown, None.
+  """
+  mean = float(np.mean(values, dtype=np.float64))
+  if len(values) < 2:
+    return mean, None
+  return mean, float(np.std(values, ddof=1) / np.sqrt(len(values)))

@@ -1,76 +1,115 @@
-"""Results of `trainers.evaluate --nll`: a JSON file and a plot each."""
+"""Results of likelihoods: a JSON file and a plot of the terms for each."""
 
-import json
-import zlib
+import pathlib
+from typing import Any
 
-import matplotlib
+from matplotlib import figure as figure_lib
+import numpy as np
 
-from iddpm_tf.evaluation import results_log as results
-from iddpm_tf.models import model_dir
+from iddpm_tf.evaluation import data_key
+from iddpm_tf.evaluation import results_log
+from iddpm_tf.evaluation.nll import config as nll_config
+from iddpm_tf.models import trained_model
 from iddpm_tf.utils import files
 
-matplotlib.use("Agg")
-from matplotlib import pyplot  # pylint: disable=wrong-import-position
+_SCORES = ("bits_per_dim", "stderr", "stderr_of_estimate")
 
 
-def description(model, dataset, count, options):
-  """What a result is of, for its JSON: a `TrainedModel`, the name of the data, the number of images."""
-  return results.of_model(model, seed=options.seed) | {
+def describe(
+  model: trained_model.TrainedModel, dataset: str, config: nll_config.NllConfig
+) -> dict[str, Any]:
+  """Returns the part of a result that says what it is of.
+
+  Args:
+    model: the model.
+    dataset: the name of the data.
+    config: the evaluation, whose `num_examples` is the number of images, not 0.
+  """
+  return results_log.describe_model(model, seed=config.seed) | {
     "dataset": dataset,
     "data_dir": model.config.data.data_dir,
-    "split": options.split,
-    "num_examples": count,
+    "split": config.split,
+    "num_examples": config.num_examples,
     "decoder": model.config.diffusion.decoder,
   }
 
 
-def name(model, count, options):
-  """All that tells one result from another, so that none replaces another."""
+def file_name(model: trained_model.TrainedModel, config: nll_config.NllConfig) -> str:
+  """Returns the name of a result's files, without a suffix. Different evaluations differ in it.
+
+  Args:
+    model: the model.
+    config: the evaluation, whose `num_examples` is the number of images, not 0.
+  """
   decoder = model.config.diffusion.decoder
-  text = f"nll_step_{model.step}_ema_{model.ema}_{options.split}_{count}_seed_{options.seed}"
-  text += f"_{options.nll_schedule}_{options.nll_steps}" if options.nll_steps else ""
-  text += f"_stderr_{options.nll_stderr}" if options.nll_stderr else ""
-  text += f"_{decoder}" if decoder != "exact" else ""
-  text += f"_{model.other_variance}" if model.other_variance else ""
-  text += "" if model.config.sampling.clip_denoised else "_unclipped"
+  parts = [
+    f"nll_step_{model.step}_ema_{model.ema}",
+    f"{config.split}_{config.num_examples}",
+    f"seed_{config.seed}",
+  ]
+  if config.nll_steps:
+    parts.append(f"{config.nll_schedule}_{config.nll_steps}")
+  if config.nll_stderr:
+    parts.append(f"stderr_{config.nll_stderr}")
+  if decoder != "exact":
+    parts.append(decoder)
+  if model.other_variance:
+    parts.append(model.other_variance)
+  if not model.config.sampling.clip_denoised:
+    parts.append("unclipped")
   if model.ends:
-    ends = zlib.crc32(f"{model.ends.folder.resolve()} {model.ends.step} {model.ends.ema}".encode())
-    text += f"_ensemble_{model.end_steps}_{ends:08x}"
-  return text + _other_data(model)
+    ends = f"{model.ends.folder.path.resolve()} {model.ends.step} {model.ends.ema}"
+    parts.append(f"ensemble_{model.end_steps}_{data_key.checksum(ends)}")
+  stored = model.folder.read_config()
+  data = data_key.describe(model.config.data)
+  if stored and data != data_key.describe(stored.data):
+    parts.append(data_key.checksum(data))
+  return "_".join(parts)
 
 
-def write(path, result, timesteps, terms, options):
-  """Writes `result` to the JSON file `path`, Figure 2 (the terms by timestep) beside it, and a line of results."""
-  with files.whole(path) as temporary:
-    temporary.write_text(json.dumps(result, indent=1) + "\n")
-  _plot(path.with_suffix(".png"), timesteps, terms)
-  print(f"wrote {path} and {path.with_suffix('.png')}")
+def write(
+  path: pathlib.Path, result: dict[str, Any], timesteps: np.ndarray, terms: np.ndarray
+) -> pathlib.Path:
+  """Writes a result to a JSON file, and a plot of its terms beside it (Figure 2).
+
+  Args:
+    path: the JSON file.
+    result: the result.
+    timesteps: the timestep of each term, `[S]`.
+    terms: the terms in bits/dim, `[S]`.
+
+  Returns:
+    The path of the plot.
+  """
+  files.write_json(path, result, indent=1)
+  picture = path.with_suffix(".png")
+  _plot(picture, timesteps, terms)
+  return picture
+
+
+def log_entry(path: pathlib.Path, result: dict[str, Any]) -> dict[str, Any]:
+  """Returns what the results log has of a result: its scores and all single values.
+
+  Args:
+    path: the JSON file of the result.
+    result: the result.
+  """
   errors = {
     f"nll_{name}": result[name] for name in ("stderr", "stderr_of_estimate") if name in result
   }
-  scores = ("bits_per_dim", "stderr", "stderr_of_estimate")
-  about = {
+  values = {
     name: value
     for name, value in result.items()
-    if isinstance(value, (str, int, float, bool)) and name not in scores
+    if isinstance(value, (str, int, float, bool)) and name not in _SCORES
   }
-  results.append(
-    results.folder_of(options),
-    {"scores": {"nll": result["bits_per_dim"]} | errors, "file": str(path)} | about,
-  )
+  return {"scores": {"nll": result["bits_per_dim"]} | errors, "file": str(path)} | values
 
 
-def _other_data(model):
-  """For the name of a result: which data, where it is not the model's own."""
-  own, data = model_dir.read_config(model.folder).data, model.config.data
-  if data == own:
-    return ""
-  return f"_{zlib.crc32(repr(data).encode()):08x}"
-
-
-def _plot(path, timesteps, terms):
-  """Figure 2: terms of the bound by diffusion step, on a logarithmic axis."""
-  figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+def _plot(path: pathlib.Path, timesteps: np.ndarray, terms: np.ndarray) -> None:
+  """Draws the terms of the bound by timestep, on a logarithmic axis."""
+  # Without pyplot, which would change the backend of a notebook.
+  figure = figure_lib.Figure(figsize=(6, 4), layout="constrained")
+  axes = figure.subplots()
   axes.plot(timesteps, terms, linewidth=1, marker="." if len(terms) < 60 else None)
   axes.set(
     xlabel="diffusion step",
@@ -81,4 +120,3 @@ def _plot(path, timesteps, terms):
   axes.grid(alpha=0.3)
   with files.whole(path) as temporary:
     figure.savefig(temporary, dpi=150)
-  pyplot.close(figure)
