@@ -9,12 +9,9 @@ from collections.abc import Iterator
 import os
 import pathlib
 import re
-from typing import Any
 
-from iddpm_tf.settings import fields
 from iddpm_tf.settings.arguments import Argument
 from iddpm_tf.settings.arguments import in_parentheses
-from iddpm_tf.settings.arguments import parse
 from iddpm_tf.settings.errors import InputError
 
 SETTING = "flagfile"
@@ -36,17 +33,9 @@ def expand(arguments: Iterable[str]) -> list[Argument]:
   return list(_expanded((Argument(text) for text in arguments), ()))
 
 
-def read(path: str | os.PathLike[str], classes: Iterable[Any]) -> dict[str, Any]:
-  """Returns the values of the settings that a flagfile gives, by name.
-
-  Args:
-    path: the flagfile, which is looked for as `expand` says.
-    classes: dataclasses of the settings that exist.
-
-  Raises:
-    InputError: as `expand`, and for a setting or a value that is wrong.
-  """
-  return parse(list(_lines(os.fspath(path), "", ())), fields.by_name(*classes))
+def read(path: str | os.PathLike[str]) -> list[Argument]:
+  """Returns the lines of a flagfile as arguments; `expand` says where the file is looked for."""
+  return list(_lines(os.fspath(path), "", ()))
 
 
 def named_by(arguments: Iterable[str]) -> list[str]:
