@@ -1,72 +1,69 @@
-"""The first request of a served model, with and without warm-up records, against the median of the next ten.
+"""Compares the first request of a served model with the next ten, with and without warm-up records.
 
     python -m benchmarks.first_request VERSION_DIR [--signature=serving_default] [--images=1]
 
-Each in a process of its own, which loads the export into a session, as TensorFlow Serving does, replays the records or not,
-and draws.
+Each case runs in its own process. The process loads the export into a session, as TensorFlow
+Serving does, and replays the warm-up records or not. It prints the time of the first request and
+the median time of the next ten.
 """
 
+import argparse
 import json
 import subprocess
 import sys
 import time
 
-from absl import flags as absl_flags
 import numpy as np
 
 from trainers.cli import command
 
-FLAGS = absl_flags.FlagValues()
-absl_flags.DEFINE_string("signature", "serving_default", "what is asked for", flag_values=FLAGS)
-absl_flags.DEFINE_integer("images", 1, "a request", flag_values=FLAGS)
-absl_flags.DEFINE_bool(
-  "warm", None, "of one process alone: whether it replays the records", flag_values=FLAGS
-)
 _REQUESTS = 11
 
 
-def main():
-  (version,) = FLAGS(sys.argv)[1:]
-  if FLAGS.warm is not None:
-    print(json.dumps(seconds(version, FLAGS.warm)))
+def main() -> None:
+  """Runs both cases, or with --case one of them in this process."""
+  parser = argparse.ArgumentParser(prog="first_request")
+  parser.add_argument("version", help="folder of an exported version")
+  parser.add_argument("--signature", default="serving_default", help="signature to request")
+  parser.add_argument("--images", type=int, default=1, help="number of images per request")
+  parser.add_argument("--case", choices=("with", "without"), help=argparse.SUPPRESS)
+  options = parser.parse_args()
+  if options.case:
+    seconds = time_requests(
+      options.version, options.signature, options.images, warm_up=options.case == "with"
+    )
+    print(json.dumps(seconds))
     return
-  for warm in (False, True):
+  for case in ("without", "with"):
     done = subprocess.run(
-      [
-        sys.executable,
-        "-m",
-        "benchmarks.first_request",
-        version,
-        f"--signature={FLAGS.signature}",
-        f"--images={FLAGS.images}",
-        f"--{'' if warm else 'no'}warm",
-      ],
+      [sys.executable, "-m", "benchmarks.first_request", *sys.argv[1:], f"--case={case}"],
       check=True,
       stdout=subprocess.PIPE,
     )
     first, *others = json.loads(done.stdout.splitlines()[-1])
+    median = np.median(others)
     print(
-      f"{'after' if warm else 'without'} warm-up: the first request took {1000 * first:.1f} ms, the next ten "
-      f"{1000 * np.median(others):.1f} ms (median): {first / np.median(others):.2f} times"
+      f"{case} warm-up: the first request took {1000 * first:.1f} ms, the median of the next ten "
+      f"{1000 * median:.1f} ms: {first / median:.2f} times as long"
     )
 
 
-def seconds(version, warm):
-  """Of each request."""
+def time_requests(version: str, signature: str, images: int, *, warm_up: bool) -> list[float]:
+  """Returns the seconds of each request, in a server that has just loaded the version."""
   command.load_tensorflow()
   from iddpm_tf.serving import warmup
-  from iddpm_tf.serving.server import servable
+  from iddpm_tf.serving.server import loaded_servable
 
-  loaded = servable.Servable("model", 1, version)
-  if warm:
-    loaded.warm_up()
-  example = warmup.example(loaded.inputs(FLAGS.signature), FLAGS.images)
-  found = []
+  servable = loaded_servable.LoadedServable("model", 1, version)
+  if warm_up:
+    servable.warm_up()
+  arrays = warmup.zeros(servable.inputs(signature), images)
+  seconds = []
   for i in range(_REQUESTS):
     start = time.perf_counter()
-    loaded.run(FLAGS.signature, example | {"seed": example["seed"] + i})
-    found.append(time.perf_counter() - start)
-  return found
+    servable.run(signature, arrays | {"seed": arrays["seed"] + i})
+    seconds.append(time.perf_counter() - start)
+  return seconds
 
 
 if __name__ == "__main__":

@@ -93,11 +93,13 @@ def _draw(options: Options) -> int:
     retry=clients.RetryPolicy(options.timeout, options.attempts),
   )
   seeds = seeds_lib.make_seeds(options.num_samples, options.seed)
-  output, images_for_grid = pathlib.Path(options.output_dir), []
+  output = pathlib.Path(options.output_dir)
+  images_for_grid: list[np.ndarray] = []
   with client:
     inputs = clients.require_image_signature(client.signatures(), options.signature)
-    labels = np.resize(np.array(options.labels, np.int32), len(seeds))
-    labels = labels if "label" in inputs else None
+    labels = None
+    if "label" in inputs:
+      labels = np.resize(np.array(options.labels, np.int32), len(seeds))
     files.make_folder(output, "output_dir")
     with progress_lib.Console().bar(total=len(seeds), unit="image") as bar:
       # Each batch is written when it arrives, so that it outlasts a failure of the server.

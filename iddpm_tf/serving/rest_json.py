@@ -44,7 +44,9 @@ def _decode_element(value: Any, name: str) -> Any:
     return value
   try:
     (key,) = value
-    return base64.b64decode(value[key] if key == _BYTES else None, validate=True)
+    if key != _BYTES:
+      raise ValueError(key)
+    return base64.b64decode(value[key], validate=True)
   except (TypeError, ValueError, binascii.Error):
     raise settings.InputError(
       name, f'expected {{"{_BYTES}": BASE64}}, received {str(value)[:100]}'

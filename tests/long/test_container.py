@@ -1,4 +1,4 @@
-"""The export in TensorFlow Serving itself, where docker and its image are: make test-serving."""
+"""An export in TensorFlow Serving itself, if Docker has its image: make test-serving."""
 
 import shutil
 import socket
@@ -8,12 +8,12 @@ import time
 import numpy as np
 import pytest
 
-from iddpm_tf.serving import client as client_lib
+from iddpm_tf.serving import clients
 from iddpm_tf.serving import deployment
 from tests.serving import conftest
 
-fixture_model_dir, fixture_models_dir = conftest.fixture_model_dir, conftest.fixture_models_dir
-fixture_drawn = conftest.fixture_drawn
+fixture_model_dir, fixture_samplers = conftest.fixture_model_dir, conftest.fixture_samplers
+fixture_models_dir, fixture_drawn = conftest.fixture_models_dir, conftest.fixture_drawn
 IMAGE = "tensorflow/serving"
 
 
@@ -25,9 +25,9 @@ def docker(*arguments, check=True):
 
 @pytest.fixture(name="ports")
 def fixture_ports(models_dir):
-  """Of gRPC and REST, of a container that is as compose.yaml has it."""
+  """The ports of gRPC and REST of a container that runs as in compose.yaml."""
   if not shutil.which("docker") or docker("image", "inspect", IMAGE, check=False).returncode:
-    pytest.skip(f"there is no docker, or no image {IMAGE}")
+    pytest.skip(f"Docker or its image {IMAGE} is not installed")
   ports = []
   for _ in range(2):
     with socket.socket() as free:
@@ -47,36 +47,36 @@ def fixture_ports(models_dir):
     "--entrypoint",
     "/usr/bin/tensorflow_model_server",
     IMAGE,
-    *deployment.FLAGS,
+    *deployment.SERVER_FLAGS,
   ).stdout.strip()
   yield ports
   docker("stop", container)
 
 
 @pytest.mark.parametrize("name", ["ancestral_5", "ddim_5"])
-def test_it_draws_the_images_of_sample(ports, drawn, name):
-  inputs = {"seed": np.arange(12), "label": np.arange(12, dtype=np.int32) % 10}
-  clients = (
-    client_lib.GrpcClient(f"127.0.0.1:{ports[0]}", "small"),
-    client_lib.RestClient(f"http://127.0.0.1:{ports[1]}", "small"),
+def test_it_draws_the_images_of_the_model(ports, drawn, name):
+  inputs = conftest.INPUTS
+  connected = (
+    clients.connect(model="small", address=f"127.0.0.1:{ports[0]}"),
+    clients.connect(model="small", url=f"http://127.0.0.1:{ports[1]}"),
   )
-  for client in clients:
+  for client in connected:
     deadline = time.monotonic() + 120
     while True:
       try:
         assert name in client.signatures()
         break
-      except client_lib.ServingError:
+      except clients.ServingError:
         assert time.monotonic() < deadline
         time.sleep(1)
     (images,) = client.predict(name, inputs).values()
     conftest.require_same(images.astype(np.uint8), drawn[name])
-    # What is wrong is refused, and the server lives on; more than is drawn at once is split.
+    # Wrong inputs are refused, and the server continues. A request larger than a batch is split.
     for wrong in (
       inputs | {"label": inputs["label"] + 5},
       {key: array[:0] for key, array in inputs.items()},
     ):
-      with pytest.raises(client_lib.ServingError):
+      with pytest.raises(clients.ServingError):
         client.predict(name, wrong)
     (images,) = client.predict(
       name, {key: np.resize(array, 30) for key, array in inputs.items()}

@@ -1,9 +1,10 @@
-/* Draws images from an exported servable by the C API that TensorFlow Serving is made of; no Python.
+/* Draws images from an exported model by TensorFlow's C API, without Python.
 
    draw VERSION_DIR SEED_TENSOR LABEL_TENSOR|- IMAGE_TENSOR FIRST_SEED COUNT NUM_CLASSES > images
 
-   Image i has seed FIRST_SEED + i and, with classes, label i modulo their number. Tensors are "operation:index", as the
-   signature in saved_model.pb has them. What is written is uint8 [COUNT, H, W, C], row by row. */
+   Image i has the seed FIRST_SEED + i. If the model has classes, it has the label i modulo NUM_CLASSES.
+   A tensor is "operation:index", as in the signatures of saved_model.pb. The output is uint8
+   [COUNT, H, W, C], row by row. */
 
 #include <stdint.h>
 #include <stdio.h>
@@ -18,7 +19,7 @@ static void require(TF_Status* status, const char* what) {
   }
 }
 
-/* The output that a name such as "serving_default_seed:0" means. */
+/* Returns the output with a name such as "serving_default_seed:0". */
 static TF_Output tensor_named(TF_Graph* graph, const char* name) {
   char operation[512];
   const char* colon = strrchr(name, ':');

@@ -1,4 +1,4 @@
-"""An export in the C++ runtime that TensorFlow Serving is made of, with no Python in the process."""
+"""An export in the C++ runtime of TensorFlow Serving, without Python in the process."""
 
 import pathlib
 import shutil
@@ -39,24 +39,23 @@ def fixture_program(tmp_path_factory):
 
 
 def tensors(version, signature):
-  """Names of a signature's tensors in the graph: inputs and outputs by name."""
+  """Returns the names of a signature's tensors in the graph, of its inputs and of its outputs."""
   content = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
-  found = content.meta_graphs[0].signature_def[signature]
-  return {name: info.name for name, info in found.inputs.items()}, {
-    name: info.name for name, info in found.outputs.items()
-  }
+  definition = content.meta_graphs[0].signature_def[signature]
+  inputs = {name: info.name for name, info in definition.inputs.items()}
+  outputs = {name: info.name for name, info in definition.outputs.items()}
+  return inputs, outputs
 
 
 @pytest.mark.parametrize(
   "name, count", [("ancestral_5", 12), ("ddim_5", 12), ("ddim_5", 7), ("ancestral_5", 1)]
 )
-def test_it_draws_the_images_of_sample(program, models_dir, drawn, name, count):
+def test_it_draws_the_images_of_the_model(program, models_dir, drawn, name, count):
   version = models_dir / "small/1"
   inputs, outputs = tensors(version, name)
   done = subprocess.run(
     [program, version, inputs["seed"], inputs["label"], outputs["image"], "0", str(count), "10"],
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
+    capture_output=True,
     check=True,
   )
   images = np.frombuffer(done.stdout, np.uint8).reshape(count, 8, 8, 1)
@@ -65,7 +64,7 @@ def test_it_draws_the_images_of_sample(program, models_dir, drawn, name, count):
     np.testing.assert_array_equal(images, drawn[name])
 
 
-def test_a_label_out_of_range_is_said(program, models_dir):
+def test_a_label_out_of_range_is_an_error(program, models_dir):
   inputs, outputs = tensors(models_dir / "small/1", "ddim_5")
   done = subprocess.run(
     [

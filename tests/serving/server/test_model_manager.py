@@ -1,4 +1,4 @@
-"""Versions that come, go, and are half copied, as the development server keeps them."""
+"""Versions that appear, disappear and are copied in part, while the server runs."""
 
 import gc
 import json
@@ -12,13 +12,28 @@ import tensorflow as tf
 
 from iddpm_tf import config as config_lib
 from iddpm_tf.serving.server import errors
-from iddpm_tf.serving.server import models as models_lib
+from iddpm_tf.serving.server import model_manager
+from iddpm_tf.utils import progress as progress_lib
 
 SEED = tf.TensorSpec([None], tf.int64, name="seed")
 
 
+class Lines(progress_lib.Silent):
+  """Keeps the lines of a progress."""
+
+  def __init__(self):
+    self.lines = []
+
+  def say(self, text):
+    self.lines.append(text)
+
+
+def lines(models):
+  return models._progress.lines
+
+
 def save(folder, value, **inputs):
-  """A SavedModel whose images are all `value`; of inputs beside the seed, if any: {name: `tf.TensorSpec`}."""
+  """Saves a model whose pixels are all `value`. It has further inputs besides the seed."""
   module = tf.Module()
   module.value = tf.Variable(value)
   signature = [SEED, *inputs.values()]
@@ -32,17 +47,14 @@ def save(folder, value, **inputs):
 
 @pytest.fixture(name="versions", scope="module")
 def fixture_versions(tmp_path_factory):
-  """{number: its folder}."""
+  """The folders of versions 1 and 2."""
   folder = tmp_path_factory.mktemp("versions")
   return {number: save(folder / str(number), number) for number in (1, 2)}
 
 
 @pytest.fixture(name="models")
 def fixture_models(tmp_path):
-  said = []
-  models = models_lib.Models(tmp_path, say=said.append)
-  models.said = said
-  return models
+  return model_manager.ModelManager(tmp_path, progress=Lines())
 
 
 def drawn(models):
@@ -53,14 +65,14 @@ def states(models):
   return {version: state.name for version, state in models.states("m").items()}
 
 
-def test_the_newest_that_is_there_is_served(models, versions, tmp_path):
+def test_the_newest_existing_version_is_served(models, versions, tmp_path):
   shutil.copytree(versions[1], tmp_path / "m/1")
   models.update()
   assert drawn(models) == 1 and states(models) == {1: "AVAILABLE"}
   shutil.copytree(versions[2], tmp_path / "m/2")
   models.update()
   assert drawn(models) == 2 and states(models) == {2: "AVAILABLE", 1: "END"}
-  with pytest.raises(errors.Refused, match="version: expected 2"):
+  with pytest.raises(errors.RequestError, match="version: expected 2"):
     models.get("m", 1)
   shutil.rmtree(tmp_path / "m/2")
   models.update()
@@ -68,12 +80,14 @@ def test_the_newest_that_is_there_is_served(models, versions, tmp_path):
   shutil.rmtree(tmp_path / "m")
   models.update()
   assert models.all() == [] and states(models) == {2: "END", 1: "END"}
-  with pytest.raises(errors.Refused, match="expected one of none yet"):
+  with pytest.raises(
+    errors.RequestError, match="expected an exported model, but there is none yet"
+  ):
     models.get("m")
-  assert "no longer served" in models.said[-1]
+  assert "no longer served" in lines(models)[-1]
 
 
-def test_a_version_that_is_half_copied_is_served_once_it_is_whole(models, versions, tmp_path):
+def test_a_version_that_is_copied_in_part_is_served_once_it_is_complete(models, versions, tmp_path):
   shutil.copytree(versions[1], tmp_path / "m/1")
   models.update()
   shutil.copytree(
@@ -85,15 +99,15 @@ def test_a_version_that_is_half_copied_is_served_once_it_is_whole(models, versio
     and models.states("m")[2].error
     and states(models) == {2: "END", 1: "AVAILABLE"}
   )
-  count = len(models.said)
-  models.update()  # Not tried again as it is.
-  assert len(models.said) == count
+  count = len(lines(models))
+  models.update()  # It has not changed, and is not tried again.
+  assert len(lines(models)) == count
   shutil.copytree(versions[2] / "variables", tmp_path / "m/2/variables")
   models.update()
   assert drawn(models) == 2 and not models.states("m")[2].error
 
 
-def test_a_version_goes_from_memory_with_its_last_request(models, versions, tmp_path):
+def test_a_version_is_freed_after_its_last_request(models, versions, tmp_path):
   shutil.copytree(versions[1], tmp_path / "m/1")
   models.update()
   held = models.get("m")
@@ -113,14 +127,12 @@ def test_a_version_goes_from_memory_with_its_last_request(models, versions, tmp_
 @pytest.mark.parametrize(
   "config", ["[]", "{", "null", json.dumps({"version": 3, "network": [], "data": 5})]
 )
-def test_a_model_without_a_config_of_ours_is_served_all_the_same(
-  models, versions, tmp_path, config
-):
+def test_a_model_of_another_program_is_served(models, versions, tmp_path, config):
   shutil.copytree(versions[1], tmp_path / "m/1")
   (tmp_path / "m/1/assets.extra").mkdir()
   (tmp_path / "m/1/assets.extra/config.json").write_text(config)
   models.update()
-  assert models.get("m").described() == {
+  assert models.get("m").description() == {
     "name": "m",
     "version": 1,
     "samplers": ["ddim_2"],
@@ -129,17 +141,17 @@ def test_a_model_without_a_config_of_ours_is_served_all_the_same(
   }
 
 
-def test_what_enlarges_images_is_not_offered_to_draw(models, tmp_path):
+def test_a_model_that_requires_images_is_not_shown_on_the_page(models, tmp_path):
   save(tmp_path / "m/1", 1, low_res=tf.TensorSpec([None, 4, 4, 1], tf.uint8, name="low_res"))
   config = config_lib.Config(data=config_lib.DataConfig(image_shape=(8, 8, 1), num_classes=10))
   (tmp_path / "m/1/assets.extra").mkdir()
   (tmp_path / "m/1/assets.extra/config.json").write_text(config.to_json())
   models.update()
-  assert models.get("m").described()["samplers"] == []
+  assert models.get("m").description()["samplers"] == []
   assert models.get("m").signatures == ["png_ddim_2", "serving_default"]
 
 
-def test_a_foreign_model_does_not_spoil_the_page(models, tmp_path):
+def test_the_page_ignores_other_outputs_called_frames(models, tmp_path):
   module = tf.Module()
   module.value = tf.Variable(1.0)
   function = tf.function(
@@ -149,19 +161,19 @@ def test_a_foreign_model_does_not_spoil_the_page(models, tmp_path):
     module, tmp_path / "m/1", {"serving_default": function, "a_trajectory": function}
   )
   models.update()
-  assert models.get("m").described()["frames"] == 0
+  assert models.get("m").description()["frames"] == 0
 
 
-def test_the_watch_goes_on_whatever_happens(models, versions, tmp_path, monkeypatch):
+def test_the_watch_continues_after_an_error(models, versions, tmp_path, monkeypatch):
   update, calls = models.update, []
 
-  def broken():
+  def update_or_fail():
     calls.append(len(calls))
     if len(calls) == 1:
       raise RuntimeError("no")
     update()
 
-  monkeypatch.setattr(models, "update", broken)
+  monkeypatch.setattr(models, "update", update_or_fail)
   shutil.copytree(versions[1], tmp_path / "m/1")
   models.watch(0.01)
   deadline = time.monotonic() + 30
@@ -169,11 +181,22 @@ def test_the_watch_goes_on_whatever_happens(models, versions, tmp_path, monkeypa
     assert time.monotonic() < deadline
     time.sleep(0.01)
   models.stop()
-  assert not models._watch.is_alive() and "RuntimeError: no" in models.said[0]
+  assert not models._watch.is_alive() and "RuntimeError: no" in lines(models)[0]
 
 
-def test_other_folders_are_no_versions(models, versions, tmp_path):
+def test_folders_with_other_names_are_not_versions(models, versions, tmp_path):
   for name in (".3-abc", "03", "latest", "-1", "²", "9" * 40):
     shutil.copytree(versions[1], tmp_path / "m" / name)
   models.update()
   assert models.all() == []
+
+
+def test_a_closed_output_does_not_stop_the_server(versions, tmp_path):
+  class Closed(progress_lib.Silent):
+    def say(self, text):
+      raise BrokenPipeError
+
+  shutil.copytree(versions[1], tmp_path / "m/1")
+  models = model_manager.ModelManager(tmp_path, progress=Closed())
+  models.update()
+  assert drawn(models) == 1

@@ -1,4 +1,4 @@
-"""The development server by gRPC and by REST, as clients of TensorFlow Serving speak."""
+"""The protocol of TensorFlow Serving, by gRPC and by REST, in the development server."""
 
 import base64
 import concurrent.futures
@@ -12,14 +12,16 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import get_model_status_pb2
 from tensorflow_serving.apis import model_service_pb2_grpc
+from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from iddpm_tf.serving import client as client_lib
+from iddpm_tf.serving import clients as clients_lib
+from iddpm_tf.serving import config as serving_config
 from iddpm_tf.serving import messages
-from tests.serving.conftest import Server
-from tests.serving.conftest import export_model
+from tests.serving import conftest
 from tests.serving.conftest import require_same
 
-ONCE = client_lib.Patience(timeout=60, attempts=1)
+ONCE = clients_lib.RetryPolicy(timeout=60, attempts=1)
+GOOD = {"seed": [0], "label": [0]}
 
 
 def arrays(*seeds):
@@ -28,19 +30,17 @@ def arrays(*seeds):
 
 @pytest.fixture(name="clients", scope="module")
 def fixture_clients(server):
-  found = {
-    "grpc": client_lib.GrpcClient(server.address, "small", patience=ONCE),
-    "rest": client_lib.RestClient(server.url, "small", patience=ONCE),
-  }
-  yield found
-  for client in found.values():
-    client.close()
+  with (
+    clients_lib.connect(model="small", address=server.address, retry=ONCE) as by_grpc,
+    clients_lib.connect(model="small", url=server.url, retry=ONCE) as by_rest,
+  ):
+    yield {"grpc": by_grpc, "rest": by_rest}
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "rest"])
 @pytest.mark.parametrize("name", ["ancestral_5", "ddim_5"])
 @pytest.mark.parametrize("seeds", [range(12), range(2, 9), [11]], ids=["twelve", "seven", "alone"])
-def test_images_are_those_of_sample(clients, drawn, protocol, name, seeds):
+def test_images_are_those_of_the_model(clients, drawn, protocol, name, seeds):
   (image,) = clients[protocol].predict(name, arrays(*seeds)).values()
   require_same(image.astype(np.uint8), drawn[name][list(seeds)])
   if len(seeds) == 12:
@@ -55,25 +55,24 @@ def test_png_and_trajectory(clients, drawn, protocol):
   np.testing.assert_array_equal(frames[:, -1], drawn["ddim_5"])
 
 
-def test_metadata_by_both_is_the_same(clients):
-  found = clients["grpc"].signatures()
-  assert found == clients["rest"].signatures()
-  assert found["serving_default"] == ("label", "seed") and "png_ddim_5" in found
+def test_both_protocols_have_the_same_metadata(clients):
+  signatures = clients["grpc"].signatures()
+  assert signatures == clients["rest"].signatures()
+  assert signatures["serving_default"] == ("label", "seed") and "png_ddim_5" in signatures
 
 
-def test_status_by_both(server, clients):
-  del clients
+def test_both_protocols_have_the_status(server):
   stub = model_service_pb2_grpc.ModelServiceStub(grpc.insecure_channel(server.address))
   request = get_model_status_pb2.GetModelStatusRequest()
   request.model_spec.name = "small"
-  (one,) = stub.GetModelStatus(request).model_version_status
-  assert one.version == 1 and one.state == get_model_status_pb2.ModelVersionStatus.AVAILABLE
-  (one,) = httpx.get(f"{server.url}/v1/models/small").json()["model_version_status"]
-  assert one["version"] == "1" and one["state"] == "AVAILABLE"
+  (state,) = stub.GetModelStatus(request).model_version_status
+  assert state.version == 1 and state.state == get_model_status_pb2.ModelVersionStatus.AVAILABLE
+  (state,) = httpx.get(f"{server.url}/v1/models/small").json()["model_version_status"]
+  assert state["version"] == "1" and state["state"] == "AVAILABLE"
   assert httpx.get(f"{server.url}/v1/models/small/versions/1").status_code == 200
 
 
-def test_rows_and_columns_of_rest(server, drawn):
+def test_rest_accepts_rows_and_columns(server, drawn):
   url = f"{server.url}/v1/models/small/versions/1:predict"
   rows = httpx.post(
     url,
@@ -93,17 +92,14 @@ def test_rows_and_columns_of_rest(server, drawn):
   assert base64.b64decode(file["b64"])[:4] == b"\x89PNG"
 
 
-GOOD = {"seed": [0], "label": [0]}
-
-
 @pytest.mark.parametrize(
-  "body, status, said",
+  "body, status, message",
   [
     ({"inputs": GOOD | {"label": [10]}}, 400, "label: expected 0 to 9, received 10"),
-    ({"inputs": GOOD | {"seed": [0.5]}}, 400, "seed: expected whole numbers"),
-    ({"inputs": GOOD | {"seed": ["a"]}}, 400, "seed: expected whole numbers"),
-    ({"inputs": GOOD | {"label": [2**40]}}, 400, "label: expected whole numbers from"),
-    ({"inputs": GOOD | {"seed": [2**70]}}, 400, "seed: expected whole numbers"),
+    ({"inputs": GOOD | {"seed": [0.5]}}, 400, "seed: expected integers"),
+    ({"inputs": GOOD | {"seed": ["a"]}}, 400, "seed: expected integers"),
+    ({"inputs": GOOD | {"label": [2**40]}}, 400, "label: expected integers from"),
+    ({"inputs": GOOD | {"seed": [2**70]}}, 400, "seed: expected integers"),
     ({"inputs": GOOD | {"seed": [[0]]}}, 400, "seed: expected the shape [N], received [1, 1]"),
     (
       {"inputs": GOOD | {"seed": [[0], [1, 2]]}},
@@ -111,25 +107,25 @@ GOOD = {"seed": [0], "label": [0]}
       "seed: expected the shape [N], received [2, 1]",
     ),
     ({"inputs": GOOD | {"seed": 0}}, 400, "seed: expected the shape [N], received []"),
-    ({"inputs": GOOD | {"seed": [0, 1]}}, 400, "inputs: expected as many of each"),
+    ({"inputs": GOOD | {"seed": [0, 1]}}, 400, "inputs: expected the same number of each"),
     (
       {"inputs": {"seed": [], "label": []}},
       400,
-      "inputs: expected 1 to 32 images a request, received 0",
+      "inputs: expected 1 to 32 images, received 0",
     ),
     (
       {"inputs": {"seed": [0] * 33, "label": [0] * 33}},
       400,
-      "inputs: expected 1 to 32 images a request, received 33",
+      "inputs: expected 1 to 32 images, received 33",
     ),
     ({"inputs": {"seed": [0]}}, 400, "inputs: expected label, seed, received seed"),
     ({"inputs": GOOD | {"size": [1]}}, 400, "inputs: expected label, seed"),
     ({"inputs": GOOD, "signature_name": "ddim_6"}, 400, "signature_name: expected one of"),
     ({"inputs": GOOD, "signature_name": 5}, 400, "signature_name: expected a string"),
-    ({"inputs": GOOD | {"seed": [{"b64": "!"}]}}, 400, 'expected {"b64": ...} of base64'),
-    ({"inputs": GOOD | {"seed": [{"b64": "QUJD"}]}}, 400, "seed: expected whole numbers"),
-    ({"inputs": GOOD | {"seed": [{"b65": "QUJD"}]}}, 400, 'expected {"b64": ...} of base64'),
-    ({"inputs": GOOD | {"seed": [None]}}, 400, "seed: expected whole numbers"),
+    ({"inputs": GOOD | {"seed": [{"b64": "!"}]}}, 400, 'expected {"b64": BASE64}'),
+    ({"inputs": GOOD | {"seed": [{"b64": "QUJD"}]}}, 400, "seed: expected integers"),
+    ({"inputs": GOOD | {"seed": [{"b65": "QUJD"}]}}, 400, 'expected {"b64": BASE64}'),
+    ({"inputs": GOOD | {"seed": [None]}}, 400, "seed: expected integers"),
     ({"inputs": GOOD | {"seed": [True]}}, 400, "seed: expected numbers, received true"),
     (
       {"inputs": GOOD, "signature_name": False},
@@ -140,7 +136,7 @@ GOOD = {"seed": [0], "label": [0]}
     (
       {"instances": [{"seed": 0, "label": 0}, {"seed": 1}]},
       400,
-      "instances: expected label, seed in each",
+      "instances: expected label, seed in each row",
     ),
     ({"instances": 5}, 400, "instances: expected a list"),
     ({"instances": []}, 400, "inputs: expected label, seed"),
@@ -149,10 +145,10 @@ GOOD = {"seed": [0], "label": [0]}
     ([], 400, "a JSON object"),
   ],
 )
-def test_bad_requests_are_refused_in_words(server, body, status, said):
+def test_bad_requests_are_refused_with_a_reason(server, body, status, message):
   response = httpx.post(f"{server.url}/v1/models/small:predict", json=body)
   assert response.status_code == status
-  assert said in response.json()["error"] and len(response.json()["error"].splitlines()) == 1
+  assert message in response.json()["error"] and len(response.json()["error"].splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -171,7 +167,7 @@ def test_bad_requests_are_refused_in_words(server, body, status, said):
     (b"0" * (16 * 2**20 + 1), 413),
   ],
 )
-def test_what_is_no_request_is_refused(server, content, status):
+def test_other_content_is_refused(server, content, status):
   response = httpx.post(f"{server.url}/v1/models/small:predict", content=content, timeout=60)
   assert response.status_code == status and response.json()["error"]
 
@@ -192,7 +188,7 @@ def test_what_is_no_request_is_refused(server, content, status):
     ("GET", "/v1/models/large/metadata", 404),
   ],
 )
-def test_other_addresses_are_refused(server, method, path, status):
+def test_other_paths_are_refused(server, method, path, status):
   response = httpx.request(
     method, server.url + path, json={"inputs": GOOD} if method == "POST" else None
   )
@@ -206,23 +202,23 @@ def request_of(inputs, **spec):
   return request
 
 
-def claiming(size, *more):
-  """A message of a few bytes that claims a tensor of so many values."""
+def with_shape(*shape):
+  """Returns a message of a few bytes that declares a shape for its seeds."""
   request = request_of(arrays(0))
-  request.inputs["seed"].tensor_shape.dim[0].size = size
-  for one in more:
-    request.inputs["seed"].tensor_shape.dim.add(size=one)
+  del request.inputs["seed"].tensor_shape.dim[:]
+  for size in shape:
+    request.inputs["seed"].tensor_shape.dim.add(size=size)
   return request
 
 
-def claiming_type(number):
+def with_type(number):
   request = request_of(arrays(0))
   request.inputs["seed"].dtype = number
   return request
 
 
 @pytest.mark.parametrize(
-  "request_made, code, said",
+  "make_request, code, message",
   [
     (
       lambda: request_of(arrays(0) | {"label": np.array([10], np.int32)}),
@@ -244,22 +240,22 @@ def claiming_type(number):
       "INVALID_ARGUMENT",
       "seed: expected the shape [N]",
     ),
-    (lambda: request_of(arrays()), "INVALID_ARGUMENT", "1 to 32 images a request, received 0"),
+    (lambda: request_of(arrays()), "INVALID_ARGUMENT", "1 to 32 images, received 0"),
     (lambda: request_of(arrays(*range(33))), "INVALID_ARGUMENT", "received 33"),
-    (lambda: claiming(2**40), "INVALID_ARGUMENT", "1 to 32 images a request"),
+    (lambda: with_shape(2**40), "INVALID_ARGUMENT", "1 to 32 images, received"),
     (
-      lambda: claiming(16, 2**24),
+      lambda: with_shape(16, 2**24),
       "INVALID_ARGUMENT",
       "seed: expected the shape [N], received [16, 16777216]",
     ),
-    (lambda: claiming(-1), "INVALID_ARGUMENT", "seed: expected the shape"),
-    (lambda: claiming_type(9999), "INVALID_ARGUMENT", "seed: expected int64, received 9999"),
+    (lambda: with_shape(-1), "INVALID_ARGUMENT", "seed: expected the shape"),
+    (lambda: with_type(9999), "INVALID_ARGUMENT", "seed: expected int64, received 9999"),
     (
       lambda: request_of(arrays(0), signature_name="x" * 20_000),
       "INVALID_ARGUMENT",
       "signature_name: expected one of",
     ),
-    (lambda: claiming(2), "INVALID_ARGUMENT", "inputs: expected as many of each"),
+    (lambda: with_shape(2), "INVALID_ARGUMENT", "inputs: expected the same number of each"),
     (
       lambda: request_of({"seed": np.zeros(1, np.int64)}),
       "INVALID_ARGUMENT",
@@ -274,14 +270,13 @@ def claiming_type(number):
     (lambda: request_of(arrays(0), version_label="stable"), "INVALID_ARGUMENT", "version_label"),
   ],
 )
-def test_bad_messages_are_refused_in_words(server, clients, request_made, code, said):
-  stub = client_lib.prediction_service_pb2_grpc.PredictionServiceStub(
-    grpc.insecure_channel(server.address)
-  )
+def test_bad_messages_are_refused_with_a_reason(server, clients, make_request, code, message):
+  stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(server.address))
   with pytest.raises(grpc.RpcError) as error:
-    stub.Predict(request_made(), timeout=60)
-  assert error.value.code().name == code and said in error.value.details()
-  assert clients["grpc"].predict("ddim_5", arrays(0))["image"].shape == (1, 8, 8, 1)  # It lives on.
+    stub.Predict(make_request(), timeout=60)
+  assert error.value.code().name == code and message in error.value.details()
+  # The server continues.
+  assert clients["grpc"].predict("ddim_5", arrays(0))["image"].shape == (1, 8, 8, 1)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +287,7 @@ def test_bad_messages_are_refused_in_words(server, clients, request_made, code, 
     (b"x" * (16 * 2**20 + 1), "RESOURCE_EXHAUSTED"),
   ],
 )
-def test_bytes_that_are_no_message(server, content, code):
+def test_bytes_that_are_not_a_message_are_refused(server, content, code):
   call = grpc.insecure_channel(server.address).unary_unary(
     "/tensorflow.serving.PredictionService/Predict",
     request_serializer=None,
@@ -303,10 +298,8 @@ def test_bytes_that_are_no_message(server, content, code):
   assert error.value.code().name == code and error.value.details()
 
 
-def test_an_output_filter(server):
-  stub = client_lib.prediction_service_pb2_grpc.PredictionServiceStub(
-    grpc.insecure_channel(server.address)
-  )
+def test_an_output_filter_selects_outputs(server):
+  stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(server.address))
   request = request_of(arrays(0))
   request.output_filter.append("image")
   assert set(stub.Predict(request).outputs) == {"image"}
@@ -316,16 +309,14 @@ def test_an_output_filter(server):
 
 
 def test_a_new_version_takes_over_under_load(model_dir, models_dir, tmp_path, drawn):
-  """Requests until version 2, of other weights, has answered 50, and 200 at least: each has the images of its version."""
+  """At least 200 requests, until version 2 has answered 50: each has the images of its version."""
   folder = tmp_path / "saved_models"
   shutil.copytree(models_dir / "small", folder / "small")
-  server = Server(folder, "--poll_seconds=0.2", "--max_queue=64")
-  stub = client_lib.prediction_service_pb2_grpc.PredictionServiceStub(
-    grpc.insecure_channel(server.address)
-  )
+  server = conftest.Server(folder, "--poll_seconds=0.2", "--max_queue=64")
+  stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(server.address))
   answers, deadline = [], time.monotonic() + 90
 
-  def ask(seed):
+  def send_requests(seed):
     while len(answers) < 200 or sum(version == 2 for version, *_ in answers) < 50:
       assert time.monotonic() < deadline
       response = stub.Predict(request_of(arrays(seed)), timeout=60)
@@ -335,14 +326,15 @@ def test_a_new_version_takes_over_under_load(model_dir, models_dir, tmp_path, dr
       time.sleep(0.05)
 
   with concurrent.futures.ThreadPoolExecutor(8) as pool:
-    asked = [pool.submit(ask, seed) for seed in range(8)]
-    export_model(model_dir, folder, "--ema=0.5", "--samplers=ddim:5", "--nopng")
-    for one in asked:
-      one.result()
+    jobs = [pool.submit(send_requests, seed) for seed in range(8)]
+    samplers = conftest.image_samplers(model_dir, ema=0.5, samplers=("ddim:5",))
+    conftest.export_model(samplers, folder, config=serving_config.ServableConfig(png=False))
+    for job in jobs:
+      job.result()
   new = tf.make_ndarray(stub.Predict(request_of(arrays(*range(12)))).outputs["image"])
   assert server.stop() == 0
   assert {version for version, *_ in answers} == {1, 2}
   expected = {1: drawn["ddim_5"], 2: new}
   for version, seed, image in answers:
     assert np.abs(image.astype(int) - expected[version][seed]).max() <= 1
-  assert np.abs(new.astype(int) - drawn["ddim_5"]).max() > 1  # The two can be told apart.
+  assert np.abs(new.astype(int) - drawn["ddim_5"]).max() > 1  # The versions differ.
