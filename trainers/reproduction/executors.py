@@ -4,6 +4,7 @@ import abc
 from collections.abc import Callable
 from collections.abc import Sequence
 import contextlib
+import gc
 import importlib
 import multiprocessing
 from multiprocessing import connection as connection_lib
@@ -18,8 +19,10 @@ import traceback
 from types import TracebackType
 
 from iddpm_tf.utils import host
-from trainers.cli import command
 from trainers.reproduction import tasks as tasks_lib
+
+# Runs a command, given its name and its arguments, and returns its exit status.
+Runner = Callable[[str, Sequence[str]], int]
 
 LOGS = "logs"
 # Bytes of memory for one task of the small scale, which takes 1.5 GB.
@@ -78,12 +81,8 @@ class InProcess(Executor):
 
   count = 1
 
-  def __init__(self, runner: Callable[[str, Sequence[str]], int] = run_command):
-    """Makes the executor.
-
-    Args:
-      runner: a function of a command's name and arguments that returns an exit status.
-    """
+  def __init__(self, runner: Runner = run_command):
+    """Makes the executor, with what runs a command."""
     self._runner = runner
     self._ended: tuple[tasks_lib.Task, int] | None = None
 
@@ -116,14 +115,15 @@ class ProcessPool(Executor):
   at once.
   """
 
-  def __init__(self, count: int, output: pathlib.Path):
+  def __init__(self, count: int, output: pathlib.Path, runner: Runner = run_command):
     """Makes the executor. The workers start with the `with` block.
 
     Args:
       count: the number of workers.
       output: the output folder, which gets the logs.
+      runner: what runs a command, which each worker imports by its name.
     """
-    self.count, self._logs = count, output / LOGS
+    self.count, self._logs, self._runner = count, output / LOGS, runner
     # Each worker is known by this process's end of the connection to it.
     self._processes: dict[connection_lib.Connection, process_lib.BaseProcess] = {}
     self._idle: list[connection_lib.Connection] = []
@@ -157,7 +157,7 @@ class ProcessPool(Executor):
     threads = max(1, host.cores() // self.count)
     for _ in range(self.count):
       ours, theirs = context.Pipe()
-      process = context.Process(target=_serve, args=(theirs, threads), daemon=True)
+      process = context.Process(target=_serve, args=(theirs, self._runner, threads), daemon=True)
       process.start()
       theirs.close()
       self._processes[ours] = process
@@ -196,7 +196,7 @@ def make(count: int, output: pathlib.Path) -> Executor:
   return ProcessPool(count, output) if count > 1 else InProcess()
 
 
-def _serve(orders: connection_lib.Connection, threads: int) -> None:
+def _serve(orders: connection_lib.Connection, runner: Runner, threads: int) -> None:
   """Runs the commands that the parent process sends, until it sends None."""
   os.setsid()
   threading.Thread(target=_exit_with_parent, daemon=True).start()
@@ -205,25 +205,24 @@ def _serve(orders: connection_lib.Connection, threads: int) -> None:
     "TF_NUM_INTRAOP_THREADS": str(threads),
     "TF_NUM_INTEROP_THREADS": str(threads),
   }
-  command.load_tensorflow()
   try:
     while order := orders.recv():
       name, arguments, log = order
-      orders.send(_run_with_log(name, arguments, log))
+      orders.send(_run_with_log(runner, name, arguments, log))
   except (EOFError, ConnectionError):
     pass
   # All files are written. Python's own exit would take minutes to free what TensorFlow allocated.
   os._exit(0)
 
 
-def _run_with_log(name: str, arguments: Sequence[str], log: str) -> int:
+def _run_with_log(runner: Runner, name: str, arguments: Sequence[str], log: str) -> int:
   """Runs a command whose output, and that of libraries in C, goes to a file."""
   with open(log, "ab") as file:
     for stream in (sys.stdout, sys.stderr):
       stream.flush()
       os.dup2(file.fileno(), stream.fileno())
   try:
-    status = run_command(name, arguments)
+    status = runner(name, arguments)
   except Exception:
     traceback.print_exc()
     status = _ERROR
@@ -245,9 +244,6 @@ def _exit_with_parent() -> None:
 
 def _clear_session() -> None:
   """Frees the networks of a task. Those of dozens of tasks would fill the memory."""
-  import gc
-
-  import keras
-
-  keras.utils.clear_session()
-  gc.collect()
+  if "keras" in sys.modules:
+    sys.modules["keras"].utils.clear_session()
+    gc.collect()

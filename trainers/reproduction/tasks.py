@@ -156,12 +156,10 @@ class _ModelTask(Task):
 
   def _samplers(self) -> list[str]:
     """The names that results have for the samplers in the flags."""
-    from iddpm_tf.diffusion.samplers import base as samplers_lib
-
     for flag in self.flags:
       name, _, texts = flag.partition("=")
       if name == "--samplers":
-        return [str(samplers_lib.parse(text)) for text in texts.split(",")]
+        return [result_name(text) for text in texts.split(",")]
     return []
 
 
@@ -211,6 +209,13 @@ class SamplingTask(_ModelTask):
   def picture(self, output: pathlib.Path) -> pathlib.Path:
     """Returns the path of the grid, a PNG file named after the first sampler."""
     return self.folder(output) / f"{self._samplers()[0]}.png"
+
+
+def result_name(sampler: str) -> str:
+  """Returns the name in results and file names, `ancestral_50`, of a sampler `ancestral:50`."""
+  from iddpm_tf.diffusion.samplers import base as samplers_lib
+
+  return str(samplers_lib.parse(sampler))
 
 
 def arguments(task: Task, output: pathlib.Path, data_flags: Sequence[str]) -> tuple[str, ...]:

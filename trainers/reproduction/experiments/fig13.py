@@ -146,7 +146,7 @@ def _table(
   scale: scales.Scale, output: pathlib.Path, nll: Mapping[str, Sequence[float]]
 ) -> sections.Table:
   """The paper's NLL and FID of each model beside ours."""
-  sampler = scale.sampler.replace(":", "_")
+  sampler = tasks.result_name(scale.sampler)
   fid = {name: task.score(output, "fid", sampler) for name, task in _fids(scale).items()}
   rows = tuple(
     (

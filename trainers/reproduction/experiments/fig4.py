@@ -34,13 +34,14 @@ class Figure4(base.Experiment):
 
   def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
     """Returns FID by the share that is skipped, and claim 6."""
+    names = {share: tasks.result_name(text) for share, text in _samplers(scale).items()}
     # {schedule: {share: FID of each seed}}
     fid = {
       row.schedule: {
         share: np.array(
           [_evaluation(scale, row, seed).score(output, "fid", name) for seed in scale.seeds]
         )
-        for share, (_, name) in _samplers(scale).items()
+        for share, name in names.items()
       }
       for row in (scales.COSINE_HYBRID, scales.LINEAR_HYBRID)
     }
@@ -68,21 +69,15 @@ class Figure4(base.Experiment):
     )
 
 
-def _samplers(scale: scales.Scale) -> dict[float, tuple[str, str]]:
-  """The sampler that skips each share, and its name in results."""
-  steps = scale.fid.default_steps
-  return {
-    share: (
-      f"ancestral:{steps}" + (f":skip{share}" if share else ""),
-      f"ancestral_{steps}" + (f"_skip{share}" if share else ""),
-    )
-    for share in _SHARES
-  }
+def _samplers(scale: scales.Scale) -> dict[float, str]:
+  """The sampler that skips each share."""
+  sampler = f"ancestral:{scale.fid.default_steps}"
+  return {share: f"{sampler}:skip{share}" if share else sampler for share in _SHARES}
 
 
 def _evaluation(scale: scales.Scale, row: scales.Row, seed: int) -> tasks.EvaluationTask:
-  samplers = [text for text, _ in _samplers(scale).values()]
-  return shared_tasks.fid(scale, "skipping", scale.fid_models.training(row, seed), samplers)
+  training = scale.fid_models.training(row, seed)
+  return shared_tasks.fid(scale, "skipping", training, list(_samplers(scale).values()))
 
 
 def _claim(fid: Mapping[str, Mapping[float, np.ndarray]]) -> claims.Claim:

@@ -111,7 +111,7 @@ def _evaluation(
     scale,
     "_".join([curve.sampler, *(flag.partition("=")[2] for flag in curve.flags)]),
     shared_tasks.mid_training(scale, training) if mid else training,
-    [f"{curve.sampler}:{steps}" for steps in scale.fid.num_steps],
+    _samplers(scale, name),
     curve.flags,
   )
 
@@ -121,8 +121,13 @@ def _fids(
 ) -> list[float]:
   """The FID of a curve for each number of steps."""
   evaluation = _evaluation(scale, name, seed, mid=mid)
-  sampler = _CURVES[name].sampler
-  return [evaluation.score(output, "fid", f"{sampler}_{steps}") for steps in scale.fid.num_steps]
+  names = [tasks.result_name(sampler) for sampler in _samplers(scale, name)]
+  return [evaluation.score(output, "fid", sampler_name) for sampler_name in names]
+
+
+def _samplers(scale: scales.Scale, name: str) -> list[str]:
+  """The samplers of a curve, one for each number of steps."""
+  return [f"{_CURVES[name].sampler}:{steps}" for steps in scale.fid.num_steps]
 
 
 def _claims(fid: Mapping[str, Mapping[int, np.ndarray]]) -> tuple[claims.Claim, ...]:

@@ -71,7 +71,7 @@ def section(scale: scales.Scale, output: pathlib.Path, paper: PaperTable) -> sec
     row: [_nll(scale, row, seed).score(output, "nll") for seed in scale.seeds]
     for row in scales.ROWS
   }
-  sampler = scale.sampler.replace(":", "_")
+  sampler = tasks.result_name(scale.sampler)
   rows = []
   for row, paper_nll, paper_fid in zip(scales.ROWS, paper.nll, paper.fid):
     of_seeds = ", ".join(f"{value:.3f}" for value in nll[row])

@@ -31,7 +31,7 @@ class Table4(base.Experiment):
 
   def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
     """Returns the paper's scores beside ours."""
-    sampler = f"ancestral_{scale.fid.default_steps}"
+    sampler = tasks.result_name(_sampler(scale))
     rows: list[tuple[Any, ...]] = [(*_BIGGAN, None, None, None, None)]
     for size, paper in _PAPER.items():
       evaluation = _evaluation(scale, size)
@@ -79,11 +79,15 @@ def _evaluation(scale: scales.Scale, size: str) -> tasks.EvaluationTask:
     (
       "--fid",
       "--precision_recall",
-      f"--samplers=ancestral:{scale.fid.default_steps}",
+      f"--samplers={_sampler(scale)}",
       f"--num_samples={scale.fid.quality_samples}",
       *shared_tasks.features_flags(scale),
     ),
   )
+
+
+def _sampler(scale: scales.Scale) -> str:
+  return f"ancestral:{scale.fid.default_steps}"
 
 
 def _parameters(folder: pathlib.Path) -> int:

@@ -1,0 +1,101 @@
+"""Tasks: their names, and their commands."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+
+import pytest
+
+from trainers.reproduction import experiments
+from trainers.reproduction import scales
+from trainers.reproduction import scheduler
+from trainers.reproduction import tasks as tasks_lib
+
+TRAINING = tasks_lib.TrainingTask("small_seed0", "configs/digits.flags", ("--seed=0",), 20)
+EVALUATION = tasks_lib.EvaluationTask("small_seed0_nll", TRAINING, ("--nll",))
+# Digests of all tasks of the first version of this code. If they change, folders of earlier
+# versions are computed anew.
+DIGESTS = {
+  "small": "6d4ee2863c5c4554",
+  "cifar10": "99cbdb48d8b25efe",
+  "imagenet64": "7bb6407521df2670",
+}
+
+
+def all_tasks(scale):
+  """All tasks of a scale, each once."""
+  return dict.fromkeys(
+    task
+    for experiment in experiments.load_all().values()
+    for task in scheduler.with_trainings(experiment.needs(scale))
+  )
+
+
+def test_a_task_is_one_exact_command(tmp_path):
+  assert tasks_lib.command_line(TRAINING, tmp_path) == (
+    "python -m trainers.train --flagfile=configs/digits.flags --seed=0 --train_steps=20 "
+    f"--model_dir={tmp_path}/models/small_seed0"
+  )
+  assert tasks_lib.command_line(EVALUATION, tmp_path) == (
+    f"python -m trainers.evaluate --model_dir={tmp_path}/models/small_seed0 --nll "
+    f"--output_dir={tmp_path}/measurements/small_seed0_nll"
+  )
+  other = dataclasses.replace(TRAINING, name="other")
+  ensemble = dataclasses.replace(EVALUATION, ensemble_with=other)
+  assert f"--ensemble_dir={tmp_path}/models/other" in ensemble.arguments(tmp_path)
+
+
+def test_commands_can_be_typed_in_a_shell(tmp_path):
+  line = tasks_lib.command_line(EVALUATION, tmp_path / "my out", ("--data_dir=/my data",))
+  assert f"'--model_dir={tmp_path}/my out/models/small_seed0'" in line
+  assert line.endswith("'--data_dir=/my data'")
+
+
+def test_data_flags_are_given_to_commands_that_read_data(tmp_path):
+  sampling = tasks_lib.SamplingTask("small_seed0_samples", TRAINING, ("--num_samples=4",))
+  flags = {
+    task.command: "--data_dir=data" in tasks_lib.arguments(task, tmp_path, ("--data_dir=data",))
+    for task in (TRAINING, EVALUATION, sampling)
+  }
+  assert flags == {"train": True, "evaluate": True, "sample": False}
+
+
+def test_trainings_of_a_scale_have_distinct_names_that_say_what_they_are():
+  small, cifar10 = scales.SCALES["small"], scales.SCALES["cifar10"]
+  trainings = [
+    models.training(row, seed)
+    for models in (small.likelihood_models, small.fid_models, cifar10.likelihood_models)
+    for row in scales.ROWS
+    for seed in (0, 1)
+  ]
+  assert len({training.name for training in trainings}) == len(trainings)
+  hybrid = small.likelihood_models.training(scales.COSINE_HYBRID, 0)
+  assert hybrid.name == "photos_small_cosine_4k_hybrid_seed0"
+  models = cifar10.likelihood_models
+  assert models.flagfile(scales.COSINE_HYBRID) == "configs/cifar10.flags"
+  assert models.flagfile(scales.ROWS[0]) == "configs/table2_linear_1k_simple.flags"
+
+
+@pytest.mark.parametrize("scale", scales.SCALES.values(), ids=lambda scale: scale.name)
+def test_tasks_of_a_scale_have_distinct_names_and_existing_flagfiles(scale):
+  tasks = all_tasks(scale)
+  assert len({task.name for task in tasks}) == len(tasks)
+  root = pathlib.Path(__file__).parents[3]
+  for task in tasks:
+    if isinstance(task, tasks_lib.TrainingTask):
+      assert (root / task.flagfile).is_file()
+      assert task.name.startswith(scale.name) == scale.has_paper_models
+
+
+@pytest.mark.parametrize("scale", scales.SCALES.values(), ids=lambda scale: scale.name)
+def test_tasks_are_those_of_earlier_versions(scale):
+  output = pathlib.Path("/nowhere")
+  if scale.has_paper_models:
+    scale = scale.with_features("graph.pb")
+  content = sorted(
+    [task.name, task.record(output), *tasks_lib.arguments(task, output, ("--data_dir=data",))]
+    for task in all_tasks(scale)
+  )
+  digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+  assert digest[:16] == DIGESTS[scale.name]
