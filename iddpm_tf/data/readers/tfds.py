@@ -25,6 +25,7 @@ def splits(config: config_lib.DataConfig) -> tuple[str, ...]:
   builder = _builder(config)
   if not builder.is_prepared():
     tfds_preparation.prepare(builder, config.dataset, download=config.download)
+    builder = _builder(config)  # A builder knows the splits that there were when it was made.
   available = builder.info.splits
   return tuple(split for split in ("train", "test") if _tfds_split(split, available) in available)
 
@@ -45,7 +46,7 @@ def open_listing(config: config_lib.DataConfig, split: str) -> listing.Listing:
   # `tfds.testing.mock_data` leaves it unchanged.
   except AssertionError:
     tfds_preparation.prepare(builder, config.dataset, download=config.download)
-  return _Tfds(config.dataset, builder, split)
+  return _Tfds(config.dataset, _builder(config), split)
 
 
 class _Tfds(listing.Listing):

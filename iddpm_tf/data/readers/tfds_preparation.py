@@ -37,7 +37,7 @@ def prepare(builder: tfds.core.DatasetBuilder, name: str, *, download: bool) -> 
     raise settings.InputError(
       "dataset",
       f"expected a prepared data set, since download is off, received {name}, which is not "
-      f"prepared in {root}; turn download on, or run where there is a network: "
+      f"prepared in {root}; turn download on, or prepare it where there is a network: "
       f"{_build_command(builder, name)}",
     )
   _require_reachable(builder, name)
@@ -91,8 +91,8 @@ def _require_reachable(builder: tfds.core.DatasetBuilder, name: str) -> None:
     "dataset",
     f"expected a prepared data set or a network, received {name}, which is not prepared in "
     f"{builder.data_dir_root} and cannot be downloaded, since {' and '.join(sorted(urls))} cannot "
-    f"be reached ({problem}); try again later, or run where there is a network, and copy the "
-    f"folder: {_build_command(builder, name)}",
+    f"be reached ({problem}); try again later, or copy the folder from a machine with a network, "
+    f"where this prepares it: {_build_command(builder, name)}",
   )
 
 
@@ -103,7 +103,7 @@ def _missing_urls(builder: tfds.core.DatasetBuilder) -> list[str]:
   """
   downloads = builder.data_dir_root / "downloads"
   present = set()
-  for info in downloads.glob("*.INFO"):
+  for info in _glob(downloads, "*.INFO"):
     if info.with_suffix("").exists():
       with contextlib.suppress(ValueError):
         present.update(json.loads(info.read_text()).get("urls", ()))
@@ -131,6 +131,11 @@ def _reason(error: BaseException) -> str:
   return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
+def _glob(downloads: tfds.core.Path, pattern: str) -> list[tfds.core.Path]:
+  """Returns the matching paths in the folder of downloads, and in its folders of data sets."""
+  return [*downloads.glob(pattern), *downloads.glob(f"*/{pattern}")]
+
+
 @contextlib.contextmanager
 def _sole_preparation(root: tfds.core.Path) -> Iterator[None]:
   """Waits until no other process prepares data sets in a folder, and keeps others waiting."""
@@ -145,10 +150,10 @@ def _sole_preparation(root: tfds.core.Path) -> Iterator[None]:
 def _without_partial_downloads(root: tfds.core.Path) -> Iterator[None]:
   """Deletes the partial downloads that a failing block leaves, which TFDS would keep."""
   downloads = root / "downloads"
-  before = set(downloads.glob("*.tmp.*"))
+  before = set(_glob(downloads, "*.tmp.*"))
   try:
     yield
   except BaseException:
-    for path in set(downloads.glob("*.tmp.*")) - before:
+    for path in set(_glob(downloads, "*.tmp.*")) - before:
       path.rmtree(missing_ok=True)
     raise

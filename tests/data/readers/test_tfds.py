@@ -1,4 +1,4 @@
-"""TFDS data sets brought to a size: encoded pictures, decoded like any others."""
+"""TFDS data sets by name, which are decoded like any other data."""
 
 import subprocess
 import sys
@@ -6,53 +6,86 @@ import textwrap
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
+from iddpm_tf import settings
 from iddpm_tf.config import DataConfig
 from iddpm_tf.data import sources
 
 
-@pytest.fixture(scope="module", name="digits_dir")
-def prepared_digits(tmp_path_factory):
-  folder = tmp_path_factory.mktemp("digits")
-  sources.load(DataConfig(data_dir=str(folder)), "test")
-  return str(folder)
+class TinyPictures(tfds.core.GeneratorBasedBuilder):
+  """A user's own data set: seven pictures without labels."""
+
+  VERSION = tfds.core.Version("1.0.0")
+
+  def _info(self):
+    return self.dataset_info_from_configs(
+      features=tfds.features.FeaturesDict({"image": tfds.features.Image(shape=(4, 6, 3))})
+    )
+
+  def _split_generators(self, dl_manager):
+    del dl_manager
+    return {"train": self._generate_examples()}
+
+  def _generate_examples(self):
+    for i in range(7):
+      yield i, {"image": np.full([4, 6, 3], i, np.uint8)}
 
 
-def test_digits_are_halved_by_averaging(digits_dir):
-  whole = sources.load(DataConfig(data_dir=digits_dir), "test")
-  half = sources.load(DataConfig(data_dir=digits_dir, image_size=4, resize="area"), "test")
-  means = whole.images.reshape(-1, 4, 2, 4, 2, 1).mean(axis=(2, 4))
-  np.testing.assert_array_equal(half.images, np.floor(means + 0.5))
-  np.testing.assert_array_equal(half.labels, whole.labels)
+def error_of(dataset, folder, split="train"):
+  """Returns the message of the error that loading raises: one line that names no flag."""
+  with pytest.raises(settings.InputError) as caught:
+    sources.load(DataConfig(dataset=dataset, data_dir=str(folder)), split)
+  message = str(caught.value)
+  assert message.startswith("dataset: ") and dataset in message
+  assert "\n" not in message and "--" not in message
+  return message
 
 
-def test_digits_as_a_list_begin_anywhere(digits_dir):
-  config = DataConfig(data_dir=digits_dir)
-  assert sources.splits(config) == ("train", "test")
-  listing, whole = sources.open_listing(config, "test"), sources.load(config, "test")
-  pictures = list(listing.pictures(300, 303))
-  assert [picture.name for picture in pictures] == ["test[300]", "test[301]", "test[302]"]
-  assert [picture.label for picture in pictures] == whole.labels[300:303].tolist()
-  assert (
-    listing.channels == 1 and listing.class_names == tuple("0123456789") and len(listing) == 360
-  )
+def test_an_unknown_data_set_is_refused(tmp_path):
+  assert "expected digits or the name of a TFDS data set" in error_of("no_such_data", tmp_path)
 
 
-def test_varying_sizes_load_with_a_size(tmp_path):
-  """In a process of its own, as TFDS mocks abort where they fail."""
+def test_an_unknown_split_is_named(digits_dir):
+  message = error_of("digits", digits_dir, "validation")
+  assert "expected a split of digits, received 'validation'" in message
+
+
+@pytest.mark.parametrize("dataset", ["iris", "oxford_flowers102"])
+def test_data_without_images_of_one_size_is_refused_before_it_is_downloaded(tmp_path, dataset):
+  message = error_of(dataset, tmp_path)
+  assert "an 'image' of one size" in message
+  assert ("image_size brings" in message) == (dataset == "oxford_flowers102")
+  assert not any(tmp_path.iterdir())
+
+
+def test_a_data_set_without_labels_has_no_classes(tmp_path):
+  config = DataConfig(dataset="tiny_pictures", data_dir=str(tmp_path))
+  assert sources.splits(config) == ("train",)  # Prepares it.
+  source = sources.load(config, "train")
+  assert source.num_classes == 0 and source.class_names == ()
+  assert source.labels.dtype == np.int32
+  np.testing.assert_array_equal(source.labels, np.zeros(7))
+  assert source.images.shape == (7, 4, 6, 3)
+  np.testing.assert_array_equal(np.sort(source.images[:, 0, 0, 0]), np.arange(7))
+
+
+def test_published_data_sets_load_as_tfds_mocks_them(tmp_path):
+  """In a separate process, because TensorFlow aborts where a mock fails."""
   code = textwrap.dedent(f"""
       import tensorflow_datasets as tfds
       from iddpm_tf.config import DataConfig
       from iddpm_tf.data import sources
+      sizes = {{"cifar10": 0, "imagenet2012": 16, "oxford_flowers102": 16, "mnist": 16}}
       with tfds.testing.mock_data(num_examples=5):
-        for name in ("imagenet2012", "oxford_flowers102", "mnist"):
-          config = DataConfig(dataset=name, data_dir={str(tmp_path)!r}, image_size=16)
+        for name, size in sizes.items():
+          config = DataConfig(dataset=name, data_dir={str(tmp_path)!r}, image_size=size)
           source = sources.load(config, "test")
           print(source.images.shape, source.images.dtype, source.labels.dtype, source.num_classes)
       """)
   result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
   assert result.returncode == 0, result.stderr[-500:]
   assert result.stdout.splitlines() == [
-    f"(5, 16, 16, {channels}) uint8 int32 {classes}"
-    for channels, classes in ((3, 1000), (3, 102), (1, 10))
+    f"(5, {size}, {size}, {channels}) uint8 int32 {classes}"
+    for size, channels, classes in ((32, 3, 10), (16, 3, 1000), (16, 3, 102), (16, 1, 10))
   ]
