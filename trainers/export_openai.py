@@ -1,46 +1,44 @@
-"""Exports a model to the authors' code: python -m trainers.export_openai --model_dir=DIR --output=X.pt
+"""Exports a model to the authors' code.
 
-Writes the weights under the authors' names and in their layouts, which their scripts take as --model_path
-with flags of their own; or the same tensors as X.safetensors, for which PyTorch is not needed.
+  python -m trainers.export_openai --model_dir=DIR --output=X.pt
+
+Writes the weights under the authors' names and in their layouts. The authors' scripts take the file
+as --model_path, with their own flags. Writing X.safetensors does not require PyTorch.
 """
 
 import dataclasses
 import sys
+from typing import Any
 
 from iddpm_tf import settings
-from iddpm_tf.models import model_dir
+from iddpm_tf.interop import state_dicts
+from iddpm_tf.utils import progress as progress_lib
 from trainers.cli import command
+from trainers.cli import model_options
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(model_dir.ModelOptions):
-  output: str | None = settings.setting(None, "the new .pt or .safetensors file; required")
+class Options(model_options.ModelOptions):
+  """Settings of this command."""
+
+  output: str = settings.required("the new .pt or .safetensors file")
 
 
-def main(options, flag_values):
-  config = model_dir.trained_config(options, flag_values)
-  settings.require(options.output, "output", "a .pt or .safetensors file", None)
+def main(options: Options, given: dict[str, Any]) -> None:
+  """Exports the model."""
+  model_options.model_config(options, given)
+  state_dicts.require_new_file(options.output, "output")
   command.load_tensorflow()
-  from iddpm_tf import interop
-  from iddpm_tf.interop import state_dicts
-  from iddpm_tf.models import trained_model
+  from iddpm_tf.interop import exporting
 
-  path = state_dicts.require_suffix("--output", options.output)
-  state_dicts.require_new(path)
-  model = trained_model.load(options.model_dir, config, options.ema, best=options.best)
-  state_dict = interop.to_state_dict(model.network)
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    interop.write_state_dict(path, state_dict)
-  except ImportError as error:
-    raise ValueError(f"--output: {error}") from None
-  except OSError as error:
-    raise ValueError(
-      f"--output: expected a file that can be written, received {path} ({error.strerror or error})"
-    ) from None
-  print(f"wrote {path}: {sum(array.size for array in state_dict.values()):,} parameters of {model}")
-  return 0
+  model = model_options.load_model(options, given, progress=progress_lib.Console())
+  path = exporting.export_checkpoint(model.trained, options.output)
+  print(f"wrote {path}: {model.network.count_params():,} parameters of {model.trained}")
 
+
+COMMAND = command.Command(
+  main, Options, __doc__, help_sections=(), default_source="the model folder"
+)
 
 if __name__ == "__main__":
-  sys.exit(command.run(main, Options, __doc__))
+  sys.exit(COMMAND.run())

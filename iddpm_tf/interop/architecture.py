@@ -1,30 +1,48 @@
-"""What the names and shapes of the authors' parameters tell of a network, and the other way round.
+"""What the names and shapes of the authors' parameters tell about a network, and the reverse.
 
-Everything but the numbers of heads and dropout. Arithmetic alone: no network is built.
+Names and shapes tell everything about a network except the numbers of attention heads and the
+dropout rate. Only arithmetic is done here, and no network is built.
 """
 
+from collections.abc import Mapping
 import dataclasses
 
 from iddpm_tf import settings
 
+Shape = tuple[int | str, ...]  # A string stands for an unknown number, such as "classes".
+Shapes = Mapping[str, Shape]
+
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-  """The settings of a `NetworkConfig` as they show in shapes."""
+  """The settings of a network that the shapes of its parameters show.
+
+  Attributes:
+    base_channels: the unit of the channels.
+    num_classes: number of classes, 0 for an unconditional network, or "classes" if unknown.
+    enlarges: whether it is a super-resolution network, whose input is two images.
+    channel_multipliers: channels of each level, in units of `base_channels`.
+    num_res_blocks: residual blocks per level on the way down.
+    attention_levels: levels with attention. Level 0 has the highest resolution.
+    scale_shift_norm: whether the conditioning has a scale and a shift.
+    conv_resample: whether down- and upsampling have a convolution.
+    learns_variance: whether the output holds values of the variance.
+    image_channels: channels of the images.
+  """
 
   base_channels: int
-  num_classes: int  # 0: unconditional.
-  enlarges: bool  # A super-resolution network: two images are its input.
-  channel_multipliers: tuple[int, ...]
+  num_classes: int | str
+  enlarges: bool
+  channel_multipliers: tuple[float, ...]
   num_res_blocks: int
-  attention_levels: frozenset[int]  # 0: the highest resolution.
+  attention_levels: frozenset[int]
   scale_shift_norm: bool
   conv_resample: bool
   learns_variance: bool
   image_channels: int
 
-  def shapes(self):
-    """{name: shape} of every parameter, in the authors' order."""
+  def shapes(self) -> dict[str, Shape]:
+    """Returns the shape of each parameter by its name, in the authors' order."""
     base, emb = self.base_channels, 4 * self.base_channels
     widths = [int(base * multiplier) for multiplier in self.channel_multipliers]
     parameters = {**_dense("time_embed.0", base, emb), **_dense("time_embed.2", emb, emb)}
@@ -52,8 +70,10 @@ class Architecture:
       **_conv("out.2", widths[0], self.image_channels * (1 + self.learns_variance)),
     }
 
-  def _way_up(self, widths, skips):
-    parameters, width_in, i = {}, skips[-1], 0
+  def _way_up(self, widths: list[int], skips: list[int]) -> dict[str, Shape]:
+    """Returns the shapes of the parameters on the way up."""
+    parameters: dict[str, Shape] = {}
+    width_in, i = skips[-1], 0
     for level, width in reversed(list(enumerate(widths))):
       for _ in range(self.num_res_blocks + 1):
         parameters |= self._stage(f"output_blocks.{i}", width_in + skips.pop(), width, level)
@@ -63,11 +83,11 @@ class Architecture:
         parameters |= self._resample(f"output_blocks.{i - 1}.{position}.conv", width)
     return parameters
 
-  def _stage(self, name, width_in, width, level):
+  def _stage(self, name: str, width_in: int, width: int, level: int) -> dict[str, Shape]:
     attention = _attention(f"{name}.1", width) if level in self.attention_levels else {}
     return {**self._res_block(f"{name}.0", width_in, width), **attention}
 
-  def _res_block(self, name, width_in, width):
+  def _res_block(self, name: str, width_in: int, width: int) -> dict[str, Shape]:
     return {
       **_norm(f"{name}.in_layers.0", width_in),
       **_conv(f"{name}.in_layers.2", width_in, width),
@@ -77,18 +97,21 @@ class Architecture:
       **(_conv(f"{name}.skip_connection", width_in, width, 1) if width_in != width else {}),
     }
 
-  def _resample(self, name, width):
+  def _resample(self, name: str, width: int) -> dict[str, Shape]:
     return _conv(name, width, width) if self.conv_resample else {}
 
 
-def infer(shapes):
-  """The `Architecture` of {name: shape}.
+def infer(shapes: Shapes) -> Architecture:
+  """Returns the architecture that fits the shapes of a state dict best.
 
-  It accounts for every parameter of a state dict of the authors' code; where it does not, compare its
-  `shapes()`.
+  The architecture accounts for every parameter of a checkpoint of the authors' code. The shapes of
+  a damaged checkpoint differ from `shapes()` of the result.
+
+  Args:
+    shapes: the shape of each parameter by its name.
 
   Raises:
-    ValueError: they are no UNet's.
+    InputError: the parameters, `state_dict`, are not those of a UNet.
   """
   base, channels_in, *_ = _shape(shapes, "input_blocks.0.0.weight", 4)
   levels = _levels(shapes)
@@ -108,8 +131,30 @@ def infer(shapes):
   )
 
 
-def authors_order(name):
-  """A key that sorts names of parameters as the authors' state dicts have them."""
+def first_difference(expected: Shapes, received: Shapes) -> str | None:
+  """Returns the name of the first parameter that differs, in the authors' order.
+
+  Returns None if there is no difference.
+  """
+  differing = (
+    name for name in expected.keys() | received.keys() if expected.get(name) != received.get(name)
+  )
+  return min(differing, key=authors_order, default=None)
+
+
+def describe_difference(name: str, expected: Shapes, received: Shapes) -> str:
+  """Returns "expected ..., received ..." for a parameter that differs."""
+  if name not in expected:
+    return f"expected no parameter {name}, received one of shape {_shown(received[name])}"
+  if name not in received:
+    return f"expected {name} of shape {_shown(expected[name])}, received no such parameter"
+  return (
+    f"expected {name} of shape {_shown(expected[name])}, received shape {_shown(received[name])}"
+  )
+
+
+def authors_order(name: str) -> list[tuple[int, int | str]]:
+  """Returns a key that sorts the names of parameters as the authors' state dicts have them."""
   return [
     (0, int(part)) if part.isdigit() else (_RANKS.get(part, len(_RANKS)), part)
     for part in name.split(".")
@@ -140,30 +185,36 @@ _RANKS = {part: rank for rank, part in enumerate(_PARTS)}
 
 @dataclasses.dataclass(frozen=True)
 class _Block:
-  """A residual block on the way down, and what comes with it."""
+  """A residual block on the way down.
+
+  Attributes:
+    width: channels of its output.
+    conditioning: channels of its conditioning.
+    attends: whether attention follows.
+  """
 
   width: int
   conditioning: int
   attends: bool
 
 
-def _levels(shapes):
-  """The residual blocks of each level of the way down."""
-  kinds = {}  # The number of a block to what its first layer has.
+def _levels(shapes: Shapes) -> list[list[_Block]]:
+  """Returns the residual blocks of each level on the way down."""
+  kinds: dict[int, set[str]] = {}  # The number of a block to the names in its first layer.
   for name in shapes:
     if _part(name, 0) == "input_blocks" and _part(name, 1).isdigit():
       kinds.setdefault(int(_part(name, 1)), set()).add(_part(name, 3))
-  # A resampling without parameters leaves a gap, but never two together.
+  # Resampling without a convolution leaves a number out, but never two in a row.
   if max(kinds) > 2 * len(kinds):
     raise settings.InputError(
       "state_dict",
-      f"expected a UNet of the authors, with input_blocks one after the other, received "
-      f"{len(kinds)} of them and number {max(kinds)}",
+      "expected a UNet of the authors, whose input_blocks have consecutive numbers, received "
+      f"{len(kinds)} of them with numbers up to {max(kinds)}",
     )
-  levels = [[]]
+  levels: list[list[_Block]] = [[]]
   for i in range(1, max(kinds) + 1):
     if kinds.get(i, set()).isdisjoint(("in_layers", "emb_layers", "out_layers")):
-      levels.append([])  # A downsampling, which may have no parameters.
+      levels.append([])  # Downsampling, which has no parameters without a convolution.
     else:
       block = f"input_blocks.{i}"
       levels[-1].append(
@@ -176,66 +227,78 @@ def _levels(shapes):
   if not all(levels):
     raise settings.InputError(
       "state_dict",
-      "expected a UNet of the authors, with residual blocks at every resolution, received "
+      "expected a UNet of the authors, which has residual blocks at every resolution, received "
       f"{', '.join(str(len(level)) for level in levels)} of them",
     )
   return levels
 
 
-def _image(channels_in, channels_out):
-  """(channels of the image, whether there are two in the input, whether the variance is in the output)."""
-  found = [
+def _image(channels_in: int, channels_out: int) -> tuple[int, bool, bool]:
+  """Returns the channels of an image, and whether the network enlarges, and learns variances.
+
+  Args:
+    channels_in: channels of the network's input, which is one image or two.
+    channels_out: channels of the network's output, which is a mean, or a mean and a variance.
+  """
+  options = [
     (channels_in // images, images == 2, parts == 2)
     for images in (1, 2)
     for parts in (1, 2)
     if channels_in * parts == channels_out * images and channels_in % images == 0
   ]
-  if not found:
+  if not options:
     raise settings.InputError(
       "state_dict",
-      "expected a UNet of the authors, with as many channels in as out, or twice as many in "
-      f"one of them, received {channels_in} and {channels_out}",
+      "expected a UNet of the authors, whose output has as many channels as its input, twice as "
+      f"many or half as many, received {channels_in} channels in and {channels_out} out",
     )
-  # As many in as out may be images and no variance, or pairs of images and a variance: grey or RGB it is.
-  return min(found, key=lambda option: option[0] not in (1, 3))
+  # As many in as out may be an image without a variance, or two images and one with a variance. The
+  # option whose images are grey or RGB is meant.
+  return min(options, key=lambda option: option[0] not in (1, 3))
 
 
-def _outputs(shapes, name):
-  """The channels that a layer puts out."""
-  # Either tells: one that is missing is for the comparison to find.
+def _outputs(shapes: Shapes, name: str) -> int:
+  """Returns the number of output channels of a layer."""
+  # If the bias is missing, the weight tells as well. `first_difference` will find what is missing.
   shape = shapes.get(f"{name}.bias") or _shape(shapes, f"{name}.weight")
   return shape[0]
 
 
-def _shape(shapes, name, rank=None):
+def _shape(shapes: Shapes, name: str, rank: int | None = None) -> Shape:
+  """Returns the shape of a parameter that every UNet has."""
   shape = shapes.get(name)
   if not shape or 0 in shape or len(shape) != (rank or len(shape)):
     raise settings.InputError(
       "state_dict",
-      f"expected a UNet of the authors, with {name}, received "
-      f"{'no such parameter' if shape is None else f'it in the shape {shape}'}",
+      f"expected a UNet of the authors, which has a parameter {name}, received "
+      f"{'no such parameter' if shape is None else f'one of shape {shape}'}",
     )
   return shape
 
 
-def _part(name, i):
+def _shown(shape: Shape) -> str:
+  """Returns a shape as Python shows a tuple, with placeholders unquoted."""
+  return repr(tuple(shape)).replace("'", "")
+
+
+def _part(name: str, i: int) -> str:
   parts = name.split(".")
   return parts[i] if i < len(parts) else ""
 
 
-def _norm(name, width):
+def _norm(name: str, width: int) -> dict[str, Shape]:
   return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
 
 
-def _dense(name, width_in, width):
+def _dense(name: str, width_in: int, width: int) -> dict[str, Shape]:
   return {f"{name}.weight": (width, width_in), f"{name}.bias": (width,)}
 
 
-def _conv(name, width_in, width, size=3):
+def _conv(name: str, width_in: int, width: int, size: int = 3) -> dict[str, Shape]:
   return {f"{name}.weight": (width, width_in, size, size), f"{name}.bias": (width,)}
 
 
-def _attention(name, width):
+def _attention(name: str, width: int) -> dict[str, Shape]:
   return {
     **_norm(f"{name}.norm", width),
     f"{name}.qkv.weight": (3 * width, width, 1),

@@ -1,14 +1,16 @@
-"""Whether a state dict fits a configuration and, where it does not, which flag would explain it."""
+"""Whether a state dict fits a configuration, and which settings differ if it does not."""
 
+from collections.abc import Mapping
 import dataclasses
 
 import numpy as np
 
+from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.interop import architecture as architecture_lib
 
-# Each field of an `Architecture` that a flag sets, in the order in which parameters tell of them.
-_FLAGS = {
+# Each field of an `Architecture` and the setting that determines it, in the order of the report.
+_SETTINGS = {
   "base_channels": "base_channels",
   "num_classes": "class_conditional",
   "enlarges": "low_res_size",
@@ -21,24 +23,27 @@ _FLAGS = {
 }
 
 
-def fitted_config(state_dict, config, source):
-  """`config` with the image shape and the number of classes of a state dict that fits it.
+def fitted_config(
+  state_dict: Mapping[str, np.ndarray], config: config_lib.Config, source: str
+) -> config_lib.Config:
+  """Returns a configuration completed from a state dict, which must fit it.
 
   Args:
-    state_dict: {name: array}.
-    config: a `Config` with `data.image_size`; its recorded fields do not count.
-    source: the name of the state dict's file, for messages.
+    state_dict: the parameters by their names.
+    config: a configuration with `data.image_size`. Its `image_shape` and `num_classes` are ignored.
+    source: the name of the state dict's file, for errors.
+
+  Returns:
+    `config` with the image shape and the number of classes of the state dict.
 
   Raises:
-    ValueError: it does not fit. Names the first parameter that differs, in the authors' order, and the
-      flag that would explain it with the value that the state dict shows.
+    InputError: the state dict does not fit. The message names the first parameter that differs, in
+      the authors' order, and every setting that differs, with both values.
   """
   shapes = {name: np.shape(array) for name, array in state_dict.items()}
-  try:
-    found = architecture_lib.infer(shapes)
-  except ValueError as error:
-    raise settings.InputError(source, f"{error}") from None
-  _require_same(shapes, found, _expected(config, found), config, source)
+  with settings.renamed({"state_dict": source}):
+    received = architecture_lib.infer(shapes)
+  _require_fit(shapes, received, config, source)
   for name in sorted(state_dict, key=architecture_lib.authors_order):
     if not np.isfinite(state_dict[name]).all():
       raise settings.InputError(
@@ -48,96 +53,137 @@ def fitted_config(state_dict, config, source):
   return dataclasses.replace(
     config,
     data=dataclasses.replace(
-      config.data, image_shape=(size, size, found.image_channels), num_classes=found.num_classes
+      config.data,
+      image_shape=(size, size, received.image_channels),
+      num_classes=received.num_classes,
     ),
   )
 
 
-def _expected(config, found):
-  """The `Architecture` of the flags; what no flag sets is as found."""
+def _require_fit(
+  shapes: architecture_lib.Shapes,
+  received: architecture_lib.Architecture,
+  config: config_lib.Config,
+  source: str,
+) -> None:
+  """Raises an `InputError` if the shapes are not those of the configuration's network."""
+  expected = _expected(config, received)
+  expected_shapes = expected.shapes()
+  name = architecture_lib.first_difference(expected_shapes, shapes)
+  if name is None:
+    return
+  message = architecture_lib.describe_difference(name, expected_shapes, shapes)
+  differing = [
+    text
+    for field in _explaining(name, shapes, received, expected)
+    for text in _describe(field, received, config)
+  ]
+  if differing:
+    noun = "setting differs" if len(differing) == 1 else "settings differ"
+    message += f"; {len(differing)} {noun}: {'; '.join(differing)}"
+  raise settings.InputError(source, message)
+
+
+def _expected(
+  config: config_lib.Config, received: architecture_lib.Architecture
+) -> architecture_lib.Architecture:
+  """Returns the architecture of a configuration.
+
+  What no setting determines is as received: the number of classes and the channels of the images.
+  """
   network, size = config.network, config.data.image_size
+  levels = max(len(network.channel_multipliers), len(received.channel_multipliers))
   return architecture_lib.Architecture(
     base_channels=network.base_channels,
-    # How many there are is the data's to say.
-    num_classes=(found.num_classes or "classes") if network.class_conditional else 0,
+    num_classes=(received.num_classes or "classes") if network.class_conditional else 0,
     enlarges=bool(network.low_res_size),
     channel_multipliers=network.channel_multipliers,
     num_res_blocks=network.num_res_blocks,
     attention_levels=frozenset(
-      level
-      for level in range(network.depth + 1)
-      if size // 2**level in network.attention_resolutions
+      level for level in range(levels) if size // 2**level in network.attention_resolutions
     ),
     scale_shift_norm=network.scale_shift_norm,
     conv_resample=network.conv_resample,
     learns_variance=config.diffusion.learns_variance,
-    image_channels=found.image_channels,
+    image_channels=received.image_channels,
   )
 
 
-def _require_same(shapes, found, expected, config, source):
-  wanted = expected.shapes()
-  name = _first_difference(wanted, shapes)
-  if name is None:
-    return
-  if name not in shapes:
-    difference = f"expected shape {_shown_shape(wanted[name])}, missing from {source}"
-  elif name not in wanted:
-    difference = f"the network has no such parameter, received shape {shapes[name]} from {source}"
-  else:
-    difference = f"expected shape {wanted[name]}, received {shapes[name]} from {source}"
-  explanation = _explanation(name, shapes, found, expected, config)
-  raise settings.InputError(name, f"{difference}{explanation}")
+def _explaining(
+  name: str,
+  shapes: architecture_lib.Shapes,
+  received: architecture_lib.Architecture,
+  expected: architecture_lib.Architecture,
+) -> list[str]:
+  """Returns the fields of an `Architecture` that explain why a state dict does not fit.
+
+  Args:
+    name: the first parameter that differs.
+    shapes: the shapes of the state dict.
+    received: the architecture inferred from them.
+    expected: the architecture of the configuration.
+  """
+
+  def explains(fields):
+    """Whether the first difference comes later, or nowhere, once these fields are as received."""
+    changed = dataclasses.replace(expected, **{field: getattr(received, field) for field in fields})
+    later = architecture_lib.first_difference(changed.shapes(), shapes)
+    order = architecture_lib.authors_order
+    return later is None or order(later) > order(name)
+
+  # Where there is one level only, for example, no shape shows whether resampling is learned.
+  differing = [
+    field
+    for field in _SETTINGS
+    if getattr(received, field) != getattr(expected, field)
+    and _with(received, field, expected).shapes() != received.shapes()
+  ]
+  if differing and explains(differing):
+    return differing
+  # The state dict is damaged, and some fields differ only because of that.
+  return [field for field in differing if explains([field])]
 
 
-def _explanation(name, shapes, found, expected, config):
-  """What to say of the flag that makes the difference at `name`; nothing where none does."""
-  differing = [field for field in _FLAGS if getattr(found, field) != getattr(expected, field)]
+def _with(
+  architecture: architecture_lib.Architecture, field: str, other: architecture_lib.Architecture
+) -> architecture_lib.Architecture:
+  """Returns an architecture with one field of another."""
+  return dataclasses.replace(architecture, **{field: getattr(other, field)})
 
-  def moves_on(fields):
-    """Whether these settings would take the first difference elsewhere, that is further on."""
-    changed = dataclasses.replace(expected, **{field: getattr(found, field) for field in fields})
-    after = _first_difference(changed.shapes(), shapes)
-    return after is None or architecture_lib.authors_order(after) > architecture_lib.authors_order(
-      name
-    )
 
-  # One by one, then all together.
-  explaining = next(filter(moves_on, [*([field] for field in differing), differing]), None)
-  if not explaining:
-    return ""
-  field = explaining[0]
-  flag = _FLAGS[field]
+def _describe(
+  field: str, received: architecture_lib.Architecture, config: config_lib.Config
+) -> list[str]:
+  """Returns the settings behind a field that differs, each with both of its values."""
+  setting = _SETTINGS[field]
   section = config.diffusion if field == "learns_variance" else config.network
-  received = settings.shown(getattr(section, flag)) or "none"
-  return f"; --{flag}: the checkpoint's is {_shown(found, field, config)}, received {received}"
+  descriptions = [_values(setting, _shown(field, received, config), getattr(section, setting))]
+  if field == "learns_variance":
+    # L_simple trains no variance, and L_hybrid trains one.
+    objectives = "hybrid or vlb" if received.learns_variance else "simple or vlb"
+    if config.diffusion.objective not in objectives.split(" or "):
+      descriptions.append(_values("objective", objectives, config.diffusion.objective))
+  return descriptions
 
 
-def _shown(found, field, config):
-  """A setting of the state dict as its flag would have it."""
-  value = getattr(found, field)
+def _values(setting: str, of_checkpoint: str, value: object) -> str:
+  shown = value if isinstance(value, str) else settings.shown(value) or "none"
+  return f"{setting} is {of_checkpoint} in the checkpoint and {shown} in the configuration"
+
+
+def _shown(field: str, received: architecture_lib.Architecture, config: config_lib.Config) -> str:
+  """Returns the checkpoint's value of a setting."""
+  value = getattr(received, field)
   match field:
     case "num_classes":
       return str(bool(value))
     case "enlarges":
-      return "more than 0 (it enlarges images)" if value else "0 (it draws from noise alone)"
+      return "above 0" if value else "0"
     case "attention_levels":
       size = config.data.image_size
       heights = ",".join(str(size // 2**level) for level in sorted(value))
-      return f"{heights or 'none'} with --image_size={size}"
+      return f"{heights or 'none'} (at image_size {size})"
     case "learns_variance":
       return "learned or learned_range" if value else "fixed_small or fixed_large"
     case _:
       return settings.shown(value)
-
-
-def _first_difference(wanted, shapes):
-  differing = [
-    name for name in wanted.keys() | shapes.keys() if wanted.get(name) != shapes.get(name)
-  ]
-  return min(differing, key=architecture_lib.authors_order, default=None)
-
-
-def _shown_shape(shape):
-  """As Python shows a tuple, but for the number of classes where it is not known."""
-  return repr(shape).replace("'", "")

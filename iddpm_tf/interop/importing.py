@@ -1,84 +1,165 @@
-"""The work of `trainers.import_openai`: a model folder made of a state dict."""
+"""Importing a checkpoint of the authors' code as a model folder.
 
-import json
+TensorFlow is imported only once the checkpoint is known to fit.
+"""
+
+from collections.abc import Mapping
 import os
 import pathlib
-import shutil
+from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
-from iddpm_tf import interop
+from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.interop import diagnosis
 from iddpm_tf.interop import state_dicts
-from iddpm_tf.models import checkpoints
-from iddpm_tf.models import model_dir
-from iddpm_tf.models import seeds as samples
-from iddpm_tf.training import state as state_lib
+from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.utils import files
+from iddpm_tf.utils import progress as progress_lib
+
+PathLike = str | os.PathLike[str]
+_MAX_STEP = 2**31 - 1
 
 
-def import_checkpoint(config, path, folder, step=None):
-  """Makes the model folder `folder` of the state dict in `path`; the process's exit status.
+class ImportedModel(NamedTuple):
+  """What was imported.
+
+  Attributes:
+    folder: the model folder.
+    config: the configuration, completed from the checkpoint.
+    step: the training step of the weights.
+    step_is_known: whether the step was given, or is in the checkpoint's name. Otherwise it is 0.
+  """
+
+  folder: model_dir_lib.ModelDir
+  config: config_lib.Config
+  step: int
+  step_is_known: bool
+
+
+def import_checkpoint(
+  checkpoint: PathLike,
+  model_dir: PathLike,
+  config: config_lib.Config,
+  *,
+  step: int | None = None,
+  progress: progress_lib.Progress | None = None,
+) -> ImportedModel:
+  """Makes a model folder from a checkpoint of the authors' code.
+
+  The weights and all moving averages of the model are the checkpoint's. The optimizer's moments
+  start from zero. Nothing in the file is executed.
+
+  A checkpoint does not show all settings. The numbers of attention heads, the dropout rate, the
+  size of `low_res_size`, `learned` or `learned_range`, `mean_type` and the noising process must be
+  right in `config`. If they are not, only the drawn images will show it.
 
   Args:
-    config: a `Config` with `data.image_size`; its recorded fields are filled in here.
-    path: a `.pt` or `.safetensors` file.
-    folder: to make, or empty. It appears whole or not at all.
-    step: of the weights; None: as the file's name says, or 0.
+    checkpoint: a `.pt` file, which requires PyTorch, or a `.safetensors` file.
+    model_dir: the new or empty folder. It appears whole or not at all.
+    config: a configuration with `data.image_size`. The channels of the images and the number of
+      classes are taken from the checkpoint.
+    step: the training step of the weights. None takes it from the checkpoint's name, such as
+      `model500000.pt`, or 0.
+    progress: where a line about the checkpoint goes.
+
+  Raises:
+    InputError: a file or a setting is wrong. If the checkpoint does not fit the configuration, the
+      message names every setting that differs.
   """
-  path = state_dicts.require_suffix("--checkpoint", path)
-  state_dict = _read(path)
-  config = diagnosis.fitted_config(state_dict, config, path)
-  samples.require_samplers(config)
-  known = step is not None or state_dicts.step_in_name(path) is not None
-  step = step if step is not None else state_dicts.step_in_name(path) or 0
-  state = _state(config, state_dict, step)
-  _write(state, folder, {"checkpoint": path.name, "step": step})
-  parameters = sum(int(np.prod(variable.shape)) for variable in state.network.trainable_variables)
-  height, width, channels = config.data.image_shape
-  classes = f"{config.num_classes} classes" if config.num_classes else "no classes"
-  print(
-    f"imported {path}: {parameters:,} parameters, images of {height}x{width}x{channels}, {classes}, "
-    f"step {step}" + ("" if known else " (the file's name tells none; --step would)")
+  require_importable(checkpoint, model_dir, config, step=step)
+  progress = progress or progress_lib.Silent()
+  path = pathlib.Path(checkpoint)
+  state_dict = state_dicts.read_state_dict(path)
+  if config.data.data_dir:  # Training will read the data, perhaps from another working folder.
+    config = config.with_settings(data_dir=os.path.abspath(config.data.data_dir))
+  config = diagnosis.fitted_config(state_dict, config, str(path))
+  progress.say(f"read {path}: {_describe(state_dict, config)}")
+  known_step = state_dicts.step_in_name(path) if step is None else step
+  _write(state_dict, config, model_dir, {"checkpoint": path.name, "step": known_step or 0})
+  return ImportedModel(
+    model_dir_lib.ModelDir(model_dir), config, known_step or 0, known_step is not None
   )
-  print(f"wrote {folder}")
-  return 0
 
 
-def _read(path):
-  try:
-    return interop.read_state_dict(path)
-  except ImportError as error:
-    raise settings.InputError("checkpoint", f"{error}") from None
+def require_importable(
+  checkpoint: PathLike,
+  model_dir: PathLike,
+  config: config_lib.Config,
+  *,
+  step: int | None = None,
+) -> None:
+  """Checks what `import_checkpoint` can check before it reads the checkpoint.
+
+  Args:
+    checkpoint: as for `import_checkpoint`.
+    model_dir: as for `import_checkpoint`.
+    config: as for `import_checkpoint`.
+    step: as for `import_checkpoint`.
+
+  Raises:
+    InputError: a setting is wrong, there is no such file, or the folder is not new or empty.
+  """
+  settings.require(
+    step is None or 0 <= step <= _MAX_STEP, "step", f"a number from 0 to {_MAX_STEP}", step
+  )
+  settings.require(
+    config.data.image_size,
+    "image_size",
+    "the height of the model's images, such as 32",
+    config.data.image_size,
+  )
+  state_dicts.require_file(checkpoint, "checkpoint")
+  folder = pathlib.Path(model_dir)
+  if folder.is_dir():
+    content = sorted(path.name for path in folder.iterdir())
+    state = f"holds {content[0]}" if content else None
+  else:
+    state = "is a file" if os.path.lexists(folder) else None
+  if state:
+    raise settings.InputError(
+      "model_dir", f"expected a new or empty folder, received {folder}, which {state}"
+    )
 
 
-def _state(config, state_dict, step):
-  """A `TrainState` of which the weights and all averages are the state dict's."""
+def _describe(state_dict: Mapping[str, np.ndarray], config: config_lib.Config) -> str:
+  parameters = sum(array.size for array in state_dict.values())
+  shape = "x".join(map(str, config.data.image_shape))
+  classes = f"{config.num_classes} classes" if config.num_classes else "no classes"
+  return f"{parameters:,} parameters, images of {shape}, {classes}"
+
+
+def _write(
+  state_dict: Mapping[str, np.ndarray],
+  config: config_lib.Config,
+  folder: PathLike,
+  record: dict[str, Any],
+) -> None:
+  """Writes the model folder of weights and averages that are those of a state dict."""
+  import tensorflow as tf
+
+  from iddpm_tf.interop import openai
+  from iddpm_tf.models import batched_sampling
+  from iddpm_tf.models import checkpoints
+  from iddpm_tf.training import state as state_lib
+
+  batched_sampling.parse_samplers(config)  # Raises an error if a sampler does not fit the process.
   state = state_lib.TrainState(config)
-  interop.load_state_dict(state.network, state_dict)
+  openai.load_state_dict(state.network, state_dict)
   for averages in state.averages.averages:
     for average, variable in zip(averages, state.network.trainable_variables, strict=True):
       average.assign(variable.value)
-  state.optimizer.start_at(step)
-  return state
-
-
-def _write(state, folder, record):
-  # Beside it: renaming is atomic within one file system only. Resolved, or an empty folder that a link leads
-  # to would not be replaced.
-  target = pathlib.Path(folder).resolve()
-  temporary = target.with_name(f".{target.name}.{os.getpid()}")
+  state.optimizer.start_at(record["step"])
   try:
-    temporary.mkdir(parents=True)
-    checkpoints.Checkpoints(state, temporary).save(record["step"])
-    (temporary / model_dir.IMPORTED).write_text(json.dumps(record, indent=2) + "\n")
-    model_dir.write_config(temporary, state.config)
-    os.rename(temporary, target)
+    with files.whole_folder(folder) as temporary:
+      unfinished = model_dir_lib.ModelDir(temporary)
+      checkpoints.Checkpoints(state, unfinished.checkpoints).save(record["step"])
+      unfinished.write_imported(record)
+      unfinished.write_config(config)
   except (OSError, tf.errors.OpError) as error:
     reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
     raise settings.InputError(
       "model_dir", f"expected a folder that can be written, received {folder} ({reason})"
     ) from None
-  finally:
-    shutil.rmtree(temporary, ignore_errors=True)

@@ -1,33 +1,47 @@
-"""Weights under the names and in the layouts of the paper authors' PyTorch code (improved-diffusion).
+"""Weights under the names and in the layouts of the authors' PyTorch code (improved-diffusion).
 
 A state dict maps names such as `input_blocks.1.0.in_layers.0.weight` to NumPy arrays.
 """
 
-import collections.abc
-import typing
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
 
+from iddpm_tf import networks
 from iddpm_tf import settings
+from iddpm_tf.interop import architecture
 from iddpm_tf.networks import blocks
 from iddpm_tf.networks import layers
 
 
-class Entry(typing.NamedTuple):
-  """Where a parameter of the authors' state dict lives here."""
+class Entry(NamedTuple):
+  """The variable of a parameter of the authors' state dict, and its layouts.
+
+  Attributes:
+    variable: the variable.
+    to_torch: converts an array from the variable's layout to the authors'.
+    from_torch: converts an array from the authors' layout to the variable's.
+  """
 
   variable: keras.Variable
-  to_torch: collections.abc.Callable  # From our layout to theirs.
-  from_torch: collections.abc.Callable  # And back.
+  to_torch: Callable[[np.ndarray], np.ndarray]
+  from_torch: Callable[[np.ndarray], np.ndarray]
 
   @property
-  def torch_shape(self):
+  def torch_shape(self) -> tuple[int, ...]:
+    """The shape of the parameter in the authors' layout."""
     return self.to_torch(np.empty(self.variable.shape, np.bool_)).shape
 
 
-def state_dict_entries(network):
-  """The authors' name of each weight of a built `UNet`, in their order, to its `Entry`."""
+Entries = dict[str, Entry]
+
+
+def state_dict_entries(network: networks.UNet) -> Entries:
+  """Returns the entry of each weight of a built network by the authors' name, in their order."""
   entries = {**_dense("time_embed.0", network.time_in), **_dense("time_embed.2", network.time_out)}
   if network.num_classes:
     entries["label_emb.weight"] = _vector(network.label_embedding.embeddings)
@@ -39,41 +53,38 @@ def state_dict_entries(network):
   return {**entries, **_norm("out.0", network.out_norm), **_conv("out.2", network.out_conv)}
 
 
-def to_state_dict(network):
-  """The network's weights, as float32 arrays: {name: array}."""
+def to_state_dict(network: networks.UNet) -> dict[str, np.ndarray]:
+  """Returns the weights of a built network by the authors' names, as float32 arrays."""
   return {
     name: np.ascontiguousarray(entry.to_torch(entry.variable.numpy()))
     for name, entry in state_dict_entries(network).items()
   }
 
 
-def load_state_dict(network, state_dict):
-  """Gives the network the weights of a state dict, or none of them if it does not fit: `ValueError`."""
+def load_state_dict(network: networks.UNet, state_dict: Mapping[str, np.ndarray]) -> None:
+  """Assigns the weights of a state dict to a built network.
+
+  Raises:
+    InputError: the state dict, `state_dict`, does not fit. The network is then unchanged.
+  """
   entries = state_dict_entries(network)
-  for name, entry in entries.items():
-    if name not in state_dict:
-      raise settings.InputError(
-        name, f"expected shape {entry.torch_shape}, missing from the state dict"
-      )
-    if (shape := np.shape(state_dict[name])) != entry.torch_shape:
-      raise settings.InputError(name, f"expected shape {entry.torch_shape}, received {shape}")
-  for name, array in state_dict.items():
-    if name not in entries:
-      raise settings.InputError(
-        name, f"the network has no such parameter, received shape {np.shape(array)}"
-      )
+  expected = {name: entry.torch_shape for name, entry in entries.items()}
+  received = {name: np.shape(array) for name, array in state_dict.items()}
+  if name := architecture.first_difference(expected, received):
+    message = architecture.describe_difference(name, expected, received)
+    raise settings.InputError("state_dict", message)
   for name, entry in entries.items():
     entry.variable.assign(entry.from_torch(np.asarray(state_dict[name])))
 
 
-def _block(name, block):
+def _block(name: str, block: Sequence[keras.Layer]) -> Entries:
   entries = {}
   for j, layer in enumerate(block):
     entries |= _layer(f"{name}.{j}", layer)
   return entries
 
 
-def _layer(name, layer):
+def _layer(name: str, layer: keras.Layer) -> Entries:
   match layer:
     case blocks.ResBlock():
       return _res_block(name, layer)
@@ -91,7 +102,7 @@ def _layer(name, layer):
       return _conv(name, layer)
 
 
-def _res_block(name, layer):
+def _res_block(name: str, layer: blocks.ResBlock) -> Entries:
   return {
     **_norm(f"{name}.in_layers.0", layer.in_norm),
     **_conv(f"{name}.in_layers.2", layer.in_conv),
@@ -102,24 +113,27 @@ def _res_block(name, layer):
   }
 
 
-def _vector(variable):
+def _vector(variable: keras.Variable) -> Entry:
   return Entry(variable, np.asarray, np.asarray)
 
 
-def _norm(name, layer):
+def _norm(name: str, layer: layers.GroupNorm) -> Entries:
   return {f"{name}.weight": _vector(layer.gamma), f"{name}.bias": _vector(layer.beta)}
 
 
-def _dense(name, layer):
-  """[in, out] here, [out, in] there."""
+def _dense(name: str, layer: keras.layers.Dense) -> Entries:
+  """Returns the entries of a dense layer. Kernels are [in, out] in Keras, [out, in] in PyTorch."""
   return {
     f"{name}.weight": Entry(layer.kernel, np.transpose, np.transpose),
     f"{name}.bias": _vector(layer.bias),
   }
 
 
-def _dense_as_conv(name, layer):
-  """[in, out] here, a one-dimensional convolution [out, in, 1] there."""
+def _dense_as_conv(name: str, layer: keras.layers.Dense) -> Entries:
+  """Returns the entries of a dense layer that is a one-dimensional convolution in PyTorch.
+
+  Kernels are [in, out] in Keras and [out, in, 1] in PyTorch.
+  """
   return {
     f"{name}.weight": Entry(
       layer.kernel, lambda kernel: kernel.T[..., None], lambda weight: weight[..., 0].T
@@ -128,8 +142,11 @@ def _dense_as_conv(name, layer):
   }
 
 
-def _conv(name, layer):
-  """[H, W, in, out] here, [out, in, H, W] there."""
+def _conv(name: str, layer: keras.layers.Conv2D) -> Entries:
+  """Returns the entries of a convolution.
+
+  Kernels are [H, W, in, out] in Keras and [out, in, H, W] in PyTorch.
+  """
   return {
     f"{name}.weight": Entry(
       layer.kernel,

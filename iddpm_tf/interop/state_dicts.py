@@ -1,85 +1,102 @@
-"""State dicts in files, PyTorch's `.pt` and `.safetensors`. Nothing in a file is ever executed."""
+"""State dicts in files: PyTorch's `.pt` and `.safetensors`. Nothing in a file is ever executed."""
 
 import collections
+from collections.abc import Callable
+from collections.abc import Mapping
 import os
 import pathlib
 import pickle
 import re
+from typing import Any
 import warnings
 
-import ml_dtypes  # pylint: disable=unused-import  # NumPy then knows bfloat16, which safetensors asks it for.
+import ml_dtypes  # NumPy then has bfloat16, which safetensors asks it for.
 import numpy as np
 import safetensors
 import safetensors.numpy
 
 from iddpm_tf import settings
+from iddpm_tf.utils import files
 
 SUFFIXES = (".pt", ".safetensors")
 
-
-def require_suffix(name, path):
-  """The path; `ValueError` that begins with `name` if it ends in none of `SUFFIXES`."""
-  path = pathlib.Path(path)
-  if path.suffix not in SUFFIXES:
-    raise settings.InputError(
-      name, f"expected a file that ends in {' or '.join(SUFFIXES)}, received {path}"
-    )
-  return path
+PathLike = str | os.PathLike[str]
 
 
-def read_state_dict(path):
-  """The tensors of a file by their names, as float32 NumPy arrays, in the file's order.
+def read_state_dict(path: PathLike) -> dict[str, np.ndarray]:
+  """Reads the tensors in a file.
+
+  Returns:
+    The tensors by their names, as float32 arrays, in the file's order.
 
   Raises:
-    ValueError: no such file, or no state dict in it.
-    ImportError: a `.pt` file, and PyTorch is not installed.
+    InputError: there is no such file, it holds no state dict, or it is a `.pt` file and PyTorch is
+      not installed.
   """
-  path = require_suffix("state dict", path)
-  if not path.is_file():
-    raise settings.InputError(
-      path, f"expected a file, received {'a folder' if path.is_dir() else 'no such file'}"
-    )
-  with path.open("rb") as file:  # What may not be read is an `OSError` here.
+  path = require_file(path)
+  with path.open("rb") as file:  # An `OSError` here says that the file may not be read.
     if not file.read(1):
       raise settings.InputError(path, "expected a state dict, received an empty file")
   return _read_pt(path) if path.suffix == ".pt" else _read_safetensors(path)
 
 
-def write_state_dict(path, state_dict):
-  """Writes float32 arrays by their names; the file appears whole or not at all, the same bytes every time.
+def write_state_dict(path: PathLike, state_dict: Mapping[str, np.ndarray]) -> None:
+  """Writes a new file, which appears whole or not at all.
+
+  The same arrays always give the same bytes.
+
+  Args:
+    path: the file.
+    state_dict: float32 arrays by their names.
 
   Raises:
-    ValueError: there is a file already.
-    OSError: it cannot be written.
-    ImportError: a `.pt` file, and PyTorch is not installed.
+    InputError: the file exists, or it is a `.pt` file and PyTorch is not installed.
+    OSError: the file cannot be written.
   """
-  path = require_suffix("state dict", path)
-  require_new(path)
-  write = _write_pt if path.suffix == ".pt" else _write_safetensors
-  temporary = path.with_name(f".{path.name}.{os.getpid()}")
+  path = require_new_file(path)
+  write = _pt_writer(path) if path.suffix == ".pt" else _write_safetensors
   try:
-    temporary.touch()
-    mode = temporary.stat().st_mode
-    write(temporary, state_dict)
-    temporary.chmod(mode)  # safetensors leaves a file that its owner alone can read.
-    require_new(path)  # The writing took a while.
-    os.replace(temporary, path)
+    with files.whole(path) as temporary:
+      temporary.touch()
+      mode = temporary.stat().st_mode
+      write(temporary, state_dict)
+      temporary.chmod(mode)  # safetensors makes a file that only its owner can read.
+      require_new_file(path)  # Another process may have written it in the meantime.
   except (RuntimeError, safetensors.SafetensorError) as error:
     raise OSError(f"{path}: could not be written ({_first_line(error)})") from None
-  finally:
-    temporary.unlink(missing_ok=True)
 
 
-def require_new(path):
+def require_file(path: PathLike, setting: str = "path") -> pathlib.Path:
+  """Returns the path of an existing file for a state dict.
+
+  Raises:
+    InputError: there is no such file, or its suffix is wrong. `setting` is the path's name in the
+      error.
+  """
+  path = _require_suffix(path, setting)
+  if not path.is_file():
+    state = "is a folder" if path.is_dir() else "does not exist"
+    raise settings.InputError(setting, f"expected a file, received {path}, which {state}")
+  return path
+
+
+def require_new_file(path: PathLike, setting: str = "path") -> pathlib.Path:
+  """Returns the path of a file for a state dict, which does not exist yet.
+
+  Raises:
+    InputError: the file exists, or its suffix is wrong. `setting` is the path's name in the error.
+  """
+  path = _require_suffix(path, setting)
   if os.path.lexists(path):
-    raise settings.InputError(path, "expected the name of a new file, received one that exists")
+    raise settings.InputError(setting, f"expected a new file, received {path}, which exists")
+  return path
 
 
-def step_in_name(path):
-  """The training steps that the authors' names tell of, or None.
+def step_in_name(path: PathLike) -> int | None:
+  """Returns the number of training steps in the name of a file, or None if there is none.
 
-  `model500000.pt` and `ema_0.9999_500000.pt` of their training, `cifar10_uncond_50M_500K.pt` and
-  `lsun_uncond_100M_1200K_bs128.pt` of their releases.
+  The authors' code names its files `model500000.pt` and `ema_0.9999_500000.pt`. Their released
+  files are called `cifar10_uncond_50M_500K.pt` or `lsun_uncond_100M_1200K_bs128.pt`, for example.
   """
   stem = pathlib.Path(path).stem
   if match := re.fullmatch(r"model(\d+)|ema_[\d.]+_(\d+)", stem):
@@ -88,45 +105,51 @@ def step_in_name(path):
   return 1000 * int(match[1]) if match else None
 
 
-def _read_pt(path):
-  torch = _torch("read")
+def _require_suffix(path: PathLike, setting: str) -> pathlib.Path:
+  path = pathlib.Path(path)
+  if path.suffix not in SUFFIXES:
+    raise settings.InputError(
+      setting, f"expected a file that ends in {' or '.join(SUFFIXES)}, received {path}"
+    )
+  return path
+
+
+def _read_pt(path: pathlib.Path) -> dict[str, np.ndarray]:
+  torch = _import_torch(path)
   try:
     with warnings.catch_warnings():
-      warnings.simplefilter("ignore")  # Of the pickle's version, just before it is refused.
+      warnings.simplefilter("ignore")  # PyTorch warns of a pickle's version before it refuses it.
       content = torch.load(path, map_location="cpu", weights_only=True)
-  except Exception as error:  # Bytes that are no such file fail in a dozen ways.
+  except Exception as error:  # PyTorch raises a dozen kinds of errors for other files.
     raise settings.InputError(
-      path, f"expected a state dict as PyTorch saves it, received {_refused(error)}"
+      path, f"expected a state dict that PyTorch saved, received {_describe_refused(error)}"
     ) from None
   if not isinstance(content, dict):
     raise settings.InputError(path, f"expected a state dict, received a {type(content).__name__}")
   if not all(isinstance(name, str) for name in content):
     raise settings.InputError(
-      path, "expected a state dict, received a dictionary of other keys than names"
+      path, "expected a state dict, received a dictionary whose keys are not all names"
     )
   if content.keys() >= {"state", "param_groups"}:
     raise settings.InputError(
       path,
-      "expected a network's state dict, received an optimizer's; the model*.pt or "
-      "ema_*.pt beside it is meant",
+      "expected a network's state dict, received an optimizer's; use a file model*.pt or ema_*.pt",
     )
   return {name: _from_torch(path, name, tensor) for name, tensor in content.items()}
 
 
-def _refused(error):
+def _describe_refused(error: Exception) -> str:
+  """Returns what PyTorch found in a file that it did not load."""
   if not isinstance(error, pickle.UnpicklingError):
     reason = _first_line(error)
-    return "a damaged or foreign file" + ("" if reason.isdigit() else f" ({reason})")
-  # All that PyTorch takes is tensors and what they are made of.
-  asked = re.search(r"GLOBAL (\S+)", str(error))
-  return (
-    "one that "
-    + (f"asks for {asked[1]}" if asked else "is damaged or holds other things than tensors")
-    + "; nothing of it was run"
-  )
+    return "a damaged file, or another kind of file" + ("" if reason.isdigit() else f" ({reason})")
+  # PyTorch accepts tensors and what they are made of, and names anything else.
+  match = re.search(r"GLOBAL (\S+)", str(error))
+  content = f"asks for {match[1]}" if match else "is damaged or holds other objects than tensors"
+  return f"a file that {content}; nothing in it was executed"
 
 
-def _from_torch(path, name, tensor):
+def _from_torch(path: pathlib.Path, name: str, tensor: Any) -> np.ndarray:
   kind = getattr(tensor, "dtype", type(tensor).__name__)
   if not hasattr(tensor, "is_floating_point") or not tensor.is_floating_point():
     raise settings.InputError(
@@ -134,46 +157,49 @@ def _from_torch(path, name, tensor):
     )
   if tensor.is_sparse or tensor.device.type != "cpu":
     raise settings.InputError(
-      path, f"expected tensors with all of their numbers, received one without for {name!r}"
+      path, f"expected dense tensors with their values, received another kind for {name!r}"
     )
   return tensor.detach().float().numpy()
 
 
-def _write_pt(path, state_dict):
-  torch = _torch("write")
-  with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # Arrays that cannot be written to: they are only read.
-    tensors = collections.OrderedDict(
-      (name, torch.from_numpy(array)) for name, array in state_dict.items()
-    )
-  # By handle: PyTorch would write the file's name into the file.
-  with path.open("wb") as file:
-    torch.save(tensors, file)
+def _pt_writer(path: pathlib.Path) -> Callable[[pathlib.Path, Mapping[str, np.ndarray]], None]:
+  """Returns a function that writes `.pt` files. `path` is the name of the file in errors."""
+  torch = _import_torch(path)
+
+  def write(temporary, state_dict):
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore")  # PyTorch warns of read-only arrays. They are only read here.
+      tensors = collections.OrderedDict(
+        (name, torch.from_numpy(array)) for name, array in state_dict.items()
+      )
+    # PyTorch writes the name of a file into the file, unless it gets a handle.
+    with temporary.open("wb") as file:
+      torch.save(tensors, file)
+
+  return write
 
 
-def _torch(verb):
+def _import_torch(path: pathlib.Path) -> Any:
   try:
-    import torch  # Only here: nothing else needs it.
+    import torch  # An optional dependency.
   except ImportError:
-    raise ImportError(
-      f"to {verb} a .pt file takes PyTorch: pip install 'iddpm_tf[torch]', or "
-      "pip install 'torch>=2.6,<3'; a .safetensors file takes none"
+    raise settings.InputError(
+      path,
+      "expected PyTorch to be installed, which .pt files require, received no such package; run "
+      "`pip install 'iddpm_tf[torch]'`, or use a .safetensors file",
     ) from None
   return torch
 
 
-def _read_safetensors(path):
+def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
   try:
     arrays = safetensors.numpy.load_file(path)
-  except (
-    safetensors.SafetensorError,
-    KeyError,
-    TypeError,
-    AttributeError,
-  ) as error:  # Or an unknown type.
+  # The last three are raised for a tensor of an unknown type.
+  except (safetensors.SafetensorError, KeyError, TypeError, AttributeError) as error:
     raise settings.InputError(
       path,
-      f"expected a .safetensors file, received a damaged or foreign one ({_first_line(error)})",
+      "expected a .safetensors file, received a damaged file, or another kind of file "
+      f"({_first_line(error)})",
     ) from None
   for name, array in arrays.items():
     if array.dtype not in (np.float64, np.float32, np.float16, ml_dtypes.bfloat16):
@@ -183,10 +209,10 @@ def _read_safetensors(path):
   return {name: array.astype(np.float32, copy=False) for name, array in arrays.items()}
 
 
-def _write_safetensors(path, state_dict):
-  # Other libraries ask for the format: the layouts are PyTorch's.
-  safetensors.numpy.save_file(state_dict, path, metadata={"format": "pt"})
+def _write_safetensors(path: pathlib.Path, state_dict: Mapping[str, np.ndarray]) -> None:
+  # Other libraries ask for the format, which stands for PyTorch's layouts.
+  safetensors.numpy.save_file(dict(state_dict), path, metadata={"format": "pt"})
 
 
-def _first_line(error):
+def _first_line(error: Exception) -> str:
   return (str(error).splitlines() or [type(error).__name__])[0][:200]

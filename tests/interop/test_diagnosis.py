@@ -1,16 +1,18 @@
-"""What shapes tell of a network, and which flag explains a state dict that does not fit."""
+"""Tests of what shapes tell about a network, and of errors for state dicts that do not fit."""
 
 import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
 
 from iddpm_tf import config as config_lib
-from iddpm_tf import interop
 from iddpm_tf import networks
+from iddpm_tf import settings
 from iddpm_tf.interop import architecture as architecture_lib
 from iddpm_tf.interop import diagnosis
+from iddpm_tf.interop import openai
 from tests.interop import test_openai
 
 TINY = architecture_lib.Architecture(
@@ -26,29 +28,25 @@ TINY = architecture_lib.Architecture(
   image_channels=3,
 )
 CLASSES = dataclasses.replace(TINY, num_classes=7)
-CONFIG = config_lib.Config(
-  network=config_lib.NetworkConfig(
-    base_channels=32, channel_multipliers=(1, 2, 2), num_res_blocks=1, attention_resolutions=(8,)
-  ),
-  data=config_lib.DataConfig(image_size=16),
+CONFIG = config_lib.Config.from_settings(
+  base_channels=32,
+  channel_multipliers=(1, 2, 2),
+  num_res_blocks=1,
+  attention_resolutions=(8,),
+  image_size=16,
 )
 
 
 def state_dict(architecture):
-  return {name: np.zeros(shape, np.float32) for name, shape in architecture.shapes().items()}
-
-
-def with_flags(**options):
-  """`CONFIG` with other flags."""
-  diffusion = {
-    name: options.pop(name) for name in ("variance_type", "objective") if name in options
+  """Returns zeros for the parameters of an architecture. They take no memory."""
+  return {
+    name: np.broadcast_to(np.float32(0), shape) for name, shape in architecture.shapes().items()
   }
-  return dataclasses.replace(
-    CONFIG,
-    network=dataclasses.replace(CONFIG.network, **options),
-    diffusion=dataclasses.replace(CONFIG.diffusion, **diffusion),
-    data=dataclasses.replace(CONFIG.data, image_size=options.pop("image_size", 16)),
-  )
+
+
+def with_settings(**options):
+  """Returns `CONFIG` with other settings."""
+  return CONFIG.with_settings(**options)
 
 
 @pytest.mark.parametrize(
@@ -61,11 +59,11 @@ def with_flags(**options):
     {"kind": networks.SuperResolutionUNet, "out_channels": 6, "conv_resample": False},
   ],
 )
-def test_shapes_are_those_of_the_network_and_tell_of_it(options):
+def test_shapes_agree_with_the_network_and_determine_it(options):
   network = test_openai.small(**options)
-  shapes = {name: entry.torch_shape for name, entry in interop.state_dict_entries(network).items()}
-  found = architecture_lib.infer(shapes)
-  assert list(found.shapes().items()) == list(shapes.items())
+  shapes = {name: entry.torch_shape for name, entry in openai.state_dict_entries(network).items()}
+  inferred = architecture_lib.infer(shapes)
+  assert list(inferred.shapes().items()) == list(shapes.items())
   assert sorted(shapes, key=architecture_lib.authors_order) == list(shapes)
   expected = {
     "base_channels": 32,
@@ -78,9 +76,9 @@ def test_shapes_are_those_of_the_network_and_tell_of_it(options):
     "learns_variance": network.out_channels == 6,
     "attention_levels": {int(math.log2(factor)) for factor in network.attention_factors},
   }
-  if len(network.channel_multipliers) > 1:  # Otherwise there is no resampling to tell of.
+  if len(network.channel_multipliers) > 1:  # Otherwise there is no resampling.
     expected["conv_resample"] = network.conv_resample
-  assert {name: getattr(found, name) for name in expected} == expected
+  assert {name: getattr(inferred, name) for name in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -127,14 +125,14 @@ def test_shapes_are_those_of_the_network_and_tell_of_it(options):
     ),
   ],
 )
-def test_the_released_models(count, changes):
+def test_the_released_models_are_inferred(count, changes):
   paper = dataclasses.replace(TINY, **{"base_channels": 128, "attention_levels": {1, 2}, **changes})
   assert sum(map(math.prod, paper.shapes().values())) == count
   assert architecture_lib.infer(paper.shapes()) == paper
 
 
 @pytest.mark.parametrize(
-  "architecture, flags",
+  "architecture, options",
   [
     (TINY, {}),
     (CLASSES, {"class_conditional": True}),
@@ -150,148 +148,240 @@ def test_the_released_models(count, changes):
     ),
   ],
 )
-def test_what_fits_fills_in_what_the_data_would_say(architecture, flags):
-  config = diagnosis.fitted_config(state_dict(architecture), with_flags(**flags), "X.pt")
+def test_a_state_dict_that_fits_completes_the_configuration(architecture, options):
+  config = diagnosis.fitted_config(state_dict(architecture), with_settings(**options), "X.pt")
   assert config.data.image_shape == (16, 16, architecture.image_channels)
   assert config.data.num_classes == config.num_classes == architecture.num_classes
-  assert config.network == with_flags(**flags).network
+  assert config.network == with_settings(**options).network
+
+
+def assert_message(architecture, options, difference, *values):
+  """Checks the whole message about a state dict that does not fit."""
+  with pytest.raises(settings.InputError) as error:
+    diagnosis.fitted_config(state_dict(architecture), with_settings(**options), "X.pt")
+  noun = "setting differs" if len(values) == 1 else "settings differ"
+  differing = "; ".join(
+    f"{name} is {theirs} in the checkpoint and {ours} in the configuration"
+    for name, theirs, ours in values
+  )
+  assert str(error.value) == f"X.pt: {difference}; {len(values)} {noun}: {differing}"
 
 
 @pytest.mark.parametrize(
-  "architecture, flags, message",
+  "architecture, options, difference, values",
   [
     (
       TINY,
       {"base_channels": 64},
-      "time_embed.0.weight: expected shape (256, 64), received (128, 32) from X.pt; "
-      "--base_channels: the checkpoint's is 32, received 64",
+      "expected time_embed.0.weight of shape (256, 64), received shape (128, 32)",
+      ("base_channels", "32", "64"),
     ),
     (
       CLASSES,
       {},
-      "label_emb.weight: the network has no such parameter, received shape (7, 128) from X.pt; "
-      "--class_conditional: the checkpoint's is True, received False",
+      "expected no parameter label_emb.weight, received one of shape (7, 128)",
+      ("class_conditional", "True", "False"),
     ),
     (
       TINY,
       {"class_conditional": True},
-      "label_emb.weight: expected shape (classes, 128), missing from X.pt; "
-      "--class_conditional: the checkpoint's is False, received True",
+      "expected label_emb.weight of shape (classes, 128), received no such parameter",
+      ("class_conditional", "False", "True"),
     ),
     (
       TINY,
       {"low_res_size": 8},
-      "input_blocks.0.0.weight: expected shape (32, 6, 3, 3), received (32, 3, 3, 3) from X.pt; "
-      "--low_res_size: the checkpoint's is 0 (it draws from noise alone), received 8",
+      "expected input_blocks.0.0.weight of shape (32, 6, 3, 3), received shape (32, 3, 3, 3)",
+      ("low_res_size", "0", "8"),
     ),
     (
       dataclasses.replace(TINY, enlarges=True),
       {},
-      "input_blocks.0.0.weight: expected shape (32, 3, 3, 3), received (32, 6, 3, 3) from X.pt; "
-      "--low_res_size: the checkpoint's is more than 0 (it enlarges images), received 0",
+      "expected input_blocks.0.0.weight of shape (32, 3, 3, 3), received shape (32, 6, 3, 3)",
+      ("low_res_size", "above 0", "0"),
     ),
     (
       TINY,
       {"channel_multipliers": (1, 3, 2)},
-      "input_blocks.3.0.in_layers.2.weight: expected shape (96, 32, 3, 3), received (64, 32, 3, 3) from X.pt; "
-      "--channel_multipliers: the checkpoint's is 1,2,2, received 1,3,2",
+      "expected input_blocks.3.0.in_layers.2.weight of shape (96, 32, 3, 3), received shape "
+      "(64, 32, 3, 3)",
+      ("channel_multipliers", "1,2,2", "1,3,2"),
     ),
     (
       TINY,
       {"channel_multipliers": (1, 2)},
-      "input_blocks.4.0.op.weight: the network has no such parameter, received shape (64, 64, 3, 3) from "
-      "X.pt; --channel_multipliers: the checkpoint's is 1,2,2, received 1,2",
+      "expected no parameter input_blocks.4.0.op.weight, received one of shape (64, 64, 3, 3)",
+      ("channel_multipliers", "1,2,2", "1,2"),
     ),
     (
       TINY,
       {"channel_multipliers": (1, 2, 2, 2)},
-      "input_blocks.6.0.op.weight: expected shape (64, 64, 3, 3), missing from X.pt; "
-      "--channel_multipliers: the checkpoint's is 1,2,2, received 1,2,2,2",
+      "expected input_blocks.6.0.op.weight of shape (64, 64, 3, 3), received no such parameter",
+      ("channel_multipliers", "1,2,2", "1,2,2,2"),
     ),
     (
       TINY,
       {"num_res_blocks": 2},
-      "input_blocks.2.0.in_layers.0.weight: expected shape (32,), missing from X.pt; "
-      "--num_res_blocks: the checkpoint's is 1, received 2",
+      "expected input_blocks.2.0.in_layers.0.weight of shape (32,), received no such parameter",
+      ("num_res_blocks", "1", "2"),
     ),
     (
       TINY,
       {"attention_resolutions": (8, 4)},
-      "input_blocks.5.1.norm.weight: expected shape (64,), missing from X.pt; "
-      "--attention_resolutions: the checkpoint's is 8 with --image_size=16, received 8,4",
+      "expected input_blocks.5.1.norm.weight of shape (64,), received no such parameter",
+      ("attention_resolutions", "8 (at image_size 16)", "8,4"),
     ),
     (
       TINY,
       {"attention_resolutions": ()},
-      "input_blocks.3.1.norm.weight: the network has no such parameter, received shape (64,) from X.pt; "
-      "--attention_resolutions: the checkpoint's is 8 with --image_size=16, received none",
+      "expected no parameter input_blocks.3.1.norm.weight, received one of shape (64,)",
+      ("attention_resolutions", "8 (at image_size 16)", "none"),
     ),
     (
       dataclasses.replace(TINY, attention_levels=frozenset()),
       {},
-      "input_blocks.3.1.norm.weight: expected shape (64,), missing from X.pt; "
-      "--attention_resolutions: the checkpoint's is none with --image_size=16, received 8",
+      "expected input_blocks.3.1.norm.weight of shape (64,), received no such parameter",
+      ("attention_resolutions", "none (at image_size 16)", "8"),
+    ),
+    (
+      TINY,
+      {"image_size": 32},  # The same attention would be at a height of 16.
+      "expected no parameter input_blocks.3.1.norm.weight, received one of shape (64,)",
+      ("attention_resolutions", "16 (at image_size 32)", "8"),
     ),
     (
       TINY,
       {"scale_shift_norm": False},
-      "input_blocks.1.0.emb_layers.1.weight: expected shape (32, 128), received (64, 128) from X.pt; "
-      "--scale_shift_norm: the checkpoint's is True, received False",
+      "expected input_blocks.1.0.emb_layers.1.weight of shape (32, 128), received shape (64, 128)",
+      ("scale_shift_norm", "True", "False"),
     ),
     (
       TINY,
       {"conv_resample": False},
-      "input_blocks.2.0.op.weight: the network has no such parameter, received shape (32, 32, 3, 3) from "
-      "X.pt; --conv_resample: the checkpoint's is True, received False",
+      "expected no parameter input_blocks.2.0.op.weight, received one of shape (32, 32, 3, 3)",
+      ("conv_resample", "True", "False"),
     ),
     (
       dataclasses.replace(TINY, conv_resample=False),
       {},
-      "input_blocks.2.0.op.weight: expected shape (32, 32, 3, 3), missing from X.pt; "
-      "--conv_resample: the checkpoint's is False, received True",
+      "expected input_blocks.2.0.op.weight of shape (32, 32, 3, 3), received no such parameter",
+      ("conv_resample", "False", "True"),
     ),
     (
       TINY,
-      {"objective": "simple", "variance_type": "fixed_large"},
-      "out.2.weight: expected shape (3, 32, 3, 3), received (6, 32, 3, 3) from X.pt; "
-      "--variance_type: the checkpoint's is learned or learned_range, received 'fixed_large'",
+      {"objective": "vlb", "variance_type": "fixed_large"},
+      "expected out.2.weight of shape (3, 32, 3, 3), received shape (6, 32, 3, 3)",
+      ("variance_type", "learned or learned_range", "fixed_large"),
     ),
     (
       dataclasses.replace(TINY, learns_variance=False),
-      {},
-      "out.2.weight: expected shape (6, 32, 3, 3), received (3, 32, 3, 3) from X.pt; "
-      "--variance_type: the checkpoint's is fixed_small or fixed_large, received 'learned_range'",
+      {"objective": "vlb"},
+      "expected out.2.weight of shape (6, 32, 3, 3), received shape (3, 32, 3, 3)",
+      ("variance_type", "fixed_small or fixed_large", "learned_range"),
     ),
-    # Of several, the one that the first parameter tells of.
+  ],
+)
+def test_one_setting_that_differs(architecture, options, difference, values):
+  assert_message(architecture, options, difference, values)
+
+
+@pytest.mark.parametrize(
+  "architecture, options, difference, values",
+  [
+    (
+      TINY,
+      {"base_channels": 64, "num_res_blocks": 2},
+      "expected time_embed.0.weight of shape (256, 64), received shape (128, 32)",
+      [("base_channels", "32", "64"), ("num_res_blocks", "1", "2")],
+    ),
+    # The attention of the third level is as configured, which two levels do not show.
+    (
+      dataclasses.replace(CLASSES, attention_levels=frozenset({1, 2})),
+      {"channel_multipliers": (1, 2), "attention_resolutions": (8, 4)},
+      "expected no parameter label_emb.weight, received one of shape (7, 128)",
+      [("class_conditional", "True", "False"), ("channel_multipliers", "1,2,2", "1,2")],
+    ),
     (
       CLASSES,
       {"num_res_blocks": 2, "scale_shift_norm": False},
-      "label_emb.weight: the network has no such parameter, received shape (7, 128) from X.pt; "
-      "--class_conditional: the checkpoint's is True, received False",
+      "expected no parameter label_emb.weight, received one of shape (7, 128)",
+      [
+        ("class_conditional", "True", "False"),
+        ("num_res_blocks", "1", "2"),
+        ("scale_shift_norm", "True", "False"),
+      ],
     ),
     (
       TINY,
       {"num_res_blocks": 2, "channel_multipliers": (1, 3, 3), "scale_shift_norm": False},
-      "input_blocks.1.0.emb_layers.1.weight: expected shape (32, 128), received (64, 128) from X.pt; "
-      "--scale_shift_norm: the checkpoint's is True, received False",
+      "expected input_blocks.1.0.emb_layers.1.weight of shape (32, 128), received shape (64, 128)",
+      [
+        ("channel_multipliers", "1,2,2", "1,3,3"),
+        ("num_res_blocks", "1", "2"),
+        ("scale_shift_norm", "True", "False"),
+      ],
+    ),
+    # The objective must go with the variance.
+    (
+      TINY,
+      {"objective": "simple", "variance_type": "fixed_large"},
+      "expected out.2.weight of shape (3, 32, 3, 3), received shape (6, 32, 3, 3)",
+      [
+        ("variance_type", "learned or learned_range", "fixed_large"),
+        ("objective", "hybrid or vlb", "simple"),
+      ],
+    ),
+    (
+      dataclasses.replace(TINY, learns_variance=False, enlarges=True, image_channels=1),
+      {},
+      "expected input_blocks.0.0.weight of shape (32, 1, 3, 3), received shape (32, 2, 3, 3)",
+      [
+        ("low_res_size", "above 0", "0"),
+        ("variance_type", "fixed_small or fixed_large", "learned_range"),
+        ("objective", "simple or vlb", "hybrid"),
+      ],
+    ),
+    # One level shows nothing about resampling.
+    (
+      dataclasses.replace(
+        TINY, channel_multipliers=(1,), attention_levels=frozenset({0}), conv_resample=False
+      ),
+      {"channel_multipliers": (2,), "attention_resolutions": (8,)},
+      "expected input_blocks.1.0.in_layers.2.weight of shape (64, 32, 3, 3), received shape "
+      "(32, 32, 3, 3)",
+      [
+        ("channel_multipliers", "1", "2"),
+        ("attention_resolutions", "16 (at image_size 16)", "8"),
+      ],
     ),
   ],
 )
-def test_the_flag_that_explains_a_difference(architecture, flags, message):
-  with pytest.raises(ValueError) as error:
-    diagnosis.fitted_config(state_dict(architecture), with_flags(**flags), "X.pt")
-  assert str(error.value) == message
+def test_all_settings_that_differ_are_named_at_once(architecture, options, difference, values):
+  assert_message(architecture, options, difference, *values)
 
 
-def test_another_image_size_shows_in_the_attention():
-  config = dataclasses.replace(CONFIG, data=config_lib.DataConfig(image_size=32))
-  with pytest.raises(ValueError, match="the checkpoint's is 16 with --image_size=32, received 8$"):
-    diagnosis.fitted_config(state_dict(TINY), config, "X.pt")
+def test_the_settings_that_a_message_names_are_all_that_differ():
+  """A user who changes what one message names has a configuration that fits."""
+  config = with_settings(
+    base_channels=64, channel_multipliers=(1, 2), num_res_blocks=2, low_res_size=4
+  )
+  with pytest.raises(settings.InputError) as error:
+    diagnosis.fitted_config(state_dict(CLASSES), config, "X.pt")
+  named = set(re.findall(r"(\w+) is \S+ in the checkpoint", str(error.value)))
+  assert named == {
+    "base_channels",
+    "class_conditional",
+    "low_res_size",
+    "channel_multipliers",
+    "num_res_blocks",
+  }
+  right = {name: getattr(CONFIG.network, name) for name in named} | {"class_conditional": True}
+  diagnosis.fitted_config(state_dict(CLASSES), config.with_settings(**right), "X.pt")
 
 
 @pytest.mark.parametrize("architecture", (TINY, dataclasses.replace(CLASSES, conv_resample=False)))
-def test_any_parameter_that_is_missing_or_changed_is_named(architecture):
-  config = with_flags(
+def test_every_parameter_that_is_missing_or_changed_is_named(architecture):
+  config = with_settings(
     class_conditional=bool(architecture.num_classes), conv_resample=architecture.conv_resample
   )
   for name, shape in architecture.shapes().items():
@@ -301,18 +391,18 @@ def test_any_parameter_that_is_missing_or_changed_is_named(architecture):
       if changed:
         content[name] = np.zeros(changed, np.float32)
       if name == "label_emb.weight" and changed == (shape[0] + 1, *shape[1:]):
-        continue  # Another number of classes, which is the file's to say.
-      with pytest.raises(ValueError) as error:
+        continue  # The number of classes is taken from the file.
+      with pytest.raises(settings.InputError) as error:
         diagnosis.fitted_config(content, config, "X.pt")
-      message = str(error.value)
+      message = error.value.message
       if name == "out.2.bias" and changed == (7,):
-        assert "channels in as out" in message
+        assert "as many channels as its input" in message
       elif name == "label_emb.weight" and not changed:
-        assert message.startswith("label_emb.weight: expected shape (classes, 128), missing")
+        assert message.startswith("expected label_emb.weight of shape (classes, 128), received no")
       else:
         assert (
-          message.startswith(f"{name}: expected shape {shape}, ")
-          or f"with {name}, received" in message
+          message.startswith(f"expected {name} of shape {shape}, received")
+          or f"which has a parameter {name}, received" in message
         )
 
 
@@ -330,15 +420,15 @@ def test_any_parameter_that_is_missing_or_changed_is_named(architecture):
     {**TINY.shapes(), "out.2.weight": (5, 32, 3, 3), "out.2.bias": (5,)},
   ],
 )
-def test_what_is_no_network_of_the_authors(shapes):
+def test_other_state_dicts_are_refused(shapes):
   content = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-  with pytest.raises(ValueError, match="^X.pt: expected a UNet of the authors"):
+  with pytest.raises(ValueError, match=r"^X\.pt: expected a UNet of the authors"):
     diagnosis.fitted_config(content, CONFIG, "X.pt")
 
 
 @pytest.mark.parametrize("value", (np.nan, np.inf))
-def test_weights_that_are_no_numbers(value):
-  content = state_dict(TINY)
+def test_weights_that_are_not_finite_are_refused(value):
+  content = {name: np.array(array) for name, array in state_dict(TINY).items()}
   for name in ("out.0.bias", "input_blocks.1.0.in_layers.0.bias"):
     content[name][3] = value
   message = "finite weights, received infinities or NaN in input_blocks.1.0.in_layers.0.bias"
@@ -346,10 +436,10 @@ def test_weights_that_are_no_numbers(value):
     diagnosis.fitted_config(content, CONFIG, "X.pt")
 
 
-def test_channels_that_may_be_two_things():
-  """Six in and out: pairs of RGB images, and their variance. Four: no pairs, since images are grey or RGB."""
+def test_ambiguous_channels_are_those_of_grey_or_rgb_images():
+  """Six channels in and out are two RGB images, and a mean and a variance. Four are one image."""
   for channels, expected in ((6, (3, True, True)), (2, (1, True, True)), (4, (4, False, False))):
     plain = dataclasses.replace(TINY, image_channels=channels, learns_variance=False)
-    found = architecture_lib.infer(plain.shapes())
-    assert (found.image_channels, found.enlarges, found.learns_variance) == expected
-    assert found.shapes() == plain.shapes()
+    inferred = architecture_lib.infer(plain.shapes())
+    assert (inferred.image_channels, inferred.enlarges, inferred.learns_variance) == expected
+    assert inferred.shapes() == plain.shapes()

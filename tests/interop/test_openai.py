@@ -1,13 +1,18 @@
-"""The authors' state dicts: there and back, and what does not fit. Their numbers: tests/parity."""
+"""Tests of the authors' state dicts: round trips, and errors. tests/parity compares numbers."""
+
+import functools
 
 import numpy as np
 import pytest
 
-from iddpm_tf import interop
 from iddpm_tf import networks
+from iddpm_tf import settings
+from iddpm_tf.interop import openai
 
 
+@functools.cache
 def small(kind=networks.UNet, **options):
+  """Returns a small network, which tests share."""
   network = kind(
     **{
       "base_channels": 32,
@@ -25,10 +30,11 @@ def small(kind=networks.UNet, **options):
 
 
 def random_state_dict(network):
+  """Returns normal numbers for the weights of a network."""
   rng = np.random.default_rng(0)
   return {
     name: rng.standard_normal(array.shape).astype(np.float32)
-    for name, array in interop.to_state_dict(network).items()
+    for name, array in openai.to_state_dict(network).items()
   }
 
 
@@ -46,23 +52,23 @@ VARIANTS = [
 def test_state_dict_survives_the_round_trip_byte_for_byte(options):
   network = small(**options)
   state_dict = random_state_dict(network)
-  interop.load_state_dict(network, state_dict)
-  back = interop.to_state_dict(network)
+  openai.load_state_dict(network, state_dict)
+  back = openai.to_state_dict(network)
   assert list(back) == list(state_dict)
   assert all(back[name].tobytes() == array.tobytes() for name, array in state_dict.items())
 
 
 @pytest.mark.parametrize("options", VARIANTS)
-def test_every_weight_has_one_name(options):
+def test_every_weight_has_exactly_one_name(options):
   network = small(**options)
-  paths = [entry.variable.path for entry in interop.state_dict_entries(network).values()]
+  paths = [entry.variable.path for entry in openai.state_dict_entries(network).values()]
   assert sorted(paths) == sorted(variable.path for variable in network.trainable_variables)
 
 
-def test_layouts_are_those_of_pytorch():
+def test_shapes_are_those_of_pytorch():
   shapes = {
     name: entry.torch_shape
-    for name, entry in interop.state_dict_entries(small(num_classes=5)).items()
+    for name, entry in openai.state_dict_entries(small(num_classes=5)).items()
   }
   assert shapes["time_embed.0.weight"] == (128, 32)
   assert shapes["label_emb.weight"] == (5, 128)
@@ -79,24 +85,25 @@ def test_layouts_are_those_of_pytorch():
   [
     (
       lambda d: d.pop("out.0.bias"),
-      r"out.0.bias: expected shape \(32,\), missing from the state dict",
+      "state_dict: expected out.0.bias of shape (32,), received no such parameter",
     ),
     (
       lambda d: d.update(extra=np.zeros((2, 3))),
-      r"extra: the network has no such parameter, received shape \(2, 3\)",
+      "state_dict: expected no parameter extra, received one of shape (2, 3)",
     ),
     (
       lambda d: d.update({"out.2.weight": np.zeros((6, 32, 3, 3))}),
-      r"out.2.weight: expected shape \(3, 32, 3, 3\), received \(6, 32, 3, 3\)",
+      "state_dict: expected out.2.weight of shape (3, 32, 3, 3), received shape (6, 32, 3, 3)",
     ),
   ],
 )
 def test_a_state_dict_that_does_not_fit_changes_nothing(change, message):
   network = small()
-  before = interop.to_state_dict(network)
+  before = openai.to_state_dict(network)
   state_dict = random_state_dict(network)
   change(state_dict)
-  with pytest.raises(ValueError, match=message):
-    interop.load_state_dict(network, state_dict)
-  for name, array in interop.to_state_dict(network).items():
+  with pytest.raises(settings.InputError) as error:
+    openai.load_state_dict(network, state_dict)
+  assert str(error.value) == message
+  for name, array in openai.to_state_dict(network).items():
     np.testing.assert_array_equal(array, before[name])

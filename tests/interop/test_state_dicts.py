@@ -1,4 +1,4 @@
-"""State dicts in files: there and back, and everything that is no such file."""
+"""Tests of state dicts in files: round trips, and files that are refused."""
 
 import collections
 import os
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from iddpm_tf import interop
+from iddpm_tf import settings
 from iddpm_tf.interop import state_dicts
 
 torch = pytest.importorskip("torch")
@@ -26,11 +26,11 @@ def arrays():
 
 
 @pytest.mark.parametrize("suffix", state_dicts.SUFFIXES)
-def test_what_is_written_is_read_and_its_bytes_are_the_same_every_time(tmp_path, suffix):
+def test_files_are_read_as_written_and_always_have_the_same_bytes(tmp_path, suffix):
   paths = [tmp_path / f"{name}{suffix}" for name in ("one", "two")]
   for path in paths:
-    interop.write_state_dict(path, arrays())
-  read = interop.read_state_dict(paths[0])
+    state_dicts.write_state_dict(path, arrays())
+  read = state_dicts.read_state_dict(paths[0])
   assert read.keys() == arrays().keys()
   assert all(
     read[name].tobytes() == array.tobytes() and read[name].shape == array.shape
@@ -43,7 +43,7 @@ def test_what_is_written_is_read_and_its_bytes_are_the_same_every_time(tmp_path,
 
 
 def test_pytorch_reads_what_is_written_in_order(tmp_path):
-  interop.write_state_dict(tmp_path / "model.pt", arrays())
+  state_dicts.write_state_dict(tmp_path / "model.pt", arrays())
   content = torch.load(tmp_path / "model.pt", weights_only=True)
   assert isinstance(content, collections.OrderedDict) and list(content) == list(arrays())
   assert all(tensor.dtype == torch.float32 for tensor in content.values())
@@ -58,7 +58,7 @@ def test_other_precisions_become_float32(tmp_path, kind):
     {"w": values.float().numpy().astype(dtype)}, tmp_path / "model.safetensors"
   )
   for suffix in state_dicts.SUFFIXES:
-    read = interop.read_state_dict(tmp_path / f"model{suffix}")["w"]
+    read = state_dicts.read_state_dict(tmp_path / f"model{suffix}")["w"]
     assert read.dtype == np.float32
     np.testing.assert_array_equal(read, values.float().numpy())
 
@@ -66,11 +66,11 @@ def test_other_precisions_become_float32(tmp_path, kind):
 def test_files_of_old_pytorch_are_read(tmp_path):
   tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays().items()}
   torch.save(tensors, tmp_path / "model.pt", _use_new_zipfile_serialization=False)
-  assert interop.read_state_dict(tmp_path / "model.pt").keys() == arrays().keys()
+  assert state_dicts.read_state_dict(tmp_path / "model.pt").keys() == arrays().keys()
 
 
 class Malicious:
-  """Its pickle makes a file."""
+  """An object whose pickle makes a file."""
 
   def __init__(self, path):
     self._path = path
@@ -88,19 +88,21 @@ class Malicious:
   ),
   ids=("torch", "pickle2", "pickle4"),
 )
-def test_no_code_of_a_file_is_run(tmp_path, save):
+def test_no_code_in_a_file_is_executed(tmp_path, save):
   path, proof = tmp_path / "model.pt", tmp_path / "was_run"
   save({"w": torch.zeros(2), "x": Malicious(proof)}, path)
-  with pytest.raises(ValueError, match=r"model.pt: expected a state dict .* nothing of it was run"):
-    interop.read_state_dict(path)
+  message = r"model.pt: expected a state dict .* nothing in it was executed"
+  with pytest.raises(settings.InputError, match=message):
+    state_dicts.read_state_dict(path)
   assert not proof.exists()
-  # The file is what it is said to be.
+  # The file really is malicious.
   with path.open("rb") as file:
     torch.load(file, weights_only=False) if save is torch.save else pickle.load(file)
   assert proof.exists()
 
 
-def damaged(content, path):
+def save_damaged(content, path):
+  """Writes a file without its end."""
   torch.save(content, path)
   path.write_bytes(path.read_bytes()[:-200])
 
@@ -108,12 +110,20 @@ def damaged(content, path):
 @pytest.mark.parametrize(
   "name, save, message",
   [
-    ("none.pt", lambda path: None, "no such file"),
-    ("folder.pt", lambda path: path.mkdir(), "a folder"),
+    ("none.pt", lambda path: None, "which does not exist"),
+    ("folder.pt", lambda path: path.mkdir(), "which is a folder"),
     ("model.ckpt", lambda path: path.touch(), r"\.pt or \.safetensors, received .*model.ckpt"),
     ("model.pt", lambda path: path.touch(), "an empty file"),
-    ("model.pt", lambda path: path.write_text("hello\nworld"), "a damaged or foreign file"),
-    ("model.pt", lambda path: damaged({"w": torch.zeros(100)}, path), "a damaged or foreign file"),
+    (
+      "model.pt",
+      lambda path: path.write_text("hello\nworld"),
+      "a damaged file, or another",
+    ),
+    (
+      "model.pt",
+      lambda path: save_damaged({"w": torch.zeros(100)}, path),
+      "a damaged file, or another",
+    ),
     ("model.pt", lambda path: torch.save(torch.zeros(2), path), "a Tensor"),
     ("model.pt", lambda path: torch.save([torch.zeros(2)], path), "a list"),
     ("model.pt", lambda path: torch.save({"w": 3}, path), "int for 'w'"),
@@ -129,20 +139,20 @@ def damaged(content, path):
       lambda path: torch.save(torch.nn.Linear(1, 1), path),
       "asks for torch.nn.modules.linear.Linear",
     ),
-    # As of torch.optim.AdamW; to import that takes seconds.
+    # This is like torch.optim.AdamW, whose import takes seconds.
     (
       "opt500000.pt",
       lambda path: torch.save(
         {"state": {0: {"step": torch.ones(())}}, "param_groups": [{"lr": 1e-4, "params": [0]}]},
         path,
       ),
-      r"an optimizer's; the model\*",
+      r"an optimizer's; use a file model\*",
     ),
     ("model.safetensors", lambda path: path.touch(), "an empty file"),
     (
       "m.safetensors",
       lambda path: path.write_text("hello, this is no header"),
-      "a damaged or foreign one",
+      "a damaged file, or another",
     ),
     (
       "m.safetensors",
@@ -156,22 +166,21 @@ def damaged(content, path):
     ),
   ],
 )
-def test_what_is_no_state_dict_is_named(tmp_path, name, save, message):
+def test_files_that_are_refused(tmp_path, name, save, message):
   path = tmp_path / name
   save(path)
-  with pytest.raises(
-    ValueError, match=rf"{name}.*: expected .*{message}|expected .*{message}"
-  ) as error:
-    interop.read_state_dict(path)
-  assert len(str(error.value)) < 400 + len(str(path))
+  with pytest.raises(settings.InputError, match=f": expected .*{message}") as error:
+    state_dicts.read_state_dict(path)
+  assert str(path) in str(error.value)
+  assert len(error.value.message) < 400 + len(str(path))
 
 
 @pytest.mark.parametrize("suffix", state_dicts.SUFFIXES)
-def test_a_file_that_exists_is_left_alone(tmp_path, suffix):
+def test_a_file_that_exists_is_not_overwritten(tmp_path, suffix):
   path = tmp_path / f"model{suffix}"
   path.write_text("mine")
-  with pytest.raises(ValueError, match="one that exists"):
-    interop.write_state_dict(path, arrays())
+  with pytest.raises(ValueError, match=r"expected a new file, received .*, which exists"):
+    state_dicts.write_state_dict(path, arrays())
   assert path.read_text() == "mine" and list(tmp_path.iterdir()) == [path]
 
 
@@ -184,21 +193,20 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch, suffix, writer
 
   monkeypatch.setattr(writer, fail)
   with pytest.raises(OSError, match=r"could not be written \(disk full\)"):
-    interop.write_state_dict(tmp_path / f"model{suffix}", arrays())
+    state_dicts.write_state_dict(tmp_path / f"model{suffix}", arrays())
   assert not list(tmp_path.iterdir())
 
 
 def test_without_pytorch(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "torch", None)
   (tmp_path / "model.pt").write_text("any")
-  with pytest.raises(
-    ImportError, match=r"to read a .pt file takes PyTorch: pip install 'iddpm_tf\[torch\]'"
-  ):
-    interop.read_state_dict(tmp_path / "model.pt")
-  with pytest.raises(ImportError, match="to write"):
-    interop.write_state_dict(tmp_path / "new.pt", arrays())
-  interop.write_state_dict(tmp_path / "new.safetensors", arrays())
-  assert interop.read_state_dict(tmp_path / "new.safetensors").keys() == arrays().keys()
+  message = r"model.pt: expected PyTorch .*pip install 'iddpm_tf\[torch\]'.*safetensors"
+  with pytest.raises(settings.InputError, match=message):
+    state_dicts.read_state_dict(tmp_path / "model.pt")
+  with pytest.raises(settings.InputError, match=r"/new.pt: expected PyTorch"):
+    state_dicts.write_state_dict(tmp_path / "new.pt", arrays())
+  state_dicts.write_state_dict(tmp_path / "new.safetensors", arrays())
+  assert state_dicts.read_state_dict(tmp_path / "new.safetensors").keys() == arrays().keys()
   assert not (tmp_path / "new.pt").exists()
 
 

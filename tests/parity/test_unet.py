@@ -1,4 +1,4 @@
-"""Our UNet against the authors': the same parameters, and the same output from the same weights."""
+"""Tests of the UNet against the authors': equal parameters, and equal outputs for equal weights."""
 
 import json
 import pathlib
@@ -8,12 +8,13 @@ import keras
 import numpy as np
 import pytest
 
-from iddpm_tf import interop
 from iddpm_tf import networks
+from iddpm_tf.interop import openai
+from iddpm_tf.interop import state_dicts
 
 
 def build(golden):
-  """The network that a golden file was made with."""
+  """Returns the network that a golden file was made with."""
   config = json.loads(str(golden["config"]))
   kind = networks.SuperResolutionUNet if config["super_res"] else networks.UNet
   network = kind(
@@ -34,7 +35,7 @@ def build(golden):
 
 
 def golden_weights(shapes):
-  """The weights of the golden networks: a function of each parameter's name and shape."""
+  """Returns the weights of the golden networks, which follow from the names and shapes."""
   weights = {}
   for name, shape in shapes.items():
     noise = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
@@ -44,8 +45,9 @@ def golden_weights(shapes):
 
 
 def output(network, golden):
+  """Returns the network's output for the inputs in a golden file, float32 [B, H, W, C]."""
   low_res = {"low_res": golden["low_res"]} if "low_res" in golden else {}
-  label = golden["y"] if "y" in golden else None
+  label = golden.get("y")
   return keras.ops.convert_to_numpy(network(golden["x"], golden["t"], label, **low_res))
 
 
@@ -53,7 +55,7 @@ def test_parameters_have_the_authors_names_shapes_and_order(unet_file):
   golden = np.load(unet_file)
   network = build(golden)
   shapes = {
-    name: list(entry.torch_shape) for name, entry in interop.state_dict_entries(network).items()
+    name: list(entry.torch_shape) for name, entry in openai.state_dict_entries(network).items()
   }
   assert list(shapes) == golden["param_names"].tolist()
   assert shapes == json.loads(str(golden["param_shapes"]))
@@ -63,7 +65,7 @@ def test_parameters_have_the_authors_names_shapes_and_order(unet_file):
 def test_output(unet_file):
   golden = np.load(unet_file)
   network = build(golden)
-  interop.load_state_dict(network, golden_weights(json.loads(str(golden["param_shapes"]))))
+  openai.load_state_dict(network, golden_weights(json.loads(str(golden["param_shapes"]))))
   np.testing.assert_allclose(output(network, golden), golden["out"], rtol=0, atol=2e-4)
 
 
@@ -71,5 +73,5 @@ def test_checkpoint_of_pytorch(torch_file):
   pytest.importorskip("torch")
   golden = np.load(pathlib.Path(torch_file).with_suffix(".npz"))
   network = build(golden)
-  interop.load_state_dict(network, interop.read_state_dict(torch_file))
+  openai.load_state_dict(network, state_dicts.read_state_dict(torch_file))
   np.testing.assert_allclose(output(network, golden), golden["out"], rtol=0, atol=2e-4)
