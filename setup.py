@@ -1,4 +1,4 @@
-"""Adds the flagfiles of `configs/` to the package, as `iddpm_tf/configs/`. setup.cfg has the rest."""
+"""Adds the flagfiles of `configs/` to the package. setup.cfg holds everything else."""
 
 import pathlib
 

@@ -1,17 +1,9 @@
 """Commands run in this process, and a small trained model that they share."""
 
 import dataclasses
+import importlib
 
 import pytest
-
-from trainers import evaluate
-from trainers import export
-from trainers import export_openai
-from trainers import import_openai
-from trainers import reference_stats
-from trainers import sample
-from trainers import train
-from trainers.cli import command
 
 SMALL = (
   "--base_channels=32",
@@ -39,36 +31,23 @@ class Result:
 @pytest.fixture(name="run")
 def fixture_run(capfd):
   """run("train", *flags) -> `Result`."""
-  modules = {
-    "train": train,
-    "sample": sample,
-    "evaluate": evaluate,
-    "export": export,
-    "import_openai": import_openai,
-    "export_openai": export_openai,
-    "reference_stats": reference_stats,
-  }
 
   def run(name, *flags):
-    module = modules[name]
     capfd.readouterr()
-    status = command.run(module.main, module.Options, module.__doc__, [name, *map(str, flags)])
-    return Result(status, *capfd.readouterr())
+    return Result(run_command(name, *flags), *capfd.readouterr())
 
   return run
+
+
+def run_command(name, *flags):
+  """Runs `python -m trainers.NAME` in this process, and returns its exit status."""
+  return importlib.import_module(f"trainers.{name}").COMMAND.run([name, *map(str, flags)])
 
 
 @pytest.fixture(name="model_dir", scope="session")
 def fixture_model_dir(tmp_path_factory):
   """The folder of a finished run of 10 steps."""
   folder = tmp_path_factory.mktemp("runs") / "small"
-  assert (
-    command.run(
-      train.main,
-      train.Options,
-      train.__doc__,
-      ["train", *SMALL, f"--model_dir={folder}", "--train_steps=10", "--save_every=5"],
-    )
-    == 0
-  )
+  flags = (*SMALL, f"--model_dir={folder}", "--train_steps=10", "--save_every=5")
+  assert run_command("train", *flags) == 0
   return folder

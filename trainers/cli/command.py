@@ -30,9 +30,14 @@ _SIGPIPE = 128 + 13  # The status of a process that this signal ends, as shells 
 class _Standard:
   """Settings that every command has."""
 
-  help: bool = settings.setting(False, "list the flags that matter to this command")
-  helpfull: bool = settings.setting(False, "list every flag that this command accepts")
-  debug: bool = settings.setting(False, "show where an error came from")
+  flagfile: str | None = settings.setting(
+    None, "a file of flags, one per line; the last value of a flag holds"
+  )
+  help: bool = settings.setting(False, "list these flags")
+  helpfull: bool = settings.setting(
+    False, "list all flags, also those that do not change what this command does"
+  )
+  debug: bool = settings.setting(False, "show the traceback of an error")
 
 
 class Command:
@@ -93,7 +98,7 @@ class Command:
       needs_flags: whether the command, without any flag, says what to type in place of running.
     """
     self.main, self.options_class, self.description = main, options_class, description or ""
-    self._renamed, self._needs_flags = dict(renamed or {}), needs_flags
+    self._renamed, self.needs_flags = dict(renamed or {}), needs_flags
     self._default_source = default_source
     self._own, self._standard = settings.by_name(options_class), settings.by_name(_Standard)
     self._sections = {
@@ -142,13 +147,14 @@ class Command:
       return _USAGE_ERROR
 
   def _run(self, name: str, texts: Sequence[str]) -> int:
-    if not texts and self._needs_flags:
+    if not texts and self.needs_flags:
       print(help_text.short(name, self.description, self._own.values()), file=sys.stderr)
       return _USAGE_ERROR
     values = arguments_lib.parse(flagfile.expand(texts), self._flags())
     standard = {key: values.pop(key, False) for key in self._standard}
     if standard["help"] or standard["helpfull"]:
-      return self._print_help(name, full=standard["helpfull"])
+      output.print_all(self._help(name, everything=standard["helpfull"]))
+      return 0
     options = self._options(values, texts)
     given = {key: value for key, value in values.items() if key not in self._own}
     return self.main(options, given) or 0
@@ -169,16 +175,27 @@ class Command:
       own["flagfiles"] = tuple(flagfile.named_by(texts))
     return self.options_class(**own)
 
-  def _print_help(self, name: str, full: bool) -> int:
-    sections = {
-      section: fields.values()
+  def _help(self, name: str, everything: bool) -> str:
+    """Returns the text of `--help` or of `--helpfull`."""
+    source = self._default_source
+    origin = f" (default: those of {source})" if source else ""
+    groups = [
+      help_text.Group(f"{section.capitalize()} settings{origin}", fields.values(), not source)
       for section, fields in self._sections.items()
-      if full or section in self._help_sections
-    }
-    own = [*self._own.values(), *self._standard.values()]
-    text = help_text.full(name, self.description, own, sections, self._default_source)
-    output.print_all(text)
-    return 0
+      if everything or section in self._help_sections
+    ]
+    standard = dict(self._standard)
+    if set(self._sections) <= set(self._help_sections):
+      del standard["helpfull"]
+    required = [field for field in self._own.values() if help_text.is_required(field)]
+    optional = [field for field in self._own.values() if not help_text.is_required(field)]
+    groups = [
+      help_text.Group("Required flags", required),
+      help_text.Group(f"Flags of {name}", optional),
+      *groups,
+      help_text.Group("Flags of every command", standard.values()),
+    ]
+    return help_text.full(self.description, [group for group in groups if group.fields])
 
   def _line(self, error: settings.InputError | OSError) -> str:
     """Returns what is wrong, in one line, in the words of the command line."""
@@ -186,8 +203,7 @@ class Command:
       line = self._unknown(error)
     elif isinstance(error, settings.InputError):
       name = self._renamed.get(error.name, error.name)
-      is_flag = name in self._flags() or name == flagfile.SETTING
-      line = f"{'--' if is_flag else ''}{name}: {error.message}"
+      line = f"{'--' if name in self._flags() else ''}{name}: {error.message}"
     elif error.filename is not None:
       line = f"{error.filename}: {error.strerror}"
     else:

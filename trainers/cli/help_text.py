@@ -1,22 +1,37 @@
 """The text of `--help`, and of a command that is run without flags."""
 
 from collections.abc import Iterable
-from collections.abc import Mapping
 import dataclasses
 import re
 import shutil
 import textwrap
 import typing
 from typing import Any
+from typing import NamedTuple
 
 from iddpm_tf import settings
 from iddpm_tf.settings import arguments
 
 WIDTH = 100
-_COLUMN = 30  # At which the help texts begin.
+_COLUMN = 30  # The column at which the help texts begin.
 _VALUES = {int: "NUMBER", float: "NUMBER", str: "TEXT"}
 
 Fields = Iterable[dataclasses.Field[Any]]
+
+
+class Group(NamedTuple):
+  """Flags under one heading.
+
+  Attributes:
+    heading: the heading, without its colon.
+    fields: the settings that the flags set.
+    has_defaults: whether a flag that is not given has the default value of its field. If not, the
+      value comes from somewhere else, such as a model folder.
+  """
+
+  heading: str
+  fields: Fields
+  has_defaults: bool = True
 
 
 def summary(description: str) -> str:
@@ -30,40 +45,33 @@ def is_required(field: dataclasses.Field[Any]) -> bool:
 
 
 def short(name: str, description: str, own: Fields) -> str:
-  """Returns a few lines that say how a command is run."""
-  required = [field for field in own if is_required(field)]
-  lines = [summary(description), "", *_example(name, description, required), ""]
-  lines += [line for field in required for line in _entry(field)]
-  return "\n".join([*lines, f"All flags: python -m trainers.{name} --help"])
-
-
-def full(
-  name: str,
-  description: str,
-  own: Fields,
-  sections: Mapping[str, Fields],
-  default_source: str | None = None,
-) -> str:
-  """Returns what a command does, and its flags.
+  """Returns a few lines that say how a command is run.
 
   Args:
     name: the name of the command.
     description: the docstring of its module.
     own: the settings of the command itself.
-    sections: the settings of each section of the configuration that is to be listed.
-    default_source: what holds those that are not given; None if they have their defaults.
   """
-  lines = [description.strip(), "", f"Flags of {name}:"]
-  lines += [line for field in own for line in _entry(field)]
-  for section, fields in sections.items():
-    unset = f" (unset: as in {default_source})" if default_source else ""
-    lines += ["", f"Flags of the run, {section}{unset}:"]
-    lines += [line for field in fields for line in _entry(field, not default_source)]
-  return "\n".join(lines)
+  required = [field for field in own if is_required(field)]
+  lines = [summary(description), "", *_example(name, description, required), ""]
+  if required:
+    lines += [*_entries(Group("Required", required)), ""]
+  return "\n".join([*lines, f"All flags: python -m trainers.{name} --help"])
+
+
+def full(description: str, groups: Iterable[Group]) -> str:
+  """Returns what a command does, and its flags.
+
+  Args:
+    description: the docstring of the command's module.
+    groups: the flags to list.
+  """
+  parts = [description.strip(), *("\n".join(_entries(group)) for group in groups)]
+  return "\n\n".join(parts)
 
 
 def _example(name: str, description: str, required: Fields) -> list[str]:
-  """Returns the first indented block of the description, or a command line of what is required."""
+  """Returns the first indented lines of the description, or a command line of what is required."""
   block = re.search(r"(?:^ .*\n?)+", description, re.MULTILINE)
   if block:
     return textwrap.indent(textwrap.dedent(block[0]).rstrip(), "  ").splitlines()
@@ -71,38 +79,46 @@ def _example(name: str, description: str, required: Fields) -> list[str]:
   return [f"  python -m trainers.{name}{flags}"]
 
 
-def _entry(field: dataclasses.Field[Any], with_default: bool = True) -> list[str]:
-  """Returns the lines that describe one flag: its name, its meaning and its default."""
-  flag = f"  --{_name_and_value(field)}"
-  text = field.metadata["help"]
-  if is_required(field):
-    text += "; required"
-  elif with_default and (default := _default(field)):
-    text += f" (default: {default})"
+def _entries(group: Group) -> list[str]:
+  """Returns a heading and the lines of each flag: its name, its meaning and its default."""
   width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
-  body = textwrap.wrap(
-    text, max(width - _COLUMN, 20), break_long_words=False, break_on_hyphens=False
-  )
-  if len(flag) + 2 <= _COLUMN:
-    return [f"{flag:{_COLUMN}}{body[0]}", *(" " * _COLUMN + line for line in body[1:])]
-  return [flag, *(" " * _COLUMN + line for line in body)]
+  lines = [f"{group.heading}:"]
+  for field in group.fields:
+    may_be_on = field.default is True or not group.has_defaults
+    flag = f"  --{'[no]' if may_be_on and _is_switch(field) else ''}{_name_and_value(field)}"
+    text = field.metadata["help"]
+    if group.has_defaults and (default := _default(field)):
+      text += f" (default: {default})"
+    body = textwrap.wrap(
+      text, max(width - _COLUMN, 20), break_long_words=False, break_on_hyphens=False
+    )
+    if len(flag) + 2 > _COLUMN:
+      lines.append(flag)
+    else:
+      lines.append(f"{flag:{_COLUMN}}{body.pop(0)}")
+    lines += [" " * _COLUMN + line for line in body]
+  return lines
+
+
+def _is_switch(field: dataclasses.Field[Any]) -> bool:
+  return arguments.kind_of(field) is bool
 
 
 def _name_and_value(field: dataclasses.Field[Any]) -> str:
-  """Returns `name=VALUE`, or for a setting that is true or false `[no]name`."""
-  kind = arguments.kind_of(field)
-  if kind is bool:
-    return f"[no]{field.name}"
+  """Returns `name=VALUE`, or the name alone for a setting that is true or false."""
+  if _is_switch(field):
+    return field.name
   if choices := settings.choices_of(field):
     return f"{field.name}={'|'.join(choices)}"
+  kind = arguments.kind_of(field)
   if typing.get_origin(kind) is tuple:
     return f"{field.name}={_VALUES[typing.get_args(kind)[0]]},..."
   return f"{field.name}={'DIR' if field.name.endswith('_dir') else _VALUES[kind]}"
 
 
 def _default(field: dataclasses.Field[Any]) -> str:
-  """Returns the default value as text; empty if the flag is simply off or unset."""
-  if field.default is None or field.default is False:
+  """Returns the default value as text; empty if the flag is off, unset or required by default."""
+  if field.default in (None, dataclasses.MISSING, "", ()) or field.default is False:
     return ""
   if field.default is True:
     return "true"
