@@ -1,6 +1,7 @@
 """The text of `--help`, and of a command that is run without flags."""
 
 from collections.abc import Iterable
+from collections.abc import Sequence
 import dataclasses
 import re
 import shutil
@@ -87,6 +88,8 @@ def _entries(group: Group) -> list[str]:
     may_be_on = field.default is True or not group.has_defaults
     flag = f"  --{'[no]' if may_be_on and _is_switch(field) else ''}{_name_and_value(field)}"
     text = field.metadata["help"]
+    if _has_many(choices := settings.choices_of(field)):
+      text += f": one of {', '.join(choices)}"
     if group.has_defaults and (default := _default(field)):
       text += f" (default: {default})"
     body = textwrap.wrap(
@@ -104,11 +107,17 @@ def _is_switch(field: dataclasses.Field[Any]) -> bool:
   return arguments.kind_of(field) is bool
 
 
+def _has_many(choices: Sequence[str]) -> bool:
+  """Returns whether there are more choices than fit behind the name of a flag."""
+  return sum(map(len, choices)) > _COLUMN * 2
+
+
 def _name_and_value(field: dataclasses.Field[Any]) -> str:
   """Returns `name=VALUE`, or the name alone for a setting that is true or false."""
   if _is_switch(field):
     return field.name
-  if choices := settings.choices_of(field):
+  choices = settings.choices_of(field)
+  if choices and not _has_many(choices):
     return f"{field.name}={'|'.join(choices)}"
   kind = arguments.kind_of(field)
   if typing.get_origin(kind) is tuple:

@@ -62,3 +62,12 @@ def test_the_example_is_made_of_what_is_required_where_there_is_none():
   text = help_text.short("draw", "Draws.", settings.by_name(Options).values())
   assert "\n  python -m trainers.draw --model_dir=DIR\n" in text
   assert help_text.summary("\nDraws.\n\nMore.") == "Draws."
+
+
+def test_many_choices_stand_in_the_text():
+  choices = tuple(f"fig{number}" for number in range(40))
+  field = settings.setting("fig1", "figure to draw", choices=choices)
+  made = dataclasses.make_dataclass("Made", [("figure", str, field)])
+  text = help_text.full("Draws.", [help_text.Group("Flags", settings.by_name(made).values())])
+  assert "  --figure=TEXT " in text and max(map(len, text.splitlines())) <= help_text.WIDTH
+  assert f"figure to draw: one of {', '.join(choices)} (default: fig1)" in " ".join(text.split())
