@@ -5,21 +5,22 @@ import functools
 import pathlib
 import re
 
-from absl import flags as absl_flags
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from iddpm_tf import config as config_lib
+from iddpm_tf import settings
 from iddpm_tf.data import images as images_lib
 from iddpm_tf.data import sources
 from iddpm_tf.diffusion import losses
 from iddpm_tf.diffusion import process as process_lib
 from iddpm_tf.networks import cost as cost_lib
+from iddpm_tf.settings import arguments
+from iddpm_tf.settings import flagfile
 from iddpm_tf.training import state as state_lib
 from iddpm_tf.training import train_step
-from trainers.cli import flags
 
 ROOT = pathlib.Path(__file__).parents[2]
 FILES = sorted(path.name for path in (ROOT / "configs").glob("*.flags"))
@@ -64,13 +65,10 @@ PARAMETERS = {
 }
 
 
-def read(*argv):
+def read(*texts):
   """The `Config` of a command line."""
-  values = absl_flags.FlagValues()
-  for section, dataclass in config_lib.parts().items():
-    flags.define(values, dataclass, section)
-  flags.parse(values, ["train", *argv])
-  return flags.override(config_lib.Config(), values)
+  known = settings.by_name(*config_lib.sections().values())
+  return config_lib.Config.from_settings(**arguments.parse(flagfile.expand(texts), known))
 
 
 def read_file(name, *overrides):
