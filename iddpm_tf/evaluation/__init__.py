@@ -1,1 +1,1 @@
-"""How good samples are: distances and scores of features, all in NumPy float64."""
+"""Evaluation: likelihoods, and scores of samples by features of images."""

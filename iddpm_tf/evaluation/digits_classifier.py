@@ -1,8 +1,9 @@
-"""A small classifier of the embedded digits, whose features score samples with nothing to download.
+"""A small classifier of the embedded digits, whose features score samples without a download.
 
-`python -m trainers.train_digits_classifier` made the weights that stand beside this file.
+The weights beside this file were made by `train`.
 """
 
+import os
 import pathlib
 
 import keras
@@ -15,12 +16,16 @@ FEATURES = 64
 _EPOCHS, _BATCH_SIZE, _SEED = 60, 64, 0
 
 
-def build():
-  """Untrained: float images [N, 8, 8, 1] in [-1, 1] -> (pool [N, 64], spatial [N, 4, 4, 4], logits [N, 10])."""
+def build() -> keras.Model:
+  """Returns an untrained model.
+
+  It maps float images [N, 8, 8, 1] in [-1, 1] to pool [N, 64], spatial features [N, 4, 4, 4] and
+  logits [N, 10].
+  """
   image = keras.Input(IMAGE_SHAPE)
   x = keras.layers.Conv2D(16, 3, padding="same", activation="relu")(image)
   x = keras.layers.Conv2D(32, 3, strides=2, padding="same", activation="relu")(x)  # [N, 4, 4, 32]
-  # As sFID has it: a few channels that know where things are.
+  # A few channels that know where things are, as for sFID.
   spatial = x[..., :4]
   x = keras.layers.Dropout(0.3, seed=_SEED)(keras.layers.Flatten()(x))
   pool = keras.layers.Dense(FEATURES, activation="relu")(x)
@@ -28,16 +33,21 @@ def build():
   return keras.Model(image, [pool, spatial, logits])
 
 
-def load(path=WEIGHTS):
-  """The trained model."""
+def load(path: str | os.PathLike[str] = WEIGHTS) -> keras.Model:
+  """Returns the model of `build` with the weights of a file that `save` wrote."""
   model = build()
   with np.load(path, allow_pickle=False) as arrays:
     model.set_weights([arrays[f"arr_{i}"].astype(np.float32) for i in range(len(arrays.files))])
   return model
 
 
-def train(images, labels):
-  """The model trained on images uint8 [N, 8, 8, 1] and labels int [N], moved by up to a pixel and noisy."""
+def train(images: np.ndarray, labels: np.ndarray) -> keras.Model:
+  """Returns a trained model.
+
+  Args:
+    images: uint8 [N, 8, 8, 1]. They are moved by up to a pixel, and noise is added.
+    labels: int [N].
+  """
   keras.utils.set_random_seed(_SEED)
   model = build()
   moved = keras.layers.RandomTranslation(
@@ -56,12 +66,12 @@ def train(images, labels):
   return model
 
 
-def save(model, path):
+def save(model: keras.Model, path: str | os.PathLike[str]) -> None:
   """Writes the weights of a model of `build`, in half precision."""
   np.savez_compressed(path, *(weight.astype(np.float16) for weight in model.get_weights()))
 
 
-def accuracy(model, images, labels):
-  """Fraction of images uint8 [N, 8, 8, 1] whose label int [N] the model gives."""
+def accuracy(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> float:
+  """Returns the fraction of images uint8 [N, 8, 8, 1] whose label int [N] the model predicts."""
   logits = model.predict(images / 127.5 - 1.0, verbose=0)[2]
   return float(np.mean(logits.argmax(axis=-1) == labels))

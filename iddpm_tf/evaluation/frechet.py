@@ -1,5 +1,7 @@
 """The Fréchet distance (FID, Heusel et al. 2017) between Gaussians fitted to features."""
 
+from collections.abc import Iterable
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -7,27 +9,33 @@ import numpy as np
 
 from iddpm_tf import settings
 
-# Of a covariance, relative: more than single precision makes of one, and far less than a damaged one shows.
+# The largest relative error of a covariance that counts as rounding. Single precision stays far
+# below it, and a damaged file far above.
 _ROUNDING = 1e-4
 
 
 class Gaussian(NamedTuple):
-  """All that the Fréchet distance knows of a set of features."""
+  """The mean and the covariance of a set of features."""
 
   mean: np.ndarray  # [D]
   covariance: np.ndarray  # [D, D]
 
 
-class Statistics(NamedTuple):
-  """Sums over a set of features that can be merged with those of another set."""
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+  """Sums over a set of features, which can be merged with the sums over another set."""
 
   count: int
   mean: np.ndarray  # [D], float64.
-  scatter: np.ndarray  # [D, D], float64: the sum of outer products of deviations from the mean.
+  scatter: np.ndarray  # [D, D], float64, the sum of outer products of deviations from the mean.
 
   @property
-  def gaussian(self):
-    """The fitted `Gaussian`, its covariance unbiased; `ValueError` for fewer than two features."""
+  def gaussian(self) -> Gaussian:
+    """The fitted `Gaussian`, with the unbiased covariance.
+
+    Raises:
+      InputError: there are fewer than two features.
+    """
     if self.count < 2:
       raise settings.InputError(
         "features", f"expected at least 2 rows for a covariance, received {self.count}"
@@ -35,20 +43,29 @@ class Statistics(NamedTuple):
     return Gaussian(self.mean, self.scatter / (self.count - 1))
 
 
-def statistics(features):
-  """Features [N, D], N of at least 1, to their `Statistics`; `ValueError` as `require_features`."""
+def statistics(features: np.ndarray) -> Statistics:
+  """Returns the `Statistics` of features `[N, D]`.
+
+  Raises:
+    InputError: as `require_features`.
+  """
   features = require_features("features", features)
   mean = features.mean(axis=0)
   deviations = features - mean
   return Statistics(len(features), mean, deviations.T @ deviations)
 
 
-def merge(a, b):
-  """`Statistics` of the union of two sets; `ValueError` if the feature sizes differ."""
+def merge(a: Statistics, b: Statistics) -> Statistics:
+  """Returns the `Statistics` of the union of two sets.
+
+  Raises:
+    InputError: the features of the sets have different sizes.
+  """
   _require_same_size("features", a.mean, b.mean)
   count = a.count + b.count
   shift = b.mean - a.mean
-  # Chan et al. 1983. Deviations, not raw second moments: nothing cancels where the mean is large.
+  # Chan et al. (1983). With deviations, not raw second moments, nothing cancels where the mean is
+  # large.
   return Statistics(
     count,
     a.mean + shift * (b.count / count),
@@ -56,8 +73,12 @@ def merge(a, b):
   )
 
 
-def accumulate(batches):
-  """`Statistics` of an iterable of features [N, D], of which one batch is in memory at a time."""
+def accumulate(batches: Iterable[np.ndarray]) -> Statistics:
+  """Returns the `Statistics` of batches of features `[N, D]`, and holds one batch at a time.
+
+  Raises:
+    InputError: there is no batch, or as `statistics` and `merge`.
+  """
   parts = map(statistics, batches)
   first = next(parts, None)
   if first is None:
@@ -65,11 +86,14 @@ def accumulate(batches):
   return functools.reduce(merge, parts, first)
 
 
-def frechet_distance(reference, sample):
-  """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1^1/2 C2 C1^1/2)^1/2) of two `Gaussian`s, at least 0.
+def frechet_distance(reference: Gaussian, sample: Gaussian) -> float:
+  """Returns |m1 - m2|^2 + tr(C1 + C2 - 2 (C1^1/2 C2 C1^1/2)^1/2), at least 0.
 
   Covariances may be singular, as they are with fewer images than features.
-  `ValueError` if the feature sizes differ or a number is not finite.
+
+  Raises:
+    InputError: the features have different sizes, a number is not finite, or a covariance is not
+      symmetric or has negative eigenvalues.
   """
   _require_same_size("sample", reference.mean, sample.mean)
   for name, gaussian in (("reference", reference), ("sample", sample)):
@@ -87,18 +111,30 @@ def frechet_distance(reference, sample):
   return max(float(distance), 0.0)
 
 
-def require_features(name, features):
-  """Finite features [N, D] as float64, N of at least 1; `ValueError` with their name otherwise."""
+def require_features(name: str, features: np.ndarray) -> np.ndarray:
+  """Returns features `[N, D]` as float64.
+
+  Raises:
+    InputError: as `require_finite`.
+  """
   features = np.asarray(features, np.float64)
   require_finite(name, features)
   return features
 
 
-def require_finite(name, features):
-  """`ValueError` unless an array is of shape [N, D], with neither 0, and finite."""
+def require_finite(name: str, features: np.ndarray) -> None:
+  """Checks features.
+
+  Args:
+    name: what they are, for the error.
+    features: `[N, D]`.
+
+  Raises:
+    InputError: N or D is 0, the shape is another one, or a number is not finite.
+  """
   if features.ndim != 2 or 0 in features.shape:
     raise settings.InputError(
-      name, f"expected shape [N, D] with neither 0, received {list(features.shape)}"
+      name, f"expected shape [N, D] with N and D above 0, received {list(features.shape)}"
     )
   broken = np.count_nonzero(~np.isfinite(features).all(axis=1))
   if broken:
@@ -109,7 +145,7 @@ def require_finite(name, features):
 
 
 def _factor(covariance):
-  """F [D, rank] with F F^T = covariance [D, D]; directions of no more than rounding are dropped."""
+  """Returns F `[D, rank]` with F F^T = covariance `[D, D]`, without directions of rounding."""
   values, vectors = np.linalg.eigh(np.asarray(covariance, np.float64))
   _require_no_negative("covariance", values)
   keep = values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0)
@@ -125,21 +161,26 @@ def _require_no_negative(name, values):
     )
 
 
-def require_semidefinite(name, covariance):
-  """`ValueError`, by a name, for a symmetric matrix that is no covariance."""
+def require_semidefinite(name: str, covariance: np.ndarray) -> None:
+  """Raises an `InputError` with a name if a symmetric matrix `[D, D]` has negative eigenvalues."""
   _require_no_negative(name, np.linalg.eigvalsh(covariance))
 
 
 def _require_same_size(name, expected, received):
-  """Of two means [D]."""
+  """Compares the sizes of two means `[D]`."""
   if len(expected) != len(received):
     raise settings.InputError(
-      name, f"expected {len(expected)} numbers a feature, received {len(received)}"
+      name, f"expected {len(expected)} numbers per image, received {len(received)}"
     )
 
 
-def require_gaussian(name, gaussian):
-  """`ValueError`, by a name, unless a `Gaussian` is finite, of one size, and its covariance symmetric."""
+def require_gaussian(name: str, gaussian: Gaussian) -> None:
+  """Checks the mean and the covariance of a `Gaussian`.
+
+  Raises:
+    InputError: a number is not finite, the sizes differ, or the covariance is not symmetric. The
+      error has `name`.
+  """
   size = len(gaussian.mean)
   if np.shape(gaussian.covariance) != (size, size):
     raise settings.InputError(

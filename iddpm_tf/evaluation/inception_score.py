@@ -7,15 +7,17 @@ from iddpm_tf import settings
 from iddpm_tf.evaluation import frechet
 
 
-def inception_score(probabilities, *, split_size=5000):
-  """exp(mean KL(p(y|x) || p(y))), averaged over splits; between 1 and the number of classes.
+def inception_score(probabilities: np.ndarray, *, split_size: int = 5000) -> float:
+  """Returns exp(mean KL(p(y|x) || p(y))), averaged over splits.
+
+  The score is between 1 and the number of classes.
 
   Args:
-    probabilities: [N, classes], a classifier's p(y|x) of each image.
-    split_size: images a split, in order; the last split may be smaller.
+    probabilities: p(y|x) of a classifier for each image, `[N, classes]`.
+    split_size: the number of images per split, in order. The last split may be smaller.
 
   Raises:
-    ValueError: for rows that are not finite distributions, or a split of no images.
+    InputError: rows are not finite distributions, or a split has no images.
   """
   probabilities = frechet.require_features("probabilities", probabilities)
   if split_size < 1:
@@ -23,7 +25,7 @@ def inception_score(probabilities, *, split_size=5000):
       "split_size", f"expected a number of at least 1, received {split_size}"
     )
   sums = probabilities.sum(axis=1)
-  # Wide enough for a softmax over 1008 classes in half precision.
+  # A softmax over 1008 classes in half precision stays within this.
   if probabilities.min() < 0 or np.abs(sums - 1).max() > 0.01:
     raise settings.InputError(
       "probabilities",

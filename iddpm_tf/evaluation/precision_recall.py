@@ -1,5 +1,7 @@
-"""Improved precision and recall (Kynkäänniemi et al. 2019)."""
+"""Improved precision and recall (Kynkäänniemi et al., 2019)."""
 
+from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,44 +10,57 @@ import sklearn.metrics
 from iddpm_tf import settings
 from iddpm_tf.evaluation import frechet
 
-BLOCK_MIB = 256  # Of distances in memory at a time.
+BLOCK_MIB = 256  # The size of the block of distances that is in memory at a time.
 
 
 class PrecisionRecall(NamedTuple):
+  """Precision and recall for one number of neighbours."""
+
   precision: float  # Fraction of the samples within the reference's manifold.
   recall: float  # Fraction of the reference within the samples' manifold.
 
 
-def precision_recall(reference, sample, *, neighbours=3):
-  """`PrecisionRecall` of features [N, D] and [M, D] for one number of neighbours; see `precision_recalls`."""
+def precision_recall(
+  reference: np.ndarray, sample: np.ndarray, *, neighbours: int = 3
+) -> PrecisionRecall:
+  """Returns precision and recall for one number of neighbours; see `precision_recalls`."""
   return precision_recalls(reference, sample, (neighbours,))[0]
 
 
-def precision_recalls(reference, sample, neighbours):
-  """A `PrecisionRecall` for each k of `neighbours`, of features [N, D] and [M, D].
+def precision_recalls(
+  reference: np.ndarray, sample: np.ndarray, neighbours: Sequence[int]
+) -> list[PrecisionRecall]:
+  """Returns precision and recall for each number of neighbours k.
 
-  A set's manifold is the union of balls about its members, each reaching to the member's
+  The manifold of a set is the union of balls around its members. Each ball reaches to the member's
   k-th nearest neighbour in the set (the paper's Eq. 1).
 
-  Three passes over pairs: within either set, and between them. Features are held in their own precision,
-  if that is float32 or float64, and distances are summed in float64.
+  There are three passes over pairs: within each set, and between them. Features keep their
+  precision if it is float32 or float64, and distances are summed in float64.
 
-  `ValueError` if a set has no more members than neighbours, features are not finite, or the
-  feature sizes differ.
+  Args:
+    reference: features of real images, `[N, D]`.
+    sample: features of samples, `[M, D]`.
+    neighbours: the numbers of neighbours.
+
+  Raises:
+    InputError: a set has no more members than neighbours, features are not finite, or their sizes
+      differ.
   """
   reference = _checked("reference", reference, max(neighbours), min(neighbours))
   sample = _checked("sample", sample, max(neighbours), min(neighbours))
   if reference.shape[1] != sample.shape[1]:
     raise settings.InputError(
       "sample",
-      f"expected {reference.shape[1]} numbers a feature, as the reference has, "
+      f"expected {reference.shape[1]} numbers per image, as the reference has, "
       f"received {sample.shape[1]}",
     )
-  # Distances are the same about any origin; a near one makes |a|^2 + |b|^2 - 2ab exacter.
+  # Distances do not depend on the origin. A near one makes |a|^2 + |b|^2 - 2ab more exact.
   centre = reference.mean(axis=0, dtype=np.float64).astype(reference.dtype)
   reference, sample = reference - centre, sample - centre
-  # That sum is rounded, by up to about this much, and its result to the features' precision: without the
-  # slack an exact copy of a member could fall outside a ball of radius 0, which is what repeated images have.
+  # This sum is rounded by up to about 1e-12 of its largest value, and the result to the precision
+  # of the features. Without this slack, an exact copy of a member could fall outside a ball of
+  # radius 0, and repeated images have such balls.
   largest = max(
     np.square(features, dtype=np.float64).sum(axis=1).max() for features in (reference, sample)
   )
@@ -71,7 +86,7 @@ def _checked(name, features, most, least):
 
 
 def _radii(members, neighbours):
-  """Squared distance of each member [N, D] to its k-th nearest other member: [N, len(neighbours)]."""
+  """Returns each member's squared distance to its k-th nearest other member, `[N, K]`."""
   # Entry 0 of a sorted row is the member itself.
   return np.concatenate(
     [
@@ -82,7 +97,7 @@ def _radii(members, neighbours):
 
 
 def _between(reference, reference_radii, sample, sample_radii):
-  """A `PrecisionRecall` for each column of the squared radii [N, K] and [M, K]."""
+  """Returns a `PrecisionRecall` for each column of the squared radii, `[N, K]` and `[M, K]`."""
   kinds = reference_radii.shape[1]
   sample_inside = np.zeros([len(sample), kinds], bool)
   reference_inside = np.zeros([len(reference), kinds], bool)
@@ -97,8 +112,11 @@ def _between(reference, reference_radii, sample, sample_radii):
   ]
 
 
-def _distances(points, members):
-  """(first row, squared distances [rows, N]) of blocks of rows of points [M, D] to members [N, D]."""
+def _distances(points: np.ndarray, members: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+  """Yields squared distances between points `[M, D]` and members `[N, D]`, in blocks of points.
+
+  Each item is the position of the first point and the distances `[rows, N]`.
+  """
   start = 0
   for block in sklearn.metrics.pairwise_distances_chunked(
     points, members, metric="euclidean", squared=True, working_memory=BLOCK_MIB

@@ -1,60 +1,136 @@
-"""The work of `trainers.reference_stats`: features of real images, as a stream and as a file of statistics."""
+"""Statistics of real images' features: of any data, and of the training images of a run."""
+
+import os
+import pathlib
+import zlib
 
 import numpy as np
 
 import iddpm_tf
+from iddpm_tf import config as config_lib
+from iddpm_tf import settings
+from iddpm_tf.data import sources
+from iddpm_tf.evaluation import config as evaluation_config
+from iddpm_tf.evaluation import data_key
+from iddpm_tf.evaluation import features as features_lib
 from iddpm_tf.evaluation import reference
 from iddpm_tf.evaluation import scores
-from iddpm_tf.utils import progress
+from iddpm_tf.evaluation.feature_extractors import base
+from iddpm_tf.models import model_dir
+from iddpm_tf.utils import files
+from iddpm_tf.utils import progress as progress_lib
 
 
-def summary(images, extractor, wanted, batch_size, name, positions=None):
-  """The `Summary` of images that can be indexed, with a bar; of int [N] `positions`, or of all.
+def evenly(count: int, total: int) -> np.ndarray:
+  """Returns `count` positions evenly over `total`, int `[count]`; all if it is 0 or too large."""
+  return np.arange(total) if not 0 < count < total else np.arange(count) * total // count
 
-  `ValueError` as `scores.summarise`; `name` says whose features they are, there and on the bar.
+
+def write(
+  path: str | os.PathLike[str],
+  source: sources.Source,
+  extractor: base.FeatureExtractor,
+  *,
+  config: evaluation_config.ReferenceConfig,
+  progress: progress_lib.Progress,
+) -> None:
+  """Writes the statistics of a split's images, and some of the images.
+
+  Args:
+    path: the .npz to write.
+    source: the images.
+    extractor: the feature extractor.
+    config: which images.
+    progress: shows the images that are done.
+
+  Raises:
+    InputError: there are fewer images than `config` says, or features are not finite.
   """
-  positions = np.arange(len(images)) if positions is None else positions
-  with progress.bar(total=len(positions), unit="image", description=name) as bar:
-
-    def batches():
-      for start in range(0, len(positions), batch_size):
-        batch = np.asarray(images[positions[start : start + batch_size]])
-        yield extractor(batch)
-        bar.update(len(batch))
-
-    return scores.summarise(batches(), wanted, name)
-
-
-def evenly(count, of):
-  """int [count]: so many positions evenly over `of`; 0, or more than there are: all of them."""
-  return np.arange(of) if not 0 < count < of else np.arange(count) * of // count
-
-
-def write(path, source, extractor, *, split, count=0, kept=0, batch_size=100):
-  """Writes the statistics of `count` images of a `Source` (0: all), and `kept` of the images."""
-  positions = evenly(count, len(source.images))
-  spatial = extractor(np.asarray(source.images[:1])).spatial is not None
-  found = summary(
-    source.images,
-    extractor,
-    scores.Wanted(fid=True, sfid=spatial),
-    batch_size,
-    f"features of {source.name}",
-    positions,
+  available = len(source.images)
+  settings.require(
+    config.num_examples <= available,
+    "num_examples",
+    f"at most {available}, the {config.split} images of {source.name}",
+    config.num_examples,
   )
-  # Those of a folder stand class by class: every so many-th is of every class.
-  images = source.images[positions[evenly(kept, len(positions))]] if kept else source.images[:0]
+  positions = evenly(config.num_examples, available)
+  has_spatial = extractor(np.asarray(source.images[:1])).spatial is not None
+  name = f"features of {source.name}"
+  batches = features_lib.batches(
+    extractor,
+    source.images,
+    positions,
+    batch_size=config.batch_size,
+    description=name,
+    progress=progress,
+  )
+  summary = scores.summarise(batches, scores.Selection(fid=True, sfid=has_spatial), name)
+  # A folder lists its images class by class; evenly spaced ones are of every class.
+  kept = positions[evenly(config.num_images, len(positions))] if config.num_images else []
+  assert summary.pool is not None
   reference.write(
     path,
-    pool=found.pool.gaussian,
-    spatial=found.spatial.gaussian if spatial else None,
-    images=images,
+    pool=summary.pool.gaussian,
+    spatial=summary.spatial.gaussian if summary.spatial else None,
+    images=source.images[kept] if config.num_images else source.images[:0],
     about={
       "dataset": source.name,
-      "split": split,
+      "split": config.split,
       "num_examples": len(positions),
       "features": extractor.name,
       "features_sha256": extractor.checksum,
       "version": iddpm_tf.__version__,
     },
   )
+
+
+def of_training_images(
+  config: config_lib.Config,
+  folder: model_dir.ModelDir,
+  extractor: base.FeatureExtractor,
+  *,
+  source: sources.Source | None = None,
+  batch_size: int,
+  progress: progress_lib.Progress,
+) -> reference.Reference:
+  """Returns the reference of a run's training images, which is kept in the model folder.
+
+  Args:
+    config: the configuration of the run.
+    folder: the model folder.
+    extractor: the feature extractor.
+    source: the training images. None loads those of the configuration if they are needed.
+    batch_size: images at a time.
+    progress: shows the images that are done.
+
+  Raises:
+    InputError: the data cannot be loaded, or is not the model's.
+  """
+  path = folder.evaluations / f"reference_{_key(config.data, extractor, source)}.npz"
+  if not _is_reference(path):
+    files.make_folder(path.parent)
+    source = source or sources.load(config.data, "train")
+    model_dir.require_same_data(config, source, folder.path)
+    choice = evaluation_config.ReferenceConfig(batch_size=batch_size)
+    write(path, source, extractor, config=choice, progress=progress)
+  return reference.read(path)
+
+
+def _key(data: config_lib.DataConfig, extractor: base.FeatureExtractor, source) -> str:
+  text = f"({data_key.describe(data)}, {extractor.checksum!r})"
+  if data.dataset == sources.ARRAYS and source is not None:
+    # The configuration does not say which arrays they are.
+    checksum = 0
+    for start in range(0, len(source.images), 1000):
+      batch = np.ascontiguousarray(source.images[start : start + 1000])
+      checksum = zlib.crc32(batch.data, checksum)
+    text += f" {checksum:08x}"
+  return data_key.checksum(text)
+
+
+def _is_reference(path: pathlib.Path) -> bool:
+  """Returns whether there is a file that can be read. A damaged one is computed again."""
+  try:
+    return path.exists() and bool(reference.read(path))
+  except settings.InputError:
+    return False

@@ -1,96 +1,147 @@
-"""Samples kept on disk: a killed evaluation goes on, and a larger one begins where a smaller one ended.
+"""Samples that are kept on the disk, so that a stopped evaluation does not draw them again.
 
-Image i depends on its seed alone, so what was drawn for 10,000 samples is the first fifth of 50,000.
+Each image depends on its own seed alone. The first 10,000 of 50,000 samples are therefore the
+samples of a smaller evaluation.
 """
 
 import json
+import os
 import pathlib
 import zlib
 
 import numpy as np
 
-from iddpm_tf.data.records import reading as records
-from iddpm_tf.models import batched_sampling as sampling
-from iddpm_tf.models import seeds as samples
+from iddpm_tf.data.records import reading
+from iddpm_tf.diffusion.samplers import base as samplers
+from iddpm_tf.models import batched_sampling
+from iddpm_tf.models import seeds as seeds_lib
+from iddpm_tf.models import trained_model
 from iddpm_tf.utils import files
 from iddpm_tf.utils import npz
+from iddpm_tf.utils import progress as progress_lib
 
-FOLDER = "samples"
+_FOLDER = "samples"
 
 
-def drawn(model, spec, folder, *, count, first_seed, batch_size, strategy):
-  """uint8 [count, H, W, C], on disk, of a `TrainedModel` by a `SamplerSpec`: what is missing is drawn.
+class SampleStore:
+  """The samples of one model by one sampler. Labels repeat the classes in turn.
 
-  Indexed as `records.RecordImages` is. `folder`: of the evaluations. Labels go round the classes.
+  Attributes:
+    folder: the folder that holds the samples.
   """
-  sampling_config = model.config.sampling
-  drawn_by = {
-    "training_step": model.step,
-    "ema": model.ema,
-    "sampler": str(spec),
-    "first_seed": first_seed,
-    "clip_denoised": sampling_config.clip_denoised,
-    "image_shape": list(model.config.data.image_shape),
-  }
-  if model.other_variance:
-    drawn_by["fixed_variance"] = model.other_variance
-  # A checkpoint's name alone would not tell a run from one that was started anew in the same folder.
-  key = zlib.crc32(json.dumps([drawn_by, weights_checksum(model)]).encode())
-  store = pathlib.Path(folder) / FOLDER / f"step_{model.step}_ema_{model.ema}_{spec}_{key:08x}"
-  store.mkdir(parents=True, exist_ok=True)
-  have = _files(store, model.config.data.image_shape)
-  start = sum(len(images) for images in have)
-  if start < count:
-    seeds, labels = samples.order(count, model.config.num_classes, first_seed)
-    inputs = {"seed": seeds[start:], "label": None if labels is None else labels[start:]}
-    if start:
-      print(f"{start:,} of {count:,} samples are in {store}")
-    for images in sampling.batches(model, spec, inputs, batch_size, strategy):
-      with files.whole(store / f"{start:08d}.npy") as temporary:
-        np.save(temporary, images)
+
+  def __init__(
+    self,
+    evaluations: str | os.PathLike[str],
+    model: trained_model.TrainedModel,
+    sampler: samplers.Sampler,
+    *,
+    first_seed: int = 0,
+  ):
+    """Chooses the folder.
+
+    Args:
+      evaluations: a folder of evaluations, in which the samples have a folder of their own.
+      model: the model.
+      sampler: the rule for each step.
+      first_seed: the seed of the first image; image i has the seed first_seed + i.
+    """
+    self._model, self._sampler, self._first_seed = model, sampler, first_seed
+    self._image_shape = model.config.image_shape
+    self.folder = pathlib.Path(evaluations) / _FOLDER / self._name()
+
+  def draw(
+    self, count: int, *, batch_size: int, progress: progress_lib.Progress
+  ) -> reading.RecordImages:
+    """Returns the first samples, uint8 `[count, H, W, C]` on the disk, and draws what is missing.
+
+    Args:
+      count: the number of samples.
+      batch_size: images at a time, over all devices.
+      progress: shows the evaluations of the network.
+    """
+    self.folder.mkdir(parents=True, exist_ok=True)
+    start = sum(map(len, self._files(count)))
+    if start < count:
+      if start:
+        progress.say(f"{start:,} of {count:,} samples are in {self.folder}")
+      inputs = {
+        "seed": seeds_lib.make_seeds(count, self._first_seed)[start:],
+        "label": self._labels(count, start),
+      }
+      sampler = batched_sampling.BatchedSampler(self._model, self._sampler)
+      for images in sampler.batches(inputs, batch_size=batch_size, progress=progress):
+        with files.whole(self._path(start)) as temporary:
+          np.save(temporary, images)
+        start += len(images)
+    return reading.RecordImages(self._files(count), self._image_shape)
+
+  def _labels(self, count, start):
+    labels = seeds_lib.make_labels(count, self._model.config.num_classes)
+    return None if labels is None else labels[start:]
+
+  def _name(self):
+    """Returns the name of the folder, which tells apart all that the samples depend on."""
+    model = self._model
+    drawn_by = {
+      "training_step": model.step,
+      "ema": model.ema,
+      "sampler": str(self._sampler),
+      "first_seed": self._first_seed,
+      "clip_denoised": model.config.sampling.clip_denoised,
+      "image_shape": list(self._image_shape),
+    }
+    if model.other_variance:
+      drawn_by["fixed_variance"] = model.other_variance
+    # The step alone does not distinguish a run from one that was started anew in the same folder.
+    key = zlib.crc32(json.dumps([drawn_by, weights_checksum(model)]).encode())
+    return f"step_{model.step}_ema_{model.ema}_{self._sampler}_{key:08x}"
+
+  def _path(self, start):
+    return self.folder / f"{start:08d}.npy"
+
+  def _files(self, count):
+    """Returns files up to `count` images, or up to the first image that is missing or damaged."""
+    kept, start = [], 0
+    while start < count and (path := self._path(start)).exists():
+      try:
+        images = _mapped(path)
+      except OSError:  # The error says nothing about the content of the file.
+        raise
+      except npz.ERRORS:
+        break
+      if images.dtype != np.uint8 or images.shape[1:] != self._image_shape or not len(images):
+        break
+      kept.append(_File(path, min(len(images), count - start)))
       start += len(images)
-    have = _files(store, model.config.data.image_shape)
-  return records.RecordImages(have, model.config.data.image_shape)
+    return kept
 
 
-def weights_checksum(model):
-  """Of the weights that the model samples with."""
+def weights_checksum(model: trained_model.TrainedModel) -> str:
+  """Returns a CRC-32 of all weights that a model samples with, as 8 hexadecimal digits."""
   checksum = zlib.crc32(str(model.end_steps).encode())
   networks = [model.network] + ([model.ends.network] if model.ends else [])
   for variable in (variable for network in networks for variable in network.trainable_variables):
-    checksum = zlib.crc32(np.ascontiguousarray(variable.value.numpy()).view(np.uint8), checksum)
+    array = np.ascontiguousarray(variable.value.numpy())
+    checksum = zlib.crc32(array.data, checksum)
   return f"{checksum:08x}"
 
 
 class _File:
-  """Images of a file, which is open only while it is read: there may be more files than a process may open."""
+  """Images of a file, which is open only while it is read.
 
-  def __init__(self, path, count):
+  There may be more files than a process may hold open.
+  """
+
+  def __init__(self, path: pathlib.Path, count: int):
     self._path, self._count = path, count
 
-  def __len__(self):
+  def __len__(self) -> int:
     return self._count
 
-  def __getitem__(self, index):
+  def __getitem__(self, index: int) -> np.ndarray:
     return _mapped(self._path)[index]
 
 
-def _mapped(path):
+def _mapped(path: pathlib.Path) -> np.ndarray:
   return np.load(path, mmap_mode="r", allow_pickle=False)
-
-
-def _files(store, image_shape):
-  """`_File`s from the first image on, up to the first that is missing or damaged."""
-  files, count = [], 0
-  while (path := store / f"{count:08d}.npy").exists():
-    try:
-      images = _mapped(path)
-    except OSError:  # That says nothing of the file.
-      raise
-    except npz.ERRORS:
-      break
-    if images.dtype != np.uint8 or images.shape[1:] != tuple(image_shape) or not len(images):
-      break
-    files.append(_File(path, len(images)))
-    count += len(images)
-  return files

@@ -1,27 +1,50 @@
-"""Every score of a set of samples, from a stream of their features."""
+"""All scores of a set of samples, computed from batches of their features."""
 
+from collections.abc import Iterable
+import dataclasses
 from typing import NamedTuple
+from typing import TypeVar
 
 import numpy as np
 
+from iddpm_tf import config as config_lib
 from iddpm_tf import settings
-from iddpm_tf.config import NEIGHBOURS
+from iddpm_tf.evaluation import config as evaluation_config
 from iddpm_tf.evaluation import frechet
 from iddpm_tf.evaluation import inception_score
 from iddpm_tf.evaluation import precision_recall
+from iddpm_tf.evaluation.feature_extractors import base
+
+T = TypeVar("T")
 
 
-class Wanted(NamedTuple):
-  """Which scores."""
+class Selection(NamedTuple):
+  """The scores to compute."""
 
   fid: bool = False
   sfid: bool = False
   inception_score: bool = False
   precision_recall: bool = False
 
+  @classmethod
+  def from_names(cls, names: tuple[str, ...]) -> "Selection":
+    """Returns the selection of scores by their names.
 
-class Summary(NamedTuple):
-  """What the wanted scores need to know of a set of images; parts that they do not need are None."""
+    Raises:
+      InputError: there is no such score, or no name.
+    """
+    evaluation_config.require_scores(names)
+    return cls(**dict.fromkeys(names, True))
+
+  @property
+  def needs_reference(self) -> bool:
+    """Whether a score compares the samples with real images; the Inception Score does not."""
+    return self.fid or self.sfid or self.precision_recall
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+  """What the scores need of a set of images. Parts that no selected score needs are None."""
 
   count: int
   pool: frechet.Statistics | None
@@ -30,72 +53,102 @@ class Summary(NamedTuple):
   probabilities: np.ndarray | None  # float32 [N, K].
 
 
-def summarise(batches, wanted, name="features"):
-  """`Summary` of an iterable of `Features`; one batch of them is in memory at a time, beside what is kept.
+class ReferenceSummary(NamedTuple):
+  """What the scores need of real images. Parts that no selected score needs may be None."""
 
-  `ValueError`, by the name, for no images, features that are not finite, or ones that a wanted score lacks.
+  pool: frechet.Gaussian | None = None  # For FID.
+  spatial: frechet.Gaussian | None = None  # For sFID.
+  features: np.ndarray | None = None  # float32 [N, D], for precision and recall.
+
+
+def summarise(
+  batches: Iterable[base.Features], selection: Selection, name: str = "features"
+) -> Summary:
+  """Returns the `Summary` of batches of features, and holds one batch and the summary at a time.
+
+  Args:
+    batches: the features of each batch of images.
+    selection: the scores to compute.
+    name: what the features are, for errors.
+
+  Raises:
+    InputError: there are no images, features are not finite, or a score needs other features.
   """
-  count, pool, spatial, features, probabilities = 0, None, None, [], []
+  count, features, probabilities = 0, [], []
+  pool: frechet.Statistics | None = None
+  spatial: frechet.Statistics | None = None
   for batch in batches:
-    require_parts(batch, wanted)
+    require_parts(batch, selection)
     count += len(batch.pool)
-    if wanted.fid or wanted.precision_recall:
+    if selection.fid or selection.precision_recall:
       frechet.require_finite(name, batch.pool)
-    if wanted.fid:
+    if selection.fid:
       pool = _merged(pool, batch.pool)
-    if wanted.sfid:
-      frechet.require_finite(name, batch.spatial)
-      spatial = _merged(spatial, batch.spatial)
-    if wanted.precision_recall:
+    if selection.sfid:
+      part = _required(batch.spatial)
+      frechet.require_finite(name, part)
+      spatial = _merged(spatial, part)
+    if selection.precision_recall:
       features.append(batch.pool)
-    if wanted.inception_score:
-      frechet.require_finite(name, batch.probabilities)
-      probabilities.append(batch.probabilities)
+    if selection.inception_score:
+      part = _required(batch.probabilities)
+      frechet.require_finite(name, part)
+      probabilities.append(part)
   if not count:
-    raise settings.InputError(name, "expected those of at least one image, received none")
+    raise settings.InputError(name, "expected at least one image, received none")
   return Summary(count, pool, spatial, _joined(features), _joined(probabilities))
 
 
-def sample_scores(wanted, sample, *, pool=None, spatial=None, features=None):
-  """{name: number} of the wanted scores.
+def compute(selection: Selection, sample: Summary, reference: ReferenceSummary) -> dict[str, float]:
+  """Returns the selected scores by name.
 
   Args:
-    wanted: `Wanted`.
-    sample: the samples' `Summary`.
-    pool, spatial: the reference's `Gaussian`s, for FID and sFID.
-    features: float32 [N, D] of the reference's images, for precision and recall.
+    selection: the scores to compute.
+    sample: the summary of the samples.
+    reference: the summary of the real images.
 
   Raises:
-    ValueError: too few samples, or sizes that differ.
+    InputError: there are too few samples, or features have different sizes.
   """
   results = {}
-  if wanted.fid:
-    results["fid"] = frechet.frechet_distance(pool, sample.pool.gaussian)
-  if wanted.sfid:
-    results["sfid"] = frechet.frechet_distance(spatial, sample.spatial.gaussian)
-  if wanted.inception_score:
-    results["inception_score"] = inception_score.inception_score(sample.probabilities)
-  if wanted.precision_recall:
-    for result, k in zip(
-      precision_recall.precision_recalls(features, sample.features, NEIGHBOURS), NEIGHBOURS
-    ):
-      results |= {f"precision_k{k}": result.precision, f"recall_k{k}": result.recall}
+  if selection.fid:
+    gaussian = _required(sample.pool).gaussian
+    results["fid"] = frechet.frechet_distance(_required(reference.pool), gaussian)
+  if selection.sfid:
+    gaussian = _required(sample.spatial).gaussian
+    results["sfid"] = frechet.frechet_distance(_required(reference.spatial), gaussian)
+  if selection.inception_score:
+    probabilities = _required(sample.probabilities)
+    results["inception_score"] = inception_score.inception_score(probabilities)
+  if selection.precision_recall:
+    neighbours = config_lib.NEIGHBOURS
+    pairs = precision_recall.precision_recalls(
+      _required(reference.features), _required(sample.features), neighbours
+    )
+    for k, pair in zip(neighbours, pairs):
+      results |= {f"precision_k{k}": pair.precision, f"recall_k{k}": pair.recall}
   return results
 
 
+def require_parts(batch: base.Features, selection: Selection) -> None:
+  """Raises an `InputError` unless features have the parts that the selected scores need."""
+  for score, part in (("sfid", "spatial"), ("inception_score", "probabilities")):
+    if getattr(selection, score) and getattr(batch, part) is None:
+      raise settings.InputError(
+        score, f"requires a feature extractor that gives {part!r}, received one without"
+      )
+
+
+def _required(part: T | None) -> T:
+  """Returns a part that a selected score needs, and that is therefore not None."""
+  assert part is not None
+  return part
+
+
 def _merged(statistics, batch):
-  found = frechet.statistics(batch)
-  return frechet.merge(statistics, found) if statistics else found
+  new = frechet.statistics(batch)
+  return frechet.merge(statistics, new) if statistics else new
 
 
 def _joined(parts):
   return np.concatenate(parts) if parts else None
-
-
-def require_parts(batch, wanted):
-  """`ValueError` unless `Features` have what the wanted scores need."""
-  for flag, name in (("sfid", "spatial"), ("inception_score", "probabilities")):
-    if getattr(wanted, flag) and getattr(batch, name) is None:
-      raise settings.InputError(
-        flag, f"expected a feature extractor that gives {name!r}, received one without"
-      )

@@ -1,307 +1,289 @@
-"""The work of `trainers.evaluate --fid ...`: samples, drawn or given, against real images."""
+"""Scores of images against real images, in two steps: everything is checked before work begins."""
 
+import dataclasses
 import hashlib
-import pathlib
-import zlib
+import os
+from typing import Any
 
 import numpy as np
 
-import iddpm_tf
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
+from iddpm_tf.data import arrays
 from iddpm_tf.data import sources
-from iddpm_tf.data.records import shards
-from iddpm_tf.evaluation import features
+from iddpm_tf.evaluation import features as features_lib
 from iddpm_tf.evaluation import reference as reference_lib
-from iddpm_tf.evaluation import reference_statistics as referencing
-from iddpm_tf.evaluation import results_log as results
-from iddpm_tf.evaluation import sample_store
-from iddpm_tf.evaluation import scores
+from iddpm_tf.evaluation import reference_statistics
+from iddpm_tf.evaluation import scores as scores_lib
+from iddpm_tf.evaluation.feature_extractors import base
 from iddpm_tf.models import model_dir
-from iddpm_tf.models import seeds as samples_lib
-from iddpm_tf.models import trained_model
-from iddpm_tf.utils import devices as strategy_lib
-from iddpm_tf.utils import npz
-from trainers.cli import command
+from iddpm_tf.utils import progress as progress_lib
 
-FOLDER = "evaluations"
-_TITLES = {"fid": "FID", "sfid": "sFID", "inception_score": "Inception Score"}
-_KEPT = 10_000  # Images of a reference made on the way, for precision and recall.
+AnyReference = reference_lib.Reference | arrays.Images | str | os.PathLike[str]
+
+
+def score(
+  images: arrays.Images,
+  reference: AnyReference | None = None,
+  *,
+  scores: tuple[str, ...] = ("fid",),
+  features: str | None = None,
+  batch_size: int = 100,
+  progress: progress_lib.Progress,
+) -> dict[str, float]:
+  """Returns scores of images by name.
+
+  Args:
+    images: uint8 [N, H, W, C], an array or anything that is indexed like one.
+    reference: real images, the path of an .npz with them or their statistics, or a `Reference`. The
+      Inception Score needs none.
+    scores: names of fid, sfid, inception_score and precision_recall.
+    features: the feature extractor; see `features.load`. None chooses the digits' features for
+      images of their size.
+    batch_size: images at a time.
+    progress: shows the images that are done, and warnings.
+
+  Raises:
+    InputError: a wrong argument, or arguments that do not fit together.
+  """
+  settings.require(batch_size > 0, "batch_size", "a positive number", batch_size)
+  images = arrays.require_images(images)
+  with settings.renamed({"num_samples": "images"}):
+    prepared = prepare(
+      scores, images.shape[1:], features=features, reference=reference, num_samples=len(images)
+    )
+  if prepared.selection.needs_reference and prepared.reference is None:
+    message = f"expected real images or the path of an .npz for {', '.join(scores)}, received none"
+    raise settings.InputError("reference", message)
+  result = prepared.make_scorer(batch_size=batch_size, progress=progress).score(images)
+  if "warning" in result:
+    progress.say(f"warning: {result['warning']}")
+  return result["scores"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scoring:
+  """Scores, a feature extractor and a reference that fit together; `prepare` returns one.
+
+  Attributes:
+    selection: the scores to compute.
+    extractor: the feature extractor.
+    reference: the reference; None if no score needs one, or if it is still to be made.
+  """
+
+  selection: scores_lib.Selection
+  extractor: base.FeatureExtractor
+  reference: reference_lib.Reference | None
+
+  def make_scorer(self, *, batch_size: int, progress: progress_lib.Progress) -> "Scorer":
+    """Returns the scorer, after computing what the reference's file lacks.
+
+    Args:
+      batch_size: images at a time.
+      progress: shows the images that are done.
+    """
+    return Scorer(self, batch_size=batch_size, progress=progress)
+
+  def with_reference_of(
+    self,
+    config: config_lib.Config,
+    folder: model_dir.ModelDir,
+    *,
+    source: sources.Source | None = None,
+    batch_size: int,
+    progress: progress_lib.Progress,
+  ) -> "Scorer":
+    """Returns the scorer, with a run's training images as the reference if there is no other.
+
+    Args:
+      config: the configuration of the run.
+      folder: the model folder, which keeps the statistics of the training images.
+      source: the training images. None loads those of the configuration if they are needed.
+      batch_size: images at a time.
+      progress: shows the images that are done.
+
+    Raises:
+      InputError: the data cannot be loaded, or is not the model's.
+    """
+    scoring = self
+    if self.selection.needs_reference and self.reference is None:
+      reference = reference_statistics.of_training_images(
+        config, folder, self.extractor, source=source, batch_size=batch_size, progress=progress
+      )
+      scoring = dataclasses.replace(self, reference=reference)
+    return scoring.make_scorer(batch_size=batch_size, progress=progress)
 
 
 class Scorer:
-  """Scores images against a reference."""
+  """Scores sets of images against one reference."""
 
-  def __init__(self, wanted, extractor, reference, batch_size):
-    """Makes it.
+  def __init__(self, scoring: Scoring, *, batch_size: int, progress: progress_lib.Progress):
+    """Computes what the reference's file lacks.
 
     Args:
-      wanted: `scores.Wanted`.
-      extractor: a `features.Extractor`.
-      reference: a `reference.Reference`; what its file lacks is computed of its images.
+      scoring: the scores, the feature extractor and the reference.
       batch_size: images at a time.
-
-    Raises:
-      ValueError: the reference lacks what is wanted, or is by other features.
+      progress: shows the images that are done.
     """
-    self._wanted, self._extractor, self._batch_size = wanted, extractor, batch_size
-    self._against = _summarised(reference, extractor, wanted, batch_size)
+    self._selection, self._extractor = scoring.selection, scoring.extractor
+    self._batch_size, self._progress = batch_size, progress
+    reference = scoring.reference
+    self._reference = self._summary_of(reference)
     self._about = {
-      "features": extractor.name,
-      "features_sha256": extractor.checksum,
-      "reference": reference.path,
-      "reference_sha256": reference.checksum,
-      "reference_about": reference.about,
+      "features": self._extractor.name,
+      "features_sha256": self._extractor.checksum,
+      "reference": reference.path if reference else None,
+      "reference_sha256": reference.checksum if reference else None,
+      "reference_about": reference.about if reference else {},
     }
 
-  def score(self, images, count):
-    """A result, as a dictionary, of the first `count` of images uint8 [N, H, W, C], indexed by int [B]."""
+  def score(self, images: arrays.Images) -> dict[str, Any]:
+    """Returns a result for the results log: the scores, and what they depend on.
+
+    Args:
+      images: uint8 [N, H, W, C], an array or anything that is indexed like one.
+
+    Raises:
+      InputError: features are not finite.
+    """
     digest = hashlib.sha256()
 
     def extract(batch):
       digest.update(batch)
       return self._extractor(batch)
 
-    summary = referencing.summary(
-      images, extract, self._wanted, self._batch_size, "features of the samples", np.arange(count)
-    )
-    found = scores.sample_scores(self._wanted, summary, **self._against)
+    summary = self._summarise(images, extract, self._selection, "features of the samples")
     result = {
-      "scores": found,
-      "num_samples": count,
+      "scores": scores_lib.compute(self._selection, summary, self._reference),
+      "num_samples": len(images),
       "images_sha256": digest.hexdigest(),
     } | self._about
-    if summary.pool and count <= len(summary.pool.mean):
+    if summary.pool and len(images) <= len(summary.pool.mean):
       result["warning"] = (
-        f"{count} samples are too few for a covariance of {len(summary.pool.mean)} features: this FID is biased "
-        "upwards, and can be compared only with that of as many samples"
+        f"{len(images)} samples are too few for a covariance of {len(summary.pool.mean)} features: "
+        "this FID is biased upwards, and can be compared only with that of as many samples"
       )
     return result
 
-
-def reference_of(wanted, extractor, given, config, folder, batch_size):
-  """The `Reference` that was given, or without one (`NONE`) of the training images of `config`, kept in `folder`."""
-  if given.path or not _needs_reference(wanted):
-    return given
-  return reference_lib.read(_own_reference(config, folder, extractor, batch_size))
-
-
-def _needs_reference(wanted):
-  return wanted.fid or wanted.sfid or wanted.precision_recall  # The Inception Score knows none.
-
-
-def require_fit(wanted, extractor, reference, shape, count, flag="num_samples"):
-  """`ValueError` unless `count` samples of a shape can be scored against a `Reference`, or against one to come.
-
-  `flag` says how many samples there are.
-  """
-  one = extractor(np.zeros([1, *shape], np.uint8))
-  scores.require_parts(one, wanted)
-  if wanted.precision_recall:
-    settings.require(
-      count > max(config_lib.NEIGHBOURS),
-      flag,
-      f"more than {max(config_lib.NEIGHBOURS)} samples for as many neighbours",
-      count,
+  def _summary_of(self, reference):
+    """Returns the `ReferenceSummary` of a reference."""
+    if reference is None:
+      return scores_lib.ReferenceSummary()
+    missing = _missing(self._selection, reference)
+    if not any(missing):
+      return scores_lib.ReferenceSummary(reference.pool, reference.spatial)
+    name = "features of the reference"
+    summary = self._summarise(reference.images, self._extractor, missing, name)
+    return scores_lib.ReferenceSummary(
+      summary.pool.gaussian if missing.fid else reference.pool,
+      summary.spatial.gaussian if missing.sfid else reference.spatial,
+      summary.features,
     )
-  if wanted.fid or wanted.sfid:
-    settings.require(count > 1, flag, "2 samples or more for a covariance", count)
-  _require_images(wanted, extractor, reference)
+
+  def _summarise(self, images, extract, selection, name):
+    batches = features_lib.batches(
+      extract,
+      images,
+      np.arange(len(images)),
+      batch_size=self._batch_size,
+      description=name,
+      progress=self._progress,
+    )
+    return scores_lib.summarise(batches, selection, name)
+
+
+def prepare(
+  scores: tuple[str, ...],
+  image_shape: tuple[int, ...],
+  *,
+  features: str | None = None,
+  reference: AnyReference | None = None,
+  num_samples: int,
+) -> Scoring:
+  """Loads what scores need, and checks that it fits together and fits the samples.
+
+  Args:
+    scores: names of fid, sfid, inception_score and precision_recall.
+    image_shape: the shape (H, W, C) of the samples.
+    features: the feature extractor; see `features.load`. None chooses the digits' features for
+      images of their size.
+    reference: see `reference.load`. None if no score needs one, or if it is still to be made.
+    num_samples: the number of samples.
+
+  Raises:
+    InputError: a wrong argument, or arguments that do not fit together.
+  """
+  selection = scores_lib.Selection.from_names(scores)
+  extractor = features_lib.for_images(features, image_shape)
+  loaded = None
+  if reference is not None and selection.needs_reference:
+    loaded = reference_lib.load(reference)
+  example = extractor(np.zeros([1, *image_shape], np.uint8))
+  scores_lib.require_parts(example, selection)
+  if selection.precision_recall:
+    most = max(config_lib.NEIGHBOURS)
+    settings.require(
+      num_samples > most, "num_samples", f"more than {most} for {most} neighbours", num_samples
+    )
+  if selection.fid or selection.sfid:
+    settings.require(num_samples > 1, "num_samples", "2 or more for a covariance", num_samples)
+  if loaded is not None:
+    _require_images(selection, extractor, loaded)
+    _require_same_features(selection, extractor, loaded, example)
+  return Scoring(selection, extractor, loaded)
+
+
+def _require_same_features(selection, extractor, reference, example):
+  """Raises an `InputError` if a reference has statistics of other features than the extractor's."""
   theirs = reference.about.get("features_sha256")
   if theirs not in (None, extractor.checksum):
     raise settings.InputError(
       "reference",
-      f"expected statistics by the features of {extractor.name} (SHA-256 "
-      f"{extractor.checksum[:12]}...), received {reference.path}, by those of {reference.about.get('features')} "
-      f"({theirs[:12]}...)",
+      f"expected statistics of the features of {extractor.name} (SHA-256 "
+      f"{extractor.checksum[:12]}...), received {reference.path}, with those of "
+      f"{reference.about.get('features')} ({theirs[:12]}...)",
     )
-  for flag, gaussian, found in (
-    ("fid", reference.pool, one.pool),
-    ("sfid", reference.spatial, one.spatial),
+  for score_name, gaussian, features in (
+    ("fid", reference.pool, example.pool),
+    ("sfid", reference.spatial, example.spatial),
   ):
-    if getattr(wanted, flag) and gaussian is not None and len(gaussian.mean) != found.shape[1]:
+    size = features.shape[1] if getattr(selection, score_name) else None
+    if size and gaussian is not None and len(gaussian.mean) != size:
       raise settings.InputError(
         "reference",
-        f"expected {found.shape[1]} numbers a feature for --{flag}, as "
+        f"expected statistics of {size} features per image for {score_name}, which "
         f"{extractor.name} gives, received {len(gaussian.mean)} ({reference.path})",
       )
 
 
-def _require_images(wanted, extractor, reference):
-  """`ValueError` unless a file has the images that what it lacks is to be computed of."""
-  missing = _missing(wanted, reference)
-  if reference.path is None or not any(missing):
+def _require_images(selection, extractor, reference):
+  """Raises an `InputError` unless a reference has the images to compute what it lacks."""
+  missing = _missing(selection, reference)
+  if not any(missing):
     return
   images = reference.images
   least = max(config_lib.NEIGHBOURS) + 1 if missing.precision_recall else 2
   if images is None or len(images) < least:
-    names = " and ".join(f"--{name}" for name, lacks in missing._asdict().items() if lacks)
+    names = " and ".join(name for name, is_missing in missing._asdict().items() if is_missing)
     raise settings.InputError(
       "reference",
-      f"expected {least} images (arr_0) or more to compute what {names} needs, received "
-      f"{0 if images is None else len(images)} ({reference.path})",
+      f"expected {least} images or more (arr_0 of a file) to compute what {names} requires, "
+      f"received {0 if images is None else len(images)}{_in_parentheses(reference)}",
     )
   try:
     extractor.require_shape(images.shape[1:])
-  except ValueError as error:
-    raise settings.InputError("reference", f"{error} ({reference.path})") from None
+  except settings.InputError as error:
+    raise settings.InputError("reference", f"{error.message}{_in_parentheses(reference)}") from None
 
 
-def _missing(wanted, reference):
-  """`Wanted` for which a `Reference` has no statistics."""
-  return scores.Wanted(
-    fid=wanted.fid and reference.pool is None,
-    sfid=wanted.sfid and reference.spatial is None,
-    precision_recall=wanted.precision_recall,
+def _missing(selection, reference):
+  """Returns the selected scores for which a reference has no statistics."""
+  return scores_lib.Selection(
+    fid=selection.fid and reference.pool is None,
+    sfid=selection.sfid and reference.spatial is None,
+    precision_recall=selection.precision_recall,
   )
 
 
-def prepared(config, options):
-  """The work, a function, of scores as `evaluate.Options` say; what is wrong with them is a `ValueError` now.
-
-  `config` is None where `--samples` are not a model's.
-  """
-  wanted = scores.Wanted(*(getattr(options, name) for name in scores.Wanted._fields))
-  folder = results.folder_of(options)
-  given = None
-  if options.samples is not None:
-    given = _given_samples(options.samples, config.data.image_shape if config else None)
-  shape = config.data.image_shape if given is None else given.shape[1:]
-  extractor = features.for_images(options.features, shape)
-  reference = reference_lib.NONE
-  if _needs_reference(wanted):
-    settings.require(
-      options.reference or config,
-      "reference",
-      "a file of real images' statistics, since there is no --model_dir",
-      options.reference,
-    )
-    reference = reference_lib.read(options.reference) if options.reference else reference
-  if given is None:
-    require_fit(wanted, extractor, reference, shape, config.sampling.num_samples)
-    sample_sets = _drawn_samples(config, options)
-  else:
-    require_fit(wanted, extractor, reference, shape, len(given), "samples")
-    sample_sets = lambda: [
-      (
-        given,
-        len(given),
-        {"samples": options.samples, "samples_sha256": shards.checksum(options.samples)},
-      )
-    ]
-
-  def work():
-    against = reference_of(
-      wanted, extractor, reference, config, options.model_dir, options.batch_size
-    )
-    scorer = Scorer(wanted, extractor, against, options.batch_size)
-    for images, count, about in sample_sets():
-      result = scorer.score(images, count) | about
-      print(described(result))
-      print(f"added to {results.append(folder, result)}")
-
-  return work
-
-
-def described(result):
-  """Lines for a person."""
-  lines = [
-    f"{_TITLES.get(name, name.replace('_k', ', k = '))}: {value:.4f}"
-    for name, value in result["scores"].items()
-  ]
-  of = (
-    f"sampler {result['sampler']}, step {result['training_step']}, EMA {result['ema']}, seed {result['seed']}"
-    if "sampler" in result
-    else f"{result['samples']}, SHA-256 {result['samples_sha256'][:12]}..."
-  )
-  lines.append(
-    f"of {result['num_samples']:,} samples ({of}), by the features of {result['features']}"
-  )
-  if result["reference"]:
-    lines.append(
-      f"against {result['reference']} (SHA-256 {result['reference_sha256'][:12]}...), "
-      f"iddpm_tf {iddpm_tf.__version__}"
-    )
-  if "warning" in result:
-    lines.append(f"warning: {result['warning']}")
-  return "\n".join(lines)
-
-
-def _summarised(reference, extractor, wanted, batch_size):
-  """The reference's arguments of `scores.sample_scores`."""
-  missing = _missing(wanted, reference)
-  if not any(missing):
-    return {"pool": reference.pool, "spatial": reference.spatial}
-  found = referencing.summary(
-    reference.images, extractor, missing, batch_size, "features of the reference"
-  )
-  return {
-    "pool": found.pool.gaussian if missing.fid else reference.pool,
-    "spatial": found.spatial.gaussian if missing.sfid else reference.spatial,
-    "features": found.features,
-  }
-
-
-def _is_reference(path):
-  try:
-    return path.exists() and bool(reference_lib.read(path))
-  except ValueError:
-    return False  # Damaged: it is computed again.
-
-
-def _given_samples(path, shape):
-  """uint8 [N, H, W, C] of an .npz."""
-  try:
-    images = npz.read(path, "arr_0")["arr_0"]
-  except ValueError as error:
-    raise settings.InputError("samples", f"{error}") from None
-  reference_lib.require_images("--samples", path, images)
-  if shape and images.shape[1:] != shape:
-    raise settings.InputError(
-      "samples",
-      f"expected images of {'x'.join(map(str, shape))}, as the model's, received "
-      f"{'x'.join(map(str, images.shape[1:]))} ({path})",
-    )
-  return images
-
-
-def _drawn_samples(config, options):
-  """A function of (images, count, what they are) for each of `--samplers`, drawn over all devices and kept."""
-  specs = samples_lib.require_samplers(config)
-  strategy = strategy_lib.make_strategy()
-  with strategy.scope():
-    model = trained_model.load_chosen(config, options)
-  count = config.sampling.num_samples
-
-  def sample_sets():
-    print(f"scoring {count:,} samples of {model}")
-    for spec in specs:
-      # Sets of two seeds share no image: image i of seed 0 is that of trainers.sample.
-      images = sample_store.drawn(
-        model,
-        spec,
-        model.folder / FOLDER,
-        count=count,
-        first_seed=options.seed << 32,
-        batch_size=options.batch_size,
-        strategy=strategy,
-      )
-      yield (
-        images,
-        count,
-        results.of_model(model, seed=options.seed) | results.of_sampler(model, spec),
-      )
-
-  return sample_sets
-
-
-def _own_reference(config, folder, extractor, batch_size):
-  """The path of the statistics of the model's training images, which are computed if they have not been."""
-  key = zlib.crc32(repr((config.data, extractor.checksum)).encode())
-  path = pathlib.Path(folder) / FOLDER / f"reference_{key:08x}.npz"
-  if not _is_reference(path):
-    command.make_output_dir(path.parent)
-    source = sources.load(config.data, "train")
-    model_dir.require_same_data(config, source, folder)
-    referencing.write(path, source, extractor, split="train", kept=_KEPT, batch_size=batch_size)
-  return path
+def _in_parentheses(reference):
+  return f" ({reference.path})" if reference.path else ""

@@ -1,1 +1,1 @@
-"""Feature extractors, one module each."""
+"""Feature extractors, one module each; `base` says what a feature extractor is."""

@@ -1,0 +1,223 @@
+"""Scores of the samples of a model or of a file, written to the results log."""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import os
+import pathlib
+from typing import Any
+
+import iddpm_tf
+from iddpm_tf import config as config_lib
+from iddpm_tf import settings
+from iddpm_tf.data import arrays
+from iddpm_tf.data.records import shards
+from iddpm_tf.evaluation import config as evaluation_config
+from iddpm_tf.evaluation import reference as reference_lib
+from iddpm_tf.evaluation import results_log
+from iddpm_tf.evaluation import sample_store
+from iddpm_tf.evaluation import scoring as scoring_lib
+from iddpm_tf.models import batched_sampling
+from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.models import trained_model
+from iddpm_tf.utils import files
+from iddpm_tf.utils import progress as progress_lib
+
+# Images, and the part of a result that says what they are.
+SampleSet = tuple[arrays.Images, dict[str, Any]]
+
+_TITLES = {"fid": "FID", "sfid": "sFID", "inception_score": "Inception Score"}
+
+
+class SampleEvaluation:
+  """An evaluation of sets of samples, ready to run.
+
+  Attributes:
+    scoring: the scores, the feature extractor and the reference.
+  """
+
+  def __init__(
+    self,
+    scoring: scoring_lib.Scoring,
+    output_dir: str | os.PathLike[str],
+    *,
+    make_scorer: Callable[[], scoring_lib.Scorer],
+    sample_sets: Callable[[], Iterator[SampleSet]],
+    progress: progress_lib.Progress,
+  ):
+    """Makes the output folder.
+
+    Args:
+      scoring: the scores, the feature extractor and the reference.
+      output_dir: the folder of the results.
+      make_scorer: returns the scorer, after computing what the reference lacks.
+      sample_sets: yields sets of samples.
+      progress: shows the results.
+    """
+    self.scoring = scoring
+    self._output_dir = files.make_folder(output_dir)
+    self._make_scorer, self._sample_sets = make_scorer, sample_sets
+    self._progress = progress
+
+  def run(self) -> list[dict[str, Any]]:
+    """Scores each set of samples, adds the results to the results log, and returns them."""
+    scorer = self._make_scorer()
+    results = []
+    for images, about in self._sample_sets():
+      result = scorer.score(images) | about
+      self._progress.say(describe(result))
+      path = results_log.append(self._output_dir, result)
+      self._progress.say(f"added to {path}")
+      results.append(result)
+    return results
+
+
+def prepare_model(
+  model: trained_model.TrainedModel,
+  config: evaluation_config.ScoringConfig,
+  *,
+  output_dir: str | os.PathLike[str] | None = None,
+  progress: progress_lib.Progress,
+) -> SampleEvaluation:
+  """Returns an evaluation of samples that a model draws, by each sampler of its configuration.
+
+  The samples are kept in the model folder. So are the statistics of the training images, if they
+  are the reference.
+
+  Args:
+    model: the model.
+    config: how the samples are scored.
+    output_dir: the folder of the results. None is the model folder.
+    progress: shows the results and the evaluations of the network.
+
+  Raises:
+    InputError: wrong settings, or settings that do not fit together.
+  """
+  count = model.config.sampling.num_samples
+  if model.config.low_res_shape:
+    message = (
+      "expected a model that draws images from noise alone, received one that enlarges images"
+    )
+    raise settings.InputError("model_dir", message)
+  samplers = batched_sampling.parse_samplers(model.config)
+  scoring = scoring_lib.prepare(
+    config.scores,
+    model.config.image_shape,
+    features=config.features,
+    reference=config.reference,
+    num_samples=count,
+  )
+
+  def sample_sets():
+    progress.say(f"scoring {count:,} samples of {model}")
+    for sampler in samplers:
+      # Sets of two seeds share no image. Image i of seed 0 has the seed i.
+      store = sample_store.SampleStore(
+        model.folder.evaluations, model, sampler, first_seed=config.seed << 32
+      )
+      images = store.draw(count, batch_size=config.batch_size, progress=progress)
+      about = results_log.describe_model(model, seed=config.seed)
+      yield images, about | results_log.describe_sampler(model, sampler)
+
+  return SampleEvaluation(
+    scoring,
+    output_dir or model.folder.path,
+    make_scorer=lambda: scoring.with_reference_of(
+      model.config, model.folder, batch_size=config.batch_size, progress=progress
+    ),
+    sample_sets=sample_sets,
+    progress=progress,
+  )
+
+
+def prepare_file(
+  path: str | os.PathLike[str],
+  config: evaluation_config.ScoringConfig,
+  *,
+  run: tuple[model_dir_lib.ModelDir, config_lib.Config] | None = None,
+  output_dir: str | os.PathLike[str] | None = None,
+  progress: progress_lib.Progress,
+) -> SampleEvaluation:
+  """Returns an evaluation of the samples of an .npz file (`arr_0`), of any model.
+
+  Args:
+    path: the file.
+    config: how the samples are scored.
+    run: a model folder and its configuration. The samples must have the shape of its images; its
+      training images are the reference if `config` names none.
+    output_dir: the folder of the results. None is the model folder.
+    progress: shows the results.
+
+  Raises:
+    InputError: wrong settings, or settings that do not fit together.
+  """
+  images = reference_lib.read_images(path, "samples")
+  if run is not None:
+    expected = run[1].image_shape
+    settings.require(
+      images.shape[1:] == expected,
+      "samples",
+      f"images of {_size(expected)}, as the model has, in {path}",
+      _size(images.shape[1:]),
+    )
+  with settings.renamed({"num_samples": "samples"}):
+    scoring = scoring_lib.prepare(
+      config.scores,
+      images.shape[1:],
+      features=config.features,
+      reference=config.reference,
+      num_samples=len(images),
+    )
+  if run is None and scoring.selection.needs_reference and scoring.reference is None:
+    message = "expected a file of real images or of their statistics, because there is no model_dir"
+    raise settings.InputError("reference", f"{message}, received none")
+  folder = run[0].path if run and output_dir is None else output_dir
+  if folder is None:
+    message = "expected a folder for the results, because there is no model_dir, received none"
+    raise settings.InputError("output_dir", message)
+
+  def make_scorer():
+    if run is None:
+      return scoring.make_scorer(batch_size=config.batch_size, progress=progress)
+    model_folder, model_config = run
+    return scoring.with_reference_of(
+      model_config, model_folder, batch_size=config.batch_size, progress=progress
+    )
+
+  def sample_sets():
+    yield images, {"samples": str(path), "samples_sha256": shards.checksum(pathlib.Path(path))}
+
+  return SampleEvaluation(
+    scoring,
+    folder,
+    make_scorer=make_scorer,
+    sample_sets=sample_sets,
+    progress=progress,
+  )
+
+
+def describe(result: dict[str, Any]) -> str:
+  """Returns a result in words, as lines."""
+  lines = [
+    f"{_TITLES.get(name, name.replace('_k', ', k = '))}: {value:.4f}"
+    for name, value in result["scores"].items()
+  ]
+  if "sampler" in result:
+    samples = (
+      f"sampler {result['sampler']}, step {result['training_step']}, EMA {result['ema']}, "
+      f"seed {result['seed']}"
+    )
+  else:
+    samples = f"{result['samples']}, SHA-256 {result['samples_sha256'][:12]}..."
+  lines.append(f"{result['num_samples']:,} samples ({samples}), features of {result['features']}")
+  if result["reference"]:
+    lines.append(
+      f"reference {result['reference']} (SHA-256 {result['reference_sha256'][:12]}...), "
+      f"iddpm_tf {iddpm_tf.__version__}"
+    )
+  if "warning" in result:
+    lines.append(f"warning: {result['warning']}")
+  return "\n".join(lines)
+
+
+def _size(shape):
+  return "x".join(map(str, shape))
