@@ -15,6 +15,7 @@ import pathlib
 import sys
 from typing import Any
 
+from iddpm_tf import registries
 from iddpm_tf import settings
 from trainers.cli import command
 from trainers.reproduction import experiments
@@ -98,12 +99,7 @@ def main(options: Options, given: dict[str, Any]) -> int:
   output = pathlib.Path(options.output_dir)
   scale = _scale(options, output)
   if options.needs_features and options.scale != "small":
-    settings.require(
-      scale.fid.features and pathlib.Path(scale.fid.features).exists(),
-      "features",
-      f"the path of the Inception graph or of a SavedModel, for the FID of {options.experiment}",
-      scale.fid.features,
-    )
+    _require_features(scale.fid.features, options.experiment)
   command.load_tensorflow()
   from iddpm_tf.evaluation import features as features_lib
   from trainers.reproduction import executors
@@ -147,6 +143,17 @@ def _scale(options: Options, output: pathlib.Path) -> scales.Scale:
   if options.microbatches:
     scale = scale.with_microbatches(options.microbatches)
   return scale
+
+
+def _require_features(features: str | None, experiment: str) -> None:
+  """Requires that the feature extractor exists, without loading it."""
+  registered = features in registries.FEATURE_EXTRACTORS.names()
+  settings.require(
+    features and (registered or pathlib.Path(features).exists()),
+    "features",
+    f"the path of the Inception graph or of a SavedModel, for the FID of {experiment}",
+    features,
+  )
 
 
 COMMAND = command.Command(main, Options, __doc__, sections=())

@@ -1,4 +1,4 @@
-"""Claims: intervals and verdicts."""
+"""Claims: confidence intervals and verdicts."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from scipy import stats
 from trainers.reproduction import claims
 
 
-def test_the_interval_is_students_over_paired_differences():
+def test_the_interval_is_students_t_of_paired_differences():
   larger, smaller = np.array([3.9, 4.1, 4.3, 4.0]), np.array([3.7, 3.8, 4.2, 3.8])
   part = claims.paired("a", larger, smaller, "how")
   reference = stats.ttest_rel(larger, smaller).confidence_interval(0.95)
@@ -49,12 +49,12 @@ def test_a_claim_holds_if_all_parts_do():
 
 
 @pytest.mark.parametrize("values", [[], [1.0, np.nan, 1.0], [np.inf]])
-def test_what_is_no_number_is_refused(values):
+def test_values_that_are_not_finite_are_refused(values):
   with pytest.raises(ValueError, match="expected finite values"):
     claims.over_seeds("a", values, "how")
 
 
-def test_values_in_steps_that_agree_are_not_certain():
+def test_the_resolution_of_values_widens_the_interval():
   part = claims.over_seeds("a", [200.0, 200.0, 200.0], "b", resolution=200)
   assert (part.low, part.high, part.verdict, part.is_exact) == (0.0, 400.0, "undecided", False)
   assert claims.exact("a", 1.0, "b").is_exact

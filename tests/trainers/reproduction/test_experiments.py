@@ -1,48 +1,49 @@
-"""What the experiments make of results files: made-up ones, whose claims are known beforehand."""
+"""What the experiments show of synthetic results, with which their claims are known."""
 
-import dataclasses
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from tests.trainers.reproduction import made_up
+from tests.trainers.reproduction import synthetic_results
+from trainers.reproduction import executors
+from trainers.reproduction import experiments
 from trainers.reproduction import report
-from trainers.reproduction import run as reproducing
+from trainers.reproduction import run
 from trainers.reproduction import scales
-from trainers.reproduction import workers
+from trainers.reproduction import shared_tasks
 from trainers.reproduction.experiments import fig10
 from trainers.reproduction.experiments import fig13
 from trainers.reproduction.experiments import fig16
 
-SMALL = made_up.SMALL
+SMALL = synthetic_results.SMALL
+
+
+def make_executor(tasks):
+  del tasks  # Not used.
+  return executors.InProcess(synthetic_results.run_command)
 
 
 @pytest.fixture(name="content", scope="module")
 def fixture_content(tmp_path_factory):
-  """The numbers of a report of everything."""
+  """The experiments in the JSON file of a report of all experiments."""
   output = tmp_path_factory.mktemp("reproduced")
-  assert (
-    reproducing.run(
-      list(reproducing.MODULES),
-      SMALL,
-      output,
-      make_hands=lambda tasks: workers.Here(made_up.finish),
-    )
-    == 0
-  )
+  assert run.run(experiments.names(), SMALL, output, make_executor=make_executor) == 0
   return json.loads((output / report.JSON).read_text())["experiments"]
 
 
 def claim(content, number):
-  (found, *rest) = [
+  """A claim, which is the same in all experiments that judge it, and its estimates."""
+  first, *rest = [
     claim
     for section in content.values()
     for claim in section["claims"]
     if claim["number"] == number
   ]
-  assert all(other == found for other in rest)
-  return found, [part["estimate"] for part in found["parts"]]
+  assert all(other == first for other in rest)
+  return first, [part["estimate"] for part in first["parts"]]
 
 
 @pytest.mark.parametrize(
@@ -61,29 +62,24 @@ def claim(content, number):
     (14, "holds", [0.5, 0.1]),
   ],
 )
-def test_claims_follow_from_the_files(content, number, verdict, estimates):
-  found, received = claim(content, number)
-  assert received == pytest.approx(estimates)
-  assert all(len(part["values"]) == 3 for part in found["parts"])
-  # Differences within a seed: what the seed adds to both cancels.
+def test_claims_follow_from_the_results(content, number, verdict, estimates):
+  judged, received = claim(content, number)
+  assert received == pytest.approx(estimates) and judged["verdict"] == verdict
+  assert all(len(part["values"]) == 3 for part in judged["parts"])
+  # What a seed adds to both models cancels in their difference.
   if number in (1, 4, 5):
-    assert found["verdict"] == verdict
-    assert all(part["high"] - part["low"] < 1e-9 for part in found["parts"])
-  assert found["verdict"] == verdict
+    assert all(part["high"] - part["low"] < 1e-9 for part in judged["parts"])
 
 
 def test_claims_of_figure_8(content):
-  found, (keeps, large, small, *more) = claim(content, 9)
-  assert keeps == pytest.approx(1.5 - 1.04 / 1.01)
-  assert (
-    large == small == pytest.approx((3 / 1.5 + 3.4 / 1.6 + 3.8 / 1.7) / 3 - 1.5)
-    and found["verdict"] == "holds"
-  )
-  assert more == pytest.approx(2 * [(60 - 1) * (1 / 25 - 1 / 100)])
-  found, estimates = claim(content, 10)
-  assert (
-    estimates == pytest.approx([-8 / 5, -8 / 10, -8 / 25, 8 / 100]) and found["verdict"] == "fails"
-  )
+  judged, (keeps, beta, beta_tilde, *increases) = claim(content, 9)
+  assert keeps == pytest.approx(1.5 - 1.04 / 1.01) and judged["verdict"] == "holds"
+  expected = (3 / 1.5 + 3.4 / 1.6 + 3.8 / 1.7) / 3 - 1.5
+  assert beta == beta_tilde == pytest.approx(expected)
+  assert increases == pytest.approx(2 * [(60 - 1) * (1 / 25 - 1 / 100)])
+  judged, estimates = claim(content, 10)
+  assert estimates == pytest.approx([-8 / 5, -8 / 10, -8 / 25, 8 / 100])
+  assert judged["verdict"] == "fails"
 
 
 def test_tables_have_the_papers_numbers_beside_ours(content):
@@ -96,9 +92,8 @@ def test_tables_have_the_papers_numbers_beside_ours(content):
     [3.17, 3.19],
     [2.94, 11.47],
   ]
-  assert [row[5] for row in rows] == pytest.approx(
-    [made_up.NLL[str(row)] + 0.1 for row in scales.ROWS]
-  )
+  ours = [synthetic_results.NLL[str(row)] + 0.1 for row in scales.ROWS]
+  assert [row[5] for row in rows] == pytest.approx(ours)
   assert [row[3:5] for row in content["table1"]["tables"][0]["rows"]] == [
     [3.99, 32.5],
     [3.77, 31.3],
@@ -109,7 +104,7 @@ def test_tables_have_the_papers_numbers_beside_ours(content):
   ]
 
 
-def test_table_4_of_two_sizes(content):
+def test_table_4_has_two_sizes(content):
   gan, small, large = content["table4"]["tables"][0]["rows"]
   assert gan[1:] == [4.06, 0.86, 0.59, None, None, None, None]
   assert small[1:4] == [6.92, 0.77, 0.72] and small[5:] == [7, 0.7, 0.6]
@@ -117,24 +112,22 @@ def test_table_4_of_two_sizes(content):
   assert float(large[4][:-1]) > 3 * float(small[4][:-1])
 
 
-def test_models_in_mid_training_are_of_the_first_seed(content):
+def test_models_in_mid_training_have_the_first_seed(content):
   end, mid = content["fig8"]["tables"]
-  assert mid["columns"] == end["columns"] and [row[0] for row in mid["rows"]] == list(
-    SMALL.fid_steps
-  )
-  assert mid["rows"][0][1] == end["rows"][0][1] == pytest.approx(1 + 1 / SMALL.fid_steps[0])
-  assert (
-    SMALL.in_mid_training(SMALL.fid_run(scales.ROWS[4], 0)).train_steps
-    == 0.4 * SMALL.fid_train_steps
-  )
+  num_steps = SMALL.fid.num_steps
+  assert mid["columns"] == end["columns"]
+  assert [row[0] for row in mid["rows"]] == list(num_steps)
+  assert mid["rows"][0][1] == end["rows"][0][1] == pytest.approx(1 + 1 / num_steps[0])
+  training = SMALL.fid_models.training(scales.COSINE_HYBRID, 0)
+  assert shared_tasks.mid_training(SMALL, training).train_steps == 0.4 * training.train_steps
   for row in content["fig15"]["tables"][0]["rows"][:-1]:
-    # Of made-up results: 0.5 more than at the end, of which there is the mean over seeds of 0.1 and 0.01.
-    assert row[5] == pytest.approx(row[2] + 0.5 - 0.11) and row[6] == pytest.approx(
-      row[4] + 0.5 - 0.11
-    )
+    # 0.5 more than at the end, where the table has the average over the seeds: 0.11 more than
+    # seed 0.
+    assert row[5] == pytest.approx(row[2] + 0.5 - 0.11)
+    assert row[6] == pytest.approx(row[4] + 0.5 - 0.11)
 
 
-def test_figure_16_is_of_both_splits(content):
+def test_figure_16_shows_both_splits(content):
   table = content["fig16"]["tables"][0]
   assert table["columns"] == [
     "step",
@@ -148,91 +141,109 @@ def test_figure_16_is_of_both_splits(content):
   assert all(row[5:] == [4, 4] for row in table["rows"])
 
 
-def test_figure_17_of_each_dropout_and_rate(content):
+def test_figure_17_shows_each_dropout_and_rate(content):
   rows = content["fig17"]["tables"][0]["rows"]
   assert [row[:2] for row in rows] == [
-    [dropout, str(rate)] for dropout in ("0.0", "0.1", "0.3") for rate in SMALL.sweep_ema
+    [dropout, str(rate)] for dropout in ("0.0", "0.1", "0.3") for rate in SMALL.ema_sweep.rates
   ]
   first, second, third = (row[2] for row in rows[:3])
   assert first == pytest.approx(2 * second) and first == pytest.approx(3 * third)
-  assert all(row[3] == SMALL.sweep_train_steps and row[2] == row[4] for row in rows)
+  assert all(row[3] == SMALL.ema_sweep.train_steps and row[2] == row[4] for row in rows)
 
 
-@pytest.mark.parametrize(
-  "scale",
-  [scales.SCALES["small"], scales.SCALES["cifar10"], scales.SCALES["imagenet64"]],
-  ids=lambda scale: scale.name,
-)
-def test_the_ensemble_is_of_models_of_one_process(scale):
-  for task in fig13.needs(scale):
+@pytest.mark.parametrize("scale", scales.SCALES.values(), ids=lambda scale: scale.name)
+def test_the_models_of_an_ensemble_have_the_same_process(scale):
+  for task in fig13.Figure13().needs(scale):
     steps = [flag.partition("=")[2] for flag in task.flags if flag.startswith("--ensemble_steps")]
-    assert steps == ([str((250 if scale.name == "small" else 4000) // 40)] if task.ends else [])
+    expected = str((250 if scale.name == "small" else 4000) // 40)
+    assert steps == ([expected] if task.ensemble_with else [])
 
 
 def test_the_ensemble_is_scored_by_fid_where_there_are_features(tmp_path):
-  scale = dataclasses.replace(SMALL, features="graph.pb")
-  assert (
-    reproducing.run(
-      ["fig13"],
-      scale,
-      tmp_path,
-      modules={"fig13": fig13},
-      make_hands=lambda tasks: workers.Here(made_up.finish),
-    )
-    == 0
+  scale, figure = SMALL.with_features("graph.pb"), fig13.Figure13()
+  status = run.run(
+    ["fig13"], scale, tmp_path, make_executor=make_executor, experiments={"fig13": figure}
   )
-  rows = json.loads((tmp_path / report.JSON).read_text())["experiments"]["fig13"]["tables"][0][
-    "rows"
-  ]
+  assert status == 0
+  content = json.loads((tmp_path / report.JSON).read_text())["experiments"]
+  rows = content["fig13"]["tables"][0]["rows"]
   assert [row[:3] for row in rows] == [
     ["L_hybrid", 3.57, 19.2],
     ["L_vlb", 3.53, 40.1],
     ["ensemble", 3.52, 19.9],
   ]
   assert [row[-1] for row in rows] == pytest.approx([1 + 1 / 50, 1 + 50 / 50, 1 + 1 / 50])
-  (both,) = [task for task in fig13.needs(scale) if task.ends and "--fid" in task.flags]
-  assert {"--features=graph.pb", f"--ensemble_steps={SMALL.noise_steps // 40}"} <= set(both.flags)
-
-
-def test_every_experiment_is_in_the_report(content):
-  assert list(content) == list(reproducing.MODULES)
-  assert {
-    name: tuple(found["number"] for found in section["claims"])
-    for name, section in content.items()
-    if section["claims"]
-  } == reproducing.CLAIMS
-  assert {number for numbers in reproducing.CLAIMS.values() for number in numbers} == set(
-    range(1, 15)
-  )
-
-
-def noisy(rng, compute, exponent, noise):
-  return [
-    np.stack(
-      [
-        compute * width,
-        (compute * width) ** -exponent * np.exp(noise * rng.normal(size=len(compute))),
-      ]
-    )
-    for width in (1, 4)
+  (ensemble,) = [
+    task for task in figure.needs(scale) if task.ensemble_with and "--fid" in task.flags
   ]
+  assert {"--features=graph.pb", "--ensemble_steps=6"} <= set(ensemble.flags)
 
 
-def test_a_power_law_is_found_and_one_that_is_not_there_is_not():
+def test_every_experiment_is_in_the_report_and_judges_its_claims(content):
+  assert list(content) == list(experiments.names())
+  judged = {
+    name: tuple(claim["number"] for claim in section["claims"]) for name, section in content.items()
+  }
+  declared = {name: experiment.claims for name, experiment in experiments.load_all().items()}
+  assert judged == declared
+  assert {number for numbers in declared.values() for number in numbers} == set(range(1, 15))
+
+
+@pytest.mark.parametrize("scale", scales.SCALES.values(), ids=lambda scale: scale.name)
+def test_experiments_that_compute_fid_say_so(scale):
+  for name, experiment in experiments.load_all().items():
+    flags = {flag for task in experiment.needs(scale) for flag in task.flags}
+    computes_fid = "--fid" in flags or any(
+      flag.startswith("--eval_scores=") and "fid" in flag for flag in flags
+    )
+    assert experiment.needs_features or not computes_fid, name
+
+
+def test_experiments_are_found_in_the_papers_order_without_importing_them():
+  """In a process of its own, which has imported nothing yet."""
+  program = """
+import sys
+from trainers.reproduction import experiments
+print(*experiments.names())
+print(any(name in sys.modules for name in ("tensorflow", "matplotlib")))
+experiments.load_all()
+print("tensorflow" in sys.modules)
+"""
+  result = subprocess.run(
+    [sys.executable, "-c", program], capture_output=True, text=True, check=True
+  )
+  names, heavy, tensorflow = result.stdout.splitlines()
+  assert names == (
+    "fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig10 fig13 fig15 fig16 fig17 table1 table2 table4"
+  )
+  assert (heavy, tensorflow) == ("False", "False")
+
+
+def noisy_power_law(rng, compute, exponent, noise):
+  """Compute and scores of two networks, float [2, N] each."""
+  curves = []
+  for width in (1, 4):
+    scores = (compute * width) ** -exponent * np.exp(noise * rng.normal(size=len(compute)))
+    curves.append(np.stack([compute * width, scores]))
+  return curves
+
+
+def test_a_power_law_is_found_where_there_is_one_only():
   rng, compute = np.random.default_rng(0), np.geomspace(1e9, 1e10, 5)
-  b, good = fig10.power_law(noisy(rng, compute, 0.3, 0.0))
-  assert b == pytest.approx(0.3) and good == pytest.approx(1)
-  # Of noise alone b is as often negative, and the line is bad.
-  fits = np.array([fig10.power_law(noisy(rng, compute, 0.0, 0.1)) for _ in range(200)])
+  b, r_squared = fig10.power_law(noisy_power_law(rng, compute, 0.3, 0.0))
+  assert b == pytest.approx(0.3) and r_squared == pytest.approx(1)
+  # In noise, b is negative half of the time, and the fit is bad.
+  fits = np.array([fig10.power_law(noisy_power_law(rng, compute, 0.0, 0.1)) for _ in range(200)])
   assert 0.35 < np.mean(fits[:, 0] < 0) < 0.65 and np.mean(fits[:, 1] > 0.9) < 0.02
-  b, _ = fig10.power_law(noisy(rng, compute, -0.2, 0.0))  # What rises.
+  # Scores that increase.
+  b, _ = fig10.power_law(noisy_power_law(rng, compute, -0.2, 0.0))
   assert b == pytest.approx(-0.2)
 
 
 def test_overfitting_is_not_seen_in_noise():
-  """Of flat curves the end is above the least of all, always; above the least of other seeds' half of the time."""
+  """The last value of a flat curve is above its lowest one, but not above that of other seeds."""
   rng, steps, verdicts = np.random.default_rng(0), np.arange(1, 9) * 200, []
   for _ in range(200):
     nll = {schedule: 4 + 0.01 * rng.normal(size=(3, 8)) for schedule in ("linear", "cosine")}
-    verdicts.append(fig16._claim(steps, nll).parts[1].verdict)
+    verdicts.append(fig16.judge(steps, nll).parts[1].verdict)
   assert verdicts.count("holds") < 20 and verdicts.count("undecided") > 150

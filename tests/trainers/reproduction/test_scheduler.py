@@ -121,7 +121,7 @@ def test_a_command_that_fails_ends_the_run(commands, tmp_path):
 
 
 def test_a_command_without_results_is_not_repeated_for_ever(tmp_path):
-  with pytest.raises(ValueError, match="small_seed0: expected results in .*models/small_seed0"):
+  with pytest.raises(ValueError, match=r"small_seed0: expected results in .*models/small_seed0"):
     run([TRAINING], tmp_path, lambda *_: 0)
 
 
