@@ -126,7 +126,7 @@ def train(
   checkpoints = checkpoints_lib.Checkpoints(state, folder.checkpoints, options.keep_checkpoints)
   first_step = checkpoints.restore()
   batches = _batches(source, config, first_step, strategy)
-  evaluations = periodic_evaluation.PeriodicEvaluation(state, folder, strategy, progress)
+  evaluations = periodic_evaluation.PeriodicEvaluation(state, source, folder, strategy, progress)
   folder.write_config(config)
   finished = first_step >= options.train_steps
   progress.say(_first_line(folder, first_step, options.train_steps, strategy))
@@ -246,7 +246,7 @@ def _run(run, steps, iterator):
       if step % options.save_every == 0 or last:
         run.checkpoints.save(step)
         saved = step
-      if options.sample_every and step % options.sample_every == 0 or last:
+      if (options.sample_every and step % options.sample_every == 0) or last:
         run.grids.draw(step)
       if run.evaluations.due(step):
         if step != saved:  # An evaluation may take long, and must not lose what was trained.

@@ -75,8 +75,7 @@ class SampleGrids:
       self._bar.update()
 
   def _inputs(self):
-    """Returns the sampler's inputs by name, and the originals of a super-resolution model or None.
-    """
+    """Returns the sampler's inputs, and the originals of a super-resolution model or None."""
     config = self._state.config
     count, low_res_shape = config.sampling.num_samples, config.low_res_shape
     if not low_res_shape:

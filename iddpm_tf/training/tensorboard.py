@@ -74,8 +74,7 @@ class Writer:
     return f"loss {np.mean(records.loss * records.weights):.4f}, {rate:.0f} images/s"
 
   def write_scores(self, scores: dict[str, float], weights: str, step: int) -> None:
-    """Writes scores by name of the weights of that name, such as `ema_0.9999`, into shared charts.
-    """
+    """Writes scores of the weights of a name, such as `ema_0.9999`, into shared charts."""
     with self._writer.as_default(step=step):
       for name, value in scores.items():
         tf.summary.scalar(f"evaluation_{name}/{weights}", value)
