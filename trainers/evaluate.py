@@ -1,184 +1,219 @@
-"""Scores a model: python -m trainers.evaluate --model_dir=DIR --nll --fid
+"""Scores a trained model, or images in a file.
 
---nll: the variational bound of the test images in bits per dimension, with every term to JSON and a plot of
-the terms by timestep (Figure 2). With --nll_stderr it is estimated from a part of the terms.
+  python -m trainers.evaluate --model_dir=runs/digits --nll --fid
 
---fid, --sfid, --inception_score, --precision_recall: --num_samples images by each of --samplers, against the
-training images or --reference. What is drawn is kept in the model's folder: a killed command goes on, and more
-samples begin with those. --samples scores an .npz of images instead, which need not be a model's of this project.
+--nll evaluates the variational bound of the test images in bits per dimension, and writes every
+term to a JSON file and a plot (Figure 2). With --nll_stderr, the bound is estimated from a part of
+its terms.
 
-Every result is a line of results.jsonl in MODEL_DIR or in --output_dir.
+--fid, --sfid, --inception_score and --precision_recall draw --num_samples images by each of
+--samplers, and compare them with the training images or with --reference. The images are kept in
+the model folder: a command that was stopped continues with them, and so does one with more samples.
+--samples scores the images of an .npz file, of any program, in place of a model's.
+
+Every result is a line of results.jsonl in the model folder or in --output_dir.
 """
 
 import dataclasses
-import math
+import pathlib
 import sys
+from typing import TYPE_CHECKING
+from typing import Any
 
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
-from iddpm_tf.models import model_dir
+from iddpm_tf.evaluation import config as evaluation_config
+from iddpm_tf.evaluation.nll import config as nll_config
+from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.utils import progress as progress_lib
 from trainers.cli import command
+from trainers.cli import model_options
+
+if TYPE_CHECKING:
+  from iddpm_tf.models import trained_model
+
+_NLL_FLAGS = ("split", "num_examples", "nll_steps", "nll_schedule", "nll_stderr", "decoder")
+_SAMPLING_FLAGS = ("num_samples", "samplers", "clip_denoised")
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(model_dir.EnsembleOptions):
-  nll: bool = settings.setting(False, "the negative log-likelihood's bound")
-  fid: bool = settings.setting(False, "the Fréchet distance of features")
-  sfid: bool = settings.setting(False, "the same of spatial features")
-  inception_score: bool = settings.setting(False, "of the features' classifier")
-  precision_recall: bool = settings.setting(False, "improved precision and recall, k = 3 and 5")
-  features: str | None = settings.setting(
-    None,
-    "whose features: 'digits', the path of the Inception graph, or a SavedModel's folder; unset: "
-    "digits for 8x8 images of one channel",
+class _ScoreOptions(model_options.EnsembleOptions):
+  """Flags that choose scores and what they compare."""
+
+  model_dir: str | None = settings.setting(None, "folder of the run; required without --samples")
+  nll: bool = settings.setting(False, "the bound on the negative log-likelihood")
+  fid: bool = settings.setting(False, "the Fréchet distance between features (FID)")
+  sfid: bool = settings.setting(False, "the Fréchet distance between spatial features (sFID)")
+  inception_score: bool = settings.setting(
+    False, "the Inception Score, by the classifier of the features"
   )
+  precision_recall: bool = settings.setting(False, "improved precision and recall, k = 3 and 5")
+  features: str | None = settings.setting(None, evaluation_config.FEATURES_HELP)
   reference: str | None = settings.setting(
     None,
-    "an .npz of trainers.reference_stats or in the authors' layout; unset: the model's training images",
+    "an .npz file of reference_stats, or in the authors' layout; unset: the training images of the "
+    "model",
   )
   samples: str | None = settings.setting(
-    None, "score the images of this .npz (arr_0) instead of drawing some"
+    None, "an .npz file whose images (arr_0) are scored; unset: draw images"
   )
   output_dir: str | None = settings.setting(
-    None, "where results go; unset: MODEL_DIR, and MODEL_DIR/evaluations for those of --nll in full"
-  )
-  split: str = settings.setting("test", "of the data", choices=("test", "train"))
-  num_examples: int = settings.setting(0, "the first so many images; 0: all")
-  nll_steps: int = settings.setting(
-    0, "evaluate at so many timesteps (Appendix E); 0: at every one"
-  )
-  nll_schedule: str = settings.setting(
-    "dense_start",
-    "which timesteps, with --nll_steps: evenly strided, or also every t up to T/K",
-    choices=("dense_start", "strided"),
-  )
-  nll_stderr: float | None = settings.setting(
     None,
-    "estimate the sum over all timesteps from a part of them, up to this standard error of the "
-    "estimate in bits/dim; unset: the sum itself",
+    "folder of the results; unset: the model folder, and its evaluations/ for files of --nll",
   )
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(nll_config.NllConfig, _ScoreOptions):
+  """Flags of the command."""
+
   decoder: str | None = settings.setting(
     None,
-    "the Gaussian CDF in L_0; tanh is the authors' approximation, to compare with their "
-    "numbers; unset: the model's",
+    "Gaussian CDF in L_0; tanh is the authors' approximation, for comparison with their numbers; "
+    "unset: the model's",
     choices=("exact", "tanh"),
   )
-  seed: int = settings.setting(0, "of the noise; samples of two seeds have none in common")
-  batch_size: int = settings.setting(100, "images at a time")
+  seed: int = settings.setting(0, "seed of the noise; samples of two seeds have no image in common")
 
-  def __post_init__(self):
-    chosen = [name for name in ("nll", *config_lib.SCORES) if getattr(self, name)]
-    settings.require(
-      chosen, "nll", f"a score to compute: --nll, --{', --'.join(config_lib.SCORES)}", None
+  def __post_init__(self) -> None:
+    """Checks the values, and raises `InputError` for a wrong one."""
+    for base in (nll_config.NllConfig, model_options.EnsembleOptions):
+      base.__post_init__(self)
+    if not self.nll and not self.scores:
+      names = ", ".join(f"--{name}" for name in ("nll", *config_lib.SCORES))
+      raise settings.InputError("nll", f"expected a score to compute ({names}), received none")
+    _require_together(self, self.nll, _NLL_FLAGS, "--nll")
+    _require_together(
+      self, self.scores, ("features", "reference", "samples"), "a score of samples, such as --fid"
     )
-    for name in ("features", "reference", "samples"):
-      settings.require(
-        getattr(self, name) is None or set(chosen) - {"nll"},
-        name,
-        "nothing without a score of samples, such as --fid",
-        getattr(self, name),
-      )
-    settings.require(
-      not (self.samples and self.nll),
-      "samples",
-      "nothing with --nll, which is of a model",
-      self.samples,
+    if self.samples:
+      self._require_fit_of_samples()
+
+  @property
+  def scores(self) -> tuple[str, ...]:
+    """The names of the scores of samples."""
+    return tuple(name for name in config_lib.SCORES if getattr(self, name))
+
+  def nll_config(self) -> nll_config.NllConfig:
+    """Returns how the bound is evaluated."""
+    names = settings.by_name(nll_config.NllConfig)
+    return nll_config.NllConfig(**{name: getattr(self, name) for name in names})
+
+  def scoring_config(self) -> evaluation_config.ScoringConfig:
+    """Returns how samples are scored."""
+    return evaluation_config.ScoringConfig(
+      self.scores, self.features, self.reference, seed=self.seed, batch_size=self.batch_size
     )
-    settings.require(self.batch_size > 0, "batch_size", "a positive number", self.batch_size)
-    settings.require_seed(self.seed)
-    for name in ("num_examples", "nll_steps"):
-      settings.require(
-        getattr(self, name) >= 0, name, "a number of at least 0", getattr(self, name)
-      )
-    settings.require(
-      self.nll_steps or self.nll_schedule == "dense_start",
-      "nll_schedule",
-      "nothing without --nll_steps",
-      self.nll_schedule,
-    )
-    if self.nll_stderr is not None:
-      settings.require(
-        1e-6 <= self.nll_stderr < math.inf,
-        "nll_stderr",
-        "a number of at least 1e-06",
-        self.nll_stderr,
-      )
-      settings.require(
-        self.nll and not self.nll_steps,
-        "nll_stderr",
-        "no value without --nll, or with --nll_steps, since it estimates the sum over all timesteps",
-        self.nll_stderr,
-      )
+
+  def _require_fit_of_samples(self) -> None:
+    if self.nll:
+      message = "cannot be combined with --nll, which evaluates a model"
+      raise settings.InputError("samples", message)
+    for name in ("seed", *settings.by_name(model_options.EnsembleOptions)):
+      if name != "model_dir" and name in settings.changed(self):
+        raise settings.InputError(name, "cannot be combined with --samples")
+    if self.model_dir:
+      return
+    if self.scores != ("inception_score",) and not self.reference:
+      message = "expected a file of real images or of their statistics, because there is no"
+      raise settings.InputError("reference", f"{message} --model_dir, received none")
+    if not self.output_dir:
+      message = "expected a folder for the results, because there is no --model_dir, received none"
+      raise settings.InputError("output_dir", message)
 
 
-def main(options, flag_values):
-  config = None
-  if options.model_dir or not options.samples:
-    config = model_dir.trained_config(options, flag_values)
+def main(options: Options, given: dict[str, Any]) -> int:
+  """Checks everything, and then evaluates."""
+  run = _run(options, given)
+  for name in ("samples", "reference"):
+    path = getattr(options, name)
     settings.require(
-      options.nll_steps <= config.diffusion.diffusion_steps,
-      "nll_steps",
-      f"at most the model's {config.diffusion.diffusion_steps}",
-      options.nll_steps,
+      path is None or pathlib.Path(path).exists(), name, "the path of an .npz file", path
     )
-  _require_scores_fit(options, config)
-  _require_of_use(options, flag_values)
   command.load_tensorflow()
-  works = []  # All of them are checked before the first begins.
-  if options.nll:
-    from iddpm_tf.evaluation.nll import full_sum as nll
+  from iddpm_tf.evaluation import sample_evaluation
+  from iddpm_tf.evaluation.nll import evaluation as nll_evaluation
 
-    works.append(nll.prepared(config, options))
-  if any(getattr(options, name) for name in config_lib.SCORES):
-    from iddpm_tf.evaluation import scoring
-
-    works.append(scoring.prepared(config, options))
-  for work in works:
-    work()
+  progress = progress_lib.Console()
+  evaluations: list[nll_evaluation.NllEvaluation | sample_evaluation.SampleEvaluation] = []
+  output_dir = options.output_dir
+  if options.samples:
+    evaluations.append(
+      sample_evaluation.prepare_file(
+        options.samples,
+        options.scoring_config(),
+        run=run,
+        output_dir=output_dir,
+        progress=progress,
+      )
+    )
+  else:
+    model = model_options.load_model(
+      options, given, all_devices=bool(options.scores), progress=progress
+    ).trained
+    if options.nll:
+      decoded = _with_decoder(model, options.decoder)
+      evaluations.append(
+        nll_evaluation.NllEvaluation(
+          decoded, options.nll_config(), output_dir=output_dir, progress=progress
+        )
+      )
+    if options.scores:
+      evaluations.append(
+        sample_evaluation.prepare_model(
+          model, options.scoring_config(), output_dir=output_dir, progress=progress
+        )
+      )
+  for evaluation in evaluations:
+    evaluation.run()
   return 0
 
 
-def _require_scores_fit(options, config):
-  """Of settings that can be known to be wrong before TensorFlow loads."""
-  wanted = any(getattr(options, name) for name in config_lib.SCORES)
-  if config and wanted and not options.samples:
-    settings.require(
-      not config.low_res_shape,
-      "samples",
-      "an .npz of images for a super-resolution model, since it draws none "
-      "from noise alone: trainers.sample --base_samples=FILE.npz makes one",
-      None,
-    )
-
-
-def _require_of_use(options, flag_values):
-  """Settings that would change nothing are refused."""
-  unused = {}
+def _run(
+  options: Options, given: dict[str, Any]
+) -> tuple[model_dir_lib.ModelDir, config_lib.Config] | None:
+  """Returns the model folder and its configuration, after all checks that need no TensorFlow."""
   if options.samples:
-    unused |= dict.fromkeys(
-      (
-        "num_samples",
-        "samplers",
-        "seed",
-        "ema",
-        "best",
-        "fixed_variance",
-        "ensemble_dir",
-        "ensemble_steps",
-        "ensemble_ema",
-        "clip_denoised",
-      ),
-      "--samples, which are given",
+    for name in _SAMPLING_FLAGS:
+      if name in given:
+        raise settings.InputError(name, "cannot be combined with --samples")
+    if not options.model_dir:
+      return None
+  config = model_options.model_config(options, given)
+  nll_config.require_steps(options.nll_steps, config.diffusion.diffusion_steps)
+  if config.low_res_shape and options.scores and not options.samples:
+    raise settings.InputError(
+      "samples",
+      "expected an .npz file of images, because a super-resolution model draws none from noise "
+      "alone, received none; trainers.sample --base_samples=FILE.npz makes one",
     )
-  if not options.nll:
-    unused |= dict.fromkeys(
-      ("split", "num_examples", "nll_steps", "nll_schedule", "decoder"), "anything but --nll"
-    )
-  for name, why in unused.items():
-    settings.require(
-      not flag_values[name].present, name, f"nothing with {why}", flag_values[name].value
-    )
+  return model_dir_lib.ModelDir(options.model_dir or ""), config
 
+
+def _require_together(
+  options: Options, condition: object, names: tuple[str, ...], required: str
+) -> None:
+  """Raises an `InputError` for a flag that changes nothing without another one."""
+  for name in names:
+    if not condition and name in settings.changed(options):
+      raise settings.InputError(name, f"requires {required}")
+
+
+def _with_decoder(
+  model: "trained_model.TrainedModel", decoder: str | None
+) -> "trained_model.TrainedModel":
+  if decoder is None:
+    return model
+  return dataclasses.replace(model, config=model.config.with_settings(decoder=decoder))
+
+
+COMMAND = command.Command(
+  main,
+  Options,
+  __doc__,
+  help_sections=("data", "sampling"),
+  default_source="the model folder",
+)
 
 if __name__ == "__main__":
-  sys.exit(command.run(main, Options, __doc__))
+  sys.exit(COMMAND.run())

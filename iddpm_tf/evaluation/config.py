@@ -5,6 +5,7 @@ import dataclasses
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 
+SPLITS = ("train", "test")
 FEATURES_HELP = (
   "feature extractor: 'digits', the path of the Inception graph, or the folder of a SavedModel; "
   "unset: digits, for images of 8x8 pixels in one channel"
@@ -48,7 +49,7 @@ class ReferenceConfig:
     batch_size: images at a time.
   """
 
-  split: str = settings.setting("train", "split of the data", choices=("train", "test"))
+  split: str = settings.setting("train", "split of the data", choices=SPLITS)
   num_examples: int = settings.setting(0, "number of images, evenly over the split; 0: all")
   num_images: int = settings.setting(
     10_000, "number of images to keep for precision and recall, evenly over the others"
@@ -57,7 +58,7 @@ class ReferenceConfig:
 
   def __post_init__(self) -> None:
     """Checks the values, and raises `InputError` for a wrong one."""
-    settings.require_choices(self)
+    settings.require(self.split in SPLITS, "split", f"one of {', '.join(SPLITS)}", self.split)
     settings.require_not_negative(self, "num_examples", "num_images")
     settings.require_positive(self, "batch_size")
     settings.require(

@@ -5,6 +5,7 @@ import math
 
 from iddpm_tf import settings
 
+SPLITS = ("test", "train")
 SCHEDULES = ("dense_start", "strided")
 LEAST_STDERR = 1e-6  # bits/dim; a smaller error would take more evaluations than can be counted.
 
@@ -24,19 +25,21 @@ class NllConfig:
     batch_size: images at a time.
   """
 
-  split: str = settings.setting("test", "split of the data", choices=("test", "train"))
-  num_examples: int = settings.setting(0, "number of images, from the first on; 0: all")
+  split: str = settings.setting(
+    "test", "split of the data whose likelihood is evaluated", choices=SPLITS
+  )
+  num_examples: int = settings.setting(0, "number of images for nll, from the first on; 0: all")
   nll_steps: int = settings.setting(
-    0, "number of timesteps K to evaluate (Appendix E); 0: all timesteps"
+    0, "number of timesteps K at which nll is evaluated (Appendix E); 0: all"
   )
   nll_schedule: str = settings.setting(
     "dense_start",
-    "choice of the timesteps with nll_steps: evenly strided, or also every t up to T/K",
+    "choice of the nll_steps timesteps: evenly strided, or also every t up to T/K",
     choices=SCHEDULES,
   )
   nll_stderr: float | None = settings.setting(
     None,
-    "estimate the sum over all timesteps from a part of its terms, to this standard error in "
+    "estimate nll's sum over all timesteps from a part of its terms, to this standard error in "
     "bits/dim; unset: compute the sum itself",
   )
   seed: int = settings.setting(0, "seed of the noise")
@@ -44,7 +47,8 @@ class NllConfig:
 
   def __post_init__(self) -> None:
     """Checks the values, and raises `InputError` for a wrong one."""
-    settings.require_choices(self)
+    settings.require(self.split in SPLITS, "split", f"one of {', '.join(SPLITS)}", self.split)
+    require_schedule(self.nll_schedule)
     settings.require_not_negative(self, "num_examples", "nll_steps")
     settings.require_positive(self, "batch_size")
     settings.require_seed(self.seed)
