@@ -62,7 +62,8 @@ def from_arrays(
   images = arrays.require_images(images)
   class_names = tuple(class_names)
   if labels is None:
-    settings.require(not class_names, "class_names", "nothing without labels", class_names)
+    if class_names:
+      raise settings.InputError("class_names", "requires labels")
     return Source(name, images, np.zeros(len(images), np.int32), 0)
   labels = arrays.require_labels(labels, len(images), None)
   assert labels is not None

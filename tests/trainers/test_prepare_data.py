@@ -1,4 +1,4 @@
-"""Records from the command line, and what training says of bad data."""
+"""The command prepare_data, and what training says of wrong data."""
 
 import dataclasses
 import json
@@ -16,7 +16,6 @@ from iddpm_tf.config import DataConfig
 from iddpm_tf.data import sources
 from tests.trainers import conftest
 from trainers import prepare_data
-from trainers.cli import command
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -34,12 +33,7 @@ def fixture_prepare(capfd):
 
   def prepare(*flags):
     capfd.readouterr()
-    status = command.run(
-      prepare_data.main,
-      prepare_data.Options,
-      prepare_data.__doc__,
-      ["prepare_data", *map(str, flags)],
-    )
+    status = prepare_data.COMMAND.run(["prepare_data", *map(str, flags)])
     return Result(status, *capfd.readouterr())
 
   return prepare
@@ -58,7 +52,8 @@ def fixture_pictures(tmp_path):
   return tmp_path / "pictures"
 
 
-def of(pictures, output, *flags):
+def flags_for(pictures, output, *flags):
+  """Returns the flags that prepare pictures at a size of 8 pixels."""
   return (
     "--dataset=folder",
     f"--data_dir={pictures}",
@@ -69,9 +64,9 @@ def of(pictures, output, *flags):
 
 
 def assert_refused(result, *words):
-  """One line beside the bar, which ends in no new line of its own when it is not on a terminal."""
+  """Requires an error in one line, which the end of a progress bar may precede."""
   assert result.status == 2 and "Traceback" not in result.err
-  lines = [line for line in result.err.splitlines() if line.startswith("prepare_data: ")]
+  lines = [line for line in result.err.splitlines() if "prepare_data: " in line]
   assert len(lines) == 1, result.err
   for word in words:
     assert word in lines[0]
@@ -83,8 +78,8 @@ def contents(folder):
   }
 
 
-def test_prepares_both_splits_and_says_how_to_train(prepare, pictures, tmp_path):
-  result = prepare(*of(pictures, tmp_path / "out", "--shard_size=16"))
+def test_prepares_both_splits_and_says_how_to_train_on_them(prepare, pictures, tmp_path):
+  result = prepare(*flags_for(pictures, tmp_path / "out", "--shard_size=16"))
   assert result.status == 0
   assert (
     "train: 40 pictures of folder, 2 classes" in result.out and "out/test: 6 images" in result.out
@@ -92,18 +87,18 @@ def test_prepares_both_splits_and_says_how_to_train(prepare, pictures, tmp_path)
   assert f"--dataset=records --data_dir={tmp_path / 'out'}" in result.out
   raw = DataConfig(dataset="folder", data_dir=str(pictures), image_size=8)
   for split in ("train", "test"):
-    ours = sources.load(DataConfig(dataset="records", data_dir=str(tmp_path / "out")), split)
-    theirs = sources.load(raw, split)
-    np.testing.assert_array_equal(ours.images[:], theirs.images)
-    np.testing.assert_array_equal(ours.labels, theirs.labels)
+    records = sources.load(DataConfig(dataset="records", data_dir=str(tmp_path / "out")), split)
+    decoded = sources.load(raw, split)
+    np.testing.assert_array_equal(records.images[:], decoded.images)
+    np.testing.assert_array_equal(records.labels, decoded.labels)
   assert len(list((tmp_path / "out/train").glob("images-*-of-00003.npy"))) == 3
   before = contents(tmp_path / "out")
-  again = prepare(*of(pictures, tmp_path / "out", "--shard_size=16"))
+  again = prepare(*flags_for(pictures, tmp_path / "out", "--shard_size=16"))
   assert again.status == 0 and "is finished" in again.out and contents(tmp_path / "out") == before
 
 
 def test_finished_records_that_are_damaged_are_made_again(prepare, pictures, tmp_path):
-  flags = of(pictures, tmp_path / "out", "--shard_size=16")
+  flags = flags_for(pictures, tmp_path / "out", "--shard_size=16")
   assert prepare(*flags).status == 0
   before, path = contents(tmp_path / "out"), tmp_path / "out/train/images-00001-of-00003.npy"
   path.write_bytes(path.read_bytes()[:-9])
@@ -118,10 +113,10 @@ def test_finished_records_that_are_damaged_are_made_again(prepare, pictures, tmp
 def test_one_split_and_no_size(prepare, pictures, tmp_path):
   assert_refused(
     prepare("--dataset=folder", f"--data_dir={pictures}", f"--output_dir={tmp_path / 'out'}"),
-    "--image_size",
-    "of several",
+    "--image_size: expected a size",
+    "their sizes differ",
   )
-  assert prepare(*of(pictures, tmp_path / "new", "--splits=test")).status == 0
+  assert prepare(*flags_for(pictures, tmp_path / "new", "--splits=test")).status == 0
   assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
     "index.json",
     "plan.json",
@@ -129,16 +124,16 @@ def test_one_split_and_no_size(prepare, pictures, tmp_path):
   ]
 
 
-def test_unreadable_pictures_are_refused_all_by_name_then_skipped(prepare, pictures, tmp_path):
+def test_unreadable_pictures_are_listed_and_then_skipped(prepare, pictures, tmp_path):
   (pictures / "train/ant/004.png").write_bytes(b"")
   (pictures / "test/bee/003.png").write_text("hello")
-  result = prepare(*of(pictures, tmp_path / "out"))
+  result = prepare(*flags_for(pictures, tmp_path / "out"))
   assert_refused(
-    result, "2 pictures cannot be read", "train/ant/004.png: is empty", "--unreadable=skip"
+    result, "--unreadable: expected 'skip'", "2 pictures cannot be read", "ant/004.png: is empty"
   )
   listed = [
     "train/ant/004.png: is empty",
-    "test/bee/003.png: is no picture (its content is not PNG, JPEG, WebP or GIF)",
+    "test/bee/003.png: is not a picture (its content is not PNG, JPEG, WebP or GIF)",
   ]
   assert [
     line for line in result.out.splitlines() if line.startswith(("train/", "test/"))
@@ -146,7 +141,7 @@ def test_unreadable_pictures_are_refused_all_by_name_then_skipped(prepare, pictu
   assert (tmp_path / "out/train/unreadable.txt").read_text() == "ant/004.png: is empty\n"
   assert not (tmp_path / "out/index.json").exists()
   made = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.npy")}
-  result = prepare(*of(pictures, tmp_path / "out", "--unreadable=skip"))
+  result = prepare(*flags_for(pictures, tmp_path / "out", "--unreadable=skip"))
   assert (
     result.status == 0 and all(line in result.out for line in listed) and "39 images" in result.out
   )
@@ -170,19 +165,21 @@ def test_unreadable_pictures_are_refused_all_by_name_then_skipped(prepare, pictu
     (("--data_dir=",), ("nothing",)),
     (("--dataset=lsun",), ("LMDB",)),
     (("--dataset=imagenet_npz",), ("train_data_batch_1.npz",)),
-    (("--output_dir=/proc/none",), ("--output_dir", "/proc/none")),
+    (("--output_dir=/proc/none",), ("--output_dir: ", "/proc/none")),
     (("--image_size=-3",), ("--image_size", "-3")),
     (("--folder_labels=prefix",), ("--folder_labels", "CLASS_NAME.png")),
   ],
 )
 def test_refuses(prepare, pictures, tmp_path, flags, words):
-  for way in ((), ("--inspect",)):
-    if not way or words[0] != "--dataset" and flags[0] != "--output_dir=/proc/none":
-      assert_refused(prepare(*of(pictures, tmp_path / "out", *flags, *way)), *words)
+  for mode in ((), ("--inspect",)):
+    # Records can be inspected, and the folder of a report is made after the inspection.
+    if not mode or words[0] not in ("--dataset", "--output_dir: "):
+      assert_refused(prepare(*flags_for(pictures, tmp_path / "out", *flags, *mode)), *words)
   assert not (tmp_path / "out").exists()
 
 
 def start(*flags):
+  """Starts the command in a process of its own."""
   return subprocess.Popen(
     [sys.executable, "-m", "trainers.prepare_data", *map(str, flags)],
     cwd=ROOT,
@@ -199,96 +196,52 @@ def wait_for(path, process):
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
-def test_a_killed_run_goes_on_to_the_same_bytes(prepare, pictures, tmp_path, number, status):
+def test_a_killed_run_continues_to_the_same_bytes(prepare, pictures, tmp_path, number, status):
   large = np.random.default_rng(0).integers(0, 256, (250, 250, 3), dtype=np.uint8)
   for i in range(80):
     Image.fromarray(np.roll(large, i)).save(pictures / f"train/ant/{i:03d}.png", compress_level=1)
   (pictures / "train/ant/009.png").write_bytes(b"hello")
   flags = ("--shard_size=8", "--unreadable=skip", "--workers=2")
-  process = start(*of(pictures, tmp_path / "out", *flags))
+  process = start(*flags_for(pictures, tmp_path / "out", *flags))
   wait_for(tmp_path / "out/train/shard-00003-of-00013.json", process)
   process.send_signal(number)
   out, err = process.communicate(timeout=60)
   assert process.returncode == status and "Traceback" not in err
-  assert ("the same command goes on" in out) == (number != signal.SIGKILL)
+  assert ("the same command continues" in out) == (number != signal.SIGKILL)
   assert not (tmp_path / "out/index.json").exists()
-  resumed = prepare(*of(pictures, tmp_path / "out", *flags))
+  resumed = prepare(*flags_for(pictures, tmp_path / "out", *flags))
   assert resumed.status == 0 and "resuming" in resumed.out
-  assert prepare(*of(pictures, tmp_path / "whole", *flags)).status == 0
+  assert prepare(*flags_for(pictures, tmp_path / "whole", *flags)).status == 0
   assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
-def test_starts_without_tensorflow():
-  code = (
-    "import sys\nfrom trainers import command, prepare_data, preparing, inspecting\n"
-    "from iddpm_tf.data import folders, imagenet, lsun, records\n"
-    "assert not {'tensorflow', 'tensorflow_datasets', 'keras'} & set(sys.modules)\n"
-  )
-  subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-
-
-def test_inspection_of_raw_pictures(prepare, pictures, tmp_path):
-  (pictures / "train/ant/004.png").write_bytes(b"")
-  (pictures / "train/notes.txt").write_text("x")
-  Image.new("L", (50, 9), 200).save(pictures / "train/bee/x.jpg", format="GIF")
-  result = prepare(
-    "--dataset=folder", f"--data_dir={pictures}", f"--output_dir={tmp_path}/out", "--inspect"
-  )
-  assert result.status == 0
-  for text in (
-    "train: 41 pictures of folder, of which 40 can be read",
-    "largest 9x50",
-    "formats: PNG 39, GIF 1",
-    "labels: ant 19, bee 21",
-    "named as another format: 1 (bee/x.jpg)",
-    "other files, ignored: 1 (notes.txt)",
-    "unreadable: 1\n    ant/004.png: is empty",
-    "test: 6 pictures",
-  ):
-    assert text in result.out, text
-  content = json.loads((tmp_path / "out/inspection.json").read_text())
-  assert (
-    content["train"]["unreadable"] == [["ant/004.png", "is empty"]]
-    and content["test"]["readable"] == 6
-  )
-  assert sum(content["train"]["sizes"].values()) == 40
-  with Image.open(tmp_path / "out/inspection.png") as picture:
-    assert picture.size == (2 + 8 * 66, 2 + 5 * 66)
-  assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-    "inspection.json",
-    "inspection.png",
-  ]
+def test_inspection_prints_and_writes_a_report(prepare, pictures, tmp_path):
+  result = prepare(*flags_for(pictures, tmp_path / "out", "--inspect"))
+  assert result.status == 0 and "train: 40 pictures of folder" in result.out
+  names = ["inspection.json", "inspection.png"]
+  assert result.out.splitlines()[-2:] == [str(tmp_path / "out" / name) for name in names]
+  assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
 
 
 def test_inspection_of_records_verifies_their_checksums(prepare, pictures, tmp_path):
-  assert prepare(*of(pictures, tmp_path / "out", "--shard_size=16")).status == 0
+  assert prepare(*flags_for(pictures, tmp_path / "out", "--shard_size=16")).status == 0
   flags = (
     "--dataset=records",
     f"--data_dir={tmp_path}/out",
-    f"--output_dir={tmp_path}/look",
+    f"--output_dir={tmp_path}/report",
     "--inspect",
   )
   result = prepare(*flags)
   assert result.status == 0 and "train: all 6 files have their checksums" in result.out
-  assert "labels: ant 20, bee 20" in result.out
   path = tmp_path / "out/train/images-00001-of-00003.npy"
   path.write_bytes(path.read_bytes()[:-1] + b"?")
   assert_refused(prepare(*flags), str(path), "SHA-256")
 
 
-def test_many_classes_are_summed_up(prepare, tmp_path):
-  for i in range(25):
-    (tmp_path / f"pictures/{i:02d}").mkdir(parents=True)
-    for j in range(1 + i % 3):
-      Image.new("L", (8, 8)).save(tmp_path / f"pictures/{i:02d}/{j}.png")
-  result = prepare(*of(tmp_path / "pictures", tmp_path / "out", "--inspect"))
-  assert "labels: 25 classes of 1 to 3 pictures, 2 in the median" in result.out
-
-
 def test_training_refuses_data_that_is_wrong(run, prepare, pictures, tmp_path):
-  """The one line of `trainers.train`, before there is a model folder."""
+  """Training prints one line, and makes no model folder."""
   out = tmp_path / "out"
-  assert prepare(*of(pictures, out, "--shard_size=16")).status == 0
+  assert prepare(*flags_for(pictures, out, "--shard_size=16")).status == 0
   for i in range(10):
     (tmp_path / "one/ant").mkdir(parents=True, exist_ok=True)
     Image.new("L", (8, 8)).save(tmp_path / f"one/ant/{i}.png")
@@ -304,15 +257,15 @@ def test_training_refuses_data_that_is_wrong(run, prepare, pictures, tmp_path):
 
   records = ("--dataset=records", f"--data_dir={out}")
   assert "--image_size: expected 8x8" in refused(*records, "--image_size=16")
-  assert "3 halvings" in refused(
+  assert "--channel_multipliers: expected" in refused(
     "--dataset=folder",
     f"--data_dir={tmp_path}/one",
     "--image_size=12",
     "--channel_multipliers=1,1,1,1",
   )
-  assert "two classes or more" in refused("--dataset=folder", f"--data_dir={tmp_path}/one")
+  assert "--class_conditional: expected" in refused("--dataset=folder", f"--data_dir={tmp_path}/one")
   assert "found none" in refused("--dataset=folder", f"--data_dir={tmp_path}/empty")
-  assert "000.png: it is truncated" in refused(
+  assert "000.png, which is truncated" in refused(
     "--dataset=folder", f"--data_dir={pictures}/test", "--image_size=8"
   )
   path = out / "train/images-00001-of-00003.npy"
