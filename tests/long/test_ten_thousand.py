@@ -1,4 +1,4 @@
-"""Ten thousand pictures, twenty of them broken: prepared, refused by name, killed half-way, gone on with.
+"""Ten thousand pictures, twenty of them broken: prepared, refused by name, killed half-way, resumed.
 
 python -m pytest -s tests/long/test_ten_thousand.py
 """
@@ -45,14 +45,14 @@ def saved(image, kind):
 
 
 def broken_contents(png):
-  """Twenty files that are no pictures, each with words of its reason."""
+  """Returns twenty files that cannot be read, each with words of the reason."""
   picture = Image.open(io.BytesIO(png)).convert("RGB")
   flipped = bytearray(png)
   flipped[len(png) // 2] ^= 0xFF
   return [
     *[(png[: len(png) * i // 6], "truncated") for i in range(1, 6)],
     *[(b"", "empty")] * 3,
-    *[(text, "no picture") for text in (b"hello", b"<html>404 Not Found</html>", b"\0" * 5000)],
+    *[(text, "not a picture") for text in (b"hello", b"<html>404 Not Found</html>", b"\0" * 5000)],
     *[(saved(picture, kind), kind) for kind in ("BMP", "TIFF")],
     (b"%PDF-1.7 ...", "a PDF"),
     (b"\0\0\0\x1cftypavif" + b"\0" * 99, "AVIF"),

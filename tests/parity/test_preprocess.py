@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from iddpm_tf.data.images import centre_crop
+from iddpm_tf.data.crops import centre_crop
 from iddpm_tf.data.images import to_unit_range
 
 
