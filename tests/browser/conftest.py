@@ -1,4 +1,4 @@
-"""Pages in a real browser: Chromium, headless and without a network."""
+"""Fixtures for tests of pages in a real browser: Chromium, headless, without a network."""
 
 import os
 import shutil
@@ -11,17 +11,18 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 def pytest_addoption(parser):
   parser.addoption(
-    "--reproduced", help="folder of a report of trainers.reproduce; unset: a made-up one"
+    "--reproduced",
+    help="output folder of trainers.reproduce; unset: a report of synthetic results",
   )
-  parser.addoption("--screenshots", help="folder for pictures of the pages; unset: pytest's own")
+  parser.addoption("--screenshots", help="folder for screenshots; unset: a temporary one")
 
 
 @pytest.fixture(name="browser", scope="session")
 def fixture_browser():
-  """Debian's and Ubuntu's `chromium`, or the one that `playwright install chromium` fetched."""
+  """Starts the system's Chromium, or the one that `playwright install chromium` fetched."""
   path = next(filter(None, map(shutil.which, _NAMES)), None)
   with sync_api.sync_playwright() as playwright:
-    # Chromium has no sandbox for root.
+    # Chromium cannot use its sandbox as root.
     browser = playwright.chromium.launch(executable_path=path, chromium_sandbox=os.geteuid() != 0)
     yield browser
     browser.close()
@@ -29,7 +30,10 @@ def fixture_browser():
 
 @pytest.fixture(name="page", params=[(1280, 900), (390, 844)], ids=["desk", "phone"])
 def fixture_page(browser, request):
-  """A page of a size; what it logs as errors, and what it asks a network for, are `page.complaints`."""
+  """Opens a page of a desk's or a phone's size.
+
+  `page.complaints` lists the errors that it logs and the requests that it sends to a network.
+  """
   width, height = request.param
   page = browser.new_page(viewport={"width": width, "height": height})
   page.complaints = []
@@ -52,7 +56,7 @@ def fixture_page(browser, request):
 
 @pytest.fixture(name="screenshots")
 def fixture_screenshots(request, tmp_path):
-  """A folder."""
+  """Returns the folder for screenshots."""
   folder = request.config.getoption("--screenshots") or tmp_path
   os.makedirs(folder, exist_ok=True)
   return folder

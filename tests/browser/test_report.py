@@ -8,41 +8,41 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from tests.trainers.reproduction import made_up
+from tests.trainers.reproduction import synthetic_results
+from trainers.reproduction import executors
+from trainers.reproduction import experiments
 from trainers.reproduction import report
-from trainers.reproduction import run as reproducing
-from trainers.reproduction import workers
+from trainers.reproduction import run
 
 BACKGROUND = (246, 246, 243)
 
 
 @pytest.fixture(name="folder", scope="session")
 def fixture_folder(request, tmp_path_factory):
-  """That of --reproduced, or of a report whose numbers are made up."""
+  """The output folder of `--reproduced`, or one with synthetic results."""
   if given := request.config.getoption("--reproduced"):
     return pathlib.Path(given)
   output = tmp_path_factory.mktemp("reproduced")
-  assert (
-    reproducing.run(
-      list(reproducing.MODULES),
-      made_up.SMALL,
-      output,
-      make_hands=lambda tasks: workers.Here(made_up.finish),
-    )
-    == 0
+  status = run.run(
+    experiments.names(),
+    synthetic_results.SMALL,
+    output,
+    make_executor=lambda tasks: executors.InProcess(synthetic_results.run_command),
   )
+  assert status == 0
   return output
 
 
 @pytest.fixture(autouse=True)
 def fixture_opened(page, folder):
+  """Opens the report without a network."""
   page.context.set_offline(True)
   page.goto((folder / report.HTML).absolute().as_uri())
   yield
   assert not page.complaints
 
 
-def test_every_picture_is_there_and_nothing_is_wider_than_the_window(page, folder, screenshots):
+def test_all_pictures_are_shown_and_nothing_is_wider_than_the_window(page, folder, screenshots):
   pictures = page.evaluate(
     "[...document.images].map(i => [i.complete, i.naturalWidth, i.clientWidth, i.alt])"
   )
@@ -56,14 +56,14 @@ def test_every_picture_is_there_and_nothing_is_wider_than_the_window(page, folde
   path = pathlib.Path(screenshots) / f"report_{page.viewport_size['width']}.png"
   page.screenshot(path=path, full_page=True)
   image = np.asarray(Image.open(path).convert("RGB"))
-  # Drawn from top to bottom: of each tenth of the page a part is not background.
-  inked = np.any(image != BACKGROUND, axis=-1)
+  # The page is drawn from top to bottom: each tenth of it is partly not background.
+  drawn = np.any(image != BACKGROUND, axis=-1)
   assert image.shape[1] == page.viewport_size["width"] and len(image) > 5000
-  assert all(part.mean() > 0.2 for part in np.array_split(inked, 10))
+  assert all(part.mean() > 0.2 for part in np.array_split(drawn, 10))
 
 
-def test_all_claims_with_their_verdicts_come_first(page, folder):
-  """As many as in the JSON, those that fail among them, in their colours."""
+def test_all_claims_come_first_with_their_verdicts(page, folder):
+  """The page shows the claims of the JSON file, those that fail included, in their colours."""
   content = json.loads((folder / report.JSON).read_text())["experiments"]
   verdicts = {
     claim["number"]: claim["verdict"] for section in content.values() for claim in section["claims"]
@@ -79,18 +79,16 @@ def test_all_claims_with_their_verdicts_come_first(page, folder):
       assert mark.evaluate("mark => getComputedStyle(mark).backgroundColor") == colour
 
 
-def test_a_link_leads_to_its_section_and_commands_unfold(page, folder):
+def test_links_lead_to_sections_and_commands_unfold(page, folder):
   for name in json.loads((folder / report.JSON).read_text())["experiments"]:
     page.locator(f'nav a[href="#{name}"]').click()
     section = page.locator(f"section#{name}")
-    assert (
-      section.evaluate("section => section.getBoundingClientRect().top")
-      < page.viewport_size["height"]
-    )
-    for folded in section.locator("details").all():
-      assert not folded.locator("pre").is_visible()
-      folded.locator("summary").click()
-      assert "python -m trainers." in folded.locator("pre").inner_text()
+    top = section.evaluate("section => section.getBoundingClientRect().top")
+    assert top < page.viewport_size["height"]
+    for details in section.locator("details").all():
+      assert not details.locator("pre").is_visible()
+      details.locator("summary").click()
+      assert "python -m trainers." in details.locator("pre").inner_text()
 
 
 def test_small_images_are_enlarged_without_blur(page):

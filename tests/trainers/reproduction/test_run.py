@@ -2,15 +2,17 @@
 
 import dataclasses
 import json
+import pathlib
+import re
 
 import pytest
 
 from tests.trainers.reproduction import html_page
+from tests.trainers.reproduction import synthetic_results
 from trainers.reproduction import executors
 from trainers.reproduction import experiments
 from trainers.reproduction import run
 from trainers.reproduction import scales
-from trainers.reproduction import sections
 from trainers.reproduction.experiments import base
 from trainers.reproduction.experiments import table2
 
@@ -96,23 +98,24 @@ def test_an_experiment_that_cannot_be_shown_does_not_hide_another_one(tmp_path, 
   assert unjudged == {"7": ["fig7"]}
 
 
-def test_a_new_experiment_is_one_registered_class(tmp_path, monkeypatch):
-  monkeypatch.setattr(experiments.EXPERIMENTS, "_registered", {})
-
-  @experiments.EXPERIMENTS.register("fig99")
-  class Figure99(base.Experiment):
-    """A figure without tasks."""
-
-    title = "Figure 99: nothing"
-
-    def show(self, scale, output):
-      return sections.Section(f"Shown at scale {scale.name}.")
-
-  assert experiments.names().index("fig99") == experiments.names().index("table1") - 1
-  only = {"fig99": experiments.load("fig99")}
-  assert isinstance(only["fig99"], Figure99)
-  assert run.run(["fig99"], TINY, tmp_path, experiments=only) == 0
-  assert "Shown at scale tiny." in (tmp_path / "report.html").read_text()
+def test_the_new_experiment_of_the_readme(tmp_path, monkeypatch):
+  monkeypatch.setitem(experiments.EXPERIMENTS._registered, "fig99", None)  # Removed afterwards.
+  readme = pathlib.Path(run.__file__).with_name("README.md").read_text()
+  (program,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+  exec(program, {})
+  names = experiments.names()
+  assert names.index("fig17") < names.index("fig99") < names.index("table1")
+  status = run.run(
+    ["fig99"],
+    _SMALL,
+    tmp_path,
+    make_executor=lambda tasks: executors.InProcess(synthetic_results.run_command),
+    experiments={"fig99": experiments.load("fig99")},
+  )
+  assert status == 0
+  content = json.loads((tmp_path / "report.json").read_text())
+  rows = content["experiments"]["fig99"]["tables"][0]["rows"]
+  assert [row[1] for row in rows] == pytest.approx([3.9, 4.0, 4.1])
 
 
 @pytest.mark.parametrize("status", [1, 2])
