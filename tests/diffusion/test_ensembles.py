@@ -1,4 +1,4 @@
-"""Two models as one: which of them denoises at which timestep."""
+"""Ensembles of two models: which model is used at which timestep."""
 
 import numpy as np
 import pytest
@@ -6,90 +6,81 @@ import tensorflow as tf
 
 from iddpm_tf.config import DiffusionConfig
 from iddpm_tf.diffusion import ensembles
+from iddpm_tf.diffusion import gaussian_diffusion
 from iddpm_tf.diffusion import likelihood
-from iddpm_tf.diffusion import process as process_lib
-from iddpm_tf.diffusion import respacing
-from iddpm_tf.diffusion import samplers
+from iddpm_tf.diffusion.samplers import base
+from iddpm_tf.diffusion.samplers import loop
 
-CONFIG = DiffusionConfig(diffusion_steps=50)
+DIFFUSION = gaussian_diffusion.make_diffusion(DiffusionConfig(diffusion_steps=50))
 
 
-def constant(value, seen=None):
-  """A network that says the same of every pixel, and where it was asked."""
+def constant_network(value, seen=None):
+  """Returns a network with a constant output; `seen` collects the timesteps of its calls."""
 
-  def denoise_fn(x_t, t):
+  def model_fn(x_t, t):
     if seen is not None:
       tf.py_function(lambda t: seen.extend(t.numpy().tolist()), [t], [])
     return tf.fill(tf.concat([tf.shape(x_t)[:3], [2]], 0), value)
 
-  return denoise_fn
+  return model_fn
 
 
 @pytest.mark.parametrize("rescale", [True, False])
 @pytest.mark.parametrize("steps", [0, 1, 10, 24])
-def test_the_ends_are_the_first_and_last_timesteps_of_the_original_process(rescale, steps):
+def test_the_ends_are_original_timesteps_of_a_respaced_process_too(rescale, steps):
   config = DiffusionConfig(diffusion_steps=50, rescale_timesteps=rescale)
-  process = process_lib.make_process(config)
+  whole = gaussian_diffusion.make_diffusion(config)
   kept = np.array([0, 1, 9, 10, 11, 25, 26, 39, 40, 48, 49])
-  for of in (process, process.respaced(kept)):
-    denoise_fn = ensembles.ends_and_middle(constant(1.0), constant(2.0), of, config, steps)
-    t = tf.range(of.num_timesteps)
-    output = denoise_fn(tf.zeros([of.num_timesteps, 4, 4, 1]), of.network_timesteps(t))
-    original = of.timestep_map
+  for diffusion in (whole, whole.respaced(kept)):
+    process, count = diffusion.process, diffusion.num_timesteps
+    model_fn = ensembles.ends_and_middle(
+      constant_network(1.0), constant_network(2.0), diffusion, steps
+    )
+    output = model_fn(tf.zeros([count, 4, 4, 1]), process.network_timesteps(tf.range(count)))
+    original = process.timestep_map
     expected = np.where((original < steps) | (original >= 50 - steps), 1.0, 2.0)
     np.testing.assert_array_equal(output[:, 0, 0, 0], expected)
-    assert output.shape == (of.num_timesteps, 4, 4, 2)
+    assert output.shape == (count, 4, 4, 2)
 
 
-def test_the_model_that_has_no_part_is_not_run():
-  process = process_lib.make_process(CONFIG)
+def test_a_model_is_not_run_at_the_timesteps_of_the_other():
   ends, middle = [], []
-  denoise_fn = ensembles.ends_and_middle(
-    constant(1.0, ends), constant(2.0, middle), process, CONFIG, 10
+  model_fn = ensembles.ends_and_middle(
+    constant_network(1.0, ends), constant_network(2.0, middle), DIFFUSION, 10
   )
-  spec = samplers.SamplerSpec.parse("ancestral:10")
-  respaced = spec.respace(process)
+  sampler = base.parse("ancestral:10")
+  diffusion = sampler.respace(DIFFUSION)
 
   @tf.function(autograph=False)
   def draw():
-    return samplers.draw(
-      denoise_fn,
-      respaced,
-      CONFIG,
-      spec,
-      samplers.seeded_noise(tf.constant([0, 1], tf.int64), (4, 4, 1)),
-    ).image
+    noise_fn = loop.seeded_noise(tf.constant([0, 1], tf.int64), (4, 4, 1))
+    return loop.draw(model_fn, diffusion, sampler, noise_fn).image
 
   draw()
-  # Timesteps 0, 5, 11, ..., 49, each for both images, one model each.
-  of_process = respaced.timestep_map
-  at_end = (of_process < 10) | (of_process >= 40)
-  assert sorted({round(t / 20) for t in ends}) == sorted(of_process[at_end])
-  assert sorted({round(t / 20) for t in middle}) == sorted(of_process[~at_end])
+  # Each of the timesteps 0, 5, 11, ..., 49 is evaluated for both images by one model.
+  kept = diffusion.process.timestep_map
+  at_end = (kept < 10) | (kept >= 40)
+  assert sorted({round(t / 20) for t in ends}) == sorted(kept[at_end])
+  assert sorted({round(t / 20) for t in middle}) == sorted(kept[~at_end])
   assert len(ends) == 2 * at_end.sum() and len(middle) == 2 * (~at_end).sum()
 
 
-def test_the_likelihood_of_an_ensemble_takes_each_term_of_its_model():
-  process = process_lib.make_process(CONFIG)
-  x_start = tf.constant(
-    np.random.default_rng(0).integers(0, 256, (3, 4, 4, 1)) / 127.5 - 1, tf.float32
-  )
-  noise_fn = samplers.seeded_noise(tf.range(3, dtype=tf.int64), (4, 4, 1))
-  fns = {"ends": constant(0.3), "middle": constant(-0.2)}
-  fns["both"] = ensembles.ends_and_middle(fns["ends"], fns["middle"], process, CONFIG, 10)
+def test_each_term_of_the_likelihood_is_that_of_the_model_at_its_timestep():
+  pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 1))
+  x_start = tf.constant(pixels / 127.5 - 1, tf.float32)
+  noise_fn = loop.seeded_noise(tf.range(3, dtype=tf.int64), (4, 4, 1))
+  networks = {"ends": constant_network(0.3), "middle": constant_network(-0.2)}
+  networks["both"] = ensembles.ends_and_middle(networks["ends"], networks["middle"], DIFFUSION, 10)
   terms = {
-    name: likelihood.bits_per_dim(fn, process, CONFIG, x_start, noise_fn).terms.numpy()
-    for name, fn in fns.items()
+    name: likelihood.bits_per_dim(network, DIFFUSION, x_start, noise_fn).terms.numpy()
+    for name, network in networks.items()
   }
   expected = terms["middle"].copy()
   expected[:, :10], expected[:, 40:] = terms["ends"][:, :10], terms["ends"][:, 40:]
   np.testing.assert_allclose(terms["both"], expected, rtol=1e-6)
 
 
-def test_halves_that_meet_leave_nothing_to_the_middle():
-  process = process_lib.make_process(CONFIG)
-  whole = respacing.space_timesteps(50, "")
-  output = ensembles.ends_and_middle(constant(1.0), constant(2.0), process, CONFIG, 25)(
-    tf.zeros([50, 2, 2, 1]), process.network_timesteps(tf.constant(whole))
-  )
-  assert np.all(output == 1.0)
+def test_ends_of_half_the_timesteps_each_leave_none_to_the_middle():
+  model_fn = ensembles.ends_and_middle(constant_network(1.0), constant_network(2.0), DIFFUSION, 25)
+  t = DIFFUSION.process.network_timesteps(tf.range(50))
+  assert np.all(model_fn(tf.zeros([50, 2, 2, 1]), t) == 1.0)

@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from iddpm_tf import config as config_lib
-from iddpm_tf.diffusion import process as process_lib
-from iddpm_tf.diffusion import reverse
-from iddpm_tf.diffusion import schedules
+from iddpm_tf import settings
 from iddpm_tf.diffusion.process import GaussianProcess
+from iddpm_tf.diffusion.schedules import base as schedules
 
 TABLES = (
   "betas",
@@ -24,6 +22,7 @@ TABLES = (
 
 
 @pytest.fixture(
+  name="process",
   params=[
     ("linear", 100, None),
     ("cosine", 100, None),
@@ -32,9 +31,8 @@ TABLES = (
     ("cosine", 4000, [3999]),
   ],
   ids=str,
-  name="process",
 )
-def process_of(request):
+def fixture_process(request):
   schedule, steps, timesteps = request.param
   return GaussianProcess(schedules.make_betas(schedule, steps), timesteps)
 
@@ -52,14 +50,14 @@ def all_timesteps(process):
 def test_respacing_to_all_timesteps_changes_nothing(schedule):
   process = GaussianProcess(schedules.make_betas(schedule, 1000))
   np.testing.assert_allclose(process.betas, process.original_betas, rtol=1e-10)
-  respaced = process_lib.respace(process, "")
+  respaced = process.respaced(np.arange(1000))
   for table in TABLES:
     np.testing.assert_array_equal(getattr(respaced, table), getattr(process, table))
 
 
 @pytest.mark.parametrize("timesteps", [[0], [99], [0, 50, 99], [5, 6, 90], range(0, 100, 7)])
 def test_a_respaced_process_has_the_marginals_of_the_original(timesteps):
-  process = GaussianProcess(schedules.cosine_betas(100))
+  process = GaussianProcess(schedules.make_betas("cosine", 100))
   respaced = process.respaced(timesteps)
   kept = np.array(list(timesteps))
   np.testing.assert_array_equal(respaced.alphas_cumprod, process.alphas_cumprod[kept])
@@ -73,8 +71,8 @@ def test_a_respaced_process_has_the_marginals_of_the_original(timesteps):
   )
 
 
-def test_respacing_twice_is_of_the_original():
-  process = GaussianProcess(schedules.cosine_betas(100))
+def test_a_respaced_process_is_respaced_again_from_the_original_one():
+  process = GaussianProcess(schedules.make_betas("cosine", 100))
   twice = process.respaced([1, 5, 9]).respaced([0, 50])
   np.testing.assert_array_equal(twice.timestep_map, [0, 50])
   np.testing.assert_array_equal(twice.betas, process.respaced([0, 50]).betas)
@@ -142,20 +140,21 @@ def test_q_sample_has_the_moments_of_the_marginal(process):
   )
 
 
-@pytest.mark.parametrize("schedule, steps", [("linear", 1000), ("cosine", 1000)])
-def test_noise_and_x_start_invert_each_other(schedule, steps):
-  process = GaussianProcess(schedules.make_betas(schedule, steps))
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_noise_and_x_start_invert_each_other(schedule):
+  process = GaussianProcess(schedules.make_betas(schedule, 1000))
   t, x_start, eps = all_timesteps(process)
   x_t = process.q_sample(x_start, t, eps)
-  # Near the end x_0 is multiplied by sqrt(alpha bar), and float32's rounding divided by it.
+  # Near the end x_0 is multiplied by sqrt(alpha bar), and float32's rounding is divided by it.
   signal = np.sqrt(process.alphas_cumprod)[:, None, None, None]
   ratio = signal / np.sqrt(1 - signal**2)
   assert np.all(np.abs(process.x_start_from_eps(x_t, t, eps) - x_start) <= 1e-6 + 2e-6 / signal)
   assert np.all(np.abs(process.eps_from_x_start(x_t, t, x_start) - eps) <= 3e-6 * (1 + ratio))
-  # And with anything for a prediction, not the truth alone.
-  other = noise(2, *eps.shape)
-  there = process.x_start_from_eps(x_t, t, other)
-  assert np.all(np.abs(process.eps_from_x_start(x_t, t, there) - other) <= 3e-6 * (1 + ratio))
+  # Any prediction can be converted, not the true one only.
+  prediction = noise(2, *eps.shape)
+  x_start = process.x_start_from_eps(x_t, t, prediction)
+  error = np.abs(process.eps_from_x_start(x_t, t, x_start) - prediction)
+  assert np.all(error <= 3e-6 * (1 + ratio))
 
 
 def test_x_prev_and_x_start_invert_each_other(process):
@@ -165,77 +164,8 @@ def test_x_prev_and_x_start_invert_each_other(process):
   assert np.all(np.abs(process.x_start_from_x_prev(x_t, t, mean) - x_start) <= 1e-6 + 2e-6 * size)
 
 
-@pytest.mark.parametrize("mean", ["eps", "x_start", "x_prev"])
-def test_predictions_of_one_quantity_in_three_ways_agree(mean):
-  process = GaussianProcess(schedules.linear_betas(50))
-  t, x_start, eps = all_timesteps(process)
-  x_t = process.q_sample(x_start, t, eps)
-  posterior = process.q_posterior(x_start, x_t, t)
-  output = {"eps": tf.constant(eps), "x_start": tf.constant(x_start), "x_prev": posterior.mean}[
-    mean
-  ]
-  config = config_lib.DiffusionConfig(
-    mean_type=mean, variance_type="fixed_small", objective="simple"
-  )
-  p = reverse.predict(process, config, output, x_t, t, clip=False)
-  np.testing.assert_allclose(p.x_start, x_start, rtol=1e-3, atol=1e-3)
-  np.testing.assert_allclose(p.mean, posterior.mean, rtol=1e-4, atol=1e-4)
-  np.testing.assert_array_equal(p.log_variance, posterior.log_variance)
-
-
-def test_the_learned_range_spans_posterior_variance_to_beta():
-  process = GaussianProcess(schedules.cosine_betas(50))
-  t, x_start, x_t = all_timesteps(process)
-  config = config_lib.DiffusionConfig()
-
-  def log_variance(v):
-    output = tf.concat([x_start, tf.fill(x_start.shape, v)], axis=-1)
-    return reverse.predict(process, config, output, x_t, t, clip=False).log_variance[:, 0, 0, 0]
-
-  lower, upper = process.posterior_log_variance_clipped, np.log(process.betas)
-  np.testing.assert_allclose(log_variance(-1.0), lower, rtol=1e-5)
-  np.testing.assert_allclose(log_variance(1.0), upper, rtol=1e-5)
-  np.testing.assert_allclose(log_variance(0.0), (lower + upper) / 2, rtol=1e-5)
-
-
-def test_clipping_bounds_x_start_and_moves_the_mean_with_it():
-  process = GaussianProcess(schedules.cosine_betas(50))
-  t, x_start, x_t = all_timesteps(process)
-  config = config_lib.DiffusionConfig(
-    mean_type="x_start", variance_type="fixed_small", objective="simple"
-  )
-  p = reverse.predict(process, config, tf.constant(3 * x_start), x_t, t, clip=True)
-  clipped = np.clip(3 * x_start, -1, 1)
-  np.testing.assert_array_equal(p.x_start, clipped)
-  np.testing.assert_array_equal(p.mean, process.q_posterior(clipped, x_t, t).mean)
-
-
-@pytest.mark.parametrize(
-  "betas, timesteps",
-  [
-    ([0.5], None),
-    ([1e-4], None),
-    ([0.999], None),
-    (schedules.cosine_betas(4000), [3999]),
-    (schedules.linear_betas(1000), [0]),
-  ],
-  ids=str,
-)
-@pytest.mark.parametrize("mean", ["eps", "x_start", "x_prev"])
-def test_a_process_of_one_step_is_finite(betas, timesteps, mean):
-  process = GaussianProcess(betas, timesteps)
-  t, x_start, x_t = all_timesteps(process)
-  for variance in ("fixed_small", "fixed_large", "learned", "learned_range"):
-    config = config_lib.DiffusionConfig(mean_type=mean, variance_type=variance, objective="vlb")
-    output = (
-      tf.concat([x_start, x_start], axis=-1) if config.learns_variance else tf.constant(x_start)
-    )
-    for part in reverse.predict(process, config, output, x_t, t, clip=False):
-      assert np.all(np.isfinite(part))
-
-
 def test_the_network_sees_original_timesteps_perhaps_scaled():
-  betas = schedules.cosine_betas(4000)
+  betas = schedules.make_betas("cosine", 4000)
   t = [0, 1, 2]
   scaled = GaussianProcess(betas, [0, 10, 3999]).network_timesteps(t)
   assert scaled.dtype == tf.float32
@@ -245,24 +175,14 @@ def test_the_network_sees_original_timesteps_perhaps_scaled():
   np.testing.assert_array_equal(plain.respaced([5, 6, 7]).network_timesteps(t), [5, 6, 7])
 
 
-def test_a_process_is_of_its_configuration():
-  config = config_lib.DiffusionConfig(
-    diffusion_steps=30, noise_schedule="linear", rescale_timesteps=False
-  )
-  process = process_lib.make_process(config)
-  np.testing.assert_array_equal(process.original_betas, schedules.linear_betas(30))
-  assert not process.rescale_timesteps
-
-
 @pytest.mark.parametrize("betas", [[], [0.0, 0.1], [0.1, 1.0], [-0.1], [float("nan")], [1.5]])
 def test_betas_outside_0_to_1_are_refused(betas):
-  with pytest.raises(ValueError, match="^betas: expected numbers in"):
+  with pytest.raises(settings.InputError, match="^betas: expected numbers in"):
     GaussianProcess(betas)
 
 
 @pytest.mark.parametrize("timesteps", [[], [1, 1], [2, 1], [-1, 0], [0, 10], [10]])
-def test_timesteps_that_cannot_be_are_refused(timesteps):
-  with pytest.raises(
-    ValueError, match=r"^timesteps: expected increasing ones in \[0, 10\), received"
-  ):
+def test_timesteps_that_do_not_increase_or_do_not_exist_are_refused(timesteps):
+  message = r"^timesteps: expected increasing numbers in \[0, 10\), received"
+  with pytest.raises(settings.InputError, match=message):
     GaussianProcess([0.1] * 10, timesteps)

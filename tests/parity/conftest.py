@@ -1,6 +1,7 @@
-"""`pytest tests/parity --golden_dir=DIR` holds the project against another folder of numbers.
+"""Golden files of the authors' numbers.
 
-A test that takes `NAME_file` runs once for each golden file of that pattern.
+A test with a parameter such as `diffusion_file` runs once for each golden file of that kind. Other
+golden files are compared by `pytest tests/parity --golden_dir=DIR`.
 """
 
 import pathlib
@@ -18,7 +19,7 @@ PATTERNS = {
   "metrics_file": "metrics*.npz",
   "preprocess_file": "preprocess*.npz",
 }
-# Fixtures for those of a pattern that hold an array: only short processes come with whole loops.
+# Files that hold an array of a name. Only those of short processes hold whole loops.
 HOLDING = {
   "loop_file": ("diffusion_file", "loop/ddpm"),
   "likelihood_file": ("diffusion_file", "bpd/noise"),
@@ -29,7 +30,7 @@ OWN = pathlib.Path(__file__).parents[1] / "golden"
 def pytest_configure(config):
   folder = golden_dir(config)
   missing = [pattern for pattern in PATTERNS.values() if not any(folder.glob(pattern))]
-  # Another folder may hold some kinds; the project's own holds all.
+  # The project's own folder must hold all kinds. Another folder may hold some.
   if missing == list(PATTERNS.values()) or missing and folder == OWN:
     raise pytest.UsageError(
       f"{folder}: expected golden files, received none such as {', '.join(missing)}"
@@ -46,7 +47,7 @@ def pytest_generate_tests(metafunc):
 
 
 def holding(folder, kind, key):
-  """The files of a kind that hold an array of that name."""
+  """Returns the files of a kind that hold an array of a name."""
   files = []
   for path in sorted(folder.glob(PATTERNS[kind])):
     with np.load(path) as arrays:
@@ -56,4 +57,5 @@ def holding(folder, kind, key):
 
 
 def golden_dir(config):
+  """Returns the folder of golden files."""
   return pathlib.Path(config.getoption("golden_dir", None) or OWN)

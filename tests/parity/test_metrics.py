@@ -5,8 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from iddpm_tf.evaluation.frechet import accumulate
-from iddpm_tf.evaluation.frechet import frechet_distance
+from iddpm_tf.evaluation import frechet
 from iddpm_tf.evaluation.inception_score import inception_score
 from iddpm_tf.evaluation.precision_recall import precision_recall
 
@@ -31,12 +30,10 @@ def test_metrics(metrics_file):
   assert computed
 
 
-def fid(reference, sample, batch=100):
-  return frechet_distance(
-    *(
-      accumulate(
-        features[start : start + batch] for start in range(0, len(features), batch)
-      ).gaussian
-      for features in (reference, sample)
-    )
-  )
+def fid(reference, sample, batch_size=100):
+  gaussians = []
+  for features in (reference, sample):
+    starts = range(0, len(features), batch_size)
+    batches = (features[start : start + batch_size] for start in starts)
+    gaussians.append(frechet.accumulate(batches).gaussian)
+  return frechet.frechet_distance(*gaussians)

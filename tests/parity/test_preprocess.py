@@ -5,8 +5,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from iddpm_tf.data.crops import centre_crop
-from iddpm_tf.data.images import to_unit_range
+from iddpm_tf.data import crops
+from iddpm_tf.data import images as images_lib
 
 
 def test_preprocess(preprocess_file):
@@ -15,8 +15,8 @@ def test_preprocess(preprocess_file):
   assert indices
   for index in indices:
     with Image.open(io.BytesIO(golden[f"{index}/png"].tobytes())) as image:
-      pixels = centre_crop(image, int(golden[f"{index}/size"]))
-    # Far less than a level, which is 2 / 255.
+      pixels = crops.centre_crop(image, int(golden[f"{index}/size"]))
+    # The tolerance is far below a level, which is 2 / 255.
     np.testing.assert_allclose(
-      to_unit_range(pixels), golden[f"{index}/out"], atol=1e-6, err_msg=index
+      images_lib.to_unit_range(pixels), golden[f"{index}/out"], atol=1e-6, err_msg=index
     )

@@ -1,8 +1,8 @@
-"""Training steps against the authors': losses, gradient norms, the weights' and the averages' outputs.
+"""Training steps against the authors': losses, gradient norms, and outputs of the trained weights.
 
-With the authors' approximation of the decoder term, by which rows of t = 0 train, everything is compared.
-With the exact CDF the losses of all other rows are; the trained outputs are not, since what rows of t = 0
-teach is then another thing (two of the 96 rows move the variance's outputs by 8e-3).
+With the authors' approximation of the decoder term, everything is compared. With the exact CDF, the
+losses of t > 0 are compared. The trained outputs are not, because the terms of t = 0 have other
+gradients then (two of the 96 examples move the variance's outputs by 8e-3).
 """
 
 import json
@@ -20,7 +20,7 @@ from iddpm_tf.training import train_step
 
 
 def golden_weights(network):
-  """The golden files' weights, by the authors' names."""
+  """Returns the weights of the golden files by the authors' names."""
   weights = {}
   for name, value in openai.to_state_dict(network).items():
     rng = np.random.RandomState(zlib.crc32(name.encode()))
@@ -30,6 +30,7 @@ def golden_weights(network):
 
 
 def make_state(golden, decoder):
+  """Returns the state that a golden file begins with."""
   config = json.loads(str(golden["config"]))
   height, width, channels = golden["x_start"].shape[2:]
   state = state_lib.TrainState(
@@ -103,7 +104,7 @@ def test_training_steps(train_file, decoder):
 
 
 def assert_same_outputs(state, golden, name):
-  """Of the trained weights and of their averages."""
+  """Compares the outputs of the trained weights and of their averages."""
 
   def probe(weights):
     return call_network(
