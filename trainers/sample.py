@@ -82,7 +82,7 @@ def main(options: Options, given: dict[str, Any]) -> int:
   upsampler, enlarging = None, None
   if upsampler_config:
     upsampler = model_options.load_upsampler(options, all_devices=True, progress=progress)
-    with settings.renamed({"samplers": "upsampler_sampler", "respacing": "upsampler_sampler"}):
+    with settings.renamed({"samplers": "upsampler_sampler"}):
       (enlarging, *_) = upsampler.parse_samplers(*filter(None, [options.upsampler_sampler]))
   folder = files.make_folder(
     options.output_dir or model_dir_lib.ModelDir(options.model_dir or "").samples

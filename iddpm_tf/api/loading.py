@@ -53,18 +53,20 @@ def load(
     settings.require(not changes, "changes", "no value for an exported model", changes)
     return exported.ExportedModel(version)
   folder = model_dir_lib.ModelDir(path)
-  model = trained_model.load(
-    folder,
-    folder.changed_config(changes or {}),
-    ema=ema,
-    best=best,
-    strategy=strategy,
-    progress=progress,
-  )
+  with settings.renamed({"model_dir": "path"}):
+    model = trained_model.load(
+      folder,
+      folder.changed_config(changes or {}),
+      ema=ema,
+      best=best,
+      strategy=strategy,
+      progress=progress,
+    )
   if ensemble is not None:
     if not isinstance(ensemble, trained_model.Ensemble):
       ensemble = trained_model.Ensemble(os.fspath(ensemble))
-    model = trained_model.with_ends(model, ensemble, progress)
+    with settings.renamed({"ensemble_dir": "ensemble"}):
+      model = trained_model.with_ends(model, ensemble, progress)
   return model_lib.Model(model)
 
 

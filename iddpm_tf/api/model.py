@@ -481,7 +481,7 @@ class Model:
       raise settings.InputError("sampler", message)
     key = sampler.to_text()
     if key not in self._samplers:
-      with settings.renamed({"samplers": "sampler", "respacing": "sampler"}):
+      with settings.renamed({"samplers": "sampler"}):
         self._samplers[key] = batched_sampling.BatchedSampler(self.trained, sampler)
     return self._samplers[key]
 

@@ -127,15 +127,16 @@ def load_model(
       **{} if options.ensemble_steps is None else {"steps": options.ensemble_steps},
       ema=options.ensemble_ema,
     )
-  return api.load(
-    _required(options.model_dir),
-    ema=options.ema,
-    best=options.best,
-    ensemble=ensemble,
-    changes=_changes(options, given),
-    strategy=devices.make_strategy() if all_devices else None,
-    progress=progress,
-  )
+  with settings.renamed({"path": "model_dir", "ensemble": "ensemble_dir"}):
+    return api.load(
+      _required(options.model_dir),
+      ema=options.ema,
+      best=options.best,
+      ensemble=ensemble,
+      changes=_changes(options, given),
+      strategy=devices.make_strategy() if all_devices else None,
+      progress=progress,
+    )
 
 
 def upsampler_config(
@@ -176,7 +177,12 @@ def load_upsampler(
   from iddpm_tf import api
   from iddpm_tf.utils import devices
 
-  names = {"model_dir": "upsampler_dir", "ema": "upsampler_ema", "samplers": "upsampler_sampler"}
+  names = {
+    "path": "upsampler_dir",
+    "model_dir": "upsampler_dir",
+    "ema": "upsampler_ema",
+    "samplers": "upsampler_sampler",
+  }
   with settings.renamed(names):
     return api.load(
       _required(options.upsampler_dir),

@@ -87,7 +87,9 @@ class Sampler(abc.ABC):
     if self.steps is not None and self.steps > total:
       message = f"expected at most {total} steps, which the model has, received {self.to_text()}"
       raise settings.InputError("samplers", message)
-    return diffusion.respaced(self.timesteps(total)[: self.num_steps(total)])
+    with settings.renamed({"respacing": "samplers"}):
+      timesteps = self.timesteps(total)
+    return diffusion.respaced(timesteps[: self.num_steps(total)])
 
   def num_steps(self, num_timesteps: int) -> int:
     """Returns the number of steps that it takes of a process of `num_timesteps`."""
