@@ -74,9 +74,9 @@ def main(options: Options, given: dict[str, Any]) -> int:
   model = model_options.load_model(options, given | compute, progress=progress)
   upsampler = None
   if upsampler_config:
-    changes = compute
+    changes: dict[str, Any] = dict(compute)
     if options.upsampler_sampler:
-      changes = compute | {"samplers": (options.upsampler_sampler,)}
+      changes["samplers"] = (options.upsampler_sampler,)
     upsampler = model_options.load_upsampler(options, changes, progress=progress)
   try:
     with signals.raised():

@@ -89,15 +89,23 @@ def main(options: Options, given: dict[str, Any]) -> int:
   )
   output = _Output(folder, options.seed, labels, options.png)
   _say_what(model, upsampler, options, count)
-  arguments = {"seed": options.seed, "batch_size": options.batch_size, "progress": progress}
+
+  def draw(model, sampler, labels, low_res):
+    return model.sample(
+      count,
+      sampler=sampler,
+      labels=labels if model.num_classes else None,
+      seed=options.seed,
+      low_res=low_res,
+      batch_size=options.batch_size,
+      progress=progress,
+    )
+
   for sampler in samplers:
-    images = model.sample(count, sampler=sampler, labels=labels, low_res=low_res, **arguments)
+    images = draw(model, sampler, labels, low_res)
     output.write(str(sampler), images)
     if upsampler is not None:
-      labels_of = labels if upsampler.num_classes else None
-      images = upsampler.sample(
-        count, sampler=enlarging, labels=labels_of, low_res=images, **arguments
-      )
+      images = draw(upsampler, enlarging, labels, images)
       output.write(f"{sampler}_upsampled_{enlarging}", images)
   return 0
 
@@ -159,8 +167,8 @@ def _conditioning(
     low, high = ("x".join(map(str, shape)) for shape in (config.low_res_shape, config.image_shape))
     raise settings.InputError(
       "base_samples",
-      f"expected an .npz file of {low} images, because this model enlarges them to {high}, received "
-      "nothing; or give this folder as upsampler_dir, beside a model_dir that draws them",
+      f"expected an .npz file of {low} images, because this model enlarges them to {high}, "
+      "received nothing; or give this folder as upsampler_dir, beside a model_dir that draws them",
     )
   with settings.renamed({options.base_samples: "base_samples"}):
     content = npz.read(options.base_samples, "arr_0", optional=("arr_1",))

@@ -2,6 +2,7 @@
 
 from iddpm_tf.api.exported import ExportedModel
 from iddpm_tf.api.loading import load
+from iddpm_tf.api.loading import load_run
 from iddpm_tf.api.model import Likelihood
 from iddpm_tf.api.model import LikelihoodEstimate
 from iddpm_tf.api.model import Model
@@ -20,6 +21,7 @@ __all__ = [
   "ServableConfig",
   "TrainingInterrupted",
   "load",
+  "load_run",
   "score",
   "train",
 ]

@@ -87,10 +87,12 @@ class ExportedModel:
       count, seed=seed, labels=labels, num_classes=self.config.num_classes, low_res=low_res
     )
     expected = function.structured_input_signature[1]
-    arrays = {key: inputs[key] for key in expected}
-    missing = [key for key, array in arrays.items() if array is None]
-    if missing:
-      raise settings.InputError(missing[0], "expected a value, received none")
+    arrays = {}
+    for key in expected:
+      array = inputs[key]
+      if array is None:
+        raise settings.InputError(key, "expected a value, received none")
+      arrays[key] = array
     total = len(arrays["seed"])
     images = []
     with progress_lib.make(progress).bar(total=total, unit="image", description=name) as bar:

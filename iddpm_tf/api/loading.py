@@ -45,13 +45,35 @@ def load(
   Raises:
     InputError: there is no model at the path, or an argument does not fit it.
   """
-  progress = progress_lib.make(progress)
   version = _exported_version(pathlib.Path(path))
-  if version is not None:
-    for name, value in (("ema", ema), ("best", best or None), ("ensemble", ensemble)):
-      settings.require(value is None, name, "no value for an exported model", value)
-    settings.require(not changes, "changes", "no value for an exported model", changes)
-    return exported.ExportedModel(version)
+  if version is None:
+    return load_run(
+      path,
+      ema=ema,
+      best=best,
+      ensemble=ensemble,
+      changes=changes,
+      strategy=strategy,
+      progress=progress,
+    )
+  for name, value in (("ema", ema), ("best", best or None), ("ensemble", ensemble)):
+    settings.require(value is None, name, "no value for an exported model", value)
+  settings.require(not changes, "changes", "no value for an exported model", changes)
+  return exported.ExportedModel(version)
+
+
+def load_run(
+  path: str | os.PathLike[str],
+  *,
+  ema: float | None = None,
+  best: bool = False,
+  ensemble: trained_model.Ensemble | str | os.PathLike[str] | None = None,
+  changes: Mapping[str, Any] | None = None,
+  strategy: tf.distribute.Strategy | None = None,
+  progress: bool | progress_lib.Progress = True,
+) -> model_lib.Model:
+  """Loads the trained model of a model folder; the arguments are those of `load`."""
+  progress = progress_lib.make(progress)
   folder = model_dir_lib.ModelDir(path)
   with settings.renamed({"model_dir": "path"}):
     model = trained_model.load(

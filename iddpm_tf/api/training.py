@@ -80,9 +80,7 @@ def train(
   outcome = loop.train(config, source, folder, strategy=strategy, progress=progress)
   if outcome.signal:
     raise TrainingInterrupted(outcome.signal, outcome.step)
-  model = loading.load(folder.path, progress=False)
-  assert isinstance(model, model_lib.Model)
-  return model
+  return loading.load_run(folder.path, progress=False)
 
 
 def _source(config, images, labels):

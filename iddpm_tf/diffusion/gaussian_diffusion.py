@@ -96,13 +96,12 @@ class GaussianDiffusion(tf.Module):
     return mean_output
 
   def _log_variance(self, variance_output: tf.Tensor | None, t: tf.Tensor) -> tf.Tensor:
-    if self.config.variance_type == "learned":
+    if variance_output is not None and self.config.variance_type == "learned":
       return variance_output
     lower = at(self.process.posterior_log_variance_clipped, t)
-    if self.config.variance_type == "fixed_small":
-      return lower
-    if self.config.variance_type == "fixed_large":
-      return at(self.process.large_log_variance, t)
+    if variance_output is None:
+      small = self.config.variance_type == "fixed_small"
+      return lower if small else at(self.process.large_log_variance, t)
     # Eq. 15. The network's output is 2 v - 1, which begins at 0, the middle of the range.
     v = (variance_output + 1.0) / 2.0
     return v * at(np.log(self.process.betas), t) + (1.0 - v) * lower

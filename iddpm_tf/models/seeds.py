@@ -43,9 +43,12 @@ def make_labels(
   return np.arange(count, dtype=np.int32) % num_classes if num_classes else None
 
 
-def example_inputs(config: config_lib.Config, count: int) -> dict[str, np.ndarray | None]:
-  """Returns one array `[count, ...]` for each input that a sampler of the model may have."""
-  inputs = {"seed": make_seeds(count), "label": make_labels(count, config.num_classes)}
+def example_inputs(config: config_lib.Config, count: int) -> dict[str, np.ndarray]:
+  """Returns one array `[count, ...]` for each input that a sampler of the model has."""
+  inputs = {"seed": make_seeds(count)}
+  labels = make_labels(count, config.num_classes)
+  if labels is not None:
+    inputs["label"] = labels
   if config.low_res_shape:
     shape = [count, *config.low_res_shape]
     inputs["low_res"] = np.random.RandomState(0).randint(0, 256, shape, np.uint8)

@@ -189,7 +189,7 @@ class _SampleScores:
       num_samples=self._count,
     )
     self._config, self._folder = model.config, model.folder
-    self._scorer = None
+    self._scorer: scoring.Scorer | None = None
     self._sampler = batched_sampling.parse_samplers(model.config)[0]
     self._batched = batched_sampling.BatchedSampler(model, self._sampler)
 
@@ -209,6 +209,7 @@ class _SampleScores:
       images.append(batch)
       if stop.signal:
         return None
+    assert self._scorer is not None, "scores before `begin`"
     result = self._scorer.score(np.concatenate(images))
     return result | results_log.describe_sampler(model, self._sampler)
 

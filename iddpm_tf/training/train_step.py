@@ -59,7 +59,8 @@ def train_step(state: state_lib.TrainState, batch: Mapping[str, tf.Tensor]) -> S
     # Every part of every replica has its own masks.
     number = replica.replica_id_in_sync_group * parts + i
     seed = dropout_seed + tf.stack([0, tf.cast(number, dropout_seed.dtype)])
-    return loss_and_gradients(state, *arrays, seed)
+    part, t, weights, noise = arrays
+    return loss_and_gradients(state, part, t, weights, noise, seed)
 
   losses, gradients = microbatches.accumulate(
     part_gradients, parts, (batch, t, weights, noise), state.network.trainable_variables

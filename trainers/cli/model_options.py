@@ -41,8 +41,8 @@ class EnsembleOptions(ModelOptions):
 
   ensemble_dir: str | None = settings.setting(
     None,
-    "folder of a second model for the first and the last timesteps; the paper's is trained on L_vlb, "
-    "beside one trained on L_hybrid",
+    "folder of a second model for the first and the last timesteps; the paper's is trained on "
+    "L_vlb, beside one trained on L_hybrid",
   )
   ensemble_steps: int | None = settings.setting(
     None, "timesteps of the second model at either end; unset: 100"
@@ -128,7 +128,7 @@ def load_model(
       ema=options.ensemble_ema,
     )
   with settings.renamed({"path": "model_dir", "ensemble": "ensemble_dir"}):
-    return api.load(
+    return api.load_run(
       _required(options.model_dir),
       ema=options.ema,
       best=options.best,
@@ -184,7 +184,7 @@ def load_upsampler(
     "samplers": "upsampler_sampler",
   }
   with settings.renamed(names):
-    return api.load(
+    return api.load_run(
       _required(options.upsampler_dir),
       ema=options.upsampler_ema,
       changes=changes,
