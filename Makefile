@@ -1,13 +1,13 @@
-# make demo, make test: each makes its own virtual environment; Python 3.10 to 3.12 and make are enough.
+# make demo, make test: each makes its own virtual environment; Python 3.10 to 3.13 and make are enough.
 
-# The first that runs and is of a version that TensorFlow has.
-PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3 python; do \
-	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+# The first Python that runs and that TensorFlow supports.
+PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3.10 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 RUN = .venv/bin/python -m
 TEST = .venv-test/bin/python -m
 DEMO = demo
 
-.PHONY: demo test quality reference super_resolution likelihood_budget reproduce ten_thousand browser test-serving clean
+.PHONY: demo test lint docs quality reference super_resolution likelihood_budget reproduce ten_thousand browser test-serving clean
 
 demo: .venv/installed
 	$(RUN) trainers.train --flagfile=configs/digits.flags --model_dir=$(DEMO)/digits
@@ -21,6 +21,16 @@ demo: .venv/installed
 # (tests/conftest.py), so that both end at once.
 test: .venv-test/installed
 	$(TEST) pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Style and types.
+lint: .venv-test/installed
+	$(TEST) ruff check .
+	$(TEST) ruff format --check .
+	$(TEST) mypy
+
+# The documentation, into site/. The variable hides an advertisement of Material for MkDocs.
+docs: .venv-test/installed
+	NO_MKDOCS_2_WARNING=1 $(TEST) mkdocs build --strict
 
 # Train (or take the demo's model), draw 500 images, and let an SVM of the real digits read them.
 quality: .venv-test/installed
@@ -59,18 +69,18 @@ browser: .venv-test/installed
 
 # --no-compile: Python compiles what is imported, a small part of TensorFlow.
 .venv/installed: setup.cfg
-	@test -n "$(PYTHON)" || { echo "make: expected Python 3.10, 3.11 or 3.12 on the path, found none" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "make: expected Python 3.10 to 3.13 on the path, found none" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --no-compile --editable .
 	touch $@
 
 .venv-test/installed: setup.cfg
-	@test -n "$(PYTHON)" || { echo "make: expected Python 3.10, 3.11 or 3.12 on the path, found none" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "make: expected Python 3.10 to 3.13 on the path, found none" >&2; exit 1; }
 	$(PYTHON) -m venv .venv-test
 	@# For the authors' .pt files: PyTorch's build without CUDA, which is a tenth of the default one.
 	.venv-test/bin/python -m pip install -qq --no-compile --retries 1 --no-deps 'torch==2.13.0' --extra-index-url https://download.pytorch.org/whl/cpu
-	.venv-test/bin/python -m pip install --quiet --no-compile --editable '.[serving,test,torch]'
+	.venv-test/bin/python -m pip install --quiet --no-compile --editable '.[docs,lint,serving,test,torch]'
 	touch $@
 
 clean:
-	rm -rf .venv .venv-test $(DEMO)
+	rm -rf .venv .venv-test $(DEMO) site
