@@ -1,10 +1,10 @@
 /* Draws images from an exported model by TensorFlow's C API, without Python.
 
-   draw VERSION_DIR SEED_TENSOR LABEL_TENSOR|- IMAGE_TENSOR FIRST_SEED COUNT NUM_CLASSES > images
+   draw VERSION_DIR (SEED_TENSOR LABEL_TENSOR|- IMAGE_TENSOR COUNT NUM_CLASSES)... > images
 
-   Image i has the seed FIRST_SEED + i. If the model has classes, it has the label i modulo NUM_CLASSES.
-   A tensor is "operation:index", as in the signatures of saved_model.pb. The output is uint8
-   [COUNT, H, W, C], row by row. */
+   Each group of five arguments is a request for COUNT images. Image i has the seed i. If the model has
+   classes, it has the label i modulo NUM_CLASSES. A tensor is "operation:index", as in the signatures
+   of saved_model.pb. The output is uint8 [COUNT, H, W, C] of each request, row by row. */
 
 #include <stdint.h>
 #include <stdio.h>
@@ -37,9 +37,9 @@ static TF_Output tensor_named(TF_Graph* graph, const char* name) {
   return output;
 }
 
-static TF_Tensor* seeds(int64_t first, int64_t count) {
+static TF_Tensor* seeds(int64_t count) {
   TF_Tensor* tensor = TF_AllocateTensor(TF_INT64, &count, 1, count * sizeof(int64_t));
-  for (int64_t i = 0; i < count; i++) ((int64_t*)TF_TensorData(tensor))[i] = first + i;
+  for (int64_t i = 0; i < count; i++) ((int64_t*)TF_TensorData(tensor))[i] = i;
   return tensor;
 }
 
@@ -49,38 +49,42 @@ static TF_Tensor* labels(int64_t count, int classes) {
   return tensor;
 }
 
-int main(int argc, char** argv) {
-  if (argc != 8) {
-    fprintf(stderr, "usage: draw VERSION_DIR SEED_TENSOR LABEL_TENSOR|- IMAGE_TENSOR FIRST_SEED COUNT NUM_CLASSES\n");
-    return 2;
-  }
-  const char* tags[] = {"serve"};
-  const int64_t count = atoll(argv[6]);
-  TF_Status* status = TF_NewStatus();
-  TF_Graph* graph = TF_NewGraph();
-  TF_SessionOptions* options = TF_NewSessionOptions();
-  TF_Session* session = TF_LoadSessionFromSavedModel(options, NULL, argv[1], tags, 1, graph, NULL, status);
-  require(status, "load");
-
-  TF_Output inputs[2] = {tensor_named(graph, argv[2])};
-  TF_Tensor* values[2] = {seeds(atoll(argv[5]), count)};
+/* Writes the images of one request to the standard output. */
+static void draw(TF_Graph* graph, TF_Session* session, TF_Status* status, char** request) {
+  const int64_t count = atoll(request[3]);
+  TF_Output inputs[2] = {tensor_named(graph, request[0])};
+  TF_Tensor* values[2] = {seeds(count)};
   int num_inputs = 1;
-  if (strcmp(argv[3], "-")) {
-    inputs[num_inputs] = tensor_named(graph, argv[3]);
-    values[num_inputs++] = labels(count, atoi(argv[7]));
+  if (strcmp(request[1], "-")) {
+    inputs[num_inputs] = tensor_named(graph, request[1]);
+    values[num_inputs++] = labels(count, atoi(request[4]));
   }
-  TF_Output image = tensor_named(graph, argv[4]);
+  TF_Output image = tensor_named(graph, request[2]);
   TF_Tensor* drawn = NULL;
   TF_SessionRun(session, NULL, inputs, values, num_inputs, &image, &drawn, 1, NULL, 0, NULL, status);
   require(status, "draw");
   if (TF_TensorType(drawn) != TF_UINT8 || TF_NumDims(drawn) != 4 || TF_Dim(drawn, 0) != count) {
     fprintf(stderr, "expected uint8 [%lld, H, W, C]\n", (long long)count);
-    return 1;
+    exit(1);
   }
   fwrite(TF_TensorData(drawn), 1, TF_TensorByteSize(drawn), stdout);
-
+  fflush(stdout);
   TF_DeleteTensor(drawn);
   for (int i = 0; i < num_inputs; i++) TF_DeleteTensor(values[i]);
+}
+
+int main(int argc, char** argv) {
+  if (argc < 7 || (argc - 2) % 5) {
+    fprintf(stderr, "usage: draw VERSION_DIR (SEED_TENSOR LABEL_TENSOR|- IMAGE_TENSOR COUNT NUM_CLASSES)...\n");
+    return 2;
+  }
+  const char* tags[] = {"serve"};
+  TF_Status* status = TF_NewStatus();
+  TF_Graph* graph = TF_NewGraph();
+  TF_SessionOptions* options = TF_NewSessionOptions();
+  TF_Session* session = TF_LoadSessionFromSavedModel(options, NULL, argv[1], tags, 1, graph, NULL, status);
+  require(status, "load");
+  for (int i = 2; i < argc; i += 5) draw(graph, session, status, argv + i);
   TF_CloseSession(session, status);
   TF_DeleteSession(session, status);
   TF_DeleteSessionOptions(options);

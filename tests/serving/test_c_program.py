@@ -11,6 +11,9 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from tests.serving.conftest import require_same
 
+# The signature, the number of images and the number of classes of each request.
+REQUESTS = (("ancestral_5", 12, 10), ("ddim_5", 12, 10), ("ddim_5", 7, 10), ("ancestral_5", 1, 10))
+
 
 @pytest.fixture(name="program", scope="module")
 def fixture_program(tmp_path_factory):
@@ -47,37 +50,26 @@ def tensors(version, signature):
   return inputs, outputs
 
 
-@pytest.mark.parametrize(
-  "name, count", [("ancestral_5", 12), ("ddim_5", 12), ("ddim_5", 7), ("ancestral_5", 1)]
-)
-def test_it_draws_the_images_of_the_model(program, models_dir, drawn, name, count):
+@pytest.fixture(name="done", scope="module")
+def fixture_done(program, models_dir):
+  """The finished process, which has drawn each of `REQUESTS` and then failed."""
   version = models_dir / "small/1"
-  inputs, outputs = tensors(version, name)
-  done = subprocess.run(
-    [program, version, inputs["seed"], inputs["label"], outputs["image"], "0", str(count), "10"],
-    capture_output=True,
-    check=True,
-  )
-  images = np.frombuffer(done.stdout, np.uint8).reshape(count, 8, 8, 1)
-  require_same(images, drawn[name][:count])
-  if count == 12:
-    np.testing.assert_array_equal(images, drawn[name])
+  arguments = [version]
+  for name, count, num_classes in (*REQUESTS, ("ddim_5", 12, 12)):
+    inputs, outputs = tensors(version, name)
+    arguments += [inputs["seed"], inputs["label"], outputs["image"], str(count), str(num_classes)]
+  return subprocess.run([program, *arguments], capture_output=True, check=False)
 
 
-def test_a_label_out_of_range_is_an_error(program, models_dir):
-  inputs, outputs = tensors(models_dir / "small/1", "ddim_5")
-  done = subprocess.run(
-    [
-      program,
-      models_dir / "small/1",
-      inputs["seed"],
-      inputs["label"],
-      outputs["image"],
-      "0",
-      "12",
-      "12",
-    ],
-    capture_output=True,
-    check=False,
-  )
+def test_it_draws_the_images_of_the_model(done, drawn):
+  values = np.frombuffer(done.stdout, np.uint8).reshape(-1, 8, 8, 1)
+  assert len(values) == sum(count for _, count, _ in REQUESTS)
+  for name, count, _ in REQUESTS:
+    images, values = values[:count], values[count:]
+    require_same(images, drawn[name][:count])
+    if count == 12:
+      np.testing.assert_array_equal(images, drawn[name])
+
+
+def test_a_label_out_of_range_is_an_error(done):
   assert done.returncode == 1 and b"label: expected 0 to 9" in done.stderr

@@ -27,6 +27,12 @@ def fixture_inputs():
   return {name: tf.constant(array) for name, array in conftest.INPUTS.items()}
 
 
+@pytest.fixture(name="ddim", scope="module")
+def fixture_ddim(model_dir):
+  """A sampler of two steps, whose graph the tests share."""
+  return conftest.image_samplers(model_dir, samplers=("ddim:2",))
+
+
 def test_each_sampler_has_its_signatures(signatures):
   names = {"ancestral_5", "ddim_5"}
   assert set(signatures) == {
@@ -93,9 +99,8 @@ def test_the_assets_travel_with_the_version(models_dir):
   assert json.loads(path.read_text())["data"]["num_classes"] == 10
 
 
-def test_an_export_can_hold_images_alone(model_dir, tmp_path):
-  samplers = conftest.image_samplers(model_dir, samplers=("ddim:2",))
-  path = conftest.export_model(samplers, tmp_path, config=IMAGES_ONLY, verify_with=conftest.INPUTS)
+def test_an_export_can_hold_images_alone(ddim, tmp_path):
+  path = conftest.export_model(ddim, tmp_path, config=IMAGES_ONLY, verify_with=conftest.INPUTS)
   assert set(tf.saved_model.load(path).signatures) == {"serving_default", "ddim_2"}
   assert not (path / layout.ASSETS / layout.WARMUP).exists() and warmup.read(path) == []
 
@@ -108,8 +113,7 @@ def test_bfloat16_is_near_float32(model_dir, tmp_path, inputs, drawn):
   assert 0 < difference.mean() < 4
 
 
-def test_a_version_that_appears_meanwhile_stays(model_dir, tmp_path, monkeypatch):
-  samplers = conftest.image_samplers(model_dir, samplers=("ddim:2",))
+def test_a_version_that_appears_meanwhile_stays(ddim, tmp_path, monkeypatch):
   folder, save = tmp_path / "small", tf.saved_model.save
   other = 1
 
@@ -119,17 +123,16 @@ def test_a_version_that_appears_meanwhile_stays(model_dir, tmp_path, monkeypatch
     (folder / f"{other}/variables").mkdir(parents=True, exist_ok=True)
 
   monkeypatch.setattr(tf.saved_model, "save", slow_save)
-  path = servable.export(samplers, folder, assets={}, config=IMAGES_ONLY)
+  path = servable.export(ddim, folder, assets={}, config=IMAGES_ONLY)
   assert path == folder / "2" and (path / "saved_model.pb").exists()
   other = 5
   with pytest.raises(settings.InputError, match="^version: expected a number below 2"):
-    servable.export(samplers, folder, assets={}, version=5, config=IMAGES_ONLY)
+    servable.export(ddim, folder, assets={}, version=5, config=IMAGES_ONLY)
   assert sorted(path.name for path in folder.iterdir()) == ["1", "2", "5"]
   assert [path.name for path in (folder / "5").iterdir()] == ["variables"]
 
 
-def test_an_export_that_differs_is_refused(model_dir, tmp_path, monkeypatch):
-  samplers = conftest.image_samplers(model_dir, samplers=("ddim:2",))
+def test_an_export_that_differs_is_refused(ddim, tmp_path, monkeypatch):
   load = tf.saved_model.load
 
   def load_altered(path):
@@ -141,15 +144,18 @@ def test_an_export_that_differs_is_refused(model_dir, tmp_path, monkeypatch):
   monkeypatch.setattr(tf.saved_model, "load", load_altered)
   with pytest.raises(settings.InputError, match="^verify: expected image of the signature ddim_2"):
     servable.export(
-      samplers, tmp_path / "small", assets={}, config=IMAGES_ONLY, verify_with=conftest.INPUTS
+      ddim, tmp_path / "small", assets={}, config=IMAGES_ONLY, verify_with=conftest.INPUTS
     )
   assert list((tmp_path / "small").iterdir()) == []
 
 
-def test_a_model_that_diverged_is_refused(model_dir, tmp_path):
-  samplers = conftest.image_samplers(model_dir, samplers=("ddim:2",))
-  weight = samplers[0].weights[3]
+def test_a_model_that_diverged_is_refused(ddim, tmp_path):
+  weight = ddim[0].weights[3]
+  before = weight.numpy()
   weight.assign(weight * np.nan)
-  with pytest.raises(settings.InputError, match="^weights: expected finite numbers, received"):
-    servable.export(samplers, tmp_path / "small", assets={})
+  try:
+    with pytest.raises(settings.InputError, match="^weights: expected finite numbers, received"):
+      servable.export(ddim, tmp_path / "small", assets={})
+  finally:
+    weight.assign(before)
   assert not list(tmp_path.rglob("saved_model.pb"))
