@@ -1,4 +1,4 @@
-"""The likelihood of 8-bit pixels and the divergence of Gaussians, against float64 and at the extremes."""
+"""The likelihood of 8-bit pixels and the divergence of Gaussians, against float64."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ LEVELS = (np.arange(256) / 127.5 - 1).astype(np.float32)
 
 
 def reference(x, mean, log_variance):
-  """log P(bin of x) in float64: in the left tail, where log_ndtr is exact."""
+  """Returns log P(bin of x) in float64, in the left tail, where log_ndtr is exact."""
   x, mean, log_variance = (np.asarray(value, np.float64) for value in (x, mean, log_variance))
   scale = np.exp(0.5 * log_variance)
   z, half = (x - mean) / scale, 1 / 255 / scale
@@ -52,8 +52,8 @@ def test_likelihood_is_exact(mean_range, log_variance_range):
   x, mean, log_variance = random_arguments(20_000, mean_range, log_variance_range)
   ours = gaussians.discretized_log_likelihood(x, mean, log_variance)
   expected = reference(x, mean, log_variance)
-  # A float32 z = (x - mean) / scale is rounded; the value moves by its derivative, about the distance
-  # of the bin from the mean.
+  # A float32 z = (x - mean) / scale is rounded, and the value changes by its derivative, which is
+  # about the distance of the bin from the mean.
   scale = np.exp(0.5 * log_variance.astype(np.float64))
   z, half = np.abs(x.astype(np.float64) - mean) / scale, 1 / 255 / scale
   rounding = 3e-7 * (z + half) * (np.abs(z - half) + 1)
@@ -68,7 +68,7 @@ def test_probabilities_of_all_levels_sum_to_one(mean, log_variance):
 
 
 def test_levels_are_symmetric():
-  """Mirroring pixels and means changes nothing; the first and the last bin alike are open."""
+  """Mirroring pixels and means changes nothing, because the first and the last bin are open."""
   mean = np.float32(0.37)
   np.testing.assert_allclose(
     gaussians.discretized_log_likelihood(LEVELS, mean, -3.0),
@@ -85,34 +85,15 @@ def test_the_outer_bins_are_open():
 
 @pytest.mark.parametrize("x", [-1.0, LEVELS[1], LEVELS[127], LEVELS[254], 1.0])
 def test_values_and_gradients_are_finite_for_any_finite_arguments(x):
-  sizes = [
-    0,
-    1e-38,
-    1e-8,
-    1 / 255,
-    0.5,
-    1,
-    10,
-    1e3,
-    1e4,
-    1e7,
-    1e10,
-    1e12,
-    1e15,
-    1e19,
-    1e20,
-    1e30,
-    1e38,
-    3e38,
-  ]
+  sizes = [0, 1e-38, 1e-8, 1 / 255, 0.5, 1, 10, 1e3, 1e4, 1e7, 1e10, 1e12, 1e15]
+  sizes += [1e19, 1e20, 1e30, 1e38, 3e38]
   means = np.array([sign * size for size in sizes for sign in (-1, 1)], np.float32)
   log_sizes = [0, 1, 5, 10, 18, 20, 39.9, 40, 41, 80, 90, 200, 1e4, 1e10, 1e30, 1e38]
   log_variances = np.array([sign * size for size in log_sizes for sign in (-1, 1)], np.float32)
   mean, log_variance = (grid.ravel() for grid in np.meshgrid(means, log_variances))
-  for name, values in zip(
-    ("value", "of the mean", "of the variance"),
-    gradients(np.full_like(mean, x), mean, log_variance),
-  ):
+  names = ("value", "gradient of the mean", "gradient of the variance")
+  results = gradients(np.full_like(mean, x), mean, log_variance)
+  for name, values in zip(names, results, strict=True):
     wrong = ~np.isfinite(values)
     assert not wrong.any(), (name, x, mean[wrong][:5], log_variance[wrong][:5])
 
@@ -123,27 +104,27 @@ def test_log_probabilities_are_never_positive():
 
 
 @pytest.mark.parametrize("mean_range, log_variance_range", [(1.5, (-9, 4)), (30, (-4, 8))])
-def test_gradients_are_those_of_float64_differences(mean_range, log_variance_range):
+def test_gradients_agree_with_float64_differences(mean_range, log_variance_range):
   x, mean, log_variance = random_arguments(5_000, mean_range, log_variance_range)
-  _, of_mean, of_log_variance = gradients(x, mean, log_variance)
+  _, mean_gradient, log_variance_gradient = gradients(x, mean, log_variance)
   mean, log_variance = mean.astype(np.float64), log_variance.astype(np.float64)
   step = 1e-5 * np.exp(0.5 * log_variance)
   expected = (reference(x, mean + step, log_variance) - reference(x, mean - step, log_variance)) / (
     2 * step
   )
   size = np.exp(-0.5 * log_variance)  # Of a gradient where z is about 1.
-  assert np.all(np.abs(of_mean - expected) <= 2e-3 * (np.abs(expected) + size))
+  assert np.all(np.abs(mean_gradient - expected) <= 2e-3 * (np.abs(expected) + size))
   expected = (
     reference(x, mean, log_variance + 1e-5) - reference(x, mean, log_variance - 1e-5)
   ) / 2e-5
-  assert np.all(np.abs(of_log_variance - expected) <= 2e-3 * (np.abs(expected) + 1))
+  assert np.all(np.abs(log_variance_gradient - expected) <= 2e-3 * (np.abs(expected) + 1))
 
 
-def test_a_hopeless_mean_is_drawn_back_to_the_pixel():
-  """Where the authors' clamp has no gradient any more."""
+def test_a_mean_far_away_has_a_gradient_towards_the_pixel():
+  """The authors' approximation, which is clamped, has none there."""
   for mean, towards in ((-30.0, 1), (30.0, -1)):
-    _, of_mean, of_log_variance = gradients(np.float32([0]), [mean], [-8.0])
-    assert np.sign(of_mean[0]) == towards and of_log_variance[0] > 0
+    _, mean_gradient, log_variance_gradient = gradients(np.float32([0]), [mean], [-8.0])
+    assert np.sign(mean_gradient[0]) == towards and log_variance_gradient[0] > 0
   with tf.GradientTape() as tape:
     mean = tf.constant([30.0])
     tape.watch(mean)
@@ -151,7 +132,7 @@ def test_a_hopeless_mean_is_drawn_back_to_the_pixel():
   assert tape.gradient(value, mean)[0] == 0
 
 
-def test_the_authors_approximation_is_within_a_percent_where_probabilities_are_not_tiny():
+def test_the_authors_approximation_is_within_a_percent_for_likely_pixels():
   x, mean, log_variance = random_arguments(20_000, 1, (-8, 2))
   exact = np.asarray(gaussians.discretized_log_likelihood(x, mean, log_variance))
   near = exact > -5

@@ -1,4 +1,4 @@
-"""The estimator, for a sum that is known: terms fall as 1/t, and images and noise have heavy tails."""
+"""The estimator, for a known sum: terms fall as 1/t, and images and noise have heavy tails."""
 
 import numpy as np
 import pytest
@@ -156,5 +156,5 @@ def test_a_term_that_is_not_finite_is_named():
     del image, key
     return np.where(t == 3, np.nan, 1.0)
 
-  with pytest.raises(settings.InputError, match="^nll_stderr: expected .* nan at t = 3 of image"):
+  with pytest.raises(settings.InputError, match=r"^nll_stderr: expected .* nan at t = 3 of image"):
     run(evaluate, 0.1, 0)

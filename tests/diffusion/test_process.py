@@ -177,7 +177,7 @@ def test_the_network_sees_original_timesteps_perhaps_scaled():
 
 @pytest.mark.parametrize("betas", [[], [0.0, 0.1], [0.1, 1.0], [-0.1], [float("nan")], [1.5]])
 def test_betas_outside_0_to_1_are_refused(betas):
-  with pytest.raises(settings.InputError, match="^betas: expected numbers in"):
+  with pytest.raises(settings.InputError, match=r"^betas: expected numbers in \(0, 1\), received"):
     GaussianProcess(betas)
 
 

@@ -123,5 +123,5 @@ def test_likelihoods_keep_the_strided_timesteps_and_all_early_ones(steps, count)
 
 @pytest.mark.parametrize("count", [0, -1, 101])
 def test_likelihood_timesteps_refuse_impossible_numbers(count):
-  with pytest.raises(settings.InputError, match="^respacing: expected "):
+  with pytest.raises(settings.InputError, match="^respacing: expected"):
     likelihood_timesteps(100, count)

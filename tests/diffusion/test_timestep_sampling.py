@@ -1,4 +1,4 @@
-"""How training draws t: Eq. 18, and that the mean loss stays unbiased."""
+"""Sampling of timesteps in training: Eq. 18, and that the mean loss is unbiased."""
 
 import collections
 
@@ -15,14 +15,14 @@ STEPS = 6
 
 
 class Reference:
-  """Eq. 18 in plain Python, one loss at a time."""
+  """Eq. 18 in plain Python, which takes one loss at a time."""
 
   def __init__(self, steps):
     self.losses = [collections.deque(maxlen=10) for _ in range(steps)]
 
   def update(self, t, losses):
-    for one, loss in zip(t, losses):
-      self.losses[one].append(loss)
+    for timestep, loss in zip(t, losses, strict=True):
+      self.losses[timestep].append(loss)
 
   def probabilities(self):
     uniform = np.full(len(self.losses), 1 / len(self.losses))
@@ -37,7 +37,7 @@ def update(sampler, t, losses):
 
 
 def warmed(steps=STEPS, seed=0):
-  """A sampler with ten losses for every timestep."""
+  """Returns a sampler with ten losses for every timestep."""
   sampler = LossSecondMomentSampler(steps)
   rng = np.random.default_rng(seed)
   for _ in range(10):
@@ -59,7 +59,7 @@ def test_uniform_until_every_timestep_has_ten_losses():
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("batch", [1, 5, 64])
-def test_any_stream_of_losses_gives_the_probabilities_of_plain_python(batch, seed):
+def test_probabilities_agree_with_plain_python_for_any_losses(batch, seed):
   rng = np.random.default_rng(seed)
   sampler, reference = LossSecondMomentSampler(STEPS), Reference(STEPS)
   step = tf.function(sampler.update)
@@ -72,7 +72,7 @@ def test_any_stream_of_losses_gives_the_probabilities_of_plain_python(batch, see
 
 
 @pytest.mark.parametrize("count", [9, 10, 11, 20, 37])
-def test_of_more_than_ten_losses_in_a_batch_the_last_ten_are_kept(count):
+def test_the_last_ten_losses_of_a_large_batch_are_kept(count):
   sampler = LossSecondMomentSampler(2)
   update(sampler, [0] * 10, [1.0] * 10)
   old = [100.0] * 10
@@ -85,7 +85,7 @@ def test_of_more_than_ten_losses_in_a_batch_the_last_ten_are_kept(count):
   )
 
 
-def test_a_batch_at_once_is_its_losses_one_by_one():
+def test_a_batch_has_the_effect_of_its_losses_one_by_one():
   rng = np.random.default_rng(0)
   at_once, one_by_one = warmed(), warmed()
   t, losses = rng.integers(0, 3, 64), rng.uniform(0, 5, 64)
@@ -96,7 +96,7 @@ def test_a_batch_at_once_is_its_losses_one_by_one():
   np.testing.assert_array_equal(at_once.losses, one_by_one.losses)
 
 
-def test_an_empty_batch_teaches_nothing():
+def test_an_empty_batch_changes_nothing():
   sampler = warmed()
   before = sampler.probabilities().numpy()
   update(sampler, [], [])
@@ -104,7 +104,7 @@ def test_an_empty_batch_teaches_nothing():
 
 
 def test_counts_do_not_grow_with_the_updates():
-  """Training goes on for longer than int32 counts of losses would."""
+  """Otherwise int32 counts would overflow in a long training."""
   sampler, reference = warmed(2), Reference(2)
   rng = np.random.default_rng(0)
   step = tf.function(sampler.update)
@@ -118,7 +118,7 @@ def test_counts_do_not_grow_with_the_updates():
 
 @pytest.mark.parametrize("make", [UniformSampler, LossSecondMomentSampler, warmed])
 @pytest.mark.parametrize("steps", [1, 7, 1000])
-def test_probabilities_sum_to_one_and_forget_no_timestep(make, steps):
+def test_probabilities_sum_to_one_and_none_is_zero(make, steps):
   p = make(steps).probabilities()
   assert p.shape == (steps,)
   np.testing.assert_allclose(np.sum(p, dtype=np.float64), 1, rtol=1e-5)
@@ -131,16 +131,16 @@ def test_weights_keep_the_mean_loss_unbiased(make):
   t, weights = sampler.sample(2000, [1, 2])
   assert t.dtype == tf.int32 and t.shape == weights.shape == (2000,)
   p = sampler.probabilities().numpy()
-  of_timestep = np.zeros(STEPS)
-  of_timestep[t.numpy()] = weights
-  assert np.all(of_timestep > 0)  # All have been drawn.
-  np.testing.assert_allclose(weights, of_timestep[t.numpy()])
+  table = np.zeros(STEPS)
+  table[t.numpy()] = weights
+  assert np.all(table > 0)  # Each timestep has been drawn.
+  np.testing.assert_allclose(weights, table[t.numpy()])
   losses = np.random.default_rng(0).uniform(size=STEPS)
-  np.testing.assert_allclose(np.sum(p * of_timestep * losses), np.mean(losses), rtol=1e-5)
+  np.testing.assert_allclose(np.sum(p * table * losses), np.mean(losses), rtol=1e-5)
 
 
 @pytest.mark.parametrize("make", [UniformSampler, warmed])
-def test_timesteps_are_drawn_as_often_as_is_probable(make):
+def test_frequencies_agree_with_the_probabilities(make):
   sampler = make(STEPS)
   count = 100_000
   t, _ = sampler.sample(count, [3, 4])
@@ -150,28 +150,28 @@ def test_timesteps_are_drawn_as_often_as_is_probable(make):
   assert np.all(np.abs(frequencies - p) < 5 * np.sqrt(p * (1 - p) / count))
 
 
-def test_a_seed_decides_the_draw():
+def test_the_seed_determines_the_timesteps():
   sampler = warmed(100)
   first, again, other = (sampler.sample(50, [seed, 0])[0].numpy() for seed in (1, 1, 2))
   np.testing.assert_array_equal(first, again)
   assert np.any(first != other)
 
 
-def test_losses_of_zero_leave_uniform_probabilities():
+def test_losses_of_zero_give_uniform_probabilities():
   sampler = LossSecondMomentSampler(4)
   update(sampler, np.tile(np.arange(4), 10), np.zeros(40))
   np.testing.assert_allclose(sampler.probabilities(), 0.25)
 
 
-def test_a_timestep_without_loss_is_still_drawn():
+def test_a_timestep_whose_losses_are_zero_is_still_drawn():
   sampler = LossSecondMomentSampler(4)
   update(sampler, np.tile(np.arange(4), 10), np.tile([0.0, 1, 1, 2], 10))
   np.testing.assert_allclose(sampler.probabilities()[0], 0.001 / 4, rtol=1e-5)
 
 
 @pytest.mark.parametrize("loss", [1e10, 1e20, 1e30, 1e38])
-def test_one_enormous_loss_leaves_probabilities(loss):
-  """Losses are finite for any output of the network, hence so must be what is made of them."""
+def test_probabilities_are_finite_after_an_enormous_loss(loss):
+  """Losses are finite for any output of the network, so the probabilities must be, too."""
   sampler = warmed()
   update(sampler, [2], [loss])
   p = sampler.probabilities()
@@ -188,7 +188,7 @@ def test_the_uniform_sampler_learns_nothing():
   assert not sampler.variables
 
 
-def test_a_sampler_is_of_its_configuration():
+def test_the_configuration_chooses_the_sampler():
   for name, kind in (("uniform", UniformSampler), ("loss_second_moment", LossSecondMomentSampler)):
     sampler = timestep_sampling.make_timestep_sampler(
       DiffusionConfig(diffusion_steps=30, timestep_sampler=name)

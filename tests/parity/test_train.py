@@ -84,7 +84,7 @@ def test_training_steps(train_file, decoder):
     golden = dict(arrays)
   state = make_state(golden, decoder)
 
-  @tf.function
+  @tf.function(autograph=False)
   def step(x_start, t, noise):
     losses, gradients = train_step.loss_and_gradients(
       state, {"image": x_start}, t, tf.ones_like(t, tf.float32), noise, None

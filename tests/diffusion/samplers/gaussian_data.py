@@ -64,8 +64,8 @@ def make_noise(shape=SHAPE, seed=0):
   return noise_fn
 
 
-def draw_toy(text, steps=20, noise_fn=make_noise(), options=loop.LoopOptions()):
+def draw_toy(text, steps=20, noise_fn=None, options=loop.LoopOptions()):
   """Draws with the toy network."""
   sampler = base.parse(text)
   diffusion = sampler.respace(make_diffusion(steps))
-  return loop.draw(toy_network, diffusion, sampler, noise_fn, options)
+  return loop.draw(toy_network, diffusion, sampler, noise_fn or make_noise(), options)

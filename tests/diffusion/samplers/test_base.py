@@ -67,7 +67,7 @@ def test_other_texts_are_refused(text):
 
 @pytest.mark.parametrize("eta", ["-0.1", "1.1", "nan"])
 def test_an_eta_outside_0_to_1_is_refused(eta):
-  with pytest.raises(settings.InputError, match=rf"^samplers: expected eta in \[0, 1\], received"):
+  with pytest.raises(settings.InputError, match=r"^samplers: expected eta in \[0, 1\], received"):
     base.parse(f"ddim:50:{eta}")
 
 
@@ -83,7 +83,7 @@ def test_each_sampler_has_its_own_timesteps():
   for text, expected in (("ancestral:4", [0, 33, 66, 99]), ("ddim:4", [0, 25, 50, 75])):
     respaced = base.parse(text).respace(diffusion)
     np.testing.assert_array_equal(respaced.process.timestep_map, expected)
-  message = "^samplers: expected at most 100 steps.*received ddim:101$"
+  message = r"^samplers: expected at most 100 steps.*received ddim:101$"
   with pytest.raises(settings.InputError, match=message):
     base.parse("ddim:101").respace(diffusion)
 
