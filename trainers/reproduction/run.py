@@ -57,7 +57,7 @@ def run(
     for name in experiments
   }
   growing = _GrowingReport(scale, output, experiments, commands)
-  output.mkdir(parents=True, exist_ok=True)
+  files.make_folder(output)
 
   def update_report() -> None:
     growing.update({name for name in tasks if all(map(scheduler.is_done, tasks[name]))})

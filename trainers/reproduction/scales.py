@@ -1,4 +1,4 @@
-"""Scales: which data and models stand for the paper's, and how closely they are evaluated.
+"""Scales: which data and models stand for the paper's, and how precisely they are evaluated.
 
 The settings of a scale are grouped by topic. The defaults are those of the paper's data; the small
 scale replaces them.

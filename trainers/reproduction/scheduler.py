@@ -127,14 +127,14 @@ def seconds_left(
     return None
 
   def expected(task: tasks_lib.Task) -> float:
-    of_group = times.get((task.command, records.group(task.name)))
-    of_command = [
+    group_times = times.get((task.command, records.group(task.name)))
+    command_times = [
       seconds
       for (command, _), values in times.items()
       if command == task.command
       for seconds in values
     ]
-    return float(np.mean(of_group or of_command or np.concatenate([*times.values()])))
+    return float(np.mean(group_times or command_times or np.concatenate([*times.values()])))
 
   return sum(map(expected, tasks)) / workers
 

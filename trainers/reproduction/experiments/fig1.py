@@ -33,8 +33,8 @@ class Figure1(base.Experiment):
     curves = {name: [ratios(name, steps) for steps in _STEPS] for name in _SCHEDULES}
 
     def draw(*axes: matplotlib.axes.Axes) -> None:
-      for axis, (schedule, of_schedule) in zip(axes, curves.items()):
-        for steps, curve in zip(_STEPS, of_schedule):
+      for axis, (schedule, by_steps) in zip(axes, curves.items()):
+        for steps, curve in zip(_STEPS, by_steps):
           axis.plot(np.arange(1, steps) / steps, curve, label=f"T = {steps:,} steps")
         axis.set(
           title=schedule,
@@ -46,8 +46,8 @@ class Figure1(base.Experiment):
 
     rows = tuple(
       (schedule, steps, float(curve[0]), _min_after_start(curve), float(np.mean(1 - curve)))
-      for schedule, of_schedule in curves.items()
-      for steps, curve in zip(_STEPS, of_schedule)
+      for schedule, by_steps in curves.items()
+      for steps, curve in zip(_STEPS, by_steps)
     )
     columns = (
       "schedule",
@@ -88,9 +88,9 @@ def _min_after_start(curve: np.ndarray) -> float:
 
 def _claim(curves: Mapping[str, Sequence[np.ndarray]]) -> claims.Claim:
   parts = []
-  for schedule, of_schedule in curves.items():
+  for schedule, by_steps in curves.items():
     # Without the shortest process.
-    for steps, curve in zip(_STEPS[1:], of_schedule[1:]):
+    for steps, curve in zip(_STEPS[1:], by_steps[1:]):
       parts.append(
         claims.exact(
           f"{schedule}, T = {steps:,}: the ratio is near 1 after the start",
@@ -101,7 +101,7 @@ def _claim(curves: Mapping[str, Sequence[np.ndarray]]) -> claims.Claim:
     parts.append(
       claims.exact(
         f"{schedule}, T = {_STEPS[1]:,}: the ratio is not near 1 at the start",
-        _NEAR - float(of_schedule[1][0]),
+        _NEAR - float(by_steps[1][0]),
         f"{_NEAR}, minus the ratio at the second step",
       )
     )

@@ -43,10 +43,10 @@ class Figure13(base.Experiment):
   def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
     """Returns the ratio of the terms, samples and scores of the three, and claim 11."""
     seed, steps = scale.seeds[0], scale.noise_scale.diffusion_steps
-    of_seeds = [_likelihoods(scale, seed) for seed in scale.seeds]
-    nll = {name: [models[name].score(output, "nll") for models in of_seeds] for name in _PAPER}
+    by_seed = [_likelihoods(scale, seed) for seed in scale.seeds]
+    nll = {name: [models[name].score(output, "nll") for models in by_seed] for name in _PAPER}
     windows = {
-      name: of_seeds[0][name].terms(output)[0].reshape(_WINDOWS, -1).mean(axis=1)
+      name: by_seed[0][name].terms(output)[0].reshape(_WINDOWS, -1).mean(axis=1)
       for name in (_HYBRID, _VLB)
     }
 

@@ -59,9 +59,9 @@ class Figure16(base.Experiment):
       for axis, (label, panel) in zip(axes, _PANELS.items()):
         for score, suffix in panel.items():
           line = "--" if score == "nll_train" else "-"
-          for i, (schedule, of_seeds) in enumerate(values[score].items()):
+          for i, (schedule, by_seed) in enumerate(values[score].items()):
             style: dict[str, Any] = {"color": f"C{i}", "marker": "o", "markersize": 3}
-            axis.plot(steps, of_seeds.mean(axis=0), line, label=schedule + suffix, **style)
+            axis.plot(steps, by_seed.mean(axis=0), line, label=schedule + suffix, **style)
         axis.set(xlabel="training step", ylabel=label)
         axis.legend()
 

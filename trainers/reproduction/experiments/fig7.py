@@ -58,11 +58,11 @@ class Figure7(base.Experiment):
     rows = tuple(
       (
         objective,
-        float(np.mean([estimate.squared_norm for estimate in of_objective])),
-        float(np.mean([estimate.trace for estimate in of_objective])),
-        ", ".join(map(_noise_scale_text, of_objective)),
+        float(np.mean([estimate.squared_norm for estimate in by_seed])),
+        float(np.mean([estimate.trace for estimate in by_seed])),
+        ", ".join(map(_noise_scale_text, by_seed)),
       )
-      for objective, of_objective in averages.items()
+      for objective, by_seed in averages.items()
     )
     part = noisier(
       "the noise scale of L_vlb with uniform t, relative to that of L_hybrid",

@@ -74,7 +74,7 @@ def section(scale: scales.Scale, output: pathlib.Path, paper: PaperTable) -> sec
   sampler = tasks.result_name(scale.sampler)
   rows = []
   for row, paper_nll, paper_fid in zip(scales.ROWS, paper.nll, paper.fid):
-    of_seeds = ", ".join(f"{value:.3f}" for value in nll[row])
+    seed_values = ", ".join(f"{value:.3f}" for value in nll[row])
     cells: tuple[Any, ...] = (
       f"{row.steps // 1000}K",
       row.schedule,
@@ -82,7 +82,7 @@ def section(scale: scales.Scale, output: pathlib.Path, paper: PaperTable) -> sec
       paper_nll,
       paper_fid,
       float(np.mean(nll[row])),
-      of_seeds,
+      seed_values,
     )
     if scale.has_paper_models:
       cells = (
