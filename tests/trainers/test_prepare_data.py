@@ -263,7 +263,9 @@ def test_training_refuses_data_that_is_wrong(run, prepare, pictures, tmp_path):
     "--image_size=12",
     "--channel_multipliers=1,1,1,1",
   )
-  assert "--class_conditional: expected" in refused("--dataset=folder", f"--data_dir={tmp_path}/one")
+  assert "--class_conditional: expected" in refused(
+    "--dataset=folder", f"--data_dir={tmp_path}/one"
+  )
   assert "found none" in refused("--dataset=folder", f"--data_dir={tmp_path}/empty")
   assert "000.png, which is truncated" in refused(
     "--dataset=folder", f"--data_dir={pictures}/test", "--image_size=8"
