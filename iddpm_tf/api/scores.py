@@ -22,8 +22,8 @@ def score(
 
   Args:
     images: the images to score, uint8 `[N, H, W, C]`.
-    reference: real images, uint8 `[M, H, W, C]`, or the path of an .npz file of their statistics,
-      which `trainers.reference_stats` writes. The Inception Score needs none.
+    reference: real images, uint8 `[M, H, W, C]`, or the path of an .npz file of their statistics.
+      The Inception Score needs none.
     scores: names of fid, sfid, inception_score and precision_recall.
     features: a feature extractor: "digits", the path of the Inception graph, or the folder of a
       SavedModel. None is "digits" for images of 8x8x1.
