@@ -104,7 +104,7 @@ def load(config: config_lib.DataConfig, split: str) -> Source:
     source = Source("photos", crops, labels, len(photos.CLASS_NAMES), photos.CLASS_NAMES)
   else:
     source = _in_memory(config, open_listing(config, split))
-  return _checked(source)
+  return checked(source)
 
 
 def require_data_dir(config: config_lib.DataConfig) -> None:
@@ -115,6 +115,26 @@ def require_data_dir(config: config_lib.DataConfig) -> None:
   """
   if config.dataset in (*_LISTINGS, "records"):
     listing.require_data_dir(config, f"the folder of {config.dataset}")
+
+
+def checked(source: Source) -> Source:
+  """Returns a source after checking the type of its images and the range of its labels.
+
+  Raises:
+    InputError: the images are not uint8, or a label is not a class.
+  """
+  if source.images.dtype != np.uint8:
+    raise settings.InputError(
+      "dataset", f"expected images of uint8, received {source.images.dtype} ({source.name})"
+    )
+  labels, classes = source.labels, max(source.num_classes, 1)
+  wrong = labels[(labels < 0) | (labels >= classes)]
+  if wrong.size:
+    raise settings.InputError(
+      "dataset",
+      f"expected labels of {source.name} from 0 to {classes - 1}, received {wrong[0]}",
+    )
+  return source
 
 
 def needs_tensorflow(dataset: str) -> bool:
@@ -202,19 +222,3 @@ def _require_memory(pictures: listing.Listing, shape: tuple[int, ...]) -> None:
       f"{size / 2**30:.1f} ({len(pictures):,} of {pictures.name}); prepare records of the data, "
       "and use them as the data set 'records'",
     )
-
-
-def _checked(source: Source) -> Source:
-  """Returns a source whose images are uint8 and whose labels are classes."""
-  if source.images.dtype != np.uint8:
-    raise settings.InputError(
-      "dataset", f"expected images of uint8, received {source.images.dtype} ({source.name})"
-    )
-  labels, classes = source.labels, max(source.num_classes, 1)
-  wrong = labels[(labels < 0) | (labels >= classes)]
-  if wrong.size:
-    raise settings.InputError(
-      "dataset",
-      f"expected labels of {source.name} from 0 to {classes - 1}, received {wrong[0]}",
-    )
-  return source

@@ -73,6 +73,16 @@ def test_wrong_arrays_are_refused_under_the_argument_s_name():
   assert error_of(IMAGES, class_names=["ant"]) == "class_names: requires labels"
 
 
+def test_a_source_of_the_caller_is_checked():
+  labels = np.array([0, 1, 2, 0, 1, 2], np.int32)
+  source = sources.Source("mine", IMAGES, labels, 3)
+  assert sources.checked(source) is source
+  with pytest.raises(settings.InputError, match="labels of mine from 0 to 1, received 2"):
+    sources.checked(source._replace(num_classes=2))
+  with pytest.raises(settings.InputError, match=r"images of uint8, received float64 \(mine\)"):
+    sources.checked(source._replace(images=IMAGES / 255))
+
+
 @pytest.mark.parametrize("read", [sources.load, sources.open_listing])
 def test_the_arrays_of_a_model_cannot_be_loaded_again(read):
   with pytest.raises(settings.InputError, match="^dataset: .* trained on arrays.* pass the images"):
