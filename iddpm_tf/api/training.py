@@ -67,7 +67,8 @@ def train(
   folder = model_dir_lib.ModelDir(model_dir)
   source = _source(config, images, labels)
   if images is not None:
-    config = config.with_settings(dataset=source.name, data_dir=None)
+    # No file holds these images: an evaluation of the run asks for them.
+    config = config.with_settings(dataset=sources.ARRAYS, data_dir=None)
   elif config.data.data_dir:  # Later calls may come from another working folder.
     config = config.with_settings(data_dir=os.path.abspath(config.data.data_dir))
   stored = folder.read_config()
@@ -85,7 +86,7 @@ def train(
 
 def _source(config, images, labels):
   if isinstance(images, sources.Source):
-    return images
+    return sources.checked(images)
   if images is not None:
     return sources.from_arrays(images, labels)
   return sources.load(config.data, "train")
