@@ -9,8 +9,10 @@ import dataclasses
 
 from iddpm_tf import settings
 
-Shape = tuple[int | str, ...]  # A string stands for an unknown number, such as "classes".
+Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
+
+UNKNOWN = -1  # An unknown number of classes.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Architecture:
 
   Attributes:
     base_channels: the unit of the channels.
-    num_classes: number of classes, 0 for an unconditional network, or "classes" if unknown.
+    num_classes: number of classes, 0 for an unconditional network, or `UNKNOWN`.
     enlarges: whether it is a super-resolution network, whose input is two images.
     channel_multipliers: channels of each level, in units of `base_channels`.
     num_res_blocks: residual blocks per level on the way down.
@@ -31,7 +33,7 @@ class Architecture:
   """
 
   base_channels: int
-  num_classes: int | str
+  num_classes: int
   enlarges: bool
   channel_multipliers: tuple[float, ...]
   num_res_blocks: int
@@ -277,8 +279,8 @@ def _shape(shapes: Shapes, name: str, rank: int | None = None) -> Shape:
 
 
 def _shown(shape: Shape) -> str:
-  """Returns a shape as Python shows a tuple, with placeholders unquoted."""
-  return repr(tuple(shape)).replace("'", "")
+  """Returns a shape as Python shows a tuple, with a word for an unknown number of classes."""
+  return repr(tuple(shape)).replace(str(UNKNOWN), "classes")
 
 
 def _part(name: str, i: int) -> str:

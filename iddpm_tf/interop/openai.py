@@ -78,7 +78,7 @@ def load_state_dict(network: networks.UNet, state_dict: Mapping[str, np.ndarray]
 
 
 def _block(name: str, block: Sequence[keras.Layer]) -> Entries:
-  entries = {}
+  entries: Entries = {}
   for j, layer in enumerate(block):
     entries |= _layer(f"{name}.{j}", layer)
   return entries

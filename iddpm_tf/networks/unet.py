@@ -199,7 +199,8 @@ class UNet(keras.Model):
     Args:
       skip_channels: the channels of the output of each block on the way down.
     """
-    output_blocks, skip_channels = [], list(skip_channels)
+    output_blocks: list[Block] = []
+    skip_channels = list(skip_channels)
     channels_in = skip_channels[-1]
     for level, multiplier in reversed(list(enumerate(self.channel_multipliers))):
       channels = self.base_channels * multiplier

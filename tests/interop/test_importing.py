@@ -61,21 +61,19 @@ def test_a_checkpoint_becomes_a_model_folder(tmp_path, checkpoint, capfd):
   assert not any(capfd.readouterr())
 
 
-def test_a_given_step_takes_precedence_over_the_name(tmp_path, checkpoint):
-  imported = importing.import_checkpoint(checkpoint, tmp_path / "run", CONFIG, step=3)
-  assert (imported.step, imported.step_is_known, imported.folder.newest_step()) == (3, True, 3)
-
-
 def test_an_unknown_step_is_0(tmp_path, checkpoint):
   checkpoint = checkpoint.rename(tmp_path / "mine.safetensors")
   imported = importing.import_checkpoint(str(checkpoint), str(tmp_path / "run"), CONFIG)
   assert (imported.step, imported.step_is_known) == (0, False)
 
 
-def test_a_relative_data_dir_becomes_absolute(tmp_path, checkpoint, monkeypatch):
+def test_the_step_takes_precedence_over_the_name_and_data_dir_becomes_absolute(
+  tmp_path, checkpoint, monkeypatch
+):
   monkeypatch.chdir(tmp_path)
   config = CONFIG.with_settings(data_dir="pictures")
-  imported = importing.import_checkpoint(checkpoint, "run", config)
+  imported = importing.import_checkpoint(checkpoint, "run", config, step=3)
+  assert (imported.step, imported.step_is_known, imported.folder.newest_step()) == (3, True, 3)
   assert imported.config.data.data_dir == str(tmp_path / "pictures")
 
 

@@ -185,6 +185,11 @@ def test_the_network_builds_under_a_strategy():
   assert len(network.trainable_variables) == 128
 
 
+def test_super_resolution_requires_the_small_image():
+  with pytest.raises(settings.InputError, match="low_res: expected the images to enlarge"):
+    networks.SuperResolutionUNet(**SMALL)(images(8, 8, 3), T)
+
+
 def test_super_resolution_depends_on_the_small_image():
   network = networks.SuperResolutionUNet(**SMALL)
   x, low_res = images(8, 12, 3), images(2, 3, 3)
