@@ -1,4 +1,4 @@
-"""What a configuration may be, and that `config.json` says all of it."""
+"""Configurations: their values, JSON, flagfiles, and the errors of wrong settings."""
 
 import dataclasses
 import json
@@ -6,6 +6,7 @@ import json
 import pytest
 
 from iddpm_tf import config as config_lib
+from iddpm_tf import settings
 from iddpm_tf.config import Config
 from iddpm_tf.config import DataConfig
 from iddpm_tf.config import DiffusionConfig
@@ -43,6 +44,7 @@ EVERYTHING = Config(
   DataConfig(
     dataset="mnist",
     data_dir="/somewhere",
+    download=False,
     image_size=8,
     resize="area",
     folder_labels="prefix",
@@ -82,39 +84,36 @@ EVERYTHING = Config(
 )
 
 
-def refused(name, make, **settings):
-  """`make(**settings)` raises one line of the users' form about `--name`; returns it."""
-  with pytest.raises(ValueError) as caught:
-    make(**settings)
+def refused(name, make, **values):
+  """Asserts that `make(**values)` is refused because of one setting, and returns the message."""
+  with pytest.raises(settings.InputError) as caught:
+    make(**values)
   message = str(caught.value)
-  assert (
-    message.startswith(f"--{name}: expected ") and ", received " in message and "\n" not in message
-  )
+  assert message.startswith(f"{name}: expected ") and ", received " in message
+  assert "\n" not in message and caught.value.name == name
   return message
 
 
 def changed(change, config=EVERYTHING):
-  """The JSON of `config` after `change(content)`."""
+  """Returns the JSON of a configuration after `change(content)`."""
   content = json.loads(config.to_json())
   change(content)
   return json.dumps(content)
 
 
 def on_images(shape=(8, 8, 1), num_classes=10, **network):
-  settings = {
-    "base_channels": 32,
-    "channel_multipliers": (1, 2),
-    "attention_resolutions": (),
-  } | network
+  """Returns a configuration that knows the shape and the classes of its images."""
+  defaults = {"base_channels": 32, "channel_multipliers": (1, 2), "attention_resolutions": ()}
   return Config(
-    network=NetworkConfig(**settings), data=DataConfig(image_shape=shape, num_classes=num_classes)
+    network=NetworkConfig(**defaults | network),
+    data=DataConfig(image_shape=shape, num_classes=num_classes),
   )
 
 
 def test_every_setting_of_the_example_differs_from_its_default():
-  for name, part in config_lib.parts().items():
-    ours, default = getattr(EVERYTHING, name), part()
-    for field in dataclasses.fields(part):
+  for name, section in config_lib.sections().items():
+    ours, default = getattr(EVERYTHING, name), section()
+    for field in dataclasses.fields(section):
       assert getattr(ours, field.name) != getattr(default, field.name), field.name
 
 
@@ -133,42 +132,45 @@ def test_json_is_versioned_and_ends_in_a_newline():
 @pytest.mark.parametrize(
   "text", ["", "{", "[]", "null", "{}", '{"version": 99}', '{"version": "1"}', '"version"']
 )
-def test_what_is_no_configuration_is_refused(text):
-  with pytest.raises(ValueError, match="not JSON|expected a configuration of version 1"):
+def test_other_json_is_refused(text):
+  message = "^config: expected (JSON|a configuration of version 1 to 4), received"
+  with pytest.raises(settings.InputError, match=message):
     Config.from_json(text)
 
 
-@pytest.mark.parametrize("section", config_lib.parts())
-def test_a_missing_or_misshapen_section_is_named(section):
-  with pytest.raises(ValueError, match=f"(?i){section}.*received None"):
+@pytest.mark.parametrize("section", config_lib.sections())
+def test_a_missing_or_wrong_section_is_named(section):
+  with pytest.raises(settings.InputError, match=f"(?i){section}.*received None"):
     Config.from_json(changed(lambda content: content.pop(section)))
-  with pytest.raises(ValueError, match=f"(?i){section}.*received 3"):
+  with pytest.raises(settings.InputError, match=f"(?i){section}.*received 3"):
     Config.from_json(changed(lambda content: content.update({section: 3})))
 
 
 @pytest.mark.parametrize("version", range(1, config_lib.VERSION))
-def test_an_older_configuration_takes_the_defaults_of_younger_settings(version):
-  younger = [
+def test_settings_that_an_older_version_lacks_have_their_defaults(version):
+  newer = [
     (section, field.name)
-    for section, part in config_lib.parts().items()
-    for field in dataclasses.fields(part)
+    for section, dataclass in config_lib.sections().items()
+    for field in dataclasses.fields(dataclass)
     if field.metadata.get("since", 1) > version
   ]
 
-  def older(content):
+  def make_older(content):
     content["version"] = version
-    for section, name in younger:
+    for section, name in newer:
       content[section].pop(name)
     if not content["evaluation"]:
       content.pop("evaluation")
 
-  assert younger and Config.from_json(changed(older, Config())) == Config()
+  assert newer and Config.from_json(changed(make_older, Config())) == Config()
 
 
 def test_unknown_names_are_named():
-  with pytest.raises(ValueError, match="^unknown sections: extra, more$"):
+  message = "^config: expected known sections, received extra, more$"
+  with pytest.raises(settings.InputError, match=message):
     Config.from_json(changed(lambda content: content.update(more={}, extra={})))
-  with pytest.raises(ValueError, match="^unknown settings: channels$"):
+  message = "^config: expected known settings, received channels$"
+  with pytest.raises(settings.InputError, match=message):
     Config.from_json(changed(lambda content: content["network"].update(channels=3)))
 
 
@@ -176,12 +178,13 @@ def test_unknown_names_are_named():
   "section, name",
   [
     (section, field.name)
-    for section, part in config_lib.parts().items()
-    for field in dataclasses.fields(part)
+    for section, dataclass in config_lib.sections().items()
+    for field in dataclasses.fields(dataclass)
   ],
 )
 def test_a_missing_setting_is_named(section, name):
-  with pytest.raises(ValueError, match=f"^no value for {name}$"):
+  message = f"^config: expected values of all settings, received none of {name}$"
+  with pytest.raises(settings.InputError, match=message):
     Config.from_json(changed(lambda content: content[section].pop(name)))
 
 
@@ -208,40 +211,33 @@ def test_a_missing_setting_is_named(section, name):
   ],
 )
 def test_a_setting_of_another_type_is_named(section, name, value):
-  with pytest.raises(ValueError, match=f"^{name}: expected .*, received ") as caught:
+  with pytest.raises(settings.InputError, match=f"^{name}: expected .*, received ") as caught:
     Config.from_json(changed(lambda content: content[section].update({name: value})))
   assert repr(value) in str(caught.value)
 
 
-def test_an_integer_will_do_for_a_float():
-  assert (
-    Config.from_json(
-      changed(lambda content: content["training"].update(weight_decay=0))
-    ).training.weight_decay
-    == 0
-  )
+def test_an_integer_is_accepted_for_a_float():
+  text = changed(lambda content: content["training"].update(weight_decay=0))
+  assert Config.from_json(text).training.weight_decay == 0
 
 
-def test_json_is_validated_like_anything_else():
-  refused(
-    "num_heads",
-    Config.from_json,
-    text=changed(lambda content: content["network"].update(num_heads=3)),
-  )
+def test_the_values_of_json_are_checked():
+  text = changed(lambda content: content["network"].update(num_heads=3))
+  refused("num_heads", Config.from_json, text=text)
 
 
 @pytest.mark.parametrize("objective", ["simple", "hybrid", "vlb"])
 @pytest.mark.parametrize("variance", ["fixed_small", "fixed_large", "learned", "learned_range"])
-def test_only_what_is_trained_is_learned(objective, variance):
-  settings = {"objective": objective, "variance_type": variance}
+def test_a_learned_variance_requires_an_objective_that_trains_it(objective, variance):
+  values = {"objective": objective, "variance_type": variance}
   if (objective, variance.startswith("learned")) in [("simple", True), ("hybrid", False)]:
-    message = refused("variance_type", DiffusionConfig, **settings)
-    assert f"--objective={objective}" in message and message.endswith(f"received {variance!r}")
+    message = refused("variance_type", DiffusionConfig, **values)
+    assert f"objective={objective}" in message and message.endswith(f"received {variance!r}")
   else:
-    assert DiffusionConfig(**settings).learns_variance == variance.startswith("learned")
+    assert DiffusionConfig(**values).learns_variance == variance.startswith("learned")
 
 
-def test_vlb_weight_needs_a_bound_to_weigh():
+def test_vlb_weight_requires_an_objective_with_the_bound():
   refused(
     "vlb_weight", DiffusionConfig, objective="simple", variance_type="fixed_small", vlb_weight=0.1
   )
@@ -250,7 +246,7 @@ def test_vlb_weight_needs_a_bound_to_weigh():
 
 
 @pytest.mark.parametrize("steps", [1, 19, 20])
-def test_linear_schedule_needs_more_than_20_steps(steps):
+def test_the_linear_schedule_requires_more_than_20_steps(steps):
   message = refused(
     "diffusion_steps", DiffusionConfig, noise_schedule="linear", diffusion_steps=steps
   )
@@ -271,10 +267,11 @@ def test_linear_schedule_needs_more_than_20_steps(steps):
     (DiffusionConfig, "timestep_sampler"),
   ],
 )
-def test_a_choice_that_is_none_lists_the_choices(make, name):
+def test_a_wrong_choice_is_refused_with_all_choices(make, name):
   message = refused(name, make, **{name: "other"})
   field = next(field for field in dataclasses.fields(make) if field.name == name)
-  assert all(choice in message for choice in field.metadata["choices"]) and field.default in message
+  choices = settings.choices_of(field)
+  assert field.default in choices and f"one of {', '.join(choices)}" in message
 
 
 @pytest.mark.parametrize(
@@ -333,18 +330,18 @@ def test_decay_ends_after_warm_up(decay):
   message = refused(
     "decay_steps", TrainingConfig, train_steps=1, warmup_steps=100, decay_steps=decay
   )
-  assert "--warmup_steps=100" in message
+  assert "warmup_steps=100" in message
   TrainingConfig(train_steps=101, warmup_steps=100, decay_steps=101)
   TrainingConfig(train_steps=101, warmup_steps=100, decay_steps=0)
 
 
-def test_no_step_is_made_at_a_rate_of_0():
+def test_training_ends_before_the_learning_rate_is_0():
   message = refused("decay_steps", TrainingConfig, train_steps=101, decay_steps=100)
-  assert "--train_steps=101" in message
+  assert "train_steps=101" in message
 
 
 @pytest.mark.parametrize("resolution", [2, 3, 16])
-def test_attention_needs_a_resolution_that_the_network_has(resolution):
+def test_attention_requires_a_resolution_that_the_network_has(resolution):
   message = refused("attention_resolutions", on_images, attention_resolutions=(8, resolution))
   assert "8, 4" in message
   assert on_images(attention_resolutions=(8, 4)).network.depth == 1
@@ -357,12 +354,12 @@ def test_the_depth_divides_both_sides_of_the_image(shape):
   on_images(shape=(8, 12, 1), channel_multipliers=(1, 1, 1))
 
 
-def test_class_conditional_needs_labels():
-  assert "digits" in refused("class_conditional", on_images, class_conditional=True, num_classes=0)
+def test_class_conditional_requires_labels():
+  message = refused("class_conditional", on_images, class_conditional=True, num_classes=0)
+  assert "digits has 0 classes" in message
   assert on_images(class_conditional=True).num_classes == 10
-  assert "1 classes" in refused(
-    "class_conditional", on_images, class_conditional=True, num_classes=1
-  )
+  message = refused("class_conditional", on_images, class_conditional=True, num_classes=1)
+  assert "digits has 1 classes" in message
   assert on_images(class_conditional=False).num_classes == 0
 
 
@@ -370,13 +367,15 @@ def test_class_conditional_needs_labels():
   "low, shape", [(3, (8, 8, 1)), (8, (8, 8, 1)), (16, (8, 8, 1)), (4, (8, 9, 1))]
 )
 def test_a_low_resolution_that_does_not_divide_is_refused(low, shape):
-  assert f"{shape[0]}x{shape[1]}" in refused(
+  message = refused(
     "low_res_size", on_images, shape=shape, low_res_size=low, channel_multipliers=(1,)
   )
+  assert f"{shape[0]}x{shape[1]}" in message
 
 
-def test_only_what_enlarges_can_be_consistent():
-  with pytest.raises(ValueError, match="^--consistent: expected nothing with .* received True$"):
+def test_consistent_requires_a_super_resolution_model():
+  message = r"^consistent: expected False for a model that enlarges no images .*, received True$"
+  with pytest.raises(settings.InputError, match=message):
     dataclasses.replace(on_images(), sampling=SamplingConfig(consistent=True))
 
 
@@ -393,7 +392,7 @@ def test_output_channels_are_doubled_where_the_variance_is_learned():
 
 
 @pytest.mark.parametrize(
-  "settings, name",
+  "values, name",
   [
     ({"eval_every": -1}, "eval_every"),
     ({"eval_samples": 0}, "eval_samples"),
@@ -404,17 +403,107 @@ def test_output_channels_are_doubled_where_the_variance_is_learned():
     ({"eval_scores": ("precision_recall",), "best_score": "precision_recall"}, "best_score"),
   ],
 )
-def test_evaluations_that_cannot_be(settings, name):
-  refused(name, EvaluationConfig, **settings)
+def test_impossible_evaluations_are_refused(values, name):
+  refused(name, EvaluationConfig, **values)
 
 
-def test_the_best_score_is_any_that_is_computed():
+def test_the_best_score_can_be_any_computed_score():
   for name in ("fid", "recall_k3", "precision_k5"):
     EvaluationConfig(eval_scores=("precision_recall", "fid"), best_score=name)
 
 
-def test_samples_of_what_enlarges_are_not_scored_in_training():
+def test_a_super_resolution_model_has_no_scores_of_samples_in_training():
   config = on_images(low_res_size=4)
-  with pytest.raises(ValueError, match="^--eval_scores: expected nll or nll_train alone"):
+  message = "^eval_scores: expected nll or nll_train for a super-resolution model"
+  with pytest.raises(settings.InputError, match=message):
     dataclasses.replace(config, evaluation=EvaluationConfig(eval_every=5))
   dataclasses.replace(config, evaluation=EvaluationConfig(eval_every=5, eval_scores=("nll",)))
+
+
+def test_the_sections_name_all_dataclasses():
+  assert config_lib.sections() == {
+    "network": NetworkConfig,
+    "diffusion": DiffusionConfig,
+    "data": DataConfig,
+    "training": TrainingConfig,
+    "sampling": SamplingConfig,
+    "evaluation": EvaluationConfig,
+  }
+
+
+def test_settings_are_given_by_name_whatever_their_section():
+  config = Config.from_settings(dataset="mnist", base_channels=64, ema=[0.9, 0.99])
+  assert config.data == DataConfig(dataset="mnist")
+  assert config.network == NetworkConfig(base_channels=64)
+  assert config.training == TrainingConfig(ema=(0.9, 0.99))
+  assert config.with_settings(base_channels=96).network.base_channels == 96
+  assert config.with_settings(base_channels=96).data == config.data
+
+
+@pytest.mark.parametrize(
+  "values, message",
+  [
+    (
+      {"base_chanels": 64},
+      "base_chanels: expected the name of a setting, received an unknown one; "
+      "did you mean base_channels?",
+    ),
+    ({"zzz": 1}, "zzz: expected the name of a setting, received an unknown one"),
+    ({"batch_size": "8"}, "batch_size: expected a whole number, received '8'"),
+    ({"batch_size": 8.0}, "batch_size: expected a whole number, received 8.0"),
+    ({"random_flip": 1}, "random_flip: expected true or false, received 1"),
+    ({"ema": 0.9}, "ema: expected a list of values that are each a number, received 0.9"),
+    ({"data_dir": 3}, "data_dir: expected text or nothing, received 3"),
+    ({"batch_size": 0}, "batch_size: expected a positive number, received 0"),
+    ({"image_shape": (8, 8)}, "image_shape: expected height, width and channels, received 8,8"),
+  ],
+)
+def test_wrong_settings_are_refused(values, message):
+  with pytest.raises(settings.InputError) as caught:
+    Config.from_settings(**values)
+  assert str(caught.value) == message
+
+
+def test_a_flagfile_is_read_and_keywords_override_it(tmp_path):
+  (tmp_path / "base.flags").write_text("# A comment.\n--batch_size=32\n--ema=0.9,0.99\n")
+  path = tmp_path / "own.flags"
+  path.write_text("--flagfile=base.flags\n\n--batch_size=16\n--noscale_shift_norm\n")
+  config = Config.from_flagfile(path)
+  assert config.training.batch_size == 16 and config.training.ema == (0.9, 0.99)
+  assert not config.network.scale_shift_norm
+  assert Config.from_flagfile(path, batch_size=8).training.batch_size == 8
+  assert Config.from_flagfile("configs/digits.flags").network.class_conditional
+
+
+def test_wrong_flagfiles_are_refused(tmp_path):
+  refused("flagfile", Config.from_flagfile, path=tmp_path / "none.flags")
+  path = tmp_path / "wrong.flags"
+  path.write_text("--batch_size=8\n--learning_rat=1e-3\n")
+  message = (
+    rf"^learning_rat: there is no such setting \({path}, line 2\); did you mean learning_rate\?"
+  )
+  with pytest.raises(settings.InputError, match=message):
+    Config.from_flagfile(path)
+  path.write_text("batch_size=8\n")
+  with pytest.raises(settings.InputError, match="line 1: expected a setting of the form"):
+    Config.from_flagfile(path)
+  path.write_text("--batch_size=many\n")
+  refused("batch_size", Config.from_flagfile, path=path)
+
+
+def test_a_run_may_change_some_settings():
+  config = on_images()
+  changed_config = config.changed({"train_steps": 5000, "samplers": ("ddim:5",)}, "runs/one")
+  assert changed_config.training.train_steps == 5000
+  assert changed_config.sampling.samplers == ("ddim:5",)
+  with pytest.raises(settings.InputError) as caught:
+    config.changed({"batch_size": 7}, "runs/one")
+  message = "batch_size: expected 128, the value in runs/one, received 7"
+  assert str(caught.value) == message
+
+
+def test_the_images_are_filled_in_and_the_network_must_fit_them():
+  config = Config.from_settings(channel_multipliers=(1, 2), attention_resolutions=())
+  filled = config.with_data(image_shape=(8, 8, 3), num_classes=2)
+  assert filled.data.image_shape == (8, 8, 3) and filled.data.num_classes == 2
+  refused("channel_multipliers", config.with_data, image_shape=(7, 7, 3), num_classes=2)

@@ -48,10 +48,10 @@ def checked(field: dataclasses.Field[Any], value: Any) -> Any:
   Raises:
     InputError: the value is of another type than the field.
   """
-  value = tuple(value) if isinstance(value, list) else value
-  if not _is_of_type(value, field.type):
+  converted = tuple(value) if isinstance(value, list) else value
+  if not _is_of_type(converted, field.type):
     raise InputError(field.name, f"expected {_described(field.type)}, received {value!r}")
-  return value
+  return converted
 
 
 def require_empty(content: Mapping[str, Any], kind: str) -> None:
