@@ -93,11 +93,10 @@ def _expected(
   """
   network, size = config.network, config.data.image_size
   levels = max(len(network.channel_multipliers), len(received.channel_multipliers))
+  classes = received.num_classes or architecture_lib.UNKNOWN
   return architecture_lib.Architecture(
     base_channels=network.base_channels,
-    num_classes=(received.num_classes or architecture_lib.UNKNOWN)
-    if network.class_conditional
-    else 0,
+    num_classes=classes if network.class_conditional else 0,
     enlarges=bool(network.low_res_size),
     channel_multipliers=network.channel_multipliers,
     num_res_blocks=network.num_res_blocks,
