@@ -63,9 +63,9 @@ def main(options: Options, given: dict[str, Any]) -> int:
   """Exports the model."""
   config = model_options.model_config(options, given)
   upsampler_config = model_options.upsampler_config(options, config)
-  folder = pathlib.Path(options.output_dir) / _name(options)
-  version = options.version or None
-  layout.require_name(folder.name)
+  name, version = _name(options), options.version or None
+  layout.require_name(name)
+  folder = pathlib.Path(options.output_dir) / name
   layout.require_new_version(folder, version)
   command.load_tensorflow()
 
