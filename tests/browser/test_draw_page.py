@@ -10,6 +10,7 @@ from tests.serving import conftest
 
 fixture_model_dir, fixture_models_dir = conftest.fixture_model_dir, conftest.fixture_models_dir
 fixture_server, fixture_drawn = conftest.fixture_server, conftest.fixture_drawn
+fixture_samplers = conftest.fixture_samplers
 
 
 @pytest.fixture(autouse=True)
