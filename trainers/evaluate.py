@@ -82,6 +82,9 @@ class Options(nll_config.NllConfig, _ScoreOptions):
     if not self.nll and not self.scores:
       names = ", ".join(f"--{name}" for name in ("nll", *config_lib.SCORES))
       raise settings.InputError("nll", f"expected a score to compute ({names}), received none")
+    if self.samples and self.nll:
+      message = "cannot be combined with --nll, which evaluates a model"
+      raise settings.InputError("samples", message)
     _require_together(self, self.nll, _NLL_FLAGS, "--nll")
     _require_together(
       self, self.scores, ("features", "reference", "samples"), "a score of samples, such as --fid"
@@ -106,9 +109,6 @@ class Options(nll_config.NllConfig, _ScoreOptions):
     )
 
   def _require_fit_of_samples(self) -> None:
-    if self.nll:
-      message = "cannot be combined with --nll, which evaluates a model"
-      raise settings.InputError("samples", message)
     for name in ("seed", *settings.by_name(model_options.EnsembleOptions)):
       if name != "model_dir" and name in settings.changed(self):
         raise settings.InputError(name, "cannot be combined with --samples")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
+from iddpm_tf import settings
 from iddpm_tf.evaluation.frechet import Gaussian
 from iddpm_tf.evaluation.frechet import accumulate
 from iddpm_tf.evaluation.frechet import frechet_distance
@@ -12,7 +13,7 @@ from iddpm_tf.evaluation.frechet import statistics
 
 
 def features(seed, count=200, size=6):
-  """Correlated, with a mean that is large against the deviation."""
+  """Returns correlated features, whose mean is large against their deviation."""
   random = np.random.default_rng(seed)
   return random.normal(size=[count, size]) @ random.normal(size=[size, size]) + 1000.0
 
@@ -57,7 +58,7 @@ def test_is_symmetric():
 
 
 @pytest.mark.parametrize("count", [200, 3])
-def test_a_set_is_at_distance_0_of_itself_also_with_fewer_images_than_features(count):
+def test_a_set_has_distance_0_from_itself_also_with_fewer_images_than_features(count):
   gaussian = statistics(features(5, count=count)).gaussian
   assert frechet_distance(gaussian, gaussian) <= 1e-12 * np.trace(gaussian.covariance)
 
@@ -78,7 +79,7 @@ def test_streaming_equals_at_once():
   np.testing.assert_allclose(streamed.gaussian.covariance, np.cov(whole, rowvar=False), rtol=1e-9)
 
 
-def test_merging_is_in_float64_whatever_comes():
+def test_merging_is_in_float64_for_every_precision():
   merged = merge(
     statistics(features(7).astype(np.float32)), statistics(features(8).astype(np.float16))
   )
@@ -90,48 +91,58 @@ def test_refuses_features_that_are_not_finite(broken):
   whole = features(9)
   whole[3, 2] = broken
   with pytest.raises(
-    ValueError, match="^features: expected finite numbers, received 1 of 200 rows.*"
+    settings.InputError, match=r"^features: expected finite numbers, received 1 of 200 rows.*"
   ):
     statistics(whole)
 
 
-def test_refuses_what_is_no_batch_of_features():
+def test_refuses_other_shapes_and_no_batches():
   for shape in ([5], [0, 5], [5, 0], [5, 4, 4]):
-    with pytest.raises(ValueError, match="^features: expected shape .N, D. .* received"):
+    with pytest.raises(
+      settings.InputError, match=r"^features: expected shape \[N, D\] .* received"
+    ):
       statistics(np.zeros(shape))
-  with pytest.raises(ValueError, match="^features: expected at least one batch, received none$"):
+  with pytest.raises(
+    settings.InputError, match=r"^features: expected at least one batch, received none$"
+  ):
     accumulate([])
-  with pytest.raises(ValueError, match="^features: expected at least 2 rows .* received 1$"):
+  with pytest.raises(
+    settings.InputError, match=r"^features: expected at least 2 rows .* received 1$"
+  ):
     _ = statistics(np.zeros([1, 5])).gaussian
 
 
 def test_refuses_differing_feature_sizes():
   first, second = statistics(features(0, size=6)), statistics(features(0, size=4))
-  with pytest.raises(ValueError, match="^features: expected 6 numbers a feature, received 4$"):
+  with pytest.raises(
+    settings.InputError, match=r"^features: expected 6 numbers per image, received 4$"
+  ):
     merge(first, second)
-  with pytest.raises(ValueError, match="^sample: expected 6 numbers a feature, received 4$"):
+  with pytest.raises(
+    settings.InputError, match=r"^sample: expected 6 numbers per image, received 4$"
+  ):
     frechet_distance(first.gaussian, second.gaussian)
 
 
 def test_refuses_a_broken_gaussian():
   good = Gaussian(np.zeros(2), np.eye(2))
-  with pytest.raises(ValueError, match="^sample: expected a finite mean and covariance"):
+  with pytest.raises(settings.InputError, match=r"^sample: expected a finite mean and covariance"):
     frechet_distance(good, Gaussian(np.zeros(2), np.full([2, 2], np.nan)))
   with pytest.raises(
-    ValueError, match=r"^reference: expected a covariance of shape \[2, 2\], received"
+    settings.InputError, match=r"^reference: expected a covariance of shape \[2, 2\], received"
   ):
     frechet_distance(Gaussian(np.zeros(2), np.eye(3)), good)
 
 
 def test_a_matrix_that_is_no_covariance():
-  """Of a damaged file, say: its distance would be a small one."""
+  """A damaged file may have one, and its distance would be small."""
   good = statistics(np.random.default_rng(0).normal(size=(50, 4))).gaussian
   for factor in (-1.0, np.diag([1.0, 1, 1, -1])):
-    with pytest.raises(ValueError, match="covariance: expected no negative eigenvalues"):
+    with pytest.raises(settings.InputError, match="covariance: expected no negative eigenvalues"):
       frechet_distance(good._replace(covariance=good.covariance * factor), good)
-  with pytest.raises(ValueError, match="reference: expected a symmetric covariance"):
+  with pytest.raises(settings.InputError, match="reference: expected a symmetric covariance"):
     frechet_distance(good._replace(covariance=good.covariance + np.triu(np.ones((4, 4)))), good)
-  # Rounded to single precision, and of fewer images than features, it is one.
+  # One of fewer images than features, rounded to single precision, is accepted.
   few = statistics(np.random.default_rng(0).normal(size=(30, 200))).gaussian
   rounded = few._replace(covariance=few.covariance.astype(np.float32))
   assert frechet_distance(few, rounded) == pytest.approx(0, abs=1e-3)

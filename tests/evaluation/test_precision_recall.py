@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from iddpm_tf import settings
 from iddpm_tf.evaluation import precision_recall as module
 from iddpm_tf.evaluation.precision_recall import precision_recall
 from iddpm_tf.evaluation.precision_recall import precision_recalls
@@ -13,7 +14,7 @@ def features(seed, count, scale=1.0):
 
 
 def brute_force_inside(points, members, neighbours):
-  """Eq. 1 of the paper, read aloud."""
+  """Returns the fraction of points inside the manifold, by Eq. 1 of the paper as it is written."""
   inside = 0
   for point in points:
     inside += any(
@@ -65,20 +66,26 @@ def test_is_the_same_about_another_origin():
 
 def test_refuses_fewer_features_than_neighbours():
   message = "^{}: expected more than 5 features for 5 neighbours, received 5$"
-  with pytest.raises(ValueError, match=message.format("sample")):
+  with pytest.raises(settings.InputError, match=message.format("sample")):
     precision_recall(features(0, 6), features(0, 5), neighbours=5)
-  with pytest.raises(ValueError, match=message.format("reference")):
+  with pytest.raises(settings.InputError, match=message.format("reference")):
     precision_recall(features(0, 5), features(0, 6), neighbours=5)
   assert precision_recall(features(0, 6), features(0, 6), neighbours=5) == (1, 1)
 
 
 def test_refuses_what_cannot_be_compared():
   good = features(0, 10)
-  with pytest.raises(ValueError, match="^sample: expected 4 numbers a feature, .* received 3$"):
+  with pytest.raises(
+    settings.InputError, match=r"^sample: expected 4 numbers per image, .* received 3$"
+  ):
     precision_recall(good, good[:, :3])
-  with pytest.raises(ValueError, match="^sample: expected finite numbers, received 10 of 10 rows"):
+  with pytest.raises(
+    settings.InputError, match=r"^sample: expected finite numbers, received 10 of 10 rows"
+  ):
     precision_recall(good, good * np.nan)
-  with pytest.raises(ValueError, match="^neighbours: expected a number of at least 1, received 0$"):
+  with pytest.raises(
+    settings.InputError, match=r"^neighbours: expected a number of at least 1, received 0$"
+  ):
     precision_recall(good, good, neighbours=0)
 
 

@@ -1,8 +1,9 @@
-"""Files of reference statistics: ours, the authors', and what is neither."""
+"""Files of reference statistics: this package's, the authors', and others."""
 
 import numpy as np
 import pytest
 
+from iddpm_tf import settings
 from iddpm_tf.evaluation import frechet
 from iddpm_tf.evaluation import reference
 
@@ -11,20 +12,21 @@ POOL = frechet.Gaussian(np.arange(3.0), np.diag([1.0, 2.0, 3.0]))
 SPATIAL = frechet.Gaussian(np.zeros(2), np.eye(2))
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_a_written_file_is_read(tmp_path):
   path = tmp_path / "reference.npz"
-  reference.write(path, pool=POOL, spatial=SPATIAL, images=IMAGES, about={"features": "digits"})
-  found = reference.read(path)
-  for expected, received in ((POOL, found.pool), (SPATIAL, found.spatial)):
+  about = {"features": "digits"}
+  reference.write(path, pool=POOL, spatial=SPATIAL, images=IMAGES, about=about)
+  read = reference.read(path)
+  for expected, received in ((POOL, read.pool), (SPATIAL, read.spatial)):
     np.testing.assert_array_equal(received.mean, expected.mean)
     np.testing.assert_array_equal(received.covariance, expected.covariance)
-  np.testing.assert_array_equal(found.images, IMAGES)
-  assert found.about == {"features": "digits"} and len(found.checksum) == 64
+  np.testing.assert_array_equal(read.images, IMAGES)
+  assert read.about == about and read.path == str(path) and len(read.checksum) == 64
   assert [file.name for file in tmp_path.iterdir()] == ["reference.npz"]
 
 
-def test_the_authors_files(tmp_path):
-  """Their statistics are float32 or float64, and may come without images; sample files are images alone."""
+def test_the_authors_files_are_read(tmp_path):
+  """They hold float32 or float64, and perhaps no images. Files of samples hold images alone."""
   np.savez(
     tmp_path / "a.npz",
     mu=POOL.mean.astype(np.float32),
@@ -32,15 +34,27 @@ def test_the_authors_files(tmp_path):
     mu_s=SPATIAL.mean,
     sigma_s=SPATIAL.covariance,
   )
-  found = reference.read(tmp_path / "a.npz")
-  assert found.pool.mean.dtype == np.float64 and found.images is None and found.about == {}
+  read = reference.read(tmp_path / "a.npz")
+  assert read.pool.mean.dtype == np.float64 and read.images is None and read.about == {}
   np.savez(tmp_path / "b.npz", IMAGES, np.arange(5))
-  found = reference.read(tmp_path / "b.npz")
-  assert found.pool is None and found.spatial is None and len(found.images) == 5
+  read = reference.read(tmp_path / "b.npz")
+  assert read.pool is None and read.spatial is None and len(read.images) == 5
+
+
+def test_a_reference_is_a_path_images_or_itself(tmp_path):
+  np.savez(tmp_path / "a.npz", IMAGES)
+  of_file = reference.load(tmp_path / "a.npz")
+  assert reference.load(of_file) is of_file
+  of_images = reference.load(IMAGES)
+  assert of_images.images is IMAGES and of_images.path is None and of_images.pool is None
+  with pytest.raises(
+    settings.InputError, match=r"reference: expected uint8 \[N, H, W, C\], received"
+  ):
+    reference.load(IMAGES / 255)
 
 
 @pytest.mark.parametrize(
-  "arrays, said",
+  "arrays, message",
   [
     ({"x": np.zeros(3)}, "has neither"),
     ({"mu": np.zeros(3)}, "both mu and sigma"),
@@ -64,16 +78,26 @@ def test_the_authors_files(tmp_path):
     ({"arr_0": np.array([{}])}, "Python objects"),
   ],
 )
-def test_other_files(tmp_path, arrays, said):
+def test_other_files_are_refused(tmp_path, arrays, message):
   np.savez(tmp_path / "bad.npz", **arrays)
-  with pytest.raises(ValueError, match=f"--reference: .*{said}.*") as error:
+  with pytest.raises(settings.InputError, match=f"reference: .*{message}") as error:
     reference.read(tmp_path / "bad.npz")
   assert "bad.npz" in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_missing_file(tmp_path):
-  with pytest.raises(ValueError, match="--reference: .*none"):
+def test_a_missing_file_is_refused(tmp_path):
+  with pytest.raises(settings.InputError, match=r"reference: .*no\.npz: expected an .npz.*none"):
     reference.read(tmp_path / "no.npz")
+
+
+def test_images_of_a_file_have_the_name_of_its_setting_in_errors(tmp_path):
+  np.savez(tmp_path / "samples.npz", IMAGES)
+  np.testing.assert_array_equal(reference.read_images(tmp_path / "samples.npz", "samples"), IMAGES)
+  np.savez(tmp_path / "floats.npz", IMAGES / 255)
+  with pytest.raises(
+    settings.InputError, match=r"samples: .*floats\.npz: expected arr_0 .* float64"
+  ):
+    reference.read_images(tmp_path / "floats.npz", "samples")
 
 
 def test_nothing_is_left_of_a_file_that_could_not_be_written(tmp_path):

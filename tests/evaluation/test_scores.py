@@ -1,82 +1,86 @@
-"""All scores of a stream of features."""
+"""All scores, from batches of features."""
 
 import numpy as np
 import pytest
 
+from iddpm_tf import settings
 from iddpm_tf.evaluation import frechet
 from iddpm_tf.evaluation import inception_score
 from iddpm_tf.evaluation import precision_recall
 from iddpm_tf.evaluation import scores
-from iddpm_tf.evaluation.features import Features
+from iddpm_tf.evaluation.feature_extractors import base
 
 RNG = np.random.default_rng(0)
-ALL = scores.Wanted(True, True, True, True)
+ALL = scores.Selection(True, True, True, True)
 
 
-def features_of(count, shift=0.0):
+def make_features(count, shift=0.0):
+  """Returns random features of `count` images, whose mean is `shift`."""
   probabilities = RNG.dirichlet(np.ones(4), count)
   pool, spatial = (RNG.normal(shift, 1, (count, size)) for size in (6, 3))
-  return Features(*(array.astype(np.float32) for array in (pool, spatial, probabilities)))
+  return base.Features(*(array.astype(np.float32) for array in (pool, spatial, probabilities)))
 
 
 def in_batches(features, size):
+  """Yields features in batches."""
   for start in range(0, len(features.pool), size):
-    yield Features(*(array[start : start + size] for array in features))
+    yield base.Features(*(array[start : start + size] for array in features))
 
 
-def test_scores_are_those_of_all_features_at_once_however_they_come():
-  real, drawn = features_of(200), features_of(150, 0.3)
-  gaussians = {
-    name: frechet.statistics(getattr(real, name)).gaussian for name in ("pool", "spatial")
-  }
+def test_scores_of_batches_are_those_of_all_features_at_once():
+  real, drawn = make_features(200), make_features(150, 0.3)
+  gaussians = [frechet.statistics(part).gaussian for part in (real.pool, real.spatial)]
+  reference = scores.ReferenceSummary(*gaussians, real.pool)
   for size in (150, 37):
-    found = scores.sample_scores(
-      ALL, scores.summarise(in_batches(drawn, size), ALL), **gaussians, features=real.pool
-    )
-    assert found["fid"] == pytest.approx(
-      frechet.frechet_distance(gaussians["pool"], frechet.statistics(drawn.pool).gaussian), rel=1e-9
-    )
-    assert found["sfid"] == pytest.approx(
-      frechet.frechet_distance(gaussians["spatial"], frechet.statistics(drawn.spatial).gaussian),
-      rel=1e-9,
-    )
+    found = scores.compute(ALL, scores.summarise(in_batches(drawn, size), ALL), reference)
+    for name, gaussian, part in zip(("fid", "sfid"), gaussians, (drawn.pool, drawn.spatial)):
+      expected = frechet.frechet_distance(gaussian, frechet.statistics(part).gaussian)
+      assert found[name] == pytest.approx(expected, rel=1e-9)
     assert found["inception_score"] == inception_score.inception_score(drawn.probabilities)
     for k in (3, 5):
       expected = precision_recall.precision_recall(real.pool, drawn.pool, neighbours=k)
       assert (found[f"precision_k{k}"], found[f"recall_k{k}"]) == expected
 
 
-def test_only_what_is_wanted_is_computed_and_kept():
-  wanted = scores.Wanted(fid=True)
-  summary = scores.summarise(in_batches(features_of(20), 7), wanted)
+def test_only_selected_scores_are_computed_and_their_features_kept():
+  selection = scores.Selection.from_names(("fid",))
+  summary = scores.summarise(in_batches(make_features(20), 7), selection)
   assert summary.count == 20 and summary.features is None and summary.probabilities is None
-  found = scores.sample_scores(wanted, summary, pool=summary.pool.gaussian)
+  found = scores.compute(selection, summary, scores.ReferenceSummary(summary.pool.gaussian))
   assert list(found) == ["fid"] and found["fid"] == pytest.approx(0, abs=1e-9)
 
 
+def test_names_of_scores():
+  assert scores.Selection.from_names(("sfid", "precision_recall")) == (False, True, False, True)
+  assert not scores.Selection(inception_score=True).needs_reference
+  assert scores.Selection(precision_recall=True).needs_reference
+  for names in ((), ("fid", "nll"), "fid"):
+    with pytest.raises(settings.InputError, match="scores: expected names of fid, sfid, incep"):
+      scores.Selection.from_names(names)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("name", scores.Wanted._fields)
-def test_features_that_are_not_finite(name, bad):
-  features = features_of(20)
+@pytest.mark.parametrize("name", scores.Selection._fields)
+def test_features_that_are_not_finite_are_refused(name, bad):
+  features = make_features(20)
   for array in features:
     array[3, 1] = bad
-  wanted = scores.Wanted(**{name: True})
-  with pytest.raises(ValueError, match="theirs: expected finite numbers, received 1 of"):
-    scores.summarise([features], wanted, "theirs")
+  selection = scores.Selection(**{name: True})
+  with pytest.raises(settings.InputError, match="theirs: expected finite numbers, received 1 of"):
+    scores.summarise([features], selection, "theirs")
 
 
 @pytest.mark.parametrize("name, part", [("sfid", "spatial"), ("inception_score", "probabilities")])
-def test_an_extractor_without_what_a_score_needs(name, part):
-  wanted = scores.Wanted(**{name: True})
-  with pytest.raises(ValueError, match=f"--{name}: .*'{part}'"):
-    scores.summarise([features_of(5)._replace(**{part: None})], wanted)
+def test_an_extractor_without_the_features_of_a_score_is_refused(name, part):
+  selection = scores.Selection(**{name: True})
+  with pytest.raises(settings.InputError, match=f"{name}: requires a feature.*'{part}'"):
+    scores.summarise([make_features(5)._replace(**{part: None})], selection)
 
 
-def test_no_images_and_too_few():
-  with pytest.raises(ValueError, match="at least one image"):
+def test_too_few_images_are_refused():
+  with pytest.raises(settings.InputError, match="features: expected at least one image"):
     scores.summarise([], ALL)
-  wanted = scores.Wanted(precision_recall=True)
-  with pytest.raises(ValueError, match="sample: expected more than 5 features"):
-    scores.sample_scores(
-      wanted, scores.summarise([features_of(4)], wanted), features=features_of(20).pool
-    )
+  selection = scores.Selection(precision_recall=True)
+  summary = scores.summarise([make_features(4)], selection)
+  with pytest.raises(settings.InputError, match="sample: expected more than 5 features"):
+    scores.compute(selection, summary, scores.ReferenceSummary(features=make_features(20).pool))

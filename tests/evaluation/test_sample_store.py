@@ -1,0 +1,137 @@
+"""Samples that are kept on the disk."""
+
+import dataclasses
+import os
+import resource
+
+import numpy as np
+import pytest
+
+from iddpm_tf.diffusion.samplers import ddim
+from iddpm_tf.evaluation import sample_store
+from iddpm_tf.models import batched_sampling
+from iddpm_tf.models import seeds as seeds_lib
+from iddpm_tf.utils import progress as progress_lib
+
+SILENT = progress_lib.Silent()
+
+
+@pytest.fixture(name="sampler", scope="module")
+def fixture_sampler(model):
+  """A sampler of the model whose graph is traced once."""
+  return batched_sampling.BatchedSampler(model, ddim.DDIM(2))
+
+
+@pytest.fixture(name="drawn", autouse=True)
+def fixture_drawn(monkeypatch, sampler):
+  """A list of the numbers of images in the batches that stores draw, by the sampler above."""
+  drawn = []
+  batches = sampler.batches
+
+  def counted(inputs, **options):
+    for images in batches(inputs, **options):
+      drawn.append(len(images))
+      yield images
+
+  monkeypatch.setattr(sampler, "batches", counted)
+  monkeypatch.setattr(batched_sampling, "BatchedSampler", lambda model, _: sampler)
+  return drawn
+
+
+@pytest.fixture(name="store")
+def fixture_store(model, tmp_path):
+  """An empty store."""
+  return sample_store.SampleStore(tmp_path, model, ddim.DDIM(2))
+
+
+def test_samples_are_those_of_their_seeds_and_labels(sampler, store):
+  images = store.draw(10, batch_size=4, progress=SILENT)
+  inputs = seeds_lib.make_inputs(10, num_classes=10)
+  np.testing.assert_array_equal(images[:], sampler.draw(inputs, batch_size=10, progress=SILENT))
+  assert store.folder.name.startswith("step_7_ema_0.9_ddim_2_")
+
+
+def test_a_stopped_evaluation_continues_and_a_larger_one_begins_with_it(store, drawn):
+  first = store.draw(24, batch_size=8, progress=SILENT)[:]
+  assert drawn == [8, 8, 8]
+  files = {path.name: path.read_bytes() for path in store.folder.iterdir()}
+  # A killed process leaves a batch that it had not begun.
+  os.unlink(store.folder / "00000016.npy")
+  (store.folder / "00000008.npy").write_bytes(files["00000008.npy"][:-50])
+  drawn.clear()
+  more = store.draw(40, batch_size=8, progress=SILENT)
+  assert drawn == [8, 8, 8, 8] and len(more) == 40
+  assert {name: (store.folder / name).read_bytes() for name in files} == files
+  drawn.clear()
+  fewer = store.draw(19, batch_size=8, progress=SILENT)
+  assert not drawn and len(fewer) == 19
+  np.testing.assert_array_equal(fewer[:], first[:19])
+
+
+@pytest.mark.parametrize(
+  "damage",
+  [
+    lambda data: data[:60] + b" " + data[61:],
+    lambda data: data[:-9],
+    lambda data: b"",
+    lambda data: data.replace(b")", b" "),
+  ],
+)
+def test_a_damaged_file_is_drawn_again(store, damage):
+  path = store.folder / "00000000.npy"
+  store.draw(3, batch_size=3, progress=SILENT)
+  before = path.read_bytes()
+  path.write_bytes(damage(before))
+  store.draw(3, batch_size=3, progress=SILENT)
+  assert path.read_bytes() == before
+
+
+def test_other_weights_have_other_samples(model, store, tmp_path):
+  """The step does not distinguish a run from one that was started anew in its folder."""
+  before = store.draw(4, batch_size=4, progress=SILENT)[:]
+  kernel = model.network.out_conv.kernel
+  value = kernel.value.numpy()
+  try:
+    kernel.assign(1.5 * value)
+    other = sample_store.SampleStore(tmp_path, model, ddim.DDIM(2))
+    assert np.any(other.draw(4, batch_size=4, progress=SILENT)[:] != before)
+  finally:
+    kernel.assign(value)
+  assert other.folder != store.folder
+  assert sample_store.SampleStore(tmp_path, model, ddim.DDIM(2)).folder == store.folder
+
+
+def test_the_folder_depends_on_everything_that_the_samples_depend_on(model, tmp_path):
+  def folder(model, **options):
+    sampler = options.pop("sampler", ddim.DDIM(2))
+    return sample_store.SampleStore(tmp_path, model, sampler, **options).folder
+
+  def with_settings(**values):
+    return dataclasses.replace(model, config=model.config.with_settings(**values))
+
+  folders = [
+    folder(model),
+    folder(model, sampler=ddim.DDIM(3)),
+    folder(model, first_seed=1 << 32),
+    folder(dataclasses.replace(model, step=8)),
+    folder(dataclasses.replace(model, ema=0.5)),
+    folder(dataclasses.replace(model, ends=model, end_steps=2)),
+    folder(with_settings(clip_denoised=False)),
+    folder(with_settings(variance_type="learned")),
+  ]
+  assert len(set(folders)) == len(folders)
+
+
+def test_there_may_be_more_files_than_a_process_may_open(store):
+  limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+  few = len(os.listdir("/proc/self/fd")) + 40
+  store.draw(1, batch_size=1, progress=SILENT)
+  image = np.load(store.folder / "00000000.npy")
+  for position in range(1, 64):
+    np.save(store.folder / f"{position:08d}.npy", image)
+  try:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, limits[1]))
+    images = store.draw(64, batch_size=1, progress=SILENT)
+    assert images[:].shape == (64, 8, 8, 1)
+  finally:
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
