@@ -28,7 +28,7 @@ lint: .venv-test/installed
 	$(TEST) ruff format --check .
 	$(TEST) mypy
 
-# The documentation, into site/. The variable hides an advertisement of Material for MkDocs.
+# The documentation, into site/. The variable hides a notice about later versions of MkDocs.
 docs: .venv-test/installed
 	NO_MKDOCS_2_WARNING=1 $(TEST) mkdocs build --strict
 

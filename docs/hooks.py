@@ -30,6 +30,7 @@ from mkdocs.structure.pages import Page
 import iddpm_tf
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
+from iddpm_tf.settings import arguments
 from trainers.cli import listing
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -116,8 +117,9 @@ def configuration_page() -> str:
       meaning = field.metadata["help"]
       if choices := settings.choices_of(field):
         meaning += f". One of {', '.join(f'`{choice}`' for choice in choices)}"
-      cells = (f"{style}`{field.name}`{style}", _kind(field), _default(field), f"{meaning}.")
-      lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+      meaning = f"{meaning[0].upper()}{meaning[1:]}."
+      cells = (f"{style}`{field.name}`{style}", _kind(field), _default(field), meaning)
+      lines.append(f"| {' | '.join(cells)} |")
   return "\n".join([*lines, ""])
 
 
@@ -198,9 +200,8 @@ def _first_functions_then_classes(name: str) -> tuple[bool, str]:
 
 def _kind(field: dataclasses.Field[Any]) -> str:
   """Returns the type of a setting as text, such as `tuple[int, ...]`."""
-  kind = field.type
-  text = kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else str(kind)
-  return f"`{text}`"
+  kind = arguments.kind_of(field)
+  return f"`{kind if typing.get_args(kind) else kind.__name__}`"
 
 
 def _default(field: dataclasses.Field[Any]) -> str:

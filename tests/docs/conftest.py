@@ -1,0 +1,142 @@
+"""A folder in which the code blocks of the documentation run, with small models in place of real ones."""
+
+from collections.abc import Iterator
+import os
+import pathlib
+
+import numpy as np
+from PIL import Image
+import pytest
+import tensorflow as tf
+
+import iddpm_tf
+from iddpm_tf import config as config_lib
+from iddpm_tf import networks
+from iddpm_tf import registries
+from iddpm_tf.data import sources
+from iddpm_tf.models import checkpoints
+from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.training import loop
+from trainers import train as train_command
+from trainers.reproduction import experiments
+
+# Settings of the models. The documentation draws in up to 250 steps.
+SMALL = {
+  "channel_multipliers": (1,),
+  "attention_resolutions": (),
+  "diffusion_steps": 250,
+  "batch_size": 8,
+  "train_steps": 2,
+  "steps_per_call": 1,
+  "samplers": ("ddim:5",),
+  "num_samples": 10,
+}
+# Files that the documentation names and that are not read before TensorFlow is imported.
+_FILES = ("classify_image_graph_def.pb", "cifar10.npz", "samples_50000x32x32x3.npz")
+
+
+@pytest.fixture(name="workplace", scope="session")
+def fixture_workplace(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+  """A working folder with the models and files that the documentation names.
+
+  `runs/digits` is trained by the README's command, in two steps. The other models have random
+  weights, since tracing a training step takes most of the time.
+  """
+  folder = tmp_path_factory.mktemp("workplace")
+  origin = pathlib.Path.cwd()
+  os.chdir(folder)
+  try:
+    flags = [f"--{name}={_text(value)}" for name, value in SMALL.items()]
+    argv = ["train", "--flagfile=configs/digits.flags", *flags]
+    assert train_command.COMMAND.run(argv) == 0
+  finally:
+    os.chdir(origin)
+  for name, flagfile, shape in (
+    ("base", "digits_4x4", (4, 4, 1)),
+    ("upsampler", "digits_upsampler", (8, 8, 1)),
+  ):
+    config = config_lib.Config.from_flagfile(f"configs/{flagfile}.flags", **SMALL)
+    write_model(folder / "runs" / name, config.with_data(image_shape=shape, num_classes=10))
+  # Commands read its configuration only.
+  config = config_lib.Config.from_flagfile("configs/cifar10.flags")
+  config = config.with_data(image_shape=(32, 32, 3), num_classes=10)
+  model_dir_lib.ModelDir(folder / "runs" / "cifar10").write_config(config)
+  (folder / "DATA").mkdir()
+  (folder / "PICTURES").mkdir()
+  pixels = np.random.default_rng(0).integers(0, 256, [12, 8, 8, 3], np.uint8)
+  for number, image in enumerate(pixels):
+    path = folder / "PICTURES" / "ab"[number % 2] / f"{number}.png"
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(image).save(path)
+  for name in _FILES:
+    (folder / name).touch()
+  np.savez(folder / "small.npz", pixels[:10, :4, :4, :1], np.arange(10))
+  return folder
+
+
+@pytest.fixture(name="small_models")
+def fixture_small_models(workplace: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+  """Makes the blocks use small models, and traces the samplers of a model only once."""
+  loaded, load = {}, iddpm_tf.load
+
+  def load_once(path, **options):
+    key = os.path.abspath(path), *sorted(options.items())
+    if key not in loaded:
+      model = load(path, **options)
+      if isinstance(model, iddpm_tf.ExportedModel):
+        return model  # The next version may be another one.
+      loaded[key] = model
+    return loaded[key]
+
+  def train(config, images=None, labels=None, *, model_dir):
+    """Checks the arguments, and returns a model with random weights."""
+    if images is None:
+      source = sources.load(config.data, "train")
+    elif isinstance(images, sources.Source):
+      source = images
+    else:
+      source = sources.from_arrays(images, labels)
+    unused = model_dir_lib.ModelDir(workplace / "unused")
+    resolved = loop.resolve_config(config, source, unused)
+    if not model_dir_lib.ModelDir(model_dir).read_config():
+      write_model(pathlib.Path(model_dir), resolved.with_settings(**SMALL))
+    return load_once(model_dir)
+
+  monkeypatch.setattr(iddpm_tf, "load", load_once)
+  monkeypatch.setattr(iddpm_tf, "train", train)
+
+
+@pytest.fixture(name="registered_again")
+def fixture_registered_again() -> Iterator[None]:
+  """Removes what a page has registered."""
+  every = (
+    registries.NOISE_SCHEDULES,
+    registries.SAMPLERS,
+    registries.FEATURE_EXTRACTORS,
+    experiments.EXPERIMENTS,
+  )
+  before = [dict(registry._registered) for registry in every]
+  yield
+  for registry, registered in zip(every, before):
+    registry._registered.clear()
+    registry._registered.update(registered)
+
+
+def write_model(folder: pathlib.Path, config: config_lib.Config) -> None:
+  """Writes a model folder with random weights."""
+  model_dir = model_dir_lib.ModelDir(folder)
+  model_dir.write_config(config)
+  network, generator = networks.build_network(config), np.random.default_rng(0)
+
+  def random_weights():
+    shapes = [variable.shape for variable in network.trainable_variables]
+    values = [tf.Variable(0.1 * generator.standard_normal(s), dtype=tf.float32) for s in shapes]
+    return checkpoints.variables_by_path(network, values)
+
+  averages = {str(rate): random_weights() for rate in config.training.ema}
+  content = tf.train.Checkpoint(network=random_weights(), averages=averages)
+  checkpoints.Checkpoints(content, model_dir.checkpoints).save(config.training.train_steps)
+
+
+def _text(value):
+  return ",".join(map(str, value)) if isinstance(value, tuple) else value
