@@ -1,14 +1,23 @@
-"""Options of the whole test suite."""
+"""Options of the test suite, commands that run in this process, and models that tests share."""
 
-# Before TensorFlow: it sets the environment that the commands run in, on which the last bits depend.
+import dataclasses
+import gc
+import importlib
+import sys
+
+import pytest
+
+# Before TensorFlow: it sets the environment of the commands, on which the last bits depend.
 import trainers  # noqa: F401
+from trainers.cli import listing
 
 # Folders of the files that take longest.
 _FIRST = ("tests/training/", "tests/trainers/", "tests/serving/")
+_GRAPHS = pytest.StashKey()
 
 
 def pytest_collection_modifyitems(items):
-  """They begin first: one of them alone at the end would leave the other processes idle."""
+  """Moves the longest tests to the front: alone at the end, they would leave a process idle."""
   items.sort(key=lambda item: not item.nodeid.startswith(_FIRST))
 
 
@@ -17,3 +26,75 @@ def pytest_addoption(parser):
   parser.addoption(
     "--model_dir", help="a model of configs/digits.flags for tests/long; unset: trains one"
   )
+
+
+@dataclasses.dataclass
+class Result:
+  """What a command has returned and printed."""
+
+  status: int
+  out: str
+  err: str
+
+
+@pytest.fixture(name="run")
+def fixture_run(capfd):
+  """Returns `run(name, *flags) -> Result`, which runs a command in this process."""
+
+  def run(name, *flags):
+    assert name in listing.commands()
+    command = importlib.import_module(f"trainers.{name}").COMMAND
+    capfd.readouterr()
+    status = command.run([name, *map(str, flags)])
+    return Result(status, *capfd.readouterr())
+
+  return run
+
+
+@pytest.fixture(name="graphs", scope="session")
+def fixture_graphs(request):
+  """The graphs that tests share."""
+  from tests import shared_graphs
+
+  graphs = shared_graphs.SharedGraphs()
+  request.config.stash[_GRAPHS] = graphs
+  return graphs
+
+
+@pytest.fixture(name="shared_graphs")
+def fixture_shared_graphs(graphs, monkeypatch):
+  """Lets the trainings and the commands of a test share their graphs with those of other tests."""
+  with graphs.used(monkeypatch):
+    yield
+
+
+@pytest.fixture(name="model_dir", scope="session")
+def fixture_model_dir(tmp_path_factory):
+  """The folder of a small model with random weights. Tests must not change it."""
+  from tests import small_model
+
+  return small_model.write(tmp_path_factory.mktemp("runs") / "small", small_model.make_config())
+
+
+@pytest.fixture(name="trained_dir", scope="session")
+def fixture_trained_dir(graphs, tmp_path_factory):
+  """The folder of a run of ten steps. Tests must not change it."""
+  from tests import small_model
+  from trainers import train
+
+  folder = tmp_path_factory.mktemp("runs") / "trained"
+  flags = (*small_model.FLAGS, f"--train_steps={small_model.STEP}", "--save_every=5")
+  with pytest.MonkeyPatch.context() as monkeypatch, graphs.used(monkeypatch):
+    assert train.COMMAND.run(["train", *flags, f"--model_dir={folder}"]) == 0
+  return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def fixture_freed_memory(request):
+  """Frees the graphs of a file after its last test, so that the process stays small."""
+  yield
+  if _GRAPHS in request.config.stash:
+    request.config.stash[_GRAPHS].clear()
+  if "keras" in sys.modules:
+    sys.modules["keras"].utils.clear_session()
+    gc.collect()

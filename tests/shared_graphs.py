@@ -1,0 +1,181 @@
+"""Graphs that several tests use, because tracing them takes most of the time of a test.
+
+Trainings of the same configuration share a state, its traced steps and its sample grids; the state
+gets the initial values of a new one. Commands that load the same model folder share the model, and
+thus its traced samplers. Nothing else differs from what a user runs.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import pathlib
+import types
+
+from iddpm_tf import api
+from iddpm_tf.api import loading
+from iddpm_tf.training import estimates
+from iddpm_tf.training import loop
+from iddpm_tf.training import sample_grids
+from iddpm_tf.training import state as state_lib
+from iddpm_tf.utils import devices
+from iddpm_tf.utils import progress as progress_lib
+
+# Settings of a training that its graph does not depend on.
+_OUTSIDE_THE_GRAPH = (
+  "train_steps",
+  "steps_per_call",
+  "log_every",
+  "sample_every",
+  "save_every",
+  "keep_checkpoints",
+)
+
+
+class SharedGraphs:
+  """The graphs, and a context in which they are used."""
+
+  def __init__(self, size: int = 4):
+    """Makes an empty collection.
+
+    Args:
+      size: the number of trainings and of models to keep.
+    """
+    self._trainings: collections.OrderedDict[object, _Training] = collections.OrderedDict()
+    self._models: collections.OrderedDict[object, _Loaded] = collections.OrderedDict()
+    self._size = size
+    self._strategy = None
+
+  @contextlib.contextmanager
+  def used(self, monkeypatch):
+    """Uses the graphs while the block runs."""
+    with monkeypatch.context() as patch:
+      patch.setattr(devices, "make_strategy", self._make_strategy)
+      make_state = types.SimpleNamespace(TrainState=self._make_state)
+      patch.setattr(loop, "state_lib", make_state)
+      patch.setattr(loop, "make_steps", self._make_steps)
+      grids = types.SimpleNamespace(SampleGrids=self._make_grids)
+      patch.setattr(loop, "sample_grids", grids)
+      patch.setattr(estimates, "flops_per_second", lambda *_: 1e10)
+      for module in (api, loading):
+        patch.setattr(module, "load_run", self._load)
+      yield
+
+  def clear(self):
+    """Forgets all models, and all trainings but the newest."""
+    self._models.clear()
+    while len(self._trainings) > 1:
+      self._trainings.popitem(last=False)
+
+  def _make_strategy(self, original=devices.make_strategy):
+    self._strategy = self._strategy or original()
+    return self._strategy
+
+  def _make_state(self, config):
+    options = dataclasses.asdict(config.training)
+    key = (
+      config.network,
+      config.diffusion,
+      config.data.image_shape,
+      config.data.num_classes,
+      *(value for name, value in options.items() if name not in _OUTSIDE_THE_GRAPH),
+    )
+    training = _recent(self._trainings, key, self._size)
+    new = state_lib.TrainState(config)
+    if training is None:
+      self._trainings[key] = training = _Training(new)
+    else:
+      for variable, value in zip(_variables(training.state), _variables(new), strict=True):
+        variable.assign(value)
+      training.state.config = config
+    return training.state
+
+  def _make_steps(self, state, strategy, original=loop.make_steps):
+    training = self._training_of(state)
+    training.steps = training.steps or original(state, strategy)
+    return training.steps
+
+  def _make_grids(self, state, source, folder, writer, progress, original=sample_grids.SampleGrids):
+    grids = self._training_of(state).grids
+    sampling = state.config.sampling
+    if sampling not in grids:
+      grids[sampling] = original(state, source, folder, writer, progress)
+    shared = grids[sampling]
+    shared._source, shared._folder = source, folder.samples
+    shared._writer, shared._progress = writer, progress
+    return shared
+
+  def _training_of(self, state):
+    return next(each for each in self._trainings.values() if each.state is state)
+
+  def _load(self, path, *, progress=True, original=loading.load_run, **options):
+    ensemble = options.get("ensemble")
+    folders = [path] if ensemble is None else [path, getattr(ensemble, "model_dir", ensemble)]
+    changes = options.get("changes") or {}
+    key = (
+      *map(_fingerprint, folders),
+      *sorted((name, repr(value)) for name, value in changes.items()),
+      *sorted((name, repr(value)) for name, value in options.items() if name != "changes"),
+    )
+    progress = progress_lib.make(progress)
+    loaded = _recent(self._models, key, self._size)
+    if loaded is None:
+      recorder = _Recorder()
+      loaded = _Loaded(original(path, progress=recorder, **options), recorder.lines)
+      self._models[key] = loaded
+    for line in loaded.lines:
+      progress.say(line)
+    return loaded.model
+
+
+@dataclasses.dataclass
+class _Training:
+  """A state with the graphs that use it."""
+
+  state: state_lib.TrainState
+  steps: object = None
+  grids: dict = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class _Loaded:
+  """A model, and the notes of its loading."""
+
+  model: object
+  lines: list
+
+
+class _Recorder(progress_lib.Silent):
+  """Keeps the lines that it is told."""
+
+  def __init__(self):
+    self.lines = []
+
+  def say(self, text):
+    self.lines.append(text)
+
+
+def _recent(cache, key, size):
+  """Returns the value of a key, or None. Values that were not used recently are deleted."""
+  if key in cache:
+    cache.move_to_end(key)
+    return cache[key]
+  while len(cache) >= size:
+    cache.popitem(last=False)
+  return None
+
+
+def _variables(state):
+  """Returns all variables of a state, in the same order for every state of a configuration."""
+  optimizer = [variable.value for variable in state.optimizer.variables]
+  averages = [average for averages in state.averages.averages for average in averages]
+  return [*state.weights, *optimizer, *averages, *state.timestep_sampler.variables]
+
+
+def _fingerprint(path):
+  """Returns what changes when a model folder changes."""
+  path = pathlib.Path(path)
+  files = [*path.glob("*.json"), *path.glob("checkpoints/*"), *path.glob("best/*")]
+  return (
+    str(path.resolve()),
+    *sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files),
+  )
