@@ -1,4 +1,4 @@
-"""What is wrong is said in one line, with a non-zero exit, and nothing is left behind."""
+"""Wrong input is reported in one line, with exit status 2, and nothing is left behind."""
 
 import json
 import pathlib
@@ -12,6 +12,7 @@ import pytest
 from iddpm_tf.data import pictures
 from iddpm_tf.models import model_dir as model_dir_lib
 from tests.trainers import conftest
+from trainers.cli import command as command_lib
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -27,7 +28,8 @@ def assert_refused(result, *words):
 @pytest.mark.parametrize(
   "flags, words",
   [
-    (("--no_such_flag=1",), ("no_such_flag",)),
+    (("--no_such_flag=1",), ("--no_such_flag",)),
+    (("--batchsize=8",), ("--batchsize", "--batch_size?")),
     (("lr=3",), ("'lr=3'", "--name=value")),
     (("--train_steps=many",), ("--train_steps", "many")),
     (("--train_steps=0",), ("--train_steps", "positive", "0")),
@@ -43,10 +45,10 @@ def assert_refused(result, *words):
     (("--channel_multipliers=1,1,1,1,1",), ("--channel_multipliers", "8x8")),
     (("--attention_resolutions=3",), ("--attention_resolutions", "3")),
     (("--batch_size=2000",), ("--batch_size", "1437", "2000")),
-    (("--microbatches=3",), ("--microbatches", "--batch_size=8", "3")),
+    (("--microbatches=3",), ("--microbatches", "batch_size=8", "3")),
     (("--dataset=nonsense",), ("--dataset", "nonsense")),
     (("--ema=1.5",), ("--ema", "1.5")),
-    (("--decay_steps=100",), ("--decay_steps", "--train_steps", "100")),
+    (("--decay_steps=100",), ("--decay_steps", "train_steps", "100")),
     (("--seed=2147483648",), ("--seed", "2147483648")),
     (("--data_dir=/proc/none",), ("--data_dir", "/proc/none")),
     (("--dataset=huggingface:mnist",), ("--dataset", "huggingface:mnist")),
@@ -59,18 +61,53 @@ def test_training_refuses(run, tmp_path, flags, words):
   assert not folder.exists()
 
 
-def test_missing_data_is_said_with_how_to_get_it(run, tmp_path):
+@pytest.mark.parametrize(
+  "command, flags, words",
+  [
+    ("train", ("--dataset=folder",), ("--data_dir", "received nothing")),
+    ("train", ("--dataset=records",), ("--data_dir", "received nothing")),
+    ("train", ("--dataset=imagenet_npz", "--data_dir=/none"), ("--data_dir", "/none")),
+    ("train", ("--dataset=lsun", "--data_dir=/none"), ("--data_dir", "/none")),
+    ("train", ("--samplers=euler:5",), ("--samplers", "ancestral", "euler:5")),
+    ("train", ("--samplers=ddim:0",), ("--samplers", "ddim:0")),
+    ("train", ("--samplers=ddim:x",), ("--samplers", "ddim:x")),
+    ("train", ("--channel_multipliers=0",), ("--channel_multipliers", "0")),
+    ("sample", ("--model_dir=/none",), ("--model_dir", "/none")),
+    ("evaluate", ("--model_dir=/none", "--nll"), ("--model_dir", "/none")),
+    ("evaluate", ("--model_dir=/none",), ("--nll",)),
+    ("export", ("--model_dir=/none",), ("--model_dir", "/none")),
+    ("export_openai", ("--model_dir=/none", "--output=a.pt"), ("--model_dir", "/none")),
+    ("import_openai", ("--checkpoint=/none.pt", "--model_dir=/none"), ("--image_size",)),
+    ("reference_stats", ("--dataset=folder", "--output=a.npz"), ("--data_dir", "nothing")),
+    ("prepare_data", ("--dataset=folder", "--output_dir=/none"), ("--data_dir", "nothing")),
+    ("serve", ("--models_dir=/none",), ("--models_dir", "/none")),
+    ("client", ("--model=m", "--output_dir=/none"), ("--address",)),
+    ("reproduce", ("--scale=small", "--output_dir=/none", "--data_dir=/none"), ("--data_dir",)),
+  ],
+)
+def test_wrong_flags_are_reported_before_tensorflow_loads(run, monkeypatch, command, flags, words):
+  def load_tensorflow():
+    raise AssertionError("TensorFlow was to be loaded")
+
+  monkeypatch.setattr(command_lib, "load_tensorflow", load_tensorflow)
+  if command == "train":
+    flags = (*flags, "--model_dir=/none")
+  assert_refused(run(command, *flags), *words)
+
+
+def test_missing_data_is_reported_with_how_to_get_it(run, tmp_path):
   result = run(
     "train",
     "--flagfile=configs/cifar10.flags",
     f"--model_dir={tmp_path / 'run'}",
     f"--data_dir={tmp_path}",
+    "--nodownload",
   )
   assert_refused(result, "cifar10", str(tmp_path), "tfds build")
   assert not (tmp_path / "run").exists()
 
 
-def test_one_class_only_with_class_conditioning(run, tmp_path):
+def test_conditioning_on_classes_requires_two_of_them(run, tmp_path):
   for name in ("a", "b"):
     (tmp_path / f"data/{name}").mkdir(parents=True)
   for i in range(8):
@@ -82,7 +119,7 @@ def test_one_class_only_with_class_conditioning(run, tmp_path):
     f"--data_dir={tmp_path}/data",
     f"--model_dir={tmp_path / 'run'}",
   )
-  assert_refused(result, "--class_conditional", "two classes")
+  assert_refused(result, "--class_conditional", "two or more")
   assert not (tmp_path / "run").exists()
 
 
@@ -94,7 +131,7 @@ def test_one_class_only_with_class_conditioning(run, tmp_path):
   ],
 )
 @pytest.mark.parametrize("command", ("train", "evaluate"))
-def test_data_unlike_the_models(run, model_dir, tmp_path, command, flags, words):
+def test_data_of_another_shape_than_the_model(run, model_dir, tmp_path, command, flags, words):
   folder = tmp_path / "copy"
   shutil.copytree(model_dir, folder)
   config = folder / "config.json"
@@ -141,7 +178,7 @@ def test_a_truncated_checkpoint(run, tmp_path, model_dir, command, suffix):
 
 
 @pytest.mark.parametrize("pattern", ("step-*", "step-10.index", "step-10.data*"))
-def test_lost_files_do_not_start_over_in_silence(run, tmp_path, model_dir, pattern):
+def test_a_run_does_not_start_again_when_files_are_lost(run, tmp_path, model_dir, pattern):
   folder = tmp_path / "copy"
   shutil.copytree(model_dir, folder)
   for path in (folder / "checkpoints").glob(pattern):
@@ -149,7 +186,7 @@ def test_lost_files_do_not_start_over_in_silence(run, tmp_path, model_dir, patte
   assert_refused(run("train", f"--model_dir={folder}", "--train_steps=20"), "checkpoints")
 
 
-def test_a_list_of_checkpoints_that_is_no_text(run, tmp_path, model_dir):
+def test_a_list_of_checkpoints_that_is_not_text(run, tmp_path, model_dir):
   folder = tmp_path / "copy"
   shutil.copytree(model_dir, folder)
   (folder / "checkpoints/checkpoint").write_bytes(b"\xff\xfe")
@@ -158,7 +195,7 @@ def test_a_list_of_checkpoints_that_is_no_text(run, tmp_path, model_dir):
   )
 
 
-def test_a_kill_before_the_list_is_written_loses_no_checkpoint(run, tmp_path, model_dir):
+def test_a_checkpoint_survives_a_kill_before_the_list_is_written(run, tmp_path, model_dir):
   folder = tmp_path / "copy"
   shutil.copytree(model_dir, folder)
   (folder / "checkpoints/checkpoint").unlink()
@@ -166,17 +203,17 @@ def test_a_kill_before_the_list_is_written_loses_no_checkpoint(run, tmp_path, mo
   assert result.status == 0 and "step 10" in result.out
 
 
-def test_a_kill_while_the_configuration_is_written_is_no_obstacle(tmp_path):
+def test_a_kill_while_the_configuration_is_written_leaves_a_new_folder(tmp_path):
   (tmp_path / ".77-config.json").write_text("{")
-  assert model_dir_lib.read_config(tmp_path) is None
+  assert model_dir_lib.ModelDir(tmp_path).read_config() is None
 
 
 @pytest.mark.parametrize(
   "flags, status, lines",
   [(("--samplers=ddim:5", "--num_samples=2"), 0, 7), (("--base_channels=64",), 2, 1)],
 )
-def test_nothing_but_the_line_is_on_the_error_stream(model_dir, tmp_path, flags, status, lines):
-  """In a process of its own, where TensorFlow has all of its say."""
+def test_the_error_stream_holds_one_line(model_dir, tmp_path, flags, status, lines):
+  """In a process of its own, in which TensorFlow may print what it likes."""
   process = subprocess.run(
     [
       sys.executable,
@@ -189,9 +226,10 @@ def test_nothing_but_the_line_is_on_the_error_stream(model_dir, tmp_path, flags,
     cwd=ROOT,
     capture_output=True,
     text=True,
+    check=False,
   )
   assert process.returncode == status
-  # A bar redraws itself a few times.
+  # A progress bar redraws itself a few times.
   assert len([line for line in process.stderr.splitlines() if line]) <= lines, process.stderr
   assert "WARNING" not in process.stderr and "Traceback" not in process.stderr
 
@@ -199,11 +237,11 @@ def test_nothing_but_the_line_is_on_the_error_stream(model_dir, tmp_path, flags,
 @pytest.mark.parametrize(
   "command, flags, words",
   [
-    ("sample", ("--labels=0,10",), ("--labels", "0 to 9", "0,10")),
+    ("sample", ("--labels=0,10",), ("--labels", "0 to 9", "10")),
     ("sample", ("--labels=-1",), ("--labels", "-1")),
     ("sample", ("--ema=0.7",), ("--ema", "0.9", "0.7")),
     ("sample", ("--num_samples=0",), ("--num_samples", "0")),
-    ("sample", ("--samplers=ddim:5:2",), ("--samplers", "ddim:5:2")),
+    ("sample", ("--samplers=ddim:5:2",), ("--samplers", "[0, 1]", "2")),
     ("sample", ("--samplers=ddim:5,ddim:5",), ("--samplers", "once")),
     ("sample", ("--seed=9223372036854775808",), ("--seed", "9223372036854775808")),
     ("evaluate", ("--nll", "--seed=2147483648"), ("--seed", "2147483648")),
@@ -214,8 +252,8 @@ def test_nothing_but_the_line_is_on_the_error_stream(model_dir, tmp_path, flags,
     ("evaluate", ("--nll", "--nll_stderr=0"), ("--nll_stderr", "at least 1e-06", "0.0")),
     ("evaluate", ("--nll", "--nll_stderr=nan"), ("--nll_stderr", "at least 1e-06", "nan")),
     ("evaluate", ("--nll", "--nll_stderr=little"), ("--nll_stderr", "little")),
-    ("evaluate", ("--nll", "--nll_stderr=0.1", "--nll_steps=5"), ("--nll_stderr", "--nll_steps")),
-    ("evaluate", ("--fid", "--nll_stderr=0.1"), ("--nll_stderr", "--nll")),
+    ("evaluate", ("--nll", "--nll_stderr=0.1", "--nll_steps=5"), ("--nll_stderr", "nll_steps")),
+    ("evaluate", ("--fid", "--nll_stderr=0.1"), ("--nll_stderr", "nll")),
     ("export", ("--version=-1",), ("--version", "-1")),
   ],
 )
@@ -227,6 +265,6 @@ def test_commands_refuse(run, tmp_path, model_dir, command, flags, words):
 
 @pytest.mark.parametrize("command", ("sample", "evaluate", "export"))
 def test_commands_need_a_trained_model(run, tmp_path, command):
-  flags = ("--nll",) if command == "evaluate" else ()
+  flags = ("--nll",) if command == "evaluate" else ("--num_samples=5",)
   assert_refused(run(command, *flags), "--model_dir")
   assert_refused(run(command, f"--model_dir={tmp_path / 'none'}", *flags), "does not exist")

@@ -1,4 +1,4 @@
-"""What a user gets of `sample`, `evaluate` and `export` from a model folder alone."""
+"""What `sample`, `evaluate` and `export` make of a model folder alone."""
 
 import json
 
@@ -15,23 +15,27 @@ def arrays(folder, name):
 
 
 def test_sample_writes_a_grid_and_the_authors_npz(run, model_dir, tmp_path):
-  assert (
-    run("sample", f"--model_dir={model_dir}", f"--output_dir={tmp_path}", "--num_samples=25").status
-    == 0
+  """The flagfile of the training is accepted."""
+  flagfile = tmp_path / "run.flags"
+  flagfile.write_text(
+    "# As in the training.\n--base_channels=32\n--diffusion_steps=25\n--learning_rate=1e-3\n"
   )
+  output = tmp_path / "images"
+  flags = (f"--flagfile={flagfile}", f"--model_dir={model_dir}", f"--output_dir={output}")
+  assert run("sample", *flags, "--num_samples=25").status == 0
   for name in ("ancestral_5", "ddim_5"):
-    path, content = arrays(tmp_path, name)
+    path, content = arrays(output, name)
     assert path == f"{name}_samples_25x8x8x1.npz"
     assert content["arr_0"].shape == (25, 8, 8, 1) and content["arr_0"].dtype == np.uint8
     np.testing.assert_array_equal(content["arr_1"], np.arange(25) % 10)
-    # A row a class, three columns; each image magnified 4 times, and 2 pixels between.
-    picture = np.asarray(Image.open(tmp_path / f"{name}.png"))
+    # One row per class, three columns; images are magnified 4 times, with 2 pixels between them.
+    picture = np.asarray(Image.open(output / f"{name}.png"))
     assert picture.shape == (342, 104)
     np.testing.assert_array_equal(picture[36:68:4, 36:68:4], content["arr_0"][11, ..., 0])
-  assert sorted(path.suffix for path in tmp_path.iterdir()) == [".npz", ".npz", ".png", ".png"]
+  assert sorted(path.suffix for path in output.iterdir()) == [".npz", ".npz", ".png", ".png"]
 
 
-def test_an_image_is_its_seed_whatever_the_batch(run, model_dir, tmp_path):
+def test_an_image_depends_on_its_seed_and_not_on_the_batch(run, model_dir, tmp_path):
   common = (f"--model_dir={model_dir}", "--samplers=ancestral:5")
   run("sample", *common, f"--output_dir={tmp_path / 'a'}", "--num_samples=25", "--batch_size=10")
   run(
@@ -44,7 +48,7 @@ def test_an_image_is_its_seed_whatever_the_batch(run, model_dir, tmp_path):
     "--png",
   )
   whole, few = (arrays(tmp_path / name, "ancestral_5")[1]["arr_0"] for name in "ab")
-  # Kernels differ by batch size in the last bit, which can turn one level.
+  # Kernels differ in the last bit between batch sizes, which can change a value by one level.
   np.testing.assert_allclose(few.astype(int), whole[20:23].astype(int), atol=1)
   names = sorted(path.name for path in (tmp_path / "b/ancestral_5").iterdir())
   assert names == ["seed_20_label_0.png", "seed_21_label_1.png", "seed_22_label_2.png"]
@@ -70,25 +74,7 @@ def test_ema_chooses_the_weights(run, model_dir, tmp_path):
     assert np.any(drawn[one] != drawn[other])
 
 
-def test_the_flagfile_of_training_is_accepted_by_every_command(run, model_dir, tmp_path):
-  flagfile = tmp_path / "run.flags"
-  flagfile.write_text(
-    "# As trained.\n--base_channels=32\n--diffusion_steps=25\n--learning_rate=1e-3\n"
-  )
-  assert (
-    run(
-      "sample",
-      f"--flagfile={flagfile}",
-      f"--model_dir={model_dir}",
-      f"--output_dir={tmp_path}",
-      "--num_samples=2",
-      "--samplers=ddim:5",
-    ).status
-    == 0
-  )
-
-
-def test_nll_is_mean_standard_error_terms_and_a_plot(run, model_dir, tmp_path):
+def test_nll_writes_the_mean_its_standard_error_the_terms_and_a_plot(run, model_dir, tmp_path):
   result = run(
     "evaluate",
     f"--model_dir={model_dir}",
@@ -176,10 +162,3 @@ def test_exports_are_numbered_and_never_overwritten(run, model_dir, tmp_path):
   assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["7", "8"]
   refused = run(*common, "--version=7")
   assert refused.status == 2 and "--version" in refused.err
-
-
-def test_help_lists_flags_by_section(run):
-  result = run("sample", "--help")
-  assert result.status == 0
-  for word in ("command:", "network:", "diffusion:", "--[no]png", "--samplers", "Draws images"):
-    assert word in result.out
