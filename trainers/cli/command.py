@@ -16,7 +16,6 @@ from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.settings import arguments as arguments_lib
 from iddpm_tf.settings import flagfile
-from iddpm_tf.utils import files
 from trainers.cli import help_text
 from trainers.cli import output
 from trainers.cli import signals
@@ -252,21 +251,9 @@ def load_tensorflow() -> None:
     os.close(stderr)
 
 
-# Earlier interfaces, which go with their last callers.
+# An earlier interface, which goes with its last callers.
 
 
 def run(main, options_class, description, argv=None):
   """Runs a command that has no `COMMAND` yet."""
   return Command(main, options_class, description, needs_flags=False).run(argv)
-
-
-def require_own_flags_only(options, given, why):
-  """Raises an `InputError` for a setting of the configuration."""
-  del options
-  for name, value in given.items():
-    settings.require(False, name, why, value)
-
-
-def make_output_dir(folder, flag="output_dir"):
-  """Makes a folder."""
-  files.make_folder(folder, flag)
