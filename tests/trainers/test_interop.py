@@ -16,10 +16,10 @@ from iddpm_tf.interop import state_dicts
 from iddpm_tf.models import image_sampler
 from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.models import trained_model
+from tests import small_model
 from tests.interop import checkpoints
 from tests.parity import conftest as golden_lib
 from tests.parity import test_unet
-from tests.trainers import conftest
 from tests.trainers.test_bad_input import assert_refused
 
 torch = pytest.importorskip("torch")
@@ -170,7 +170,7 @@ def test_a_model_trained_here_survives_an_export_and_an_import(run, tmp_path, mo
     run("export_openai", f"--model_dir={model_dir}", f"--output={first}", f"--ema={ema}").status
     == 0
   )
-  flags = (*conftest.SMALL, "--image_size=8", f"--model_dir={tmp_path / 'run'}")
+  flags = (*small_model.FLAGS, "--image_size=8", f"--model_dir={tmp_path / 'run'}")
   assert run("import_openai", f"--checkpoint={first}", *flags).status == 0
   assert run("export_openai", f"--model_dir={tmp_path / 'run'}", f"--output={second}").status == 0
   assert second.read_bytes() == first.read_bytes()
@@ -191,7 +191,7 @@ def test_training_continues_from_an_imported_model(run, tmp_path):
     f"--checkpoint={checkpoint}",
     f"--model_dir={folder}",
     "--step=1000",
-    *conftest.SMALL,
+    *small_model.FLAGS,
     "--noclass_conditional",
     "--image_size=8",
     "--learning_rate=1e-5",
@@ -411,7 +411,7 @@ def test_without_pytorch(run, tmp_path, checkpoint, model_dir, monkeypatch):
       "import_openai",
       f"--checkpoint={path}",
       f"--model_dir={tmp_path / 'run'}",
-      *conftest.SMALL,
+      *small_model.FLAGS,
       "--image_size=8",
     ).status
     == 0
