@@ -74,13 +74,13 @@ def test_changes_by_a_person_stay_and_a_second_model_is_added(models_dir, tmp_pa
 @pytest.mark.parametrize("text", ["{", "model_platform_configs { }", "custom_model_config { }"])
 def test_a_file_that_takes_no_model_is_refused(tmp_path, text):
   (tmp_path / "models.config").write_text(text)
-  with pytest.raises(settings.InputError, match="models.config: expected a"):
+  with pytest.raises(settings.InputError, match=r"models.config: expected a"):
     deployment.require_models_config(tmp_path)
 
 
 def test_a_file_that_is_not_text_is_refused(tmp_path):
   (tmp_path / "models.config").write_bytes(b"\xff\xfe")
-  with pytest.raises(settings.InputError, match="models.config: expected a ModelServerConfig"):
+  with pytest.raises(settings.InputError, match=r"models.config: expected a ModelServerConfig"):
     deployment.require_models_config(tmp_path)
 
 

@@ -16,7 +16,7 @@ def test_a_valid_name_is_accepted(name):
   ["", "../up", "a b", "a/b", ".hidden", "-a", "é", "n" * 101, "models.config", "SERVING.md"],
 )
 def test_another_name_is_refused(name):
-  with pytest.raises(settings.InputError, match="^name: expected "):
+  with pytest.raises(settings.InputError, match=r"^name: expected "):
     layout.require_name(name)
 
 
@@ -26,15 +26,15 @@ def test_names_that_are_not_versions_are_ignored(tmp_path):
   assert layout.next_version(tmp_path) == 4
   layout.require_new_version(tmp_path, 4)
   layout.require_new_version(tmp_path, None)
-  with pytest.raises(settings.InputError, match="^version: expected a number below 2"):
+  with pytest.raises(settings.InputError, match=r"^version: expected a number below 2"):
     layout.require_new_version(tmp_path, 3)
 
 
 def test_there_is_a_largest_version(tmp_path):
-  with pytest.raises(settings.InputError, match="^version: expected a number below 2"):
+  with pytest.raises(settings.InputError, match=r"^version: expected a number below 2"):
     layout.require_new_version(tmp_path, 2**63)
   (tmp_path / str(2**63 - 1)).mkdir()
-  with pytest.raises(settings.InputError, match="^version: expected a number below 2"):
+  with pytest.raises(settings.InputError, match=r"^version: expected a number below 2"):
     layout.require_new_version(tmp_path, None)
 
 

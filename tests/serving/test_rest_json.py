@@ -31,12 +31,12 @@ def test_bytes_are_base64_objects():
   "value", [{"b64": "!"}, {"b65": "QUJD"}, {"b64": 3}, {}, {"a": 1, "b64": ""}]
 )
 def test_other_objects_are_refused(value):
-  with pytest.raises(settings.InputError, match='^image: expected {"b64": BASE64}, received'):
+  with pytest.raises(settings.InputError, match=r'^image: expected {"b64": BASE64}, received'):
     rest_json.decode([value], "image")
 
 
 def test_truth_values_are_not_numbers():
-  with pytest.raises(settings.InputError, match="^seed: expected numbers, received true"):
+  with pytest.raises(settings.InputError, match=r"^seed: expected numbers, received true"):
     rest_json.decode([[1, True]], "seed")
 
 

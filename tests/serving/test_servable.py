@@ -89,7 +89,7 @@ def test_each_signature_has_a_warm_up_request(models_dir, signatures):
 
 
 def test_too_many_warm_up_requests_are_refused(signatures, tmp_path):
-  with pytest.raises(settings.InputError, match="^warmup: expected at most 1000 requests"):
+  with pytest.raises(settings.InputError, match=r"^warmup: expected at most 1000 requests"):
     warmup.write(tmp_path, "small", signatures, range(1, 200))
   assert list(tmp_path.iterdir()) == []
 
@@ -126,7 +126,7 @@ def test_a_version_that_appears_meanwhile_stays(ddim, tmp_path, monkeypatch):
   path = servable.export(ddim, folder, assets={}, config=IMAGES_ONLY)
   assert path == folder / "2" and (path / "saved_model.pb").exists()
   other = 5
-  with pytest.raises(settings.InputError, match="^version: expected a number below 2"):
+  with pytest.raises(settings.InputError, match=r"^version: expected a number below 2"):
     servable.export(ddim, folder, assets={}, version=5, config=IMAGES_ONLY)
   assert sorted(path.name for path in folder.iterdir()) == ["1", "2", "5"]
   assert [path.name for path in (folder / "5").iterdir()] == ["variables"]
@@ -142,7 +142,7 @@ def test_an_export_that_differs_is_refused(ddim, tmp_path, monkeypatch):
     return loaded
 
   monkeypatch.setattr(tf.saved_model, "load", load_altered)
-  with pytest.raises(settings.InputError, match="^verify: expected image of the signature ddim_2"):
+  with pytest.raises(settings.InputError, match=r"^verify: expected image of the signature ddim_2"):
     servable.export(
       ddim, tmp_path / "small", assets={}, config=IMAGES_ONLY, verify_with=conftest.INPUTS
     )
@@ -154,7 +154,7 @@ def test_a_model_that_diverged_is_refused(ddim, tmp_path):
   before = weight.numpy()
   weight.assign(weight * np.nan)
   try:
-    with pytest.raises(settings.InputError, match="^weights: expected finite numbers, received"):
+    with pytest.raises(settings.InputError, match=r"^weights: expected finite numbers, received"):
       servable.export(ddim, tmp_path / "small", assets={})
   finally:
     weight.assign(before)

@@ -24,7 +24,7 @@ def test_a_server_that_does_not_exist_is_busy():
   retry = clients.RetryPolicy(timeout=10, attempts=1)
   with (
     grpc_client.GrpcClient("127.0.0.1:1", "m", retry=retry) as client,
-    pytest.raises(clients.BusyError, match="127.0.0.1:1: UNAVAILABLE"),
+    pytest.raises(clients.BusyError, match=r"127.0.0.1:1: UNAVAILABLE"),
   ):
     client.signatures()
 

@@ -26,5 +26,5 @@ def test_wrong_values_are_refused(values, message):
 def test_the_folder_of_the_models_must_exist(tmp_path):
   config_lib.ServerConfig(models_dir=str(tmp_path)).require_models_dir()
   config = config_lib.ServerConfig(models_dir=str(tmp_path / "none"))
-  with pytest.raises(settings.InputError, match="^models_dir: expected an existing folder"):
+  with pytest.raises(settings.InputError, match=r"^models_dir: expected an existing folder"):
     config.require_models_dir()

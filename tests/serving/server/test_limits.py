@@ -77,7 +77,7 @@ def test_lists_are_checked_before_they_become_arrays(predictor, slow, value, mon
     raise AssertionError("An array was made.")
 
   monkeypatch.setattr(predictor_lib.np, "array", fail)
-  with pytest.raises(errors.RequestError, match="^seed: expected") as error:
+  with pytest.raises(errors.RequestError, match=r"^seed: expected") as error:
     predictor.submit(slow, "", {"seed": value})
   assert len(error.value.message) < 600
 
@@ -100,7 +100,7 @@ def test_inputs_of_other_types(predictor, slow, dtype, value, is_valid):
     predictor.submit(slow, "", {"seed": value}).future.result(30)
     assert slow.drawn[0].dtype == dtype.as_numpy_dtype and slow.drawn[0].tolist() == value
   else:
-    with pytest.raises(errors.RequestError, match="^seed: expected"):
+    with pytest.raises(errors.RequestError, match=r"^seed: expected"):
       predictor.submit(slow, "", {"seed": value})
 
 
