@@ -51,10 +51,13 @@ def over_replicas(
   """
   replicas = strategy.num_replicas_in_sync
 
-  # The functions are plain: a `tf.function` with a signature does not take a replica's share.
+  # Under `strategy.run`, a `tf.function` with a signature does not take a replica's share.
+  def plain(*own):
+    return function(*own)
+
   @tf.function(autograph=False)
   def run_everywhere(*shares):
-    return strategy.run(lambda *own: function(*own), args=shares)
+    return strategy.run(plain, args=shares)
 
   def run_one(*arrays):
     return function(*arrays).numpy()

@@ -1,4 +1,4 @@
-"""Are the digits digits? An SVM that has seen only real ones reads 500 that the model drew.
+"""Quality of drawn digits: an SVM that was trained on real digits classifies 500 drawn ones.
 
 make quality
 """
@@ -39,7 +39,8 @@ def test_an_svm_recognises_95_of_100(tmp_path, request):
   real = classifier.score(_flat(test.images), test.labels)
   drawn = classifier.score(_flat(images), labels)
   print(
-    f"recognised: {real:.1%} of {len(test.labels)} real test digits, {drawn:.1%} of {len(labels)} drawn"
+    f"recognised: {real:.1%} of {len(test.labels)} real test digits, {drawn:.1%} of {len(labels)} "
+    "drawn ones"
   )
   assert np.all(np.bincount(labels) == 50)
   assert drawn >= 0.95

@@ -1,4 +1,4 @@
-"""Appendix C on the embedded data: the chain draws digits, and an upsampler of photographs beats bicubic.
+"""Super-resolution (Appendix C) on the embedded data: digits in two stages, and photographs.
 
 make super_resolution
 """
@@ -48,8 +48,8 @@ def test_an_svm_recognises_85_of_100_digits_of_two_stages(tmp_path):
   real = classifier.score(_flat(test.images), test.labels)
   score = classifier.score(_flat(drawn["arr_0"]), drawn["arr_1"])
   print(
-    f"recognised: {real:.1%} of {len(test.labels)} real test digits, {score:.1%} of 500 drawn in two "
-    "stages"
+    f"recognised: {real:.1%} of {len(test.labels)} real test digits, {score:.1%} of 500 drawn in "
+    "two stages"
   )
   assert np.all(np.bincount(drawn["arr_1"]) == 50)
   assert score >= 0.85
@@ -71,15 +71,15 @@ def test_an_upsampler_of_photographs_beats_bicubic(tmp_path):
     "upsampler": _enlarged(tmp_path, upsampler, "--noconsistent"),
     "upsampler with --consistent": _enlarged(tmp_path, upsampler, "--consistent"),
   }
-  errors = {name: np.mean((_averaged(of_name) - small) ** 2) for name, of_name in images.items()}
+  errors = {name: np.mean((_averaged(each) - small) ** 2) for name, each in images.items()}
   distances = {
-    name: np.sqrt(np.mean((_log_spectrum(of_name) - _log_spectrum(real)) ** 2))
-    for name, of_name in images.items()
+    name: np.sqrt(np.mean((_log_spectrum(each) - _log_spectrum(real)) ** 2))
+    for name, each in images.items()
   }
   for name in images:
     print(
-      f"{name}: squared error to the small image {errors[name]:.2f} levels^2, distance of the spectrum "
-      f"from real crops' {10 * distances[name]:.2f} dB"
+      f"{name}: squared error to the small image {errors[name]:.2f} levels^2, distance between "
+      f"its spectrum and that of real crops {10 * distances[name]:.2f} dB"
     )
   assert errors["upsampler"] < errors["bicubic"]
   assert distances["upsampler"] < distances["bicubic"]
@@ -87,7 +87,7 @@ def test_an_upsampler_of_photographs_beats_bicubic(tmp_path):
 
 
 def _assert_exact(images, small):
-  """Images average to the small ones but for rounding, where no pixel had to be clipped at black or white."""
+  """Asserts that images average to the small ones, where no pixel was clipped to black or white."""
   squares = images.reshape(len(images), 16, 2, 16, 2, 3)
   inside = (squares.min(axis=(2, 4)) > 0) & (squares.max(axis=(2, 4)) < 255)
   assert inside.mean() > 0.5
@@ -95,7 +95,7 @@ def _assert_exact(images, small):
 
 
 def _enlarged(folder, upsampler, flag):
-  """The images of folder/small.npz by the upsampler."""
+  """Returns the images of folder/small.npz, enlarged by the upsampler."""
   output = folder / flag.strip("-")
   command(
     "sample",
@@ -112,12 +112,12 @@ def _flat(images):
 
 
 def _averaged(images):
-  """Means of 2x2: [N, 32, 32, 3] -> float [N, 16, 16, 3]."""
+  """Averages squares of 2x2 pixels: [N, 32, 32, 3] -> float [N, 16, 16, 3]."""
   return images.reshape(len(images), 16, 2, 16, 2, 3).mean(axis=(2, 4))
 
 
 def _log_spectrum(images):
-  """log10 of the mean power at each whole radius of the spatial frequency up to Nyquist's."""
+  """Returns log10 of the mean power at each integer spatial frequency up to Nyquist's."""
   grey = images.mean(axis=-1)
   power = np.abs(np.fft.fft2(grey - grey.mean(axis=(1, 2), keepdims=True))) ** 2
   frequencies = np.fft.fftfreq(32, 1 / 32)
