@@ -2,9 +2,9 @@
 
     make reference
 
-The authors' code reaches, on the first 90 test images, 4.16 with L_hybrid and the cosine schedule, and
-4.44 with L_simple, the linear schedule and sigma^2 = beta. One draw of the noise changes the mean of
-90 images by about 0.03, so three draws are averaged.
+The authors' code reaches, on the first 90 test images, 4.16 with L_hybrid and the cosine schedule,
+and 4.44 with L_simple, the linear schedule and sigma^2 = beta. One draw of the noise changes the
+mean of 90 images by about 0.03, so three draws are averaged.
 """
 
 import json
