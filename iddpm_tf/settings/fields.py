@@ -14,7 +14,7 @@ def setting(
   default: Any,
   text: str,
   *,
-  choices: tuple[str, ...] = (),
+  choices: tuple[str, ...] | Registry[Any] = (),
   changeable: bool = False,
   since: int = 1,
 ) -> Any:
@@ -23,7 +23,8 @@ def setting(
   Args:
     default: the default value.
     text: the help text.
-    choices: all values that the setting can take; empty if there is no such list.
+    choices: all values that the setting can take, or the registry of their names; empty if any
+      value is possible.
     changeable: whether the value may change when a run is resumed.
     since: the first version of `config.json` that holds the setting. A configuration of an earlier
       version has the default value.
