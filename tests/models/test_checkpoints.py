@@ -1,0 +1,177 @@
+"""Checkpoints: saving, restoring, damage, and the best one."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from iddpm_tf import networks
+from iddpm_tf import settings
+from iddpm_tf.models import checkpoints as checkpoints_lib
+from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.training import state as state_lib
+from tests import small_model
+
+
+def make_content(value=0.0):
+  return tf.train.Checkpoint(weight=tf.Variable(value))
+
+
+def open_folder(folder, value=0.0, keep=None):
+  content = make_content(value)
+  return checkpoints_lib.Checkpoints(content, folder, keep), content
+
+
+def test_the_newest_checkpoint_is_restored(tmp_path):
+  checkpoints, content = open_folder(tmp_path / "new")
+  assert checkpoints.newest() is None and checkpoints.restore() == 0
+  for step in (5, 10):
+    content.weight.assign(step)
+    checkpoints.save(step)
+  other, restored = open_folder(tmp_path / "new", -1.0)
+  assert other.newest() == str(tmp_path / "new/step-10")
+  assert other.restore() == 10 and float(restored.weight) == 10
+  assert other.restore(step=5) == 5 and float(restored.weight) == 5
+
+
+def test_old_checkpoints_are_deleted(tmp_path):
+  checkpoints, _ = open_folder(tmp_path, keep=2)
+  for step in (1, 2, 3):
+    checkpoints.save(step)
+  assert model_dir_lib.ModelDir.checkpoint_steps(tmp_path) == {2, 3}
+  (tmp_path / "step-9_temp").mkdir()  # What a killed process leaves.
+  checkpoints.delete_others(3)
+  assert model_dir_lib.ModelDir.checkpoint_steps(tmp_path) == {3}
+  assert (tmp_path / "step-9_temp").exists()
+
+
+def test_a_whole_checkpoint_that_the_list_does_not_name_counts(tmp_path):
+  checkpoints, _ = open_folder(tmp_path)
+  checkpoints.save(5)
+  listed = (tmp_path / "checkpoint").read_text()
+  checkpoints.save(10)
+  (tmp_path / "checkpoint").write_text(listed)
+  checkpoints, _ = open_folder(tmp_path)
+  assert checkpoints.restore() == 10
+  # A part of a checkpoint does not count.
+  (tmp_path / "step-10.data-00000-of-00001").unlink()
+  checkpoints, _ = open_folder(tmp_path)
+  assert checkpoints.restore() == 5
+
+
+@pytest.mark.parametrize("pattern", ["step-10.index", "step-10.data*"])
+def test_a_missing_file_of_the_newest_listed_checkpoint_is_an_error(tmp_path, pattern):
+  checkpoints, _ = open_folder(tmp_path)
+  for step in (5, 10):
+    checkpoints.save(step)
+  for path in tmp_path.glob(pattern):
+    path.unlink()
+  checkpoints, _ = open_folder(tmp_path)
+  message = "step-10: expected the newest checkpoint, which .*/checkpoint lists, received no such"
+  with pytest.raises(settings.InputError, match=message):
+    checkpoints.newest()
+
+
+def test_a_list_that_is_no_text_is_refused(tmp_path):
+  (tmp_path / "checkpoint").write_bytes(b"\xff\xfe\x00")
+  message = "checkpoint: expected TensorFlow's list of checkpoints, received bytes"
+  with pytest.raises(settings.InputError, match=message):
+    open_folder(tmp_path)
+
+
+def test_damaged_and_other_checkpoints_are_refused(tmp_path):
+  checkpoints, _ = open_folder(tmp_path)
+  checkpoints.save(5)
+  other = tf.train.Checkpoint(weight=tf.Variable(0.0), more=tf.Variable(0.0))
+  message = "step-5: expected a whole checkpoint of this model, received a damaged or other one"
+  with pytest.raises(settings.InputError, match=message):
+    checkpoints_lib.Checkpoints(other, tmp_path).restore()
+  wrong_shape = tf.train.Checkpoint(weight=tf.Variable([0.0, 1.0]))
+  with pytest.raises(settings.InputError, match=message):
+    checkpoints_lib.Checkpoints(wrong_shape, tmp_path).restore()
+  (tmp_path / "step-5.data-00000-of-00001").write_bytes(b"")
+  with pytest.raises(settings.InputError, match=message):
+    open_folder(tmp_path)[0].restore()
+
+
+def test_more_than_the_content_is_refused_unless_it_is_allowed(tmp_path):
+  whole = tf.train.Checkpoint(weight=tf.Variable(3.0), more=tf.Variable(0.0))
+  checkpoints_lib.Checkpoints(whole, tmp_path).save(5)
+  checkpoints, content = open_folder(tmp_path)
+  with pytest.raises(settings.InputError, match="expected a whole checkpoint of this model"):
+    checkpoints.restore()
+  assert checkpoints.restore(partial=True) == 5 and float(content.weight) == 3
+
+
+def test_a_state_is_restored_also_from_the_first_version(tmp_path):
+  """Checkpoints of version 1 have no `moments_start`, which is then 0."""
+  config = small_model.make_config()
+  state = state_lib.TrainState(config)
+  state.step.assign(3)
+  checkpoints_lib.Checkpoints(state.checkpoint(moments_start=False), tmp_path / "old").save(3)
+  state.optimizer.moments_start.assign(2)
+  checkpoints_lib.Checkpoints(state, tmp_path / "new").save(3)
+  for name, moments_start in (("new", 2), ("old", 0)):
+    restored = state_lib.TrainState(config)
+    assert checkpoints_lib.Checkpoints(restored, tmp_path / name).restore() == 3
+    assert int(restored.step.value) == 3
+    assert int(restored.optimizer.moments_start.value) == moments_start
+
+
+def test_a_network_takes_the_raw_or_averaged_weights(model_dir):
+  folder = model_dir_lib.ModelDir(model_dir)
+  config = folder.require_config()
+  kernels = {}
+  for ema in (0, 0.9, 0.5):
+    network = networks.build_network(config)
+    assert checkpoints_lib.restore_network(network, folder.checkpoints, ema) == small_model.STEP
+    kernels[ema] = network.out_conv.kernel.numpy()
+  reader = tf.train.load_checkpoint(str(folder.checkpoints))
+  saved = [
+    reader.get_tensor(name)
+    for name, shape in reader.get_variable_to_shape_map().items()
+    if name.startswith("network/") and tuple(shape) == kernels[0].shape
+  ]
+  assert any(np.array_equal(value, kernels[0]) for value in saved)
+  assert np.any(kernels[0] != kernels[0.9]) and np.any(kernels[0.9] != kernels[0.5])
+
+
+def test_a_folder_without_checkpoint_is_refused(tmp_path):
+  network = networks.build_network(small_model.make_config())
+  message = f"^model_dir: expected a model with a checkpoint, received {tmp_path}, which holds none"
+  with pytest.raises(settings.InputError, match=message):
+    checkpoints_lib.restore_network(network, tmp_path, 0.9)
+
+
+def test_variables_are_named_by_their_paths():
+  network = networks.build_network(small_model.make_config())
+  variables = checkpoints_lib.variables_by_path(network)
+  assert len(variables) == len(network.trainable_variables)
+  assert all(name.startswith("unet/") for name in variables)
+
+
+def test_the_best_checkpoint_is_chosen_by_the_direction_of_its_score(tmp_path):
+  folder = model_dir_lib.ModelDir(tmp_path)
+
+  def offer(score, *values, step=1, count=70):
+    candidates = [
+      model_dir_lib.Best(score, value, step, float(rate), {"num_samples": count})
+      for rate, value in enumerate(values)
+    ]
+    return checkpoints_lib.keep_if_better(candidates, make_content(), folder)
+
+  assert offer("fid", 3.0, 2.0) and folder.read_best().ema == 1
+  assert not offer("fid", 2.0) and not offer("fid", 2.5)
+  assert offer("fid", 1.5, 1.9) and folder.read_best().ema == 0
+  # Another score begins anew, and a larger recall is better.
+  assert offer("recall_k3", 0.2) and offer("recall_k3", 0.1, 0.3)
+  assert not offer("recall_k3", 0.25) and folder.read_best().value == 0.3
+  # A score that was measured in another way begins anew.
+  assert offer("recall_k3", 0.1, count=7) and not offer("recall_k3", 0.05, count=7)
+  # A best checkpoint of a later step does not count in a run that has not reached the step.
+  assert offer("recall_k3", 0.2, count=7, step=5) and offer("recall_k3", 0.1, count=7, step=4)
+  # Values that are not finite are ignored.
+  assert not offer("recall_k3", float("nan"), count=7, step=6)
+  assert folder.read_best().value == 0.1
+  assert offer("recall_k3", float("nan"), 0.3, count=7, step=6)
+  assert folder.read_best().value == 0.3
+  assert folder.checkpoint_steps(folder.best_checkpoints) == {6}
