@@ -1,65 +1,62 @@
-"""Time and memory of FID, precision and recall at the size that the field reports.
+"""Measures time and memory of FID, precision and recall at the size that the field reports.
 
     python -m benchmarks.sample_scores [--samples=50000] [--size=2048]
 
-Features are made up, of two correlated distributions, and come in batches as a network would give them.
+The features are random, of two correlated distributions, and come in batches as from a network.
 """
 
+import argparse
+from collections.abc import Iterator
 import resource
-import sys
 import time
 
-from absl import flags as absl_flags
 import numpy as np
 
 from iddpm_tf.evaluation import scores
-from iddpm_tf.evaluation.features import Features
-from trainers.cli import flags
-
-FLAGS = absl_flags.FlagValues()
-absl_flags.DEFINE_integer("samples", 50_000, "of either kind", flag_values=FLAGS)
-absl_flags.DEFINE_integer("size", 2048, "numbers a feature", flag_values=FLAGS)
-absl_flags.DEFINE_integer("batch_size", 100, "features at a time", flag_values=FLAGS)
+from iddpm_tf.evaluation.feature_extractors import base
 
 
-def main():
-  flags.parse(FLAGS, sys.argv)
-  wanted = scores.Wanted(fid=True, precision_recall=True)
+def main() -> None:
+  """Runs the benchmark."""
+  parser = argparse.ArgumentParser(prog="sample_scores")
+  parser.add_argument("--samples", type=int, default=50_000, help="images of each distribution")
+  parser.add_argument("--size", type=int, default=2048, help="features per image")
+  parser.add_argument("--batch_size", type=int, default=100, help="images at a time")
+  options = parser.parse_args()
+  both = scores.Selection(fid=True, precision_recall=True)
   print(f"{_peak():.2f} GiB before the first feature", flush=True)
   start = time.perf_counter()
-  reference, sample = (
-    scores.summarise(_batches(seed, shift), wanted) for seed, shift in ((0, 0.0), (1, 0.05))
+  real, sample = (
+    scores.summarise(_batches(options, seed, shift), both) for seed, shift in ((0, 0.0), (1, 0.05))
   )
-  print(
-    f"features of {FLAGS.samples:,} images and as many samples: {time.perf_counter() - start:.0f} s",
-    flush=True,
-  )
-  for wanted, name in (
-    (scores.Wanted(fid=True), "FID"),
-    (scores.Wanted(precision_recall=True), "precision and recall"),
+  seconds = time.perf_counter() - start
+  print(f"features of {options.samples:,} images and as many samples: {seconds:.0f} s", flush=True)
+  assert real.pool is not None
+  reference = scores.ReferenceSummary(pool=real.pool.gaussian, features=real.features)
+  for selection, name in (
+    (scores.Selection(fid=True), "FID"),
+    (scores.Selection(precision_recall=True), "precision and recall"),
   ):
     start = time.perf_counter()
-    found = scores.sample_scores(
-      wanted, sample, pool=reference.pool.gaussian, features=reference.features
-    )
-    shown = ", ".join(f"{key} {value:.4f}" for key, value in found.items())
+    results = scores.compute(selection, sample, reference)
+    shown = ", ".join(f"{key} {value:.4f}" for key, value in results.items())
     print(f"{name}: {time.perf_counter() - start:.0f} s ({shown})", flush=True)
   print(f"at most {_peak():.2f} GiB of memory")
 
 
-def _batches(seed, shift):
-  """`Features` that are correlated and not negative, as those of Inception are."""
+def _batches(options: argparse.Namespace, seed: int, shift: float) -> Iterator[base.Features]:
+  """Yields features that are correlated and not negative, as those of Inception are."""
   rng = np.random.default_rng(seed)
-  mixing = np.random.default_rng(2).normal(size=[64, FLAGS.size]).astype(np.float32)
-  for start in range(0, FLAGS.samples, FLAGS.batch_size):
-    count = min(FLAGS.batch_size, FLAGS.samples - start)
+  mixing = np.random.default_rng(2).normal(size=[64, options.size]).astype(np.float32)
+  for start in range(0, options.samples, options.batch_size):
+    count = min(options.batch_size, options.samples - start)
     hidden = rng.normal(shift, 1, [count, 64]).astype(np.float32)
-    noise = rng.normal(size=[count, FLAGS.size]).astype(np.float32)
-    yield Features(np.maximum(hidden @ mixing / 8 + 0.3 * noise, 0), None, None)
+    noise = rng.normal(size=[count, options.size]).astype(np.float32)
+    yield base.Features(np.maximum(hidden @ mixing / 8 + 0.3 * noise, 0), None, None)
 
 
-def _peak():
-  """GiB that the process has had at most."""
+def _peak() -> float:
+  """Returns the largest memory of the process so far, in GiB."""
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
