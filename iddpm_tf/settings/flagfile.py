@@ -1,6 +1,6 @@
 """Flagfiles: settings in a file, one `--name=value` per line.
 
-Blank lines are left out, and so are lines that begin with `#` or `//`. A line `--flagfile=PATH`
+Blank lines and lines that begin with `#` or `//` are ignored. A line `--flagfile=PATH`
 stands for the lines of another flagfile.
 """
 
@@ -22,9 +22,9 @@ _PACKAGE = pathlib.Path(__file__).parents[1]
 def expand(arguments: Iterable[str]) -> list[Argument]:
   """Returns the arguments, with the lines of each flagfile in its place.
 
-  A path is looked for in the working folder, and then among the flagfiles of this package, whose
-  paths begin with `configs/`. The path in a flagfile is first looked for beside that file, and in
-  the folders above it.
+  A path is looked up in the working folder, and then among the flagfiles of this package, whose
+  paths begin with `configs/`. A path in a flagfile is first looked up beside that file, and in the
+  folders above it, so that a flagfile means the same in every working folder.
 
   Raises:
     InputError: there is no such file, it cannot be read, it leads back to itself, or a line of it
@@ -34,7 +34,7 @@ def expand(arguments: Iterable[str]) -> list[Argument]:
 
 
 def read(path: str | os.PathLike[str]) -> list[Argument]:
-  """Returns the lines of a flagfile as arguments; `expand` says where the file is looked for."""
+  """Returns the lines of a flagfile as arguments; `expand` says where the file is looked up."""
   return list(_lines(os.fspath(path), "", ()))
 
 
@@ -92,7 +92,7 @@ def _found(name: str, where: str, parents: tuple[pathlib.Path, ...]) -> pathlib.
   else:
     folders = parents[-1].resolve().parents if parents else ()
     candidates = [*(folder / given for folder in folders), given]
-    if given.parts[0] == "configs":
+    if given.parts[:1] == ("configs",):
       candidates.append(_installed() / pathlib.Path(*given.parts[1:]))
   for candidate in candidates:
     if candidate.exists():

@@ -112,6 +112,9 @@ def test_wrong_flagfiles(write, tmp_path):
   folder = tmp_path / "working"
   assert_refused("flagfile: expected a file that exists, received no.flags", "--flagfile=no.flags")
   assert_refused("flagfile: expected a path, received nothing", "--flagfile=")
+  assert_refused(
+    "flagfile: expected a file that can be read, received . (Is a directory)", "--flagfile=."
+  )
   assert_refused("flagfile: expected a path, received nothing", "--flagfile")
   write("missing.flags", "", "--flagfile=no.flags")
   assert_refused(

@@ -54,18 +54,18 @@ class Command:
 
   `main(options, given)` gets
 
-  - `options`: an `Options`, the command's own settings. A field that is made by `settings.required`
-    has no default value, and the command is not called without it. A field `flagfiles` that is made
-    by `settings.recorded(())` holds the paths of the flagfiles of the command line, as they were
-    given. `settings.changed(options)` has those that are not at their defaults.
-  - `given`: `dict[str, Any]`, the settings of the configuration that the command line or its
-    flagfiles give, by name. `config.with_settings(**given)` and
-    `config.changed(given, folder)` take them.
+  - `options`: an `Options`, the command's own settings. A field of `settings.required` has no
+    default value, and `main` is not called without it. A field `flagfiles` of
+    `settings.recorded(())` holds the paths of the flagfiles, as the command line gives them.
+    `settings.changed(options)` returns the settings that do not have their default values.
+  - `given`: `dict[str, Any]`, the settings of the configuration that the command line and its
+    flagfiles give, by name. `config.with_settings(**given)` and `config.changed(given, folder)`
+    take them.
 
-  It returns the exit status, None for 0. It raises `settings.InputError` for wrong input, which the
-  command prints as one line, with `--` before the name if that is one of its flags. An `OSError` is
-  printed in the same way. Every other exception is a defect of the program, and shows where it came
-  from.
+  `main` returns the exit status, or None for 0. It raises `settings.InputError` for wrong input.
+  The command prints the error in one line, with `--` before the name if that is one of its flags.
+  It prints an `OSError` in the same way. Every other exception is a defect of the program, whose
+  traceback is shown.
   """
 
   def __init__(
@@ -76,7 +76,6 @@ class Command:
     *,
     sections: Sequence[str] = SECTIONS,
     help_sections: Sequence[str] | None = None,
-    renamed: Mapping[str, str] | None = None,
     default_source: str | None = None,
     needs_flags: bool = True,
   ):
@@ -88,17 +87,15 @@ class Command:
         setting of the configuration, the command's own meaning holds, and `given` leaves it out.
       description: the docstring of the command's module.
       sections: the sections of the configuration whose settings the command accepts as flags.
-      help_sections: those that `--help` lists, because they change what the command does. The flags
-        of the other sections are accepted since flagfiles hold them, and only `--helpfull` lists
-        them. By default all of `sections`.
-      renamed: the flag for each name of the library that has another name on this command line.
-      default_source: what holds the settings of the configuration that are not given, such as "the
-        model folder", for `--help`; None if they have their defaults.
-      needs_flags: whether the command, without any flag, says what to type in place of running.
+      help_sections: the sections that `--help` lists, because they change what the command does.
+        The flags of the others are accepted because flagfiles hold them, and only `--helpfull`
+        lists them. By default all of `sections`.
+      default_source: what holds the settings that are not given, such as "the model folder"; None
+        if they have the defaults of the configuration.
+      needs_flags: whether the command does not run without any flag, but says what to type.
     """
     self.main, self.options_class, self.description = main, options_class, description or ""
-    self._renamed, self.needs_flags = dict(renamed or {}), needs_flags
-    self._default_source = default_source
+    self.needs_flags, self._default_source = needs_flags, default_source
     self._own, self._standard = settings.by_name(options_class), settings.by_name(_Standard)
     self._sections = {
       section: {
@@ -120,6 +117,7 @@ class Command:
       The exit status of the process: 2 for wrong input.
     """
     program, *texts = sys.argv if argv is None else argv
+    texts = ["--help" if text == "-h" else text for text in texts]
     name = pathlib.Path(program).stem
     debug = any(text.lstrip("-") in ("debug", "debug=true") for text in texts)
     try:
@@ -201,8 +199,7 @@ class Command:
     if isinstance(error, arguments_lib.UnknownSettingError):
       line = self._unknown(error)
     elif isinstance(error, settings.InputError):
-      name = self._renamed.get(error.name, error.name)
-      line = f"{'--' if name in self._flags() else ''}{name}: {error.message}"
+      line = f"{'--' if error.name in self._flags() else ''}{error.name}: {error.message}"
     elif error.filename is not None:
       line = f"{error.filename}: {error.strerror}"
     else:

@@ -128,7 +128,6 @@ def test_a_command_takes_the_settings_of_its_sections_only(run):
   [
     (settings.InputError("folder", "expected a, received b"), "--folder: expected a, received b"),
     (settings.InputError("batch_size", "expected a"), "--batch_size: expected a"),
-    (settings.InputError("path", "expected a"), "--folder: expected a"),
     (settings.InputError("a/config.json", "expected a"), "a/config.json: expected a"),
     (
       settings.InputError("folder", "expected a,\n  received b"),
@@ -142,7 +141,7 @@ def test_a_command_takes_the_settings_of_its_sections_only(run):
   ],
 )
 def test_errors_are_said_in_one_line_with_the_flags_name(run, error, line):
-  result = run("--folder=a", main=raising(error), renamed={"path": "folder"})
+  result = run("--folder=a", main=raising(error))
   assert result == (2, "", f"draw: {line}\n")
 
 
@@ -217,6 +216,10 @@ def test_help_lists_what_matters_and_helpfull_everything(run):
   assert "--num_samples=NUMBER" in out and "--batch_size" not in out and "--helpfull" in out
   _, full, _ = run("--helpfull", **kwargs)
   assert "--batch_size=NUMBER" in full and set(out.splitlines()) < set(full.splitlines())
+
+
+def test_h_is_short_for_help(run):
+  assert run("-h") == run("--help")
 
 
 def test_help_of_a_command_that_takes_no_model_is_short(run):
