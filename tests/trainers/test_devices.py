@@ -21,9 +21,7 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import importlib
-from trainers.cli import command
-module = importlib.import_module("trainers." + sys.argv[1])
-sys.exit(command.run(module.main, module.Options, module.__doc__, sys.argv[1:]))
+sys.exit(importlib.import_module("trainers." + sys.argv[1]).COMMAND.run(sys.argv[1:]))
 """
 
 

@@ -31,15 +31,9 @@ FLAGS = (
 def fixture_trained(tmp_path_factory):
   """A run of 12 steps with evaluations after 4, 8 and 12."""
   from trainers import train
-  from trainers.cli import command
 
   folder = tmp_path_factory.mktemp("runs") / "evaluated"
-  assert (
-    command.run(
-      train.main, train.Options, "", ["train", *FLAGS, "--best_score=fid", f"--model_dir={folder}"]
-    )
-    == 0
-  )
+  assert train.COMMAND.run(["train", *FLAGS, "--best_score=fid", f"--model_dir={folder}"]) == 0
   return folder
 
 

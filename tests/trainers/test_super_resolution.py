@@ -13,7 +13,6 @@ from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.training import state as state_lib
 from tests.trainers import test_bad_input
 from trainers import sample
-from trainers.cli import command
 
 NETWORK = {
   "base_channels": 32,
@@ -67,10 +66,7 @@ def fixture_drawn(base, upsampler, tmp_path_factory):
   """What the two-stage command writes, by name of the file without its shape."""
   folder = tmp_path_factory.mktemp("drawn")
   assert (
-    command.run(
-      sample.main,
-      sample.Options,
-      "",
+    sample.COMMAND.run(
       [
         "sample",
         f"--model_dir={base}",

@@ -246,11 +246,3 @@ def load_tensorflow() -> None:
   finally:
     os.dup2(stderr, 2)
     os.close(stderr)
-
-
-# An earlier interface, which goes with its last callers.
-
-
-def run(main, options_class, description, argv=None):
-  """Runs a command that has no `COMMAND` yet."""
-  return Command(main, options_class, description, needs_flags=False).run(argv)
