@@ -18,6 +18,8 @@ import threading
 import traceback
 from types import TracebackType
 
+import tqdm
+
 from iddpm_tf.utils import host
 from trainers.reproduction import tasks as tasks_lib
 
@@ -200,6 +202,8 @@ def _serve(orders: connection_lib.Connection, runner: Runner, threads: int) -> N
   """Runs the commands that the parent process sends, until it sends None."""
   os.setsid()
   threading.Thread(target=_exit_with_parent, daemon=True).start()
+  # By default progress bars share a lock between processes, which `os._exit` would leave behind.
+  tqdm.tqdm.set_lock(threading.RLock())
   os.environ |= {
     "CUDA_VISIBLE_DEVICES": "",
     "TF_NUM_INTRAOP_THREADS": str(threads),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import os
 import time
 
+from iddpm_tf.utils import progress
 from trainers.cli import signals
 
 
@@ -20,7 +21,7 @@ def run_until_stopped(name: str, arguments: Sequence[str]) -> int:
   """Runs until it is asked to stop, and then takes a moment to save, as a training does."""
   del name, arguments  # Not used.
   try:
-    with signals.raised():
+    with signals.raised(), progress.Console().bar(total=1, unit="step"):
       print("running", flush=True)
       time.sleep(600)
   except signals.Stopped as stopped:

@@ -76,6 +76,7 @@ def test_workers_end_with_their_process(tmp_path, number, request):
   process = subprocess.Popen(
     [sys.executable, tmp_path / "program.py", tmp_path / "output"],
     stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
     text=True,
     env=os.environ | {"PYTHONPATH": str(ROOT)},
   )
@@ -97,6 +98,7 @@ def test_workers_end_with_their_process(tmp_path, number, request):
   if number != signal.SIGKILL:
     assert "stopped; run the same command to continue" in output
     assert all("saved" in log.read_text() for log in logs)
+    assert "leaked" not in output  # The lock of progress bars.
 
 
 def _workers_of(pid):
