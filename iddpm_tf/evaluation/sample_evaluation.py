@@ -151,14 +151,12 @@ def prepare_file(
     InputError: wrong settings, or settings that do not fit together.
   """
   images = reference_lib.read_images(path, "samples")
-  if run is not None:
-    expected = run[1].image_shape
-    settings.require(
-      images.shape[1:] == expected,
-      "samples",
-      f"images of {_size(expected)}, as the model has, in {path}",
-      _size(images.shape[1:]),
+  if run is not None and images.shape[1:] != run[1].image_shape:
+    expected, received = (
+      "x".join(map(str, shape)) for shape in (run[1].image_shape, images.shape[1:])
     )
+    message = f"expected images of {expected}, as the model has, received {received} ({path})"
+    raise settings.InputError("samples", message)
   with settings.renamed({"num_samples": "samples"}):
     scoring = scoring_lib.prepare(
       config.scores,
@@ -217,7 +215,3 @@ def describe(result: dict[str, Any]) -> str:
   if "warning" in result:
     lines.append(f"warning: {result['warning']}")
   return "\n".join(lines)
-
-
-def _size(shape):
-  return "x".join(map(str, shape))

@@ -13,9 +13,10 @@ from iddpm_tf.utils import progress as progress_lib
 
 @pytest.fixture(name="registered")
 def fixture_registered(monkeypatch):
-  """Two extractors from outside, one that its name chooses and one that a text chooses."""
+  """Registers two extractors, one that its name chooses (which it returns) and one by a text."""
   registry = registries.FEATURE_EXTRACTORS
-  registry.names()
+  for name in registry.names():
+    registry.get(name)  # A module registers its class when it is first imported.
   monkeypatch.setattr(registry, "_registered", dict(registry._registered))
 
   @registry.register("brightness")
@@ -41,6 +42,8 @@ def fixture_registered(monkeypatch):
     def compute(self, images):
       return {"pool": tf.reduce_mean(tf.cast(images, tf.float32) ** self._exponent, [1, 2])}
 
+  return Brightness
+
 
 def test_a_registered_class_is_chosen_by_its_name_or_by_a_text_that_it_accepts(registered):
   images = np.full([2, 4, 4, 3], 3, np.uint8)
@@ -55,6 +58,23 @@ def test_a_registered_class_is_chosen_by_its_name_or_by_a_text_that_it_accepts(r
     r"the folder of a SavedModel, received power, which does not exist",
   ):
     features.load("power")
+
+
+def test_an_extractor_must_return_pool_and_may_return_arrays(registered):
+  class Arrays(registered):
+    output = "pool"
+
+    def compute(self, images):
+      return {self.output: np.asarray(images, np.float32).mean(axis=(1, 2))}
+
+  extractor = Arrays("arrays")
+  images = np.full([2, 4, 4, 3], 3, np.uint8)
+  np.testing.assert_array_equal(extractor(images).pool, np.full([2, 3], 3.0))
+  extractor.output = "spatial"
+  with pytest.raises(
+    settings.InputError, match=r"features: expected an extractor that returns 'po"
+  ):
+    extractor(images)
 
 
 def test_without_a_choice_the_digits_are_for_their_own_shape():

@@ -29,9 +29,8 @@ class FeatureExtractor(abc.ABC):
   """A network that computes features of images, by which samples are compared with real images.
 
   A subclass is registered in `registries.FEATURE_EXTRACTORS` under the name of its module, and
-  defines `compute`. Its constructor takes one argument, the text that chose it. This is the
-  registered name; or, for a class with `accepted_texts`, a text that `accepts` returns True for,
-  such as a path.
+  defines `compute`. Its constructor takes the text that chose it. The text is the registered name;
+  or, for a class with `accepted_texts`, a text that `accepts` returns True for, such as a path.
 
   Attributes:
     name: the name in results.
@@ -65,27 +64,32 @@ class FeatureExtractor(abc.ABC):
     return False
 
   @abc.abstractmethod
-  def compute(self, images: tf.Tensor) -> Mapping[str, tf.Tensor]:
+  def compute(self, images: tf.Tensor) -> Mapping[str, tf.Tensor | np.ndarray]:
     """Returns the features of images.
 
     Args:
       images: uint8 `[B, H, W, C]`.
 
     Returns:
-      Floating-point tensors `[B, ...]` by the names of `Features`. `pool` is required.
+      Floating-point tensors or arrays `[B, ...]` by the names of `Features`. `pool` is required.
     """
 
   def __call__(self, images: np.ndarray) -> Features:
     """Returns the features of images, uint8 `[B, H, W, C]`.
 
     Raises:
-      InputError: the network does not return floating-point numbers for each image.
+      InputError: the network does not return `pool`, or floating-point numbers for each image.
     """
     if images.shape[-1] == 1 and self.image_shape[-1] == 3:
       images = np.repeat(images, 3, axis=-1)  # Grey images, for a network of colours.
     outputs = self.compute(tf.constant(images))
+    if "pool" not in outputs:
+      message = f"expected an extractor that returns 'pool', received {self.name} ({[*outputs]})"
+      raise settings.InputError("features", message)
     parts = {
-      name: self._flat(outputs[name], len(images)) for name in Features._fields if name in outputs
+      name: self._flat(tf.convert_to_tensor(outputs[name]), len(images))
+      for name in Features._fields
+      if name in outputs
     }
     return Features(parts["pool"], parts.get("spatial"), parts.get("probabilities"))
 
