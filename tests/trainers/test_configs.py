@@ -14,8 +14,8 @@ from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.data import images as images_lib
 from iddpm_tf.data import sources
+from iddpm_tf.diffusion import gaussian_diffusion
 from iddpm_tf.diffusion import losses
-from iddpm_tf.diffusion import process as process_lib
 from iddpm_tf.networks import cost as cost_lib
 from iddpm_tf.settings import arguments
 from iddpm_tf.settings import flagfile
@@ -36,7 +36,8 @@ DATA = {
   "lsun": (None, 3, 0),
 }
 
-# Counted by building the authors' networks; the table's small and single-stage networks are our reading.
+# Counted by building the authors' networks; the table's small and single-stage networks are our
+# reading.
 PARAMETERS = {
   "cifar10": 52_546_438,
   "cifar10_vlb": 52_546_438,
@@ -145,7 +146,8 @@ def test_networks_have_the_authors_parameters(name):
 
 def test_every_model_of_the_paper_is_counted():
   assert {f"{name}.flags" for name in PARAMETERS} == set(PAPERS)
-  # "100M parameters": our reading is the network that the authors' released files call so, with classes.
+  # "100M parameters": our reading is the network that the authors' released files call so, with
+  # classes.
   labels = 1000 * 4 * 128
   assert (
     cost_of("imagenet64_class_conditional_small").parameters == PARAMETERS["imagenet64"] + labels
@@ -266,21 +268,19 @@ def test_raw_models(name, train_steps, batch_size, learning_rate, schedule, step
 
 @pytest.mark.parametrize("name", ["imagenet64_class_conditional", "lsun_bedroom"])
 def test_raw_models_weigh_the_term_of_the_bound_by_one(name):
-  """The authors' loss "mse": L_simple plus the term of the bound at t, whatever T is."""
+  """Tests the authors' loss "mse": L_simple plus the term of the bound at t, for every T."""
   diffusion = read_file(name).diffusion
-  process = process_lib.make_process(diffusion)
+  model = gaussian_diffusion.make_diffusion(diffusion)
   rng = np.random.default_rng(0)
   x_start, noise, output = (
     tf.constant(rng.standard_normal((3, 4, 4, channels)), tf.float32) for channels in (1, 1, 2)
   )
   t = tf.constant([1, 20, 900])
-  x_t = process.q_sample(x_start, t, noise)
-  found = losses.training_losses(
-    process, diffusion, output, x_start=x_start, x_t=x_t, t=t, noise=noise
-  )
-  prediction = losses.reverse.predict(process, diffusion, output, x_t, t, clip=False)
-  term = losses.vlb_term(process, diffusion, prediction, x_start=x_start, x_t=x_t, t=t)
-  np.testing.assert_allclose(found.loss, found.mse + term, rtol=1e-5)
+  x_t = model.process.q_sample(x_start, t, noise)
+  result = losses.training_losses(model, output, x_start=x_start, x_t=x_t, t=t, noise=noise)
+  prediction = model.predict(output, x_t, t, clip=False)
+  term = losses.vlb_term(model, prediction, x_start=x_start, x_t=x_t, t=t)
+  np.testing.assert_allclose(result.loss, result.mse + term, rtol=1e-5)
 
 
 @pytest.mark.parametrize("width", [64, 96, 128, 192])

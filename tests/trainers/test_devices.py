@@ -1,4 +1,4 @@
-"""Sampling on two devices draws the images of one; a batch that they cannot share is refused."""
+"""Commands on two devices: the images and the scores of one device, and batches that do not fit."""
 
 import pathlib
 import subprocess
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from iddpm_tf import config as config_lib
-from iddpm_tf.evaluation import results_log as results
-from iddpm_tf.utils import devices as strategy_lib
+from iddpm_tf.evaluation import results_log
+from iddpm_tf.training import loop
 from tests.trainers.conftest import SMALL
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -62,7 +62,7 @@ def test_a_run_on_two_devices_is_scored_as_one_device_scores_it(run, tmp_path):
     "--best_score=fid",
     "--num_samples=2",
   )
-  trained = results.read(folder)
+  trained = results_log.read(folder)
   assert [line["ema"] for line in trained] == [0.9, 0.5]
   for line in trained:
     output = tmp_path / str(line["ema"])
@@ -79,8 +79,8 @@ def test_a_run_on_two_devices_is_scored_as_one_device_scores_it(run, tmp_path):
       ).status
       == 0
     )
-    # Shares of a batch take other kernels: a level here and there.
-    assert results.read(output)[0]["scores"]["fid"] == pytest.approx(
+    # Parts of a batch use other kernels, so that some values differ by one level.
+    assert results_log.read(output)[0]["scores"]["fid"] == pytest.approx(
       line["scores"]["fid"], rel=1e-3
     )
 
@@ -91,9 +91,9 @@ def test_a_run_on_two_devices_is_scored_as_one_device_scores_it(run, tmp_path):
     (32, 1, 16, ()),
     (32, 4, 4, ()),
     (32, 16, 1, ()),
-    (9, 1, None, ("--batch_size", "2", "9")),
-    (9, 3, None, ("--batch_size", "2", "9")),
-    (12, 4, None, ("--microbatches", "6", "2 replicas", "--batch_size=12", "4")),
+    (9, 1, None, ("batch_size", "2", "9")),
+    (9, 3, None, ("batch_size", "2", "9")),
+    (12, 4, None, ("microbatches", "6", "2 replicas", "batch_size=12", "4")),
   ],
 )
 def test_a_batch_is_divided_evenly_or_refused(batch_size, microbatches, size, words):
@@ -102,8 +102,8 @@ def test_a_batch_is_divided_evenly_or_refused(batch_size, microbatches, size, wo
 
   options = config_lib.TrainingConfig(batch_size=batch_size, microbatches=microbatches)
   if size:
-    assert strategy_lib.images_a_part(Strategy, options) == size
+    assert loop.images_per_part(Strategy, options) == size
     return
   with pytest.raises(ValueError) as caught:
-    strategy_lib.images_a_part(Strategy, options)
+    loop.images_per_part(Strategy, options)
   assert all(word in str(caught.value) for word in words) and "\n" not in str(caught.value)

@@ -35,7 +35,9 @@ def config_of(size, low_res_size=0, classes=10, channels=1):
 
 
 def make_model(folder, config):
-  """A model folder of random weights that change the image: as good as trained, for how models are joined."""
+  """A model folder of random weights that change the image: as good as trained, for how models are
+  joined.
+  """
   state = state_lib.TrainState(config)
   random = np.random.RandomState(config.network.low_res_size)
   for rate in (None, 0.9):

@@ -1,4 +1,6 @@
-"""One step in microbatches: what it computes of each, and what it draws for them. Graphs: `test_replicas.py`."""
+"""One step in microbatches: what it computes of each, and what it draws for them. Graphs:
+`test_replicas.py`.
+"""
 
 import numpy as np
 import pytest
@@ -79,7 +81,8 @@ def fixture_calls(monkeypatch):
 
 @pytest.mark.parametrize("parts", (2, BATCH))
 def test_the_step_is_that_of_the_whole_batch(whole, parts):
-  # Gradients, not weights: Adam blows up the rounding of those that are zero, such as of attention's key biases.
+  # Gradients, not weights: Adam blows up the rounding of those that are zero, such as of
+  # attention's key biases.
   (expected, expected_gradients), (ours, gradients) = whole, step(parts)
   assert np.ptp(expected.weights) > 0.1
   np.testing.assert_array_equal(ours.t, expected.t)

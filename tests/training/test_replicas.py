@@ -25,9 +25,8 @@ from iddpm_tf.training import state as state_lib
 from iddpm_tf.training import loop
 from iddpm_tf.utils import devices as strategy_lib
 
-# 64 channels: with one channel a normalised group, the gradients of the biases before it are exactly zero,
-# and Adam blows up their rounding.
-whole = config_lib.Config(
+# 64 channels: with one channel a normalised group, the gradients of the biases before it are
+exactly zero, # and Adam blows up their rounding. whole = config_lib.Config(
     network=config_lib.NetworkConfig(
         base_channels=64, channel_multipliers=(1,), num_res_blocks=1, attention_resolutions=()),
     diffusion=config_lib.DiffusionConfig(
@@ -38,15 +37,15 @@ strategy = strategy_lib.make_strategy()
 assert strategy.num_replicas_in_sync == replicas
 source = sources.load(whole.data, "train")
 for microbatches, path in zip(map(int, sys.argv[2::2]), sys.argv[3::2]):
-  keras.utils.clear_session()  # Variables have the same names each time.
-  config = dataclasses.replace(whole, training=dataclasses.replace(whole.training, microbatches=microbatches))
-  with strategy.scope():
+  keras.utils.clear_session()  # Variables have the same names each time. config =
+  dataclasses.replace(whole, training=dataclasses.replace(whole.training,
+  microbatches=microbatches)) with strategy.scope():
     state = state_lib.TrainState(config)
-  iterator = iter(loop._batches(source, config, 0, strategy))
-  records = loop._make_steps(state, strategy)(iterator, tf.constant(8))
-  weights = {f"weight {v.path}": v.value.numpy() for v in state.network.trainable_variables}
-  averages = {f"average {i}": v.numpy() for i, v in enumerate(state.averages.at_rate(0.9))}
-  np.savez(path, **records._asdict(), **weights, **averages, p=state.timestep_sampler.probabilities())
+  iterator = iter(loop._batches(source, config, 0, strategy)) records = loop._make_steps(state,
+  strategy)(iterator, tf.constant(8)) weights = {f"weight {v.path}": v.value.numpy() for v in
+  state.network.trainable_variables} averages = {f"average {i}": v.numpy() for i, v in
+  enumerate(state.averages.at_rate(0.9))} np.savez(path, **records._asdict(), **weights, **averages,
+  p=state.timestep_sampler.probabilities())
 """
 
 

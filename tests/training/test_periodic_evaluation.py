@@ -1,4 +1,4 @@
-"""Scores in training: curves, results, the best checkpoint, and what a kill leaves."""
+"""Scores during training: curves, results, the best checkpoint, and what a killed run leaves."""
 
 import json
 import shutil
@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from iddpm_tf import config as config_lib
-from iddpm_tf.evaluation import results_log as results
-from iddpm_tf.models import best_checkpoint as best
+from iddpm_tf.evaluation import results_log
+from iddpm_tf.models import checkpoints
+from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.models import trained_model
-from iddpm_tf.training import evaluations
-from tests.trainers.conftest import SMALL
+from iddpm_tf.training import periodic_evaluation
+from tests import small_model
 
 FLAGS = (
-  *SMALL,
+  *small_model.FLAGS,
   "--train_steps=12",
   "--save_every=5",
   "--eval_every=4",
@@ -27,36 +27,44 @@ FLAGS = (
 )
 
 
+@pytest.fixture(autouse=True)
+def fixture_sharing(shared_graphs):
+  """Makes every training share its graphs with those of other tests."""
+
+
 @pytest.fixture(name="trained", scope="module")
-def fixture_trained(tmp_path_factory):
+def fixture_trained(graphs, tmp_path_factory):
   """A run of 12 steps with evaluations after 4, 8 and 12."""
   from trainers import train
 
   folder = tmp_path_factory.mktemp("runs") / "evaluated"
-  assert train.COMMAND.run(["train", *FLAGS, "--best_score=fid", f"--model_dir={folder}"]) == 0
+  with pytest.MonkeyPatch.context() as monkeypatch, graphs.used(monkeypatch):
+    assert train.COMMAND.run(["train", *FLAGS, "--best_score=fid", f"--model_dir={folder}"]) == 0
   return folder
 
 
 def lines(folder):
-  return [(line["training_step"], line["ema"], line["scores"]) for line in results.read(folder)]
+  return [(line["training_step"], line["ema"], line["scores"]) for line in results_log.read(folder)]
 
 
 def curves(folder):
-  """{tag: [(step, value)]} of TensorBoard."""
-  found = {}
+  """Returns {tag: [(step, value)]} of TensorBoard's events."""
+  points = {}
   for path in sorted((folder / "tensorboard").iterdir()):
     for event in tf.compat.v1.train.summary_iterator(str(path)):
       for value in event.summary.value:
         if value.tag.startswith("evaluation_"):
-          found.setdefault(value.tag, []).append((event.step, float(tf.make_ndarray(value.tensor))))
-  return found
+          points.setdefault(value.tag, []).append(
+            (event.step, float(tf.make_ndarray(value.tensor)))
+          )
+  return points
 
 
-def test_every_rate_is_scored_every_so_often(trained):
+def test_every_rate_is_scored_at_every_interval(trained):
   assert [(step, ema) for step, ema, _ in lines(trained)] == [
     (step, ema) for step in (4, 8, 12) for ema in (0.9, 0.5)
   ]
-  for line in results.read(trained):
+  for line in results_log.read(trained):
     assert set(line["scores"]) == {"fid", "nll", "nll_train"} and all(
       np.isfinite(v) for v in line["scores"].values()
     )
@@ -68,7 +76,7 @@ def test_every_rate_is_scored_every_so_often(trained):
     )
 
 
-def test_tensorboard_has_a_chart_a_score_with_a_curve_a_rate(trained):
+def test_tensorboard_has_one_chart_per_score_with_one_curve_per_rate(trained):
   found = curves(trained)
   assert set(found) == {
     f"evaluation_{name}/ema_{ema}" for name in ("fid", "nll", "nll_train") for ema in (0.9, 0.5)
@@ -83,9 +91,9 @@ def test_tensorboard_has_a_chart_a_score_with_a_curve_a_rate(trained):
     )
 
 
-def test_the_best_checkpoint_is_kept_and_taken_by_every_command(run, trained, tmp_path):
+def test_the_best_checkpoint_is_kept_and_used_by_every_command(run, trained, tmp_path):
   step, ema, scores = min(lines(trained), key=lambda line: line[2]["fid"])
-  found = best.read(trained)
+  found = model_dir_lib.ModelDir(trained).read_best()
   assert found[:4] == ("fid", scores["fid"], step, ema)
   assert found.measured["num_samples"] == 70 and found.measured["sampler"] == "ddim_5"
   assert {path.stem for path in (trained / "best").glob("step-*.index")} == {f"step-{step}"}
@@ -101,7 +109,7 @@ def test_the_best_checkpoint_is_kept_and_taken_by_every_command(run, trained, tm
     ).status
     == 0
   )
-  (line,) = results.read(tmp_path)
+  (line,) = results_log.read(tmp_path)
   assert (line["training_step"], line["ema"]) == (step, ema)
   assert line["scores"]["fid"] == pytest.approx(scores["fid"], rel=1e-6)
   assert (
@@ -131,7 +139,9 @@ def test_the_scores_in_training_are_those_of_evaluate(run, trained, tmp_path):
       ).status
       == 0
     )
-    found = {name: value for line in results.read(output) for name, value in line["scores"].items()}
+    found = {
+      name: value for line in results_log.read(output) for name, value in line["scores"].items()
+    }
     assert found["fid"] == pytest.approx(last[ema]["fid"], rel=1e-6)
     (path,) = output.glob("nll*.json")
     assert json.loads(path.read_text())["bits_per_dim"] == pytest.approx(last[ema]["nll"], rel=1e-6)
@@ -153,7 +163,7 @@ def test_evaluations_do_not_change_the_training(run, trained, tmp_path):
   assert (
     run(
       "train",
-      *SMALL,
+      *small_model.FLAGS,
       "--train_steps=12",
       "--save_every=5",
       "--samplers=ddim:5",
@@ -161,20 +171,19 @@ def test_evaluations_do_not_change_the_training(run, trained, tmp_path):
     ).status
     == 0
   )
-  config = config_lib.Config.from_json((trained / "config.json").read_text())
-  ours, plain = (
-    trained_model.load(folder, config, 0.9).network for folder in (trained, tmp_path / "plain")
-  )
-  for one, other in zip(ours.trainable_variables, plain.trainable_variables):
-    np.testing.assert_array_equal(one.value, other.value)
+  folders = [model_dir_lib.ModelDir(folder) for folder in (trained, tmp_path / "plain")]
+  config = folders[0].require_config()
+  ours, plain = (trained_model.load(folder, config, ema=0.9).network for folder in folders)
+  for variable, other in zip(ours.trainable_variables, plain.trainable_variables):
+    np.testing.assert_array_equal(variable.value, other.value)
 
 
 @pytest.mark.parametrize("killed_at", [4, 12])
-def test_an_evaluation_that_a_kill_cut_short_is_made_up_for(run, tmp_path, monkeypatch, killed_at):
+def test_an_evaluation_that_was_killed_is_repeated(run, tmp_path, monkeypatch, killed_at):
   class Killed(BaseException):
     pass
 
-  score = evaluations._SampleScores.score
+  score = periodic_evaluation._SampleScores.score
 
   def kill(self, model, stop):
     if model.step == killed_at:
@@ -183,7 +192,7 @@ def test_an_evaluation_that_a_kill_cut_short_is_made_up_for(run, tmp_path, monke
 
   flags = (*FLAGS, "--eval_scores=fid", f"--model_dir={tmp_path / 'run'}")
   with monkeypatch.context() as patch:
-    patch.setattr(evaluations._SampleScores, "score", kill)
+    patch.setattr(periodic_evaluation._SampleScores, "score", kill)
     with pytest.raises(Killed):
       run("train", *flags)
   assert run("train", *flags).status == 0
@@ -192,7 +201,7 @@ def test_an_evaluation_that_a_kill_cut_short_is_made_up_for(run, tmp_path, monke
   ]
 
 
-def test_the_best_is_by_the_scores_own_direction(tmp_path, monkeypatch):
+def test_the_best_checkpoint_depends_on_the_direction_of_the_score(tmp_path, monkeypatch):
   class Unsaved:
     def __init__(self, *_, **__):
       pass
@@ -202,31 +211,30 @@ def test_the_best_is_by_the_scores_own_direction(tmp_path, monkeypatch):
 
     delete_others = save
 
-  monkeypatch.setattr(best.checkpoints_lib, "Checkpoints", Unsaved)
+  monkeypatch.setattr(checkpoints, "Checkpoints", Unsaved)
+  folder = model_dir_lib.ModelDir(tmp_path)
 
   def offered(score, *values, step=1, count=70):
     candidates = [
-      best.Best(score, value, step, float(rate), {"num_samples": count})
+      model_dir_lib.Best(score, value, step, float(rate), {"num_samples": count})
       for rate, value in enumerate(values)
     ]
-    return best.keep_if_better(candidates, None, tmp_path)
+    return checkpoints.keep_if_better(candidates, None, folder)
 
-  assert offered("fid", 3.0, 2.0) and best.read(tmp_path).ema == 1
+  assert offered("fid", 3.0, 2.0) and folder.read_best().ema == 1
   assert not offered("fid", 2.0) and not offered("fid", 2.5) and offered("fid", 1.5, 1.9)
-  assert best.read(tmp_path).ema == 0
-  # Another score begins anew.
+  assert folder.read_best().ema == 0
+  # Another score is not comparable.
   assert (
     offered("recall_k3", 0.2) and offered("recall_k3", 0.1, 0.3) and not offered("recall_k3", 0.25)
   )
-  assert best.read(tmp_path).value == 0.3
-  # So does another way to measure it, and a run that has yet to come to the step of the best.
+  assert folder.read_best().value == 0.3
+  # Nor is another way to measure it, or a best step that the run has not reached yet.
   assert offered("recall_k3", 0.1, count=7) and not offered("recall_k3", 0.05, count=7)
   assert offered("recall_k3", 0.2, count=7, step=5) and offered("recall_k3", 0.1, count=7, step=4)
+  assert not offered("recall_k3", float("nan"), count=7, step=6) and folder.read_best().value == 0.1
   assert (
-    not offered("recall_k3", float("nan"), count=7, step=6) and best.read(tmp_path).value == 0.1
-  )
-  assert (
-    offered("recall_k3", float("nan"), 0.3, count=7, step=6) and best.read(tmp_path).value == 0.3
+    offered("recall_k3", float("nan"), 0.3, count=7, step=6) and folder.read_best().value == 0.3
   )
 
 
@@ -254,11 +262,11 @@ def test_bad_input(run, trained, tmp_path, model_dir):
     run, tmp_path / "a", f"--eval_reference={one}", "--eval_scores=precision_recall"
   )
   assert "--best_score" in refused(run, tmp_path / "a", "--best_score=recall_k3")
-  assert "--best_score: expected nothing without" in refused(
+  assert "--best_score: expected no value without" in refused(
     run, tmp_path / "a", "--eval_scores=fid", "--best_score=fid", "--eval_every=0"
   )
   assert not (tmp_path / "a").exists()
-  # And goes on once it is right.
+  # The training starts once the settings are right.
   assert run("train", *FLAGS, f"--model_dir={tmp_path / 'a'}", "--train_steps=1").status == 0
   result = run("sample", f"--model_dir={model_dir}", "--best")
   assert result.status == 2 and "--best: expected a run that keeps its best" in result.err
