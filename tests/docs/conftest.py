@@ -1,4 +1,4 @@
-"""A folder in which the code blocks of the documentation run, with small models in place of real ones."""
+"""A folder in which the code blocks of the documentation run, with small models."""
 
 from collections.abc import Iterator
 import os
@@ -7,16 +7,14 @@ import pathlib
 import numpy as np
 from PIL import Image
 import pytest
-import tensorflow as tf
 
 import iddpm_tf
 from iddpm_tf import config as config_lib
-from iddpm_tf import networks
 from iddpm_tf import registries
 from iddpm_tf.data import sources
-from iddpm_tf.models import checkpoints
 from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.training import loop
+from tests import small_model
 from trainers import train as train_command
 from trainers.reproduction import experiments
 
@@ -31,6 +29,7 @@ SMALL = {
   "samplers": ("ddim:5",),
   "num_samples": 10,
 }
+SMALL_FLAGS = small_model.flags(**SMALL)
 # Files that the documentation names and that are not read before TensorFlow is imported.
 _FILES = ("classify_image_graph_def.pb", "cifar10.npz", "samples_50000x32x32x3.npz")
 
@@ -46,8 +45,7 @@ def fixture_workplace(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
   origin = pathlib.Path.cwd()
   os.chdir(folder)
   try:
-    flags = [f"--{name}={_text(value)}" for name, value in SMALL.items()]
-    argv = ["train", "--flagfile=configs/digits.flags", *flags]
+    argv = ["train", "--flagfile=configs/digits.flags", *SMALL_FLAGS]
     assert train_command.COMMAND.run(argv) == 0
   finally:
     os.chdir(origin)
@@ -56,9 +54,9 @@ def fixture_workplace(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     ("upsampler", "digits_upsampler", (8, 8, 1)),
   ):
     config = config_lib.Config.from_flagfile(f"configs/{flagfile}.flags", **SMALL)
-    write_model(folder / "runs" / name, config.with_data(image_shape=shape, num_classes=10))
+    small_model.write(folder / "runs" / name, config.with_data(image_shape=shape, num_classes=10))
   # Commands read its configuration only.
-  config = config_lib.Config.from_flagfile("configs/cifar10.flags")
+  config = config_lib.Config.from_flagfile("configs/cifar10.flags", **SMALL)
   config = config.with_data(image_shape=(32, 32, 3), num_classes=10)
   model_dir_lib.ModelDir(folder / "runs" / "cifar10").write_config(config)
   (folder / "DATA").mkdir()
@@ -99,7 +97,7 @@ def fixture_small_models(workplace: pathlib.Path, monkeypatch: pytest.MonkeyPatc
     unused = model_dir_lib.ModelDir(workplace / "unused")
     resolved = loop.resolve_config(config, source, unused)
     if not model_dir_lib.ModelDir(model_dir).read_config():
-      write_model(pathlib.Path(model_dir), resolved.with_settings(**SMALL))
+      small_model.write(pathlib.Path(model_dir), resolved.with_settings(**SMALL))
     return load_once(model_dir)
 
   monkeypatch.setattr(iddpm_tf, "load", load_once)
@@ -115,28 +113,8 @@ def fixture_registered_again() -> Iterator[None]:
     registries.FEATURE_EXTRACTORS,
     experiments.EXPERIMENTS,
   )
-  before = [dict(registry._registered) for registry in every]
+  before = [registry.names() for registry in every]
   yield
-  for registry, registered in zip(every, before):
-    registry._registered.clear()
-    registry._registered.update(registered)
-
-
-def write_model(folder: pathlib.Path, config: config_lib.Config) -> None:
-  """Writes a model folder with random weights."""
-  model_dir = model_dir_lib.ModelDir(folder)
-  model_dir.write_config(config)
-  network, generator = networks.build_network(config), np.random.default_rng(0)
-
-  def random_weights():
-    shapes = [variable.shape for variable in network.trainable_variables]
-    values = [tf.Variable(0.1 * generator.standard_normal(s), dtype=tf.float32) for s in shapes]
-    return checkpoints.variables_by_path(network, values)
-
-  averages = {str(rate): random_weights() for rate in config.training.ema}
-  content = tf.train.Checkpoint(network=random_weights(), averages=averages)
-  checkpoints.Checkpoints(content, model_dir.checkpoints).save(config.training.train_steps)
-
-
-def _text(value):
-  return ",".join(map(str, value)) if isinstance(value, tuple) else value
+  for registry, names in zip(every, before):
+    for name in set(registry.names()) - set(names):
+      del registry._registered[name]

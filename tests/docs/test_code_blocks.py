@@ -8,12 +8,14 @@ TensorFlow, which they do once all flags are known to be right.
 import contextlib
 import importlib
 import io
+import pathlib
 import re
 
 import pytest
 
 from iddpm_tf.serving import clients
 from tests.docs import code_blocks
+from tests.docs import conftest
 from trainers.cli import command
 from trainers.cli import listing
 
@@ -22,7 +24,15 @@ PAGES = code_blocks.pages()
 # Programs of others, which the tests do not run.
 OTHER_PROGRAMS = ("curl", "docker", "pip", "tensorboard")
 # Flags in the text that are of other programs.
-OTHER_FLAGS = ("no-deps", "wheel-dir", "index-url", "golden_dir", "init", "enable_batching")
+OTHER_FLAGS = (
+  "no-deps",
+  "wheel-dir",
+  "index-url",
+  "golden_dir",
+  "init",
+  "enable_batching",
+  "model_path",
+)
 # Commands that run, with flags that make them small.
 CHEAP = {
   "sample": ("--num_samples=10", "--batch_size=10"),
@@ -96,12 +106,24 @@ def run_module(module, arguments, monkeypatch):
     if name in CHEAP:
       assert program.run([name, *arguments, *CHEAP[name]]) == 0, arguments
       return
+    if name == "train":
+      arguments = [*arguments, *conftest.SMALL_FLAGS]
+    if name == "import_openai":
+      arguments = with_new_files(arguments)
     stop_before_tensorflow(monkeypatch)
     try:
       status = program.run([name, *arguments])
     except ReachedTensorFlow:
       return
     assert status == 0, arguments
+
+
+def with_new_files(arguments):
+  """Returns the flags of an import, with a checkpoint that exists and a folder that does not."""
+  for argument in arguments:
+    if argument.startswith("--checkpoint="):
+      pathlib.Path(argument.removeprefix("--checkpoint=")).touch()
+  return [*arguments, "--model_dir=runs/new"]
 
 
 def stop_before_tensorflow(monkeypatch):
