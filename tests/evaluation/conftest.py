@@ -7,6 +7,7 @@ import tensorflow as tf
 from iddpm_tf import config as config_lib
 from iddpm_tf import networks
 from iddpm_tf.data import sources
+from iddpm_tf.evaluation.nll import full_sum
 from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.models import trained_model
 
@@ -32,6 +33,12 @@ def fixture_model(tmp_path_factory):
   return trained_model.TrainedModel(
     folder, CONFIG, network, step=7, ema=0.9, strategy=tf.distribute.get_strategy()
   )
+
+
+@pytest.fixture(name="evaluator", scope="session")
+def fixture_evaluator(model):
+  """The bound of the model with all terms, traced once."""
+  return full_sum.FullSum(model)
 
 
 @pytest.fixture(name="test_split", scope="session")

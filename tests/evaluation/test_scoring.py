@@ -132,9 +132,9 @@ def test_a_reference_of_other_features_is_refused(tmp_path):
     settings.InputError, match=r"reference: .*features of digits .* of classify_image_graph_def\.pb"
   ):
     prepare("fid")
-  np.savez(path, mu=np.zeros(2048), sigma=np.eye(2048))
+  np.savez(path, mu=np.zeros(128), sigma=np.eye(128))
   with pytest.raises(
-    settings.InputError, match=r"reference: expected .* 64 features per image for fid, .* 2048"
+    settings.InputError, match=r"reference: expected .* 64 features per image for fid, .* 128"
   ):
     prepare("fid")
   np.savez(path, mu=np.zeros(64), sigma=np.eye(64))

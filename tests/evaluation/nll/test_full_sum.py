@@ -11,12 +11,6 @@ from iddpm_tf.utils import progress as progress_lib
 SILENT = progress_lib.Silent()
 
 
-@pytest.fixture(name="evaluator", scope="module")
-def fixture_evaluator(model):
-  """The bound with all terms."""
-  return full_sum.FullSum(model)
-
-
 def test_an_image_has_its_own_noise_in_every_batch(evaluator, test_split):
   images, labels = test_split.images[:5], test_split.labels[:5]
   together = evaluator.bits_per_dim(images, labels, progress=SILENT)
