@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
+from iddpm_tf.data import arrays
 from iddpm_tf.models import seeds as seeds_lib
 from iddpm_tf.serving import layout
 from iddpm_tf.utils import progress as progress_lib
@@ -45,17 +46,19 @@ class ExportedModel:
 
   @property
   def samplers(self) -> tuple[str, ...]:
-    """The names of the exported samplers, such as `ddim_50`."""
+    """The names of the exported samplers, such as `ddim_50`, sorted."""
     kinds = (layout.PNG_PREFIX, layout.DEFAULT_SIGNATURE)
     return tuple(
-      name
-      for name in self._loaded.signatures
-      if not name.startswith(kinds) and not name.endswith(layout.TRAJECTORY_SUFFIX)
+      sorted(
+        name
+        for name in self._loaded.signatures
+        if not name.startswith(kinds) and not name.endswith(layout.TRAJECTORY_SUFFIX)
+      )
     )
 
   def sample(
     self,
-    count: int = 1,
+    count: int | None = None,
     *,
     sampler: str | None = None,
     labels: Sequence[int] | np.ndarray | None = None,
@@ -67,7 +70,7 @@ class ExportedModel:
     """Draws images, as `Model.sample` does.
 
     Args:
-      count: the number of images.
+      count: the number of images. None is the number of seeds or of images to enlarge, or 1.
       sampler: an exported sampler, such as "ddim:50" or "ddim_50". None is the default one.
       labels: classes to repeat in turn. None repeats all classes of the model.
       seed: the seed of the first image, or one seed per image.
@@ -77,28 +80,45 @@ class ExportedModel:
 
     Returns:
       uint8 `[count, H, W, C]`.
+
+    Raises:
+      InputError: a wrong argument.
     """
+    settings.require(batch_size > 0, "batch_size", "a positive number", batch_size)
     name = layout.DEFAULT_SIGNATURE if sampler is None else sampler.replace(":", "_")
     if name not in (*self.samplers, layout.DEFAULT_SIGNATURE):
       message = f"expected one of {', '.join(self.samplers)}, received {sampler!r}"
       raise settings.InputError("sampler", message)
     function = self._loaded.signatures[name]
-    inputs = seeds_lib.make_inputs(
-      count, seed=seed, labels=labels, num_classes=self.config.num_classes, low_res=low_res
-    )
     expected = function.structured_input_signature[1]
-    arrays = {}
-    for key in expected:
-      array = inputs[key]
-      if array is None:
-        raise settings.InputError(key, "expected a value, received none")
-      arrays[key] = array
-    total = len(arrays["seed"])
+    inputs = seeds_lib.make_inputs(
+      count,
+      seed=seed,
+      labels=labels,
+      num_classes=self.config.num_classes,
+      low_res=self._low_res(low_res, "low_res" in expected),
+    )
+    given = {key: array for key, array in inputs.items() if array is not None and key in expected}
+    total = len(given["seed"])
     images = []
     with progress_lib.make(progress).bar(total=total, unit="image", description=name) as bar:
       for start in range(0, total, batch_size):
         part = slice(start, start + batch_size)
-        batch = {key: tf.constant(array[part]) for key, array in arrays.items()}
+        batch = {key: tf.constant(array[part]) for key, array in given.items()}
         images.append(function(**batch)["image"].numpy())
         bar.update(len(images[-1]))
     return np.concatenate(images)
+
+  def _low_res(self, low_res, is_expected):
+    """Returns the images to enlarge, after all checks."""
+    shape = self.config.low_res_shape
+    if is_expected and shape:
+      if low_res is None:
+        size = "x".join(map(str, shape))
+        message = f"expected images of {size}, because this model enlarges them, received none"
+        raise settings.InputError("low_res", message)
+      return np.asarray(arrays.require_images(low_res, shape, name="low_res"))
+    if low_res is not None:
+      message = "expected none, because the model draws from noise alone, received images"
+      raise settings.InputError("low_res", message)
+    return None

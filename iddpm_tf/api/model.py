@@ -232,7 +232,9 @@ class Model:
     Raises:
       InputError: a wrong argument.
     """
-    diffusion = full_sum.respaced_diffusion(self.config.diffusion, steps, schedule)
+    settings.require_seed(seed)
+    with settings.renamed({"nll_steps": "steps", "nll_schedule": "schedule"}):
+      diffusion = full_sum.respaced_diffusion(self.config.diffusion, steps, schedule)
     key = diffusion.process.timestep_map.tobytes()
     if key not in self._full_sums:
       self._full_sums[key] = full_sum.FullSum(self.trained, diffusion)
@@ -268,6 +270,7 @@ class Model:
     Raises:
       InputError: a wrong argument.
     """
+    settings.require_seed(seed)
     estimator = nll_estimate.Estimator(
       self.trained, images, labels, batch_size=_positive(batch_size)
     )
@@ -303,14 +306,15 @@ class Model:
       InputError: a wrong argument.
     """
     images, label = self._data(images, labels)
-    return encoding.encode(
-      self.trained,
-      images,
-      label,
-      steps=steps,
-      batch_size=_positive(batch_size),
-      progress=progress_lib.make(progress),
-    )
+    with settings.renamed({"samplers": "steps"}):
+      return encoding.encode(
+        self.trained,
+        images,
+        label,
+        steps=steps,
+        batch_size=_positive(batch_size),
+        progress=progress_lib.make(progress),
+      )
 
   def decode(
     self,
@@ -341,7 +345,9 @@ class Model:
     latents = arrays.require_floats(latents, self.image_shape, name="latents")
     inputs = self._inputs(len(latents), 0, None, low_res)
     inputs["label"] = arrays.require_labels(labels, len(latents), self.num_classes)
-    return self._batched(ddim.DDIM(steps)).from_latents(
+    with settings.renamed({"samplers": "steps", "sampler": "steps"}):
+      batched = self._batched(ddim.DDIM(steps))
+    return batched.from_latents(
       latents, inputs, batch_size=_positive(batch_size), progress=progress_lib.make(progress)
     )
 
