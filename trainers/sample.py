@@ -170,8 +170,7 @@ def _conditioning(
       f"expected an .npz file of {low} images, because this model enlarges them to {high}, "
       "received nothing; or give this folder as upsampler_dir, beside a model_dir that draws them",
     )
-  with settings.renamed({options.base_samples: "base_samples"}):
-    content = npz.read(options.base_samples, "arr_0", optional=("arr_1",))
+  content = npz.read(options.base_samples, "arr_0", optional=("arr_1",))
   images = np.asarray(
     arrays.require_images(content["arr_0"], config.low_res_shape, name="base_samples")
   )

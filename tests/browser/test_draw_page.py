@@ -26,11 +26,11 @@ def pixels(page, selector):
   return np.array(
     page.evaluate(
       """selector => [...document.querySelectorAll(selector)].map(image => {
-    const canvas = document.createElement("canvas"), size = [image.naturalWidth || image.width, image.naturalHeight || image.height];
-    [canvas.width, canvas.height] = size;
-    canvas.getContext("2d").drawImage(image, 0, 0);
-    const data = canvas.getContext("2d").getImageData(0, 0, ...size).data;
-    return Array.from({length: size[1]}, (_, y) => Array.from({length: size[0]}, (_, x) => data[4 * (y * size[0] + x)]));
+    const canvas = document.createElement("canvas"), size = [image.naturalWidth || image.width,
+    image.naturalHeight || image.height]; [canvas.width, canvas.height] = size;
+    canvas.getContext("2d").drawImage(image, 0, 0); const data =
+    canvas.getContext("2d").getImageData(0, 0, ...size).data; return Array.from({length: size[1]},
+    (_, y) => Array.from({length: size[0]}, (_, x) => data[4 * (y * size[0] + x)]));
   })""",
       selector,
     )

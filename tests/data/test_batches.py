@@ -168,6 +168,6 @@ def test_images_may_be_anything_that_numpy_can_index():
 
 def test_fewer_images_than_a_batch_are_refused():
   with pytest.raises(
-    settings.InputError, match="^batch_size: expected at most 10, .* numbered, received 11$"
+    settings.InputError, match=r"^batch_size: expected at most 10, .* numbered, received 11$"
   ):
     training_batches(source_of(10), batch_size=11, seed=0)

@@ -35,11 +35,11 @@ def test_images_of_32_pixels_are_not_magnified():
 
 def test_grid_refuses_floats_and_no_columns():
   with pytest.raises(
-    settings.InputError, match="^images: expected uint8 of 4 dimensions.* received float64"
+    settings.InputError, match=r"^images: expected uint8 of 4 dimensions.* received float64"
   ):
     image_grid(np.zeros([2, 3, 3, 3]), columns=2)
   with pytest.raises(
-    settings.InputError, match="^columns: expected a number of at least 1, received 0$"
+    settings.InputError, match=r"^columns: expected a number of at least 1, received 0$"
   ):
     image_grid(noise(2, 3, 3, 3), columns=0)
 
@@ -71,7 +71,7 @@ def test_a_failed_png_leaves_the_old_one(tmp_path, monkeypatch):
 
 
 def test_png_refuses_other_channels_and_types(tmp_path):
-  with pytest.raises(settings.InputError, match="^image: expected 1 or 3 channels, received 2$"):
+  with pytest.raises(settings.InputError, match=r"^image: expected 1 or 3 channels, received 2$"):
     write_png(tmp_path / "x.png", noise(4, 4, 2))
-  with pytest.raises(settings.InputError, match="^image: expected uint8 of 3 dimensions"):
+  with pytest.raises(settings.InputError, match=r"^image: expected uint8 of 3 dimensions"):
     write_png(tmp_path / "x.png", np.zeros([4, 4, 3], np.float32))

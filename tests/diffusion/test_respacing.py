@@ -69,7 +69,7 @@ def test_ddim_refuses_a_number_without_a_stride_and_names_the_nearest():
   )
   with pytest.raises(settings.InputError, match=message):
     space_timesteps(100, "ddim60")
-  with pytest.raises(settings.InputError, match="received 'ddim101'; the nearest are 50 and 100$"):
+  with pytest.raises(settings.InputError, match=r"received 'ddim101'; the nearest are 50 and 100$"):
     space_timesteps(100, "ddim101")
 
 
@@ -123,5 +123,5 @@ def test_likelihoods_keep_the_strided_timesteps_and_all_early_ones(steps, count)
 
 @pytest.mark.parametrize("count", [0, -1, 101])
 def test_likelihood_timesteps_refuse_impossible_numbers(count):
-  with pytest.raises(settings.InputError, match="^respacing: expected"):
+  with pytest.raises(settings.InputError, match=r"^respacing: expected"):
     likelihood_timesteps(100, count)

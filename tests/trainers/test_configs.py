@@ -330,7 +330,7 @@ def narrow(name):
 
 @functools.cache
 def first_step(config):
-  """What the first step of a `Config` returns, and whether the last layer has moved from its zeros."""
+  """Returns the record of the first step, and whether the last layer has moved from its zeros."""
   state = state_lib.TrainState(config)
   before = state.network.out_conv.kernel.numpy()
   record = train_step.train_step(state, one_image(config))

@@ -1,4 +1,4 @@
-"""Appendix C: a model that enlarges images, alone, after another model, and as one servable."""
+"""Super-resolution (Appendix C): an upsampler alone, after a base model, and as one export."""
 
 import json
 
@@ -7,50 +7,27 @@ from PIL import Image
 import pytest
 import tensorflow as tf
 
-from iddpm_tf import config as config_lib
-from iddpm_tf.models import checkpoints
 from iddpm_tf.models import model_dir as model_dir_lib
-from iddpm_tf.training import state as state_lib
+from tests import small_model
 from tests.trainers import test_bad_input
 from trainers import sample
 
-NETWORK = {
-  "base_channels": 32,
-  "channel_multipliers": (1,),
-  "num_res_blocks": 1,
-  "attention_resolutions": (),
-}
+NETWORK = ("base_channels", "channel_multipliers", "num_res_blocks", "attention_resolutions")
 
 
 def config_of(size, low_res_size=0, classes=10, channels=1):
-  return config_lib.Config(
-    network=config_lib.NetworkConfig(**NETWORK, class_conditional=True, low_res_size=low_res_size),
-    diffusion=config_lib.DiffusionConfig(diffusion_steps=25),
-    data=config_lib.DataConfig(
-      image_size=size, resize="area", image_shape=(size, size, channels), num_classes=classes
-    ),
-    training=config_lib.TrainingConfig(ema=(0.9,)),
-    sampling=config_lib.SamplingConfig(samplers=("ddim:2",), num_samples=12),
+  return small_model.make_config(
+    (size, size, channels),
+    classes,
+    low_res_size=low_res_size,
+    image_size=size,
+    resize="area",
+    samplers=("ddim:2",),
   )
 
 
 def make_model(folder, config):
-  """A model folder of random weights that change the image: as good as trained, for how models are
-  joined.
-  """
-  state = state_lib.TrainState(config)
-  random = np.random.RandomState(config.network.low_res_size)
-  for rate in (None, 0.9):
-    values = (
-      [v.value for v in state.network.trainable_variables]
-      if rate is None
-      else state.averages.at_rate(rate)
-    )
-    for value in values:
-      value.assign(0.1 * random.standard_normal(value.shape))
-  checkpoints.Checkpoints(state, folder).save(7)
-  model_dir_lib.write_config(folder, config)
-  return folder
+  return small_model.write(folder, config, seed=config.network.low_res_size)
 
 
 @pytest.fixture(name="base", scope="module")
@@ -65,7 +42,7 @@ def fixture_upsampler(tmp_path_factory):
 
 @pytest.fixture(name="drawn", scope="module")
 def fixture_drawn(base, upsampler, tmp_path_factory):
-  """What the two-stage command writes, by name of the file without its shape."""
+  """The folder of what the two-stage command writes."""
   folder = tmp_path_factory.mktemp("drawn")
   assert (
     sample.COMMAND.run(
@@ -135,7 +112,7 @@ def test_a_consistent_image_averages_to_the_one_that_was_enlarged(
     )
     large = images(tmp_path / name, sampler.replace(":", "_"))["arr_0"].astype(float)
     squares = large.reshape(12, 4, 2, 4, 2, 1)
-    # Where no pixel had to be clipped at black or white.
+    # Only where no pixel was clipped to black or white.
     inside = (squares.min((2, 4)) > 0) & (squares.max((2, 4)) < 255)
     assert inside.sum() > 10
     return np.abs(squares.mean((2, 4)) - images(drawn, "ddim_2")["arr_0"])[inside].max()
@@ -182,7 +159,7 @@ def test_the_chain_as_one_servable(run, base, upsampler, drawn, tmp_path):
   inputs = {"seed": tf.range(12, dtype=tf.int64), "label": tf.constant(content["arr_1"])}
   np.testing.assert_array_equal(signature(**inputs)["image"], content["arr_0"])
   made_from = json.loads((tmp_path / "chain/1/assets.extra/made_from.json").read_text())
-  assert made_from["upsampler_training_step"] == 7
+  assert made_from["upsampler_training_step"] == small_model.STEP
   assert (tmp_path / "chain/1/assets.extra/upsampler_config.json").exists()
 
 
@@ -209,10 +186,7 @@ def test_an_upsampler_is_a_servable_of_its_own(run, upsampler, drawn, tmp_path):
 
 
 def test_training_an_upsampler_and_its_bits_per_dim(run, tmp_path):
-  flags = [
-    f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
-    for name, value in NETWORK.items()
-  ]
+  flags = small_model.flags(**{name: small_model.SETTINGS[name] for name in NETWORK})
   folder = tmp_path / "run"
   assert (
     run(
@@ -245,10 +219,10 @@ def test_models_that_do_not_fit_are_refused(run, base, upsampler, name, tmp_path
     )
     assert not output.exists()
 
-  refused(base, f"--upsampler_dir={base}", words=("--upsampler_dir", "--low_res_size"))
+  refused(base, f"--upsampler_dir={base}", words=("--upsampler_dir", "low_res_size"))
   refused(upsampler, f"--upsampler_dir={upsampler}", words=("--model_dir", "4x4x1"))
   refused(base, f"--upsampler_dir={tmp_path}/none", words=("--upsampler_dir", "does not exist"))
-  refused(base, "--upsampler_sampler=ddim:5", words=("--upsampler_sampler", "--upsampler_dir"))
+  refused(base, "--upsampler_sampler=ddim:5", words=("--upsampler_sampler", "upsampler_dir"))
   refused(
     base,
     f"--upsampler_dir={upsampler}",
@@ -256,14 +230,15 @@ def test_models_that_do_not_fit_are_refused(run, base, upsampler, name, tmp_path
     words=("--upsampler_sampler", "25", "50"),
   )
   refused(
-    base, f"--upsampler_dir={upsampler}", "--upsampler_ema=0.5", words=("--upsampler_ema", "0.5")
+    base, f"--upsampler_dir={upsampler}", "--upsampler_ema=0.7", words=("--upsampler_ema", "0.7")
   )
   for kind, config in (
     ("larger", config_of(16, low_res_size=8)),
     ("fewer", config_of(8, 4, classes=3)),
     ("colour", config_of(8, 4, channels=3)),
   ):
-    model_dir_lib.write_config(tmp_path / kind, config)  # The settings are enough to refuse by.
+    # The configuration is enough: the networks are not loaded.
+    model_dir_lib.ModelDir(tmp_path / kind).write_config(config)
     refused(base, f"--upsampler_dir={tmp_path / kind}", words=("--upsampler_dir", kind))
 
 
@@ -278,15 +253,15 @@ def test_an_upsampler_needs_images_to_enlarge(run, base, upsampler, tmp_path):
     return f"--base_samples={tmp_path}/images.npz"
 
   small = np.zeros([3, 4, 4, 1], np.uint8)
-  refused(upsampler, words=("--base_samples", "4x4x1", "--upsampler_dir"))
+  refused(upsampler, words=("--base_samples", "4x4x1", "upsampler_dir"))
   refused(base, saved(small), words=("--base_samples", "none"))
-  refused(upsampler, f"--base_samples={tmp_path}/none.npz", words=("--base_samples", "none.npz"))
+  refused(upsampler, f"--base_samples={tmp_path}/none.npz", words=("none.npz",))
   refused(upsampler, saved(small.astype(float)), words=("--base_samples", "float64"))
-  refused(upsampler, saved(small[:, :3]), words=("--base_samples", "4x4x1", "[3, 3, 4, 1]"))
+  refused(upsampler, saved(small[:, :3]), words=("--base_samples", "4, 4, 1", "[3, 3, 4, 1]"))
   refused(upsampler, saved(small), words=("--base_samples", "arr_1"))
   refused(upsampler, saved(small, np.array([0, 1, 10])), words=("--base_samples", "0 to 9", "10"))
   refused(
     upsampler, saved(small, np.arange(3)), "--num_samples=4", words=("--num_samples", "3", "4")
   )
   (tmp_path / "text.npz").write_text("no archive")
-  refused(upsampler, f"--base_samples={tmp_path}/text.npz", words=("--base_samples", "text.npz"))
+  refused(upsampler, f"--base_samples={tmp_path}/text.npz", words=("text.npz",))

@@ -1,34 +1,34 @@
-"""AdamW, its schedule, and moving averages."""
+"""AdamW and the schedule of its learning rate."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from iddpm_tf import config as config_lib
-from iddpm_tf.training import ema
 from iddpm_tf.training import optimizer as optimizer_lib
 
 
 def rates(steps, **settings):
+  """Returns the learning rates of some steps."""
   config = config_lib.TrainingConfig(learning_rate=2.0, train_steps=10, **settings)
   schedule = optimizer_lib.make_optimizer(config)._learning_rate
   return [float(schedule(tf.constant(step))) for step in steps]
 
 
-def test_learning_rate_is_constant_by_default():
+def test_the_learning_rate_is_constant_by_default():
   assert rates([0, 10, 10**6]) == [2.0, 2.0, 2.0]
 
 
-def test_warm_up_rises_to_the_learning_rate_and_its_first_step_moves():
+def test_the_warm_up_is_linear_and_does_not_begin_at_0():
   assert rates([0, 1, 3, 4, 5], warmup_steps=4) == pytest.approx([0.5, 1.0, 2.0, 2.0, 2.0])
 
 
-def test_decay_falls_linearly_to_zero_and_stays():
+def test_the_decay_is_linear_and_ends_at_0():
   assert rates([0, 5, 10, 11], decay_steps=10) == pytest.approx([2.0, 1.0, 0.0, 0.0])
 
 
 @pytest.mark.parametrize("weight_decay", (0.0, 0.1))
-def test_adamw_is_algorithm_2(weight_decay):
+def test_the_optimizer_is_algorithm_2(weight_decay):
   config = config_lib.TrainingConfig(learning_rate=0.01, weight_decay=weight_decay)
   optimizer = optimizer_lib.make_optimizer(config)
   variable = tf.Variable([1.0, -2.0, 3.0])
@@ -42,18 +42,3 @@ def test_adamw_is_algorithm_2(weight_decay):
     m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
     weights -= 0.01 * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
     np.testing.assert_allclose(variable.numpy(), weights, rtol=1e-5)
-
-
-def test_averages_follow_the_recursion_at_each_rate():
-  variable = tf.Variable([1.0])
-  source = type("Source", (), {"value": variable})  # As a Keras variable holds it.
-  averages = ema.MovingAverages([source], (0.9, 0.5))
-  expected = {0.9: 1.0, 0.5: 1.0}
-  for value in (2.0, -1.0, 4.0):
-    variable.assign([value])
-    averages.update()
-    for rate in expected:
-      expected[rate] = rate * expected[rate] + (1 - rate) * value
-      np.testing.assert_allclose(averages.at_rate(rate)[0], [expected[rate]], rtol=1e-6)
-  with pytest.raises(ValueError, match="0.9, 0.5, received 0.7"):
-    averages.at_rate(0.7)

@@ -100,7 +100,7 @@ def test_a_whole_folder_appears_when_its_block_ends(tmp_path):
 def test_a_folder_that_cannot_be_made_is_an_input_error(tmp_path):
   (tmp_path / "file").touch()
   with pytest.raises(
-    settings.InputError, match="^model_dir: expected a folder that can be written"
+    settings.InputError, match=r"^model_dir: expected a folder that can be written"
   ):
     files.make_folder(tmp_path / "file/a", "model_dir")
   assert files.make_folder(tmp_path / "a/b").is_dir()

@@ -145,7 +145,7 @@ def test_missing_and_empty_folders_are_refused(tmp_path):
   assert "found none (1 other files)" in error_of(tmp_path)
   assert "is not a folder" in error_of(tmp_path / "notes.txt")
   with pytest.raises(
-    settings_lib.InputError, match="^data_dir: expected a folder of pictures.* received nothing$"
+    settings_lib.InputError, match=r"^data_dir: expected a folder of pictures.* received nothing$"
   ):
     sources.load(DataConfig(dataset="folder"), "train")
 

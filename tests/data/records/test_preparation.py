@@ -184,7 +184,7 @@ def test_unreadable_pictures_are_refused_and_listed(folder, tmp_path):
   ],
 )
 def test_other_settings_are_refused(folder, output, prepared, change, message):
-  with pytest.raises(settings.InputError, match="^output_dir: ") as caught:
+  with pytest.raises(settings.InputError, match=r"^output_dir: ") as caught:
     prepare(folder, output, **change)
   assert message in str(caught.value) and contents(output) == contents(prepared)
 
@@ -198,12 +198,12 @@ def test_another_list_of_pictures_is_refused(folder, output):
 def test_foreign_folders_and_a_second_process_are_refused(folder, tmp_path):
   (tmp_path / "out").mkdir()
   (tmp_path / "out/thesis.txt").write_text("mine")
-  with pytest.raises(settings.InputError, match="^output_dir: expected an empty or new folder"):
+  with pytest.raises(settings.InputError, match=r"^output_dir: expected an empty or new folder"):
     prepare(folder, tmp_path / "out")
   assert list(contents(tmp_path / "out")) == ["thesis.txt"]
 
   def prepare_too():
-    with pytest.raises(settings.InputError, match="^output_dir: .* no other process"):
+    with pytest.raises(settings.InputError, match=r"^output_dir: .* no other process"):
       prepare(folder, tmp_path / "new")
 
   prepare(folder, tmp_path / "new", progress=Recorder(prepare_too))
@@ -213,17 +213,17 @@ def test_too_small_a_disk_is_refused_before_anything_is_written(folder, tmp_path
   usage = shutil.disk_usage(tmp_path)
   too_small = usage._replace(free=COUNT * (4 * 4 * 3 + 4) - 1)
   monkeypatch.setattr(shutil, "disk_usage", lambda path: too_small)
-  with pytest.raises(settings.InputError, match="^output_dir: .* GB free"):
+  with pytest.raises(settings.InputError, match=r"^output_dir: .* GB free"):
     prepare(folder, tmp_path / "out")
 
 
 def test_several_sizes_and_only_unreadable_pictures_are_refused(folder, tmp_path):
   Image.new("RGB", (3, 3)).save(folder / "ant/05.png")
-  with pytest.raises(settings.InputError, match="^image_size: .*6x7 .*, 3x3 .ant/05.png."):
+  with pytest.raises(settings.InputError, match=r"^image_size: .*6x7 .*, 3x3 .ant/05.png."):
     prepare(folder, tmp_path / "out", image_size=0)
   for path in folder.rglob("*.png"):
     path.write_bytes(b"")
-  with pytest.raises(settings.InputError, match="^data_dir: .* received 23 of folder that cannot"):
+  with pytest.raises(settings.InputError, match=r"^data_dir: .* received 23 of folder that cannot"):
     prepare(folder, tmp_path / "new")
 
 
@@ -269,8 +269,8 @@ def version_1_images(split):
 def draw_version_1(folder):
   """Writes the pictures that the records `version_1` are made of."""
   names = {"train": ["ant/0.png", "ant/1.png", "bee/0.png", "bee/é.png"], "test": ["bee/0.png"]}
-  for split in names:
-    for name, image in zip(names[split], version_1_images(split)):
+  for split, split_names in names.items():
+    for name, image in zip(split_names, version_1_images(split)):
       (folder / split / name).parent.mkdir(parents=True, exist_ok=True)
       Image.fromarray(image).save(folder / split / name)
   (folder / "train/bee/2.png").write_bytes(b"")

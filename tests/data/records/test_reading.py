@@ -117,7 +117,7 @@ def test_folders_without_records_are_refused(folder, tmp_path):
   for path in (folder, tmp_path / "none"):
     message = error_of_loading(path)
     assert f"received {path}; records are prepared from pictures first" in message
-  with pytest.raises(settings.InputError, match="^data_dir: .* received nothing"):
+  with pytest.raises(settings.InputError, match=r"^data_dir: .* received nothing"):
     sources.load(DataConfig(dataset="records"), "train")
 
 

@@ -73,7 +73,7 @@ def test_an_eta_outside_0_to_1_is_refused(eta):
 
 @pytest.mark.parametrize("values", [{"steps": 0}, {"skipped": 1.0}, {"skipped": -0.1}])
 def test_a_sampler_checks_its_fields(values):
-  with pytest.raises(settings.InputError, match="^samplers: expected "):
+  with pytest.raises(settings.InputError, match=r"^samplers: expected "):
     ancestral.Ancestral(**values)
 
 
