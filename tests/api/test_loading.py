@@ -49,7 +49,7 @@ def test_some_settings_can_be_changed(model_dir):
 def test_the_best_checkpoint_is_loaded(model_dir, tmp_path):
   folder = model_dir_lib.ModelDir(tmp_path / "run")
   shutil.copytree(model_dir, folder.path)
-  with pytest.raises(iddpm.InputError, match="^best: expected a run that keeps its best"):
+  with pytest.raises(iddpm.InputError, match=r"^best: expected a run that keeps its best"):
     iddpm.load(folder.path, best=True)
   shutil.copytree(folder.checkpoints, folder.best_checkpoints)
   folder.write_best(model_dir_lib.Best("fid", 1.0, small_model.STEP, 0.5, {}))
@@ -93,7 +93,7 @@ def test_a_version_can_be_chosen(model, exported_path, tmp_path):
   assert iddpm.load(folder / "1").path == folder / "1"
   (folder / "13").mkdir()  # It holds no export.
   assert iddpm.load(folder).path == folder / "12"
-  with pytest.raises(iddpm.InputError, match="^version: expected .*, received"):
+  with pytest.raises(iddpm.InputError, match=r"^version: expected .*, received"):
     model.export(folder, version=12)
 
 
@@ -171,6 +171,6 @@ def test_exports_that_are_impossible_are_refused(model, tmp_path):
   ):
     with pytest.raises(iddpm.InputError, match=f"^{message}"):
       model.export(tmp_path / "small", samplers=samplers)
-  with pytest.raises(iddpm.InputError, match="^upsampler_dir: expected a super-resolution model"):
+  with pytest.raises(iddpm.InputError, match=r"^upsampler_dir: expected a super-resolution model"):
     model.export(tmp_path / "small", upsampler=model)
   assert not any(tmp_path.iterdir())

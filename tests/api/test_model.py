@@ -264,7 +264,7 @@ def test_wrong_arguments_are_refused(model, name):
 
 
 def test_an_impossible_standard_error_is_refused(model):
-  with pytest.raises(iddpm.InputError, match="^standard_error: expected a number of at least"):
+  with pytest.raises(iddpm.InputError, match=r"^standard_error: expected a number of at least"):
     model.estimate_nll(PIXELS, LABELS, standard_error=0.0)
 
 

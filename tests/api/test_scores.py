@@ -51,5 +51,5 @@ def test_wrong_arguments_are_refused(arguments, options, message):
 
 
 def test_unknown_scores_are_refused():
-  with pytest.raises(iddpm.InputError, match="^scores: expected .*fid.*, received"):
+  with pytest.raises(iddpm.InputError, match=r"^scores: expected .*fid.*, received"):
     iddpm.score(IMAGES, OTHER, scores=["kid"])

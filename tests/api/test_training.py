@@ -176,5 +176,5 @@ def test_a_run_with_another_configuration_or_other_data_is_refused(trained, digi
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
   (tmp_path / "file").touch()
-  with pytest.raises(iddpm.InputError, match="^model_dir: expected a folder"):
+  with pytest.raises(iddpm.InputError, match=r"^model_dir: expected a folder"):
     iddpm.train(CONFIG, IMAGES, LABELS, model_dir=tmp_path / "file")
