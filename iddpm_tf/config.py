@@ -51,8 +51,8 @@ def sampler_parts(text: str) -> SamplerParts:
   valid = parts and name in names and (parts.steps is None or parts.steps > 0)
   if not parts or not valid or not 0 <= parts.skipped < 1:
     message = (
-      f"expected NAME[:STEPS[:ETA]][:skipSHARE] with NAME one of {', '.join(names)}, STEPS above 0 "
-      f"and SHARE in [0, 1), received {text!r}"
+      f"expected NAME[:STEPS[:NUMBER...]][:skipSHARE] with NAME one of {', '.join(names)}, STEPS "
+      f"above 0 and SHARE in [0, 1), received {text!r}"
     )
     raise settings.InputError("samplers", message)
   return parts
@@ -343,8 +343,8 @@ class SamplingConfig:
 
   samplers: tuple[str, ...] = settings.setting(
     ("ancestral:100",),
-    "samplers as NAME:STEPS[:ETA], where NAME is ancestral or ddim; ancestral alone takes all "
-    "steps; :skip0.2 at the end leaves out the first fifth of the steps",
+    "samplers as NAME:STEPS, such as ancestral:250, ddim:50 or, with eta, ddim:50:0.5; ancestral "
+    "alone takes all steps; :skip0.2 at the end leaves out the first fifth of the steps",
     changeable=True,
   )
   num_samples: int = settings.setting(100, "images to draw", changeable=True)

@@ -49,7 +49,9 @@ class GaussianProcess(tf.Module):
     self.rescale_timesteps = rescale_timesteps
     steps = len(self.original_betas)
     if not (steps and np.all(self.original_betas > 0) and np.all(self.original_betas < 1)):
-      raise settings.InputError("betas", f"expected numbers in (0, 1), received {betas}")
+      low, high = (f(self.original_betas, initial=np.nan) for f in (np.min, np.max))
+      message = f"expected numbers in (0, 1), received {steps} numbers from {low:g} to {high:g}"
+      raise settings.InputError("betas", message)
     kept = np.arange(steps) if timesteps is None else timesteps
     self.timestep_map = np.asarray(kept, np.int32)
     increasing = np.all(np.diff(self.timestep_map) > 0)

@@ -37,9 +37,11 @@ class Registry(Generic[T]):
     self._registered: dict[str, T] = {}
 
   def register(self, name: str) -> Callable[[T], T]:
-    """Returns a decorator that registers a class under `name`."""
+    """Returns a decorator that registers a class under `name`, and sets its attribute `name`."""
 
     def add(implementation: T) -> T:
+      if isinstance(implementation, type) and not hasattr(implementation, "name"):
+        setattr(implementation, "name", name)  # noqa: B010 - mypy knows no such attribute.
       self._registered[name] = implementation
       return implementation
 
@@ -63,5 +65,7 @@ class Registry(Generic[T]):
         message = f"expected one of {', '.join(self.names())}, received {name!r}"
         raise InputError(self._setting, message)
       importlib.import_module(f"{self._package}.{name}")
-      assert name in self._registered, f"{self._package}.{name} registers nothing as {name!r}"
+      if name not in self._registered:
+        message = f"expected {self._package}.{name} to register {name!r}, received another name"
+        raise InputError(self._setting, message)
     return self._registered[name]

@@ -32,4 +32,10 @@ def make_betas(name: str, steps: int) -> np.ndarray:
   """
   settings.require(steps >= 1, "diffusion_steps", "a number of at least 1", steps)
   schedule: Schedule = registries.NOISE_SCHEDULES.get(name)()
-  return schedule.betas(steps)
+  betas = np.asarray(schedule.betas(steps), np.float64)
+  if betas.shape != (steps,) or not np.all((betas > 0) & (betas < 1)):
+    message = f"expected {steps} betas in (0, 1) from {name}, received {list(betas.shape)} numbers"
+    if betas.size:
+      message += f" from {betas.min():g} to {betas.max():g}"
+    raise settings.InputError("noise_schedule", message)
+  return betas
