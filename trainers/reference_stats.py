@@ -15,6 +15,7 @@ from typing import Any
 
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
+from iddpm_tf.data import sources
 from iddpm_tf.evaluation import config as evaluation_config
 from iddpm_tf.utils import files
 from iddpm_tf.utils import progress as progress_lib
@@ -44,9 +45,9 @@ class Options(evaluation_config.ReferenceConfig):
 def main(options: Options, given: dict[str, Any]) -> int:
   """Computes the statistics and writes them."""
   config = config_lib.Config.from_settings(**given).data
+  sources.require_data_dir(config)
   files.make_folder(pathlib.Path(options.output).parent, "output")
   command.load_tensorflow()
-  from iddpm_tf.data import sources
   from iddpm_tf.evaluation import features
   from iddpm_tf.evaluation import reference_statistics
 

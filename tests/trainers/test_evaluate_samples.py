@@ -22,7 +22,8 @@ ALL = ("--fid", "--sfid", "--inception_score", "--precision_recall")
 @pytest.fixture(name="copy")
 def fixture_copy(model_dir, tmp_path):
   """A copy of the model folder, because evaluations are kept in it."""
-  return shutil.copytree(model_dir, tmp_path / "model")
+  results = shutil.ignore_patterns("evaluations", "results.jsonl")
+  return shutil.copytree(model_dir, tmp_path / "model", ignore=results)
 
 
 @pytest.fixture(name="samples", scope="module")
