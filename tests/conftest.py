@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from iddpm_tf.utils import host
+
 # Before TensorFlow: it sets the environment of the commands, on which the last bits depend.
 import trainers  # noqa: F401
 from trainers.cli import listing
@@ -14,6 +16,7 @@ from trainers.cli import listing
 # Folders of the files that take longest.
 _FIRST = ("tests/training/", "tests/trainers/", "tests/serving/")
 _GRAPHS = pytest.StashKey()
+_MUCH_MEMORY = 3 * 2**29  # 1.5 GiB. TensorFlow alone takes 0.5.
 
 
 def pytest_collection_modifyitems(items):
@@ -49,6 +52,14 @@ def fixture_run(capfd):
     return Result(status, *capfd.readouterr())
 
   return run
+
+
+@pytest.fixture(name="recorder")
+def fixture_recorder():
+  """A progress that keeps its lines and counts."""
+  from tests import recorder
+
+  return recorder.Recorder()
 
 
 @pytest.fixture(name="graphs", scope="session")
@@ -91,10 +102,13 @@ def fixture_trained_dir(graphs, tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="module")
 def fixture_freed_memory(request):
-  """Frees the graphs of a file after its last test, so that the process stays small."""
+  """Frees the graphs of a file after its last test if the process has grown large.
+
+  Always freeing them would take a second per file.
+  """
   yield
-  if _GRAPHS in request.config.stash:
-    request.config.stash[_GRAPHS].clear()
-  if "keras" in sys.modules:
+  if "keras" in sys.modules and host.memory()[0] > _MUCH_MEMORY:
+    if _GRAPHS in request.config.stash:
+      request.config.stash[_GRAPHS].clear()
     sys.modules["keras"].utils.clear_session()
     gc.collect()

@@ -17,7 +17,6 @@ from iddpm_tf.training import estimates
 from iddpm_tf.training import loop
 from iddpm_tf.training import sample_grids
 from iddpm_tf.training import state as state_lib
-from iddpm_tf.utils import devices
 from iddpm_tf.utils import progress as progress_lib
 
 # Settings of a training that its graph does not depend on.
@@ -43,13 +42,11 @@ class SharedGraphs:
     self._trainings: collections.OrderedDict[object, _Training] = collections.OrderedDict()
     self._models: collections.OrderedDict[object, _Loaded] = collections.OrderedDict()
     self._size = size
-    self._strategy = None
 
   @contextlib.contextmanager
   def used(self, monkeypatch):
     """Uses the graphs while the block runs."""
     with monkeypatch.context() as patch:
-      patch.setattr(devices, "make_strategy", self._make_strategy)
       make_state = types.SimpleNamespace(TrainState=self._make_state)
       patch.setattr(loop, "state_lib", make_state)
       patch.setattr(loop, "make_steps", self._make_steps)
@@ -65,10 +62,6 @@ class SharedGraphs:
     self._models.clear()
     while len(self._trainings) > 1:
       self._trainings.popitem(last=False)
-
-  def _make_strategy(self, original=devices.make_strategy):
-    self._strategy = self._strategy or original()
-    return self._strategy
 
   def _make_state(self, config):
     options = dataclasses.asdict(config.training)

@@ -1,20 +1,32 @@
 """The devices that a process runs on."""
 
 from collections.abc import Callable
+import functools
 
 import numpy as np
 import tensorflow as tf
 
 
 def make_strategy() -> tf.distribute.Strategy:
-  """Returns a `MirroredStrategy` over all GPUs, or over the (logical) CPUs where there is none."""
+  """Returns a `MirroredStrategy` over all GPUs, or over the (logical) CPUs where there is none.
+
+  It is always the same one.
+  """
   for gpu in tf.config.list_physical_devices("GPU"):
     try:
       tf.config.experimental.set_memory_growth(gpu, True)
     except RuntimeError:
       break  # The GPUs are in use already.
   devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-  return tf.distribute.MirroredStrategy([device.name for device in devices])
+  return _mirrored_strategy(tuple(device.name for device in devices))
+
+
+# A second strategy on the same devices would use the collective operations of the first one, which
+# fails if their tensors have other shapes.
+@functools.cache
+def _mirrored_strategy(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+  """Returns the strategy of this process for some devices."""
+  return tf.distribute.MirroredStrategy(devices)
 
 
 def is_on_gpu(strategy: tf.distribute.Strategy) -> bool:

@@ -9,18 +9,7 @@ import tensorflow as tf
 from iddpm_tf import settings
 from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.models import trained_model
-from iddpm_tf.utils import progress as progress_lib
 from tests import small_model
-
-
-class Lines(progress_lib.Silent):
-  """A progress that keeps its lines."""
-
-  def __init__(self):
-    self.lines = []
-
-  def say(self, text):
-    self.lines.append(text)
 
 
 def load(folder, **options):
@@ -53,19 +42,18 @@ def test_a_rate_that_does_not_exist_is_refused(model_dir):
     load(model_dir, ema=0.7)
 
 
-def test_a_young_average_is_noted(model_dir, tmp_path):
-  progress = Lines()
-  load(model_dir, ema=0.5, progress=progress)
-  assert not progress.lines  # The average spans fewer steps than the model has made.
+def test_a_young_average_is_noted(model_dir, tmp_path, recorder):
+  load(model_dir, ema=0.5, progress=recorder)
+  assert not recorder.lines  # The average spans fewer steps than the model has made.
   folder = tmp_path / "young"
   small_model.write(folder, small_model.make_config(ema=(0.999,)))
-  load(folder, progress=progress)
-  (line,) = progress.lines
+  load(folder, progress=recorder)
+  (line,) = recorder.lines
   assert line.startswith("note: the average of rate 0.999 spans 1000 steps and the model has made")
   # The averages of an imported model began at its weights.
   model_dir_lib.ModelDir(folder).write_imported({})
-  load(folder, progress=progress)
-  assert len(progress.lines) == 1
+  load(folder, progress=recorder)
+  assert len(recorder.lines) == 1
 
 
 def test_the_best_checkpoint_is_loaded(model_dir, tmp_path):

@@ -16,7 +16,6 @@ from iddpm_tf.training import estimates
 from iddpm_tf.training import state as state_lib
 from iddpm_tf.utils import devices
 from iddpm_tf.utils import host
-from iddpm_tf.utils import progress as progress_lib
 
 
 def make_config(
@@ -38,16 +37,6 @@ def make_source(num_images):
   return sources.Source("digits", images, labels, 10)
 
 
-class Lines(progress_lib.Silent):
-  """A progress that keeps its lines."""
-
-  def __init__(self):
-    self.lines = []
-
-  def say(self, text):
-    self.lines.append(text)
-
-
 @pytest.fixture(name="strategy", scope="module")
 def fixture_strategy():
   return devices.make_strategy()
@@ -59,10 +48,9 @@ def fixture_state(strategy):
     return state_lib.TrainState(make_config())
 
 
-def test_the_report_has_images_cost_memory_and_time(state, strategy):
-  progress = Lines()
-  estimates.report(state, make_source(1000), strategy, progress)
-  first, second = progress.lines
+def test_the_report_has_images_cost_memory_and_time(state, strategy, recorder):
+  estimates.report(state, make_source(1000), strategy, recorder)
+  first, second = recorder.lines
   assert first == (
     "1,000 images of 8x8x1 in 10 classes, each seen 40 times; 755,298 parameters, "
     "0.0325 GFLOP per image forward"
@@ -74,12 +62,11 @@ def test_the_report_has_images_cost_memory_and_time(state, strategy):
   )
 
 
-def test_the_report_has_warnings(state, strategy, monkeypatch):
+def test_the_report_has_warnings(state, strategy, monkeypatch, recorder):
   monkeypatch.setattr(estimates, "memory", lambda *_: (3 * 2**30, 2**30))
-  progress = Lines()
-  estimates.report(state, make_source(4), strategy, progress)
-  assert "estimates: 3.0 GiB of memory of 1.0," in progress.lines[1]
-  assert progress.lines[2] == (
+  estimates.report(state, make_source(4), strategy, recorder)
+  assert "estimates: 3.0 GiB of memory of 1.0," in recorder.lines[1]
+  assert recorder.lines[2] == (
     "warning: this is more memory than there is: raise microbatches=1 or lower batch_size=8, or "
     "take precision=mixed_bfloat16"
   )

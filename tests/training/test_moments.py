@@ -1,8 +1,4 @@
-"""Adam whose moments start from zero at a later step, as for imported weights."""
-
-import pathlib
-import subprocess
-import sys
+"""Adam with moments that start from zero at a later step, as for imported weights."""
 
 import numpy as np
 import pytest
@@ -10,23 +6,26 @@ import tensorflow as tf
 
 from iddpm_tf import config as config_lib
 from iddpm_tf.training import optimizer as optimizer_lib
+from iddpm_tf.utils import devices
 
-ROOT = pathlib.Path(__file__).parents[2]
 GRADIENTS = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
+RATES = [0.01] * len(GRADIENTS)
 START = 1000
 
 
-def make(**options):
-  optimizer = optimizer_lib.make_optimizer(config_lib.TrainingConfig(learning_rate=0.01, **options))
+def make_optimizer(**settings):
+  """Returns an optimizer, and the variable that it updates."""
+  config = config_lib.TrainingConfig(learning_rate=0.01, **settings)
+  optimizer = optimizer_lib.make_optimizer(config)
   variable = tf.Variable([1.0, -2.0, 3.0])
   optimizer.build([variable])
   return optimizer, variable
 
 
-def checkpoint(optimizer, variable):
-  """As `TrainState.checkpoint` lists them."""
+def make_checkpoint(optimizer, variable):
+  """Returns a checkpoint that lists the variables as `TrainState.checkpoint` does."""
   return tf.train.Checkpoint(
-    optimizer={v.path: v.value for v in optimizer.variables}, variable=variable
+    optimizer={each.path: each.value for each in optimizer.variables}, variable=variable
   )
 
 
@@ -35,81 +34,68 @@ def apply(optimizer, variable, gradients):
     optimizer.apply([tf.constant(gradient)], [variable])
 
 
-def algorithm_2(gradients, rates):
-  """The weights that `make`'s become: every moment from zero, whatever the step."""
+def algorithm_2(rates=RATES):
+  """Returns the weights after all gradients, with moments that start from zero."""
   weights, m, v = np.array([1.0, -2.0, 3.0]), 0.0, 0.0
-  for step, (gradient, rate) in enumerate(zip(gradients.astype(np.float64), rates, strict=True), 1):
+  for step, (gradient, rate) in enumerate(zip(GRADIENTS.astype(np.float64), rates, strict=True), 1):
     m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
     weights -= rate * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
   return weights
 
 
 @pytest.mark.parametrize("start", (0, START, 1_500_000))
-def test_moments_are_corrected_from_their_own_start(start):
-  optimizer, variable = make()
+def test_the_bias_of_moments_is_corrected_from_their_own_start(start):
+  optimizer, variable = make_optimizer()
   optimizer.start_at(start)
   apply(optimizer, variable, GRADIENTS)
-  np.testing.assert_allclose(variable, algorithm_2(GRADIENTS, [0.01] * 6), rtol=1e-5)
+  np.testing.assert_allclose(variable, algorithm_2(), rtol=1e-5)
   assert int(optimizer.iterations) == start + 6
 
 
 def test_the_learning_rate_is_that_of_the_step():
-  optimizer, variable = make(decay_steps=2000, train_steps=2000)
+  optimizer, variable = make_optimizer(decay_steps=2000, train_steps=2000)
   optimizer.start_at(START)
   apply(optimizer, variable, GRADIENTS)
   rates = [0.01 * (1 - (START + i) / 2000) for i in range(6)]
-  np.testing.assert_allclose(variable, algorithm_2(GRADIENTS, rates), rtol=1e-5)
+  np.testing.assert_allclose(variable, algorithm_2(rates), rtol=1e-5)
 
 
-def test_a_checkpoint_keeps_the_start(tmp_path):
-  optimizer, variable = make()
+def test_a_checkpoint_holds_the_start(tmp_path):
+  optimizer, variable = make_optimizer()
   optimizer.start_at(START)
   apply(optimizer, variable, GRADIENTS[:3])
-  path = checkpoint(optimizer, variable).write(str(tmp_path / "checkpoint"))
-  optimizer, variable = make()
-  checkpoint(optimizer, variable).read(path).assert_consumed()
+  path = make_checkpoint(optimizer, variable).write(str(tmp_path / "checkpoint"))
+  optimizer, variable = make_optimizer()
+  make_checkpoint(optimizer, variable).read(path).assert_consumed()
   apply(optimizer, variable, GRADIENTS[3:])
-  np.testing.assert_allclose(variable, algorithm_2(GRADIENTS, [0.01] * 6), rtol=1e-5)
+  np.testing.assert_allclose(variable, algorithm_2(), rtol=1e-5)
 
 
-# In a process of its own: the number of logical devices is fixed once TensorFlow has started.
-SCRIPT = """
-import sys
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from tests.training import test_moments as t
+def train_on_two_devices(path):
+  """Takes three steps, writes a checkpoint, and takes three steps from it; see test_replicas.py."""
+  strategy = devices.make_strategy()
+  assert strategy.num_replicas_in_sync == 2
 
-def begin():
-  with strategy.scope():
-    return t.make()
+  def begin():
+    with strategy.scope():
+      return make_optimizer()
 
-@tf.function
-def step(gradient):
-  # Half of the gradient from each replica: they are summed.
-  strategy.run(lambda: optimizer.apply([gradient / 2.0], [variable]))
+  def take_steps(optimizer, variable, gradients):
+    @tf.function(autograph=False)
+    def step(gradient):
+      # Half of the gradient comes from each replica, and the optimizer sums over them.
+      strategy.run(lambda: optimizer.apply([gradient / 2.0], [variable]))
 
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-optimizer, variable = begin()
-optimizer.start_at(t.START)
-for gradient in t.GRADIENTS[:3]:
-  step(tf.constant(gradient))
-path = t.checkpoint(optimizer, variable).write(sys.argv[1])
-optimizer, variable = begin()
-t.checkpoint(optimizer, variable).read(path).assert_consumed()
-step = tf.function(step.python_function)
-for gradient in t.GRADIENTS[3:]:
-  step(tf.constant(gradient))
-for copy in strategy.experimental_local_results(variable):
-  t.np.testing.assert_allclose(copy, t.algorithm_2(t.GRADIENTS, [0.01] * 6), rtol=1e-5)
-assert int(optimizer.iterations.value.numpy()) == t.START + 6
-"""
+    for gradient in gradients:
+      step(tf.constant(gradient))
 
-
-def test_under_two_devices(tmp_path):
-  subprocess.run([sys.executable, "-c", SCRIPT, tmp_path / "checkpoint"], cwd=ROOT, check=True)
-  # And what two have made, one goes on with.
-  optimizer, variable = make()
-  checkpoint(optimizer, variable).read(str(tmp_path / "checkpoint")).assert_consumed()
-  apply(optimizer, variable, GRADIENTS[3:])
-  np.testing.assert_allclose(variable, algorithm_2(GRADIENTS, [0.01] * 6), rtol=1e-5)
+  optimizer, variable = begin()
+  optimizer.start_at(START)
+  take_steps(optimizer, variable, GRADIENTS[:3])
+  make_checkpoint(optimizer, variable).write(path)
+  optimizer, variable = begin()
+  make_checkpoint(optimizer, variable).read(path).assert_consumed()
+  take_steps(optimizer, variable, GRADIENTS[3:])
+  for copy in strategy.experimental_local_results(variable):
+    np.testing.assert_allclose(copy, algorithm_2(), rtol=1e-5)
+  assert int(optimizer.iterations.value.numpy()) == START + 6

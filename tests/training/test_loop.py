@@ -1,0 +1,49 @@
+"""The training loop: the shares of a batch, and the first line."""
+
+import types
+
+import pytest
+
+from iddpm_tf import config as config_lib
+from iddpm_tf import settings
+from iddpm_tf.training import loop
+
+TWO_REPLICAS = types.SimpleNamespace(num_replicas_in_sync=2)
+
+
+@pytest.mark.parametrize("batch_size, microbatches, size", [(32, 1, 16), (32, 4, 4), (32, 16, 1)])
+def test_a_batch_is_divided_evenly(batch_size, microbatches, size):
+  options = config_lib.TrainingConfig(batch_size=batch_size, microbatches=microbatches)
+  assert loop.images_per_part(TWO_REPLICAS, options) == size
+
+
+@pytest.mark.parametrize(
+  "batch_size, microbatches, message",
+  [
+    (9, 1, "batch_size: expected a multiple of 2, the number of replicas, received 9"),
+    (9, 3, "batch_size: expected a multiple of 2, the number of replicas, received 9"),
+    (
+      12,
+      4,
+      "microbatches: expected a divisor of 6, the images that each of 2 replicas has of "
+      "batch_size=12, received 4",
+    ),
+  ],
+)
+def test_a_batch_that_cannot_be_divided_evenly_is_refused(batch_size, microbatches, message):
+  options = config_lib.TrainingConfig(batch_size=batch_size, microbatches=microbatches)
+  with pytest.raises(settings.InputError) as caught:
+    loop.images_per_part(TWO_REPLICAS, options)
+  assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+  "step, count",
+  [(0, 4), (4, 4), (8, 2), (10, 4), (14, 1), (15, 4), (19, 1), (20, 4), (24, 4), (28, 1)],
+)
+def test_a_call_ends_where_something_is_due(step, count):
+  """Scalars are due every 10 steps, checkpoints every 15, grids every 19, and the end at 29."""
+  config = config_lib.Config.from_settings(
+    steps_per_call=4, log_every=10, save_every=15, sample_every=19, train_steps=29
+  )
+  assert loop._steps_until_boundary(step, config) == count

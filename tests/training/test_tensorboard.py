@@ -1,0 +1,40 @@
+"""What a training writes for TensorBoard."""
+
+import numpy as np
+import pytest
+
+from iddpm_tf import config as config_lib
+from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.training import tensorboard
+from iddpm_tf.training import train_step
+from tests.training import events
+
+
+@pytest.mark.parametrize(
+  "part_squared_norm, scale",
+  [
+    # Means: 10 of a part, 5 of the batch. |G|^2 = (8 * 5 - 2 * 10) / 6 and
+    # tr(Sigma) = (10 - 5) / (1 / 2 - 1 / 8).
+    ([7.0, 13.0], 4.0),
+    ([15.0, 25.0], None),
+    ([20.0, 24.0], None),
+    ([8.0, np.inf], None),
+  ],
+)
+def test_the_noise_scale_is_a_ratio_of_averages_where_there_is_one(
+  tmp_path, part_squared_norm, scale
+):
+  config = config_lib.Config.from_settings(batch_size=8, microbatches=4)
+  images, norms = np.ones([2, 8], np.float32), np.array(part_squared_norm, np.float32)
+  grad_norm = np.array([1.0, 3.0], np.float32)
+  records = train_step.StepRecord(
+    images.astype(np.int32), images, images, images, images, grad_norm, norms
+  )
+  folder = model_dir_lib.ModelDir(tmp_path)
+  writer = tensorboard.Writer(folder, config, 0, part_size=2)
+  with writer, writer._writer.as_default(step=2):
+    writer._write_noise_scale(records)
+  scalars = events.scalars(tmp_path)
+  assert scalars["gradient_noise/trace_of_covariance"].keys() == {2}
+  expected = {} if scale is None else {2: pytest.approx(scale, rel=1e-5)}
+  assert scalars["gradient_noise_scale"] == expected
