@@ -1,6 +1,4 @@
-"""One step in microbatches: what it computes of each, and what it draws for them. Graphs:
-`test_replicas.py`.
-"""
+"""One step in microbatches, without a graph. `test_replicas.py` has graphs of several steps."""
 
 import numpy as np
 import pytest
@@ -36,11 +34,10 @@ def make_state(parts, dropout=0.0):
   )
   state = state_lib.TrainState(config)
   rng = np.random.default_rng(0)
-  for (
-    variable
-  ) in state.network.trainable_variables:  # Some start as zeros, and hide what is before them.
+  # Some weights start as zeros, behind which no gradient is seen.
+  for variable in state.network.trainable_variables:
     variable.assign(variable.value + rng.normal(0, 0.02, variable.shape))
-  # Importance sampling is under way, so the losses are weighted.
+  # Importance sampling has begun, so the losses are weighted.
   state.timestep_sampler.losses.assign(
     tf.repeat(tf.constant([[1.0], [2.0], [4.0], [8.0]]), 10, axis=1)
   )
@@ -49,14 +46,15 @@ def make_state(parts, dropout=0.0):
 
 
 def step(parts, **options):
-  """(`StepRecord` of a first step, the gradients that it applied)."""
+  """Returns the `StepRecord` of a first step, and the gradients that it applied."""
+  applied, original = [], train_step.apply_gradients
+
+  def apply_gradients(state, gradients):
+    applied.extend(gradients)
+    return original(state, gradients)
+
   with pytest.MonkeyPatch.context() as patch:
-    applied, original = [], train_step.apply_gradients
-    patch.setattr(
-      train_step,
-      "apply_gradients",
-      lambda state, gradients: (applied.extend(gradients), original(state, gradients))[1],
-    )
+    patch.setattr(train_step, "apply_gradients", apply_gradients)
     return train_step.train_step(make_state(parts, **options), IMAGES), applied
 
 
@@ -67,22 +65,22 @@ def fixture_whole():
 
 @pytest.fixture(name="calls")
 def fixture_calls(monkeypatch):
-  """(weights, dropout seed, `Losses`, gradients) of each call of `loss_and_gradients`."""
+  """Each call of `loss_and_gradients`: weights, dropout seed, `Losses` and gradients."""
   seen, original = [], train_step.loss_and_gradients
 
-  def noted(state, batch, t, weights, noise, dropout_seed):
+  def record(state, batch, t, weights, noise, dropout_seed):
     results = original(state, batch, t, weights, noise, dropout_seed)
     seen.append((weights, dropout_seed, *results))
     return results
 
-  monkeypatch.setattr(train_step, "loss_and_gradients", noted)
+  monkeypatch.setattr(train_step, "loss_and_gradients", record)
   return seen
 
 
 @pytest.mark.parametrize("parts", (2, BATCH))
 def test_the_step_is_that_of_the_whole_batch(whole, parts):
-  # Gradients, not weights: Adam blows up the rounding of those that are zero, such as of
-  # attention's key biases.
+  # Weights are not compared: Adam amplifies the rounding of gradients that are zero, such as those
+  # of the biases of attention's keys.
   (expected, expected_gradients), (ours, gradients) = whole, step(parts)
   assert np.ptp(expected.weights) > 0.1
   np.testing.assert_array_equal(ours.t, expected.t)
@@ -95,8 +93,8 @@ def test_the_step_is_that_of_the_whole_batch(whole, parts):
     np.testing.assert_allclose(value, other, atol=1e-5 * float(expected.grad_norm), rtol=1e-4)
 
 
-def test_the_norms_are_of_each_parts_own_gradient(calls):
-  """Of the objective as it is trained, hence of weighted losses."""
+def test_the_norms_are_those_of_the_gradient_of_each_part(calls):
+  """The losses are weighted, as in the training."""
   ours, _ = step(4)
   assert len(calls) == 4
   np.testing.assert_array_equal(np.concatenate([weights for weights, *_ in calls]), ours.weights)
@@ -111,12 +109,12 @@ def test_the_norms_are_of_each_parts_own_gradient(calls):
   np.testing.assert_allclose(ours.grad_norm**2, sum(np.sum(mean**2) for mean in means), rtol=1e-4)
 
 
-def test_one_part_has_the_norm_of_the_whole(whole):
+def test_a_single_part_has_the_norm_of_the_batch(whole):
   record, _ = whole
   np.testing.assert_allclose(record.part_squared_norm, record.grad_norm**2, rtol=1e-5)
 
 
-def test_each_part_drops_out_by_masks_of_its_own_which_the_step_decides(calls, whole):
+def test_each_part_has_its_own_masks_of_dropout_which_the_step_determines(calls, whole):
   first, second = step(4, dropout=0.5), step(4, dropout=0.5)
   seeds = [tuple(seed.numpy()) for _, seed, *_ in calls]
   assert len(set(seeds[:4])) == 4 and seeds[:4] == seeds[4:]
