@@ -11,6 +11,7 @@ import time
 import tensorflow as tf
 
 from iddpm_tf import config as config_lib
+from iddpm_tf import networks
 from iddpm_tf.data import sources
 from iddpm_tf.diffusion import respacing
 from iddpm_tf.networks import blocks
@@ -179,7 +180,9 @@ def evaluation_seconds(config: config_lib.Config, cost: cost_lib.Cost, rate: flo
   return max(len(config.training.ema), 1) * evaluations * cost.flops / rate
 
 
-def flops_per_second(network, size: tuple[int, int], batch_size: int, device: str) -> float:
+def flops_per_second(
+  network: networks.UNet, size: tuple[int, int], batch_size: int, device: str
+) -> float:
   """Measures FLOP per second on the network's residual block of the most work, both ways.
 
   The block runs in a graph, as in training: op by op it would be a quarter as fast.

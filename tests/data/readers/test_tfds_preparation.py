@@ -22,7 +22,18 @@ from iddpm_tf.data.readers import tfds as reader  # noqa: F401 (TensorFlow is im
 from iddpm_tf.data.readers import tfds_preparation
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), dtype=np.uint8)
-CIFAR_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR_NAMES = (
+  "airplane",
+  "automobile",
+  "bird",
+  "cat",
+  "deer",
+  "dog",
+  "frog",
+  "horse",
+  "ship",
+  "truck",
+)
 
 
 class DownloadedPictures(tfds.core.GeneratorBasedBuilder):
