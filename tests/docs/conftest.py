@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 from PIL import Image
 import pytest
+import tensorflow as tf
 
 import iddpm_tf
 from iddpm_tf import config as config_lib
@@ -15,7 +16,6 @@ from iddpm_tf.data import sources
 from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.training import loop
 from tests import small_model
-from trainers import train as train_command
 from trainers.reproduction import experiments
 
 # Settings of the models. The documentation draws in up to 250 steps.
@@ -38,18 +38,11 @@ _FILES = ("classify_image_graph_def.pb", "cifar10.npz", "samples_50000x32x32x3.n
 def fixture_workplace(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
   """A working folder with the models and files that the documentation names.
 
-  `runs/digits` is trained by the README's command, in two steps. The other models have random
-  weights, since tracing a training step takes most of the time.
+  The models have random weights: tracing a training step would take most of the time.
   """
   folder = tmp_path_factory.mktemp("workplace")
-  origin = pathlib.Path.cwd()
-  os.chdir(folder)
-  try:
-    argv = ["train", "--flagfile=configs/digits.flags", *SMALL_FLAGS]
-    assert train_command.COMMAND.run(argv) == 0
-  finally:
-    os.chdir(origin)
   for name, flagfile, shape in (
+    ("digits", "digits", (8, 8, 1)),
     ("base", "digits_4x4", (4, 4, 1)),
     ("upsampler", "digits_upsampler", (8, 8, 1)),
   ):
@@ -73,9 +66,11 @@ def fixture_workplace(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 @pytest.fixture(name="small_models")
-def fixture_small_models(workplace: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def fixture_small_models(
+  workplace: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
   """Makes the blocks use small models, and traces the samplers of a model only once."""
-  loaded, load = {}, iddpm_tf.load
+  loaded, load, export = {}, iddpm_tf.load, iddpm_tf.Model.export
 
   def load_once(path, **options):
     key = os.path.abspath(path), *sorted(options.items())
@@ -100,8 +95,18 @@ def fixture_small_models(workplace: pathlib.Path, monkeypatch: pytest.MonkeyPatc
       small_model.write(pathlib.Path(model_dir), resolved.with_settings(**SMALL))
     return load_once(model_dir)
 
+  def export_images(model, path, *, samplers=None):
+    """Exports the images only."""
+    config = iddpm_tf.ServableConfig(png=False, warmup=())
+    return export(model, path, samplers=samplers, config=config)
+
+  monkeypatch.setattr(iddpm_tf.Model, "export", export_images)
   monkeypatch.setattr(iddpm_tf, "load", load_once)
   monkeypatch.setattr(iddpm_tf, "train", train)
+  # Graphs run a few times only, which is not worth optimising them.
+  tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+  yield
+  tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
 
 
 @pytest.fixture(name="registered_again")
