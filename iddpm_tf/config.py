@@ -582,6 +582,11 @@ class Config:
   @property
   def image_shape(self) -> tuple[int, int, int]:
     """The shape (H, W, C) of an image, which is known once there is data."""
+    if not self.data.image_shape:
+      message = (
+        "expected a configuration that knows its images (see with_data), received another one"
+      )
+      raise settings.InputError("image_shape", message)
     height, width, channels = self.data.image_shape
     return height, width, channels
 
@@ -600,7 +605,7 @@ class Config:
   @property
   def out_channels(self) -> int:
     """The number of channels of the network's output: for the mean, then for a learned variance."""
-    return self.data.image_shape[-1] * (2 if self.diffusion.learns_variance else 1)
+    return self.image_shape[-1] * (2 if self.diffusion.learns_variance else 1)
 
   def _require_fit(self) -> None:
     height, width, _ = self.data.image_shape

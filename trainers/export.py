@@ -78,8 +78,10 @@ def main(options: Options, given: dict[str, Any]) -> int:
     if options.upsampler_sampler:
       changes["samplers"] = (options.upsampler_sampler,)
     upsampler = model_options.load_upsampler(options, changes, progress=progress)
+    with settings.renamed({"samplers": "upsampler_sampler"}):
+      upsampler.parse_samplers()
   try:
-    with signals.raised():
+    with signals.raised(), settings.renamed({"path": "output_dir", "upsampler": "upsampler_dir"}):
       written = model.export(
         folder,
         version=version,

@@ -1,6 +1,7 @@
 """An exported model in Python."""
 
 from collections.abc import Sequence
+import contextlib
 import os
 import pathlib
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.data import arrays
+from iddpm_tf.diffusion.samplers import base as samplers_lib
 from iddpm_tf.models import seeds as seeds_lib
 from iddpm_tf.serving import layout
 from iddpm_tf.utils import progress as progress_lib
@@ -56,6 +58,19 @@ class ExportedModel:
       )
     )
 
+  def _signature(self, sampler):
+    """Returns the name of the signature of a sampler's name or text; None is the default one."""
+    if sampler is None:
+      return layout.DEFAULT_SIGNATURE
+    name = sampler
+    if isinstance(sampler, str) and sampler not in self.samplers:
+      with contextlib.suppress(settings.InputError):  # Which is said below.
+        name = str(samplers_lib.parse(sampler))
+    if name not in self.samplers:
+      message = f"expected one of {', '.join(self.samplers)}, received {sampler!r}"
+      raise settings.InputError("sampler", message)
+    return name
+
   def sample(
     self,
     count: int | None = None,
@@ -84,11 +99,8 @@ class ExportedModel:
     Raises:
       InputError: a wrong argument.
     """
-    settings.require(batch_size > 0, "batch_size", "a positive number", batch_size)
-    name = layout.DEFAULT_SIGNATURE if sampler is None else sampler.replace(":", "_")
-    if name not in (*self.samplers, layout.DEFAULT_SIGNATURE):
-      message = f"expected one of {', '.join(self.samplers)}, received {sampler!r}"
-      raise settings.InputError("sampler", message)
+    settings.require_count("batch_size", batch_size)
+    name = self._signature(sampler)
     function = self._loaded.signatures[name]
     expected = function.structured_input_signature[1]
     inputs = seeds_lib.make_inputs(

@@ -92,7 +92,8 @@ class Model:
   def __init__(self, trained: trained_model.TrainedModel):
     self.trained = trained
     # Graphs that have been traced, which takes seconds.
-    self._samplers: dict[str, batched_sampling.BatchedSampler] = {}
+    self._samplers: dict[typing.Any, batched_sampling.BatchedSampler] = {}
+    self._encoders: dict[int | None, encoding.Encoder] = {}
     self._full_sums: dict[bytes, full_sum.FullSum] = {}
 
   def __repr__(self) -> str:
@@ -200,7 +201,7 @@ class Model:
     Raises:
       InputError: a wrong argument.
     """
-    settings.require(frames > 1, "frames", "2 or more", frames)
+    settings.require_count("frames", frames, least=2)
     inputs = self._inputs(count, seed, labels, low_res)
     return self._batched(sampler).frames(
       frames, inputs, batch_size=_positive(batch_size), progress=progress_lib.make(progress)
@@ -307,14 +308,11 @@ class Model:
     """
     images, label = self._data(images, labels)
     with settings.renamed({"samplers": "steps"}):
-      return encoding.encode(
-        self.trained,
-        images,
-        label,
-        steps=steps,
-        batch_size=_positive(batch_size),
-        progress=progress_lib.make(progress),
-      )
+      if steps not in self._encoders:
+        self._encoders[steps] = encoding.Encoder(self.trained, steps)
+    return self._encoders[steps].encode(
+      images, label, batch_size=_positive(batch_size), progress=progress_lib.make(progress)
+    )
 
   def decode(
     self,
@@ -393,7 +391,7 @@ class Model:
     self,
     path: str | os.PathLike[str],
     *,
-    samplers: Sequence[str] | None = None,
+    samplers: str | Sequence[str | samplers_lib.Sampler] | None = None,
     version: int | None = None,
     upsampler: "Model | None" = None,
     config: serving_config.ServableConfig = serving_config.ServableConfig(),
@@ -423,17 +421,19 @@ class Model:
     """
     progress = progress_lib.make(progress)
     folder = pathlib.Path(path)
-    texts = None if samplers is None else tuple(samplers)
+    texts = (samplers,) if isinstance(samplers, (str, samplers_lib.Sampler)) else samplers
     parsed = batched_sampling.parse_samplers(self.config, texts)
-    layout.require_name(folder.name)
+    with settings.renamed({"name": "path"}):
+      layout.require_name(folder.name)
     deployment.require_models_config(folder.parent)
     layout.require_new_version(folder, version)
     graphs: list[servable.Sampler] = [self.trained.make_image_sampler(each) for each in parsed]
     assets = {layout.CONFIG: self.config.to_json()}
     line = f"exporting {self.trained}: {', '.join(map(str, parsed))}"
     if upsampler is not None:
-      two_stage.require_fit(self.config, upsampler.config, str(upsampler.trained.folder))
-      with settings.renamed({"samplers": "upsampler_sampler"}):
+      with settings.renamed({"upsampler_dir": "upsampler", "model_dir": "upsampler"}):
+        two_stage.require_fit(self.config, upsampler.config, str(upsampler.trained.folder))
+      with settings.renamed({"samplers": "upsampler"}):
         enlarging = batched_sampling.parse_samplers(upsampler.config)[0]
       second = upsampler.trained.make_image_sampler(enlarging)
       graphs = [
@@ -443,7 +443,7 @@ class Model:
       assets["upsampler_config.json"] = upsampler.config.to_json()
       line += f"; enlarged by {upsampler.trained}: {enlarging}"
     assets["made_from.json"] = json.dumps(self._made_from(upsampler), indent=2) + "\n"
-    files.make_folder(folder)
+    files.make_folder(folder, "path")
     progress.say(line)
     written = servable.export(
       graphs,
@@ -485,7 +485,8 @@ class Model:
     if not isinstance(sampler, samplers_lib.Sampler):
       message = f"expected a text such as 'ddim:50', or a Sampler, received {sampler!r}"
       raise settings.InputError("sampler", message)
-    key = sampler.to_text()
+    # The class is part of the key: a notebook may define a sampler of the same name anew.
+    key = type(sampler), sampler
     if key not in self._samplers:
       with settings.renamed({"samplers": "sampler"}):
         self._samplers[key] = batched_sampling.BatchedSampler(self.trained, sampler)
@@ -512,5 +513,5 @@ class Model:
 
 
 def _positive(batch_size):
-  settings.require(batch_size > 0, "batch_size", "a positive number", batch_size)
+  settings.require_count("batch_size", batch_size)
   return batch_size

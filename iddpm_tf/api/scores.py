@@ -40,7 +40,7 @@ def score(
   return scoring.score(
     images,
     reference,
-    scores=tuple(scores),
+    scores=(scores,) if isinstance(scores, str) else tuple(scores),
     features=features,
     batch_size=batch_size,
     progress=progress_lib.make(progress),

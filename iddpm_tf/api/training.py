@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from iddpm_tf import config as config_lib
+from iddpm_tf import settings
 from iddpm_tf.api import loading
 from iddpm_tf.api import model as model_lib
 from iddpm_tf.data import arrays
@@ -27,8 +28,11 @@ class TrainingInterrupted(KeyboardInterrupt):
   """
 
   def __init__(self, number: signal.Signals, step: int):
-    super().__init__(f"stopped by {number.name} and saved at step {step}")
+    super().__init__(number, step)
     self.signal, self.step = number, step
+
+  def __str__(self) -> str:
+    return f"stopped by {self.signal.name} and saved at step {self.step}"
 
 
 def train(
@@ -64,14 +68,19 @@ def train(
       continues.
   """
   progress = progress_lib.make(progress)
+  if not isinstance(config, config_lib.Config):
+    raise settings.InputError("config", f"expected a Config, received {config!r}")
   folder = model_dir_lib.ModelDir(model_dir)
+  stored = folder.read_config()
+  if stored and stored.data.dataset == sources.ARRAYS and images is None:
+    message = f"expected those that {folder} was trained on, which no file holds, received none"
+    raise settings.InputError("images", message)
   source = _source(config, images, labels)
   if images is not None:
     # No file holds these images: an evaluation of the run asks for them.
     config = config.with_settings(dataset=sources.ARRAYS, data_dir=None)
   elif config.data.data_dir:  # Later calls may come from another working folder.
     config = config.with_settings(data_dir=os.path.abspath(config.data.data_dir))
-  stored = folder.read_config()
   config = loop.resolve_config(config, source, folder)
   if stored and config.data.dataset != stored.data.dataset:
     progress.say(
@@ -85,8 +94,11 @@ def train(
 
 
 def _source(config, images, labels):
-  if isinstance(images, sources.Source):
-    return sources.checked(images)
-  if images is not None:
+  if images is not None and not isinstance(images, sources.Source):
     return sources.from_arrays(images, labels)
+  if labels is not None:
+    message = "expected none without an array of images, received labels; a Source has its own"
+    raise settings.InputError("labels", message)
+  if images is not None:
+    return sources.checked(images)
   return sources.load(config.data, "train")

@@ -111,8 +111,9 @@ def require_data_dir(config: config_lib.DataConfig) -> None:
   """Checks that a data set which lies in a folder has one. This imports no TensorFlow.
 
   Raises:
-    InputError: the folder is not given, or there is no such folder.
+    InputError: the folder is not given, or there is no such folder; or no file holds the data.
   """
+  _require_files(config.dataset)
   if config.dataset in (*_LISTINGS, "records"):
     listing.require_data_dir(config, f"the folder of {config.dataset}")
 

@@ -1,7 +1,10 @@
 """Images in batches, drawn on all devices of a model."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -33,6 +36,7 @@ class BatchedSampler:
     """
     self._model, self._sampler = model, sampler
     self._bar: progress_lib.Bar | None = None
+    self._graphs: dict[Any, Callable[..., tf.Tensor]] = {}  # Traced when they are first used.
     self.image_sampler = model.make_image_sampler(sampler, on_step=self._on_step)
     self._draw = devices.over_replicas(model.strategy, self.image_sampler.draw)
 
@@ -61,9 +65,12 @@ class BatchedSampler:
     self, count: int, inputs: Inputs, *, batch_size: int, progress: progress_lib.Progress
   ) -> np.ndarray:
     """Returns `count` frames of each image from noise on, uint8 `[N, count, H, W, C]`."""
-    return self._map(
-      lambda *arrays: self.image_sampler.frames(count, *arrays), inputs, batch_size, progress
-    )
+
+    def draw_frames(*arrays):
+      return self.image_sampler.frames(count, *arrays)
+
+    graph = self._graph(count, draw_frames)
+    return self._map(graph, inputs, batch_size, progress)
 
   def from_latents(
     self,
@@ -74,14 +81,17 @@ class BatchedSampler:
     progress: progress_lib.Progress,
   ) -> np.ndarray:
     """Returns the images of latents x_T, float32 `[N, H, W, C]`: uint8 of the same shape."""
-    return self._map(
-      self.image_sampler.from_latents, inputs, batch_size, progress, latents.astype(np.float32)
-    )
+    graph = self._graph("latents", self.image_sampler.from_latents)
+    return self._map(graph, inputs, batch_size, progress, latents.astype(np.float32))
 
-  def _map(self, function, inputs, batch_size, progress, *first):
-    """Returns the results of a function of batches, on one device, as one array."""
+  def _graph(self, key, function):
+    if key not in self._graphs:
+      self._graphs[key] = tf.function(function, autograph=False, reduce_retracing=True)
+    return self._graphs[key]
+
+  def _map(self, graph, inputs, batch_size, progress, *first):
+    """Returns the results of a graph of batches, on one device, as one array."""
     arrays = [*first, *self._arrays(inputs)]
-    graph = tf.function(function, autograph=False, reduce_retracing=True)
     starts = range(0, len(arrays[0]), batch_size)
     results = []
     with self._bar_of(len(starts), progress):
@@ -107,7 +117,7 @@ class BatchedSampler:
 
 
 def parse_samplers(
-  config: config_lib.Config, texts: tuple[str, ...] | None = None
+  config: config_lib.Config, texts: Sequence[str | samplers.Sampler] | None = None
 ) -> list[samplers.Sampler]:
   """Returns the samplers of a configuration, or of other texts, checked against its process.
 
@@ -115,7 +125,10 @@ def parse_samplers(
     InputError: a text has another form, or the model has fewer timesteps than a sampler takes.
   """
   diffusion = gaussian_diffusion.make_diffusion(config.diffusion)
-  parsed = [samplers.parse(text) for text in texts or config.sampling.samplers]
+  parsed = [
+    each if isinstance(each, samplers.Sampler) else samplers.parse(each)
+    for each in texts or config.sampling.samplers
+  ]
   for sampler in parsed:
     sampler.respace(diffusion)
   return parsed

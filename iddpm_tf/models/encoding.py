@@ -11,48 +11,68 @@ from iddpm_tf.models import trained_model
 from iddpm_tf.utils import progress as progress_lib
 
 
-def encode(
-  model: trained_model.TrainedModel,
-  images: np.ndarray,
-  labels: np.ndarray | None,
-  *,
-  steps: int | None,
-  batch_size: int,
-  progress: progress_lib.Progress,
-) -> np.ndarray:
-  """Returns the latents x_T from which DDIM (eta = 0) draws nearly the same images.
+class Encoder:
+  """Encodes images of one model as latents. Its graph is traced once."""
 
-  Song et al. (2020), section 4.3.
+  def __init__(self, model: trained_model.TrainedModel, steps: int | None = None):
+    """Prepares the graph.
 
-  Args:
-    model: the model.
-    images: uint8 `[N, H, W, C]`.
-    labels: int32 `[N]`, or None for a model without classes.
-    steps: DDIM's timesteps. None is all of the model's.
-    batch_size: images at a time.
-    progress: shows the evaluations of the network.
+    Args:
+      model: the model.
+      steps: DDIM's timesteps. None is all of the model's.
 
-  Returns:
-    float32 `[N, H, W, C]`.
-  """
-  config = model.config
-  diffusion = ddim.DDIM(steps).respace(gaussian_diffusion.make_diffusion(config.diffusion))
-  starts = range(0, len(images), batch_size)
-  with progress.bar(total=diffusion.num_timesteps * len(starts), unit="step") as bar:
-    on_step = loop.python_callback(lambda done: bar.update())
+    Raises:
+      InputError: no constant stride takes this many timesteps.
+    """
+    self._model = model
+    diffusion = gaussian_diffusion.make_diffusion(model.config.diffusion)
+    self._diffusion = ddim.DDIM(steps).respace(diffusion)
+    self._bar: progress_lib.Bar | None = None
+    self._on_step = loop.python_callback(self._update_bar)
+    self._graph = tf.function(self._latents, autograph=False, reduce_retracing=True)
 
-    @tf.function(autograph=False, reduce_retracing=True)
-    def run(image, label):
-      x_start = images_lib.to_unit_range(image)
-      options = loop.LoopOptions(clip=config.sampling.clip_denoised, on_step=on_step)
-      return loop.encode(model.model_fn_for(x_start, label), diffusion, x_start, options).image
+  def encode(
+    self,
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    *,
+    batch_size: int,
+    progress: progress_lib.Progress,
+  ) -> np.ndarray:
+    """Returns the latents x_T from which DDIM (eta = 0) draws nearly the same images.
 
+    Song et al. (2020), section 4.3.
+
+    Args:
+      images: uint8 `[N, H, W, C]`.
+      labels: int32 `[N]`, or None for a model without classes.
+      batch_size: images at a time.
+      progress: shows the evaluations of the network.
+
+    Returns:
+      float32 `[N, H, W, C]`.
+    """
+    starts = range(0, len(images), batch_size)
     latents = []
-    for start in starts:
-      chosen = slice(start, start + batch_size)
-      label = None if labels is None else tf.constant(labels[chosen])
-      latents.append(run(tf.constant(images[chosen]), label).numpy())
-  return np.concatenate(latents)
+    total = self._diffusion.num_timesteps * len(starts)
+    with progress.bar(total=total, unit="step", description="encoding") as self._bar:
+      for start in starts:
+        chosen = slice(start, start + batch_size)
+        label = None if labels is None else tf.constant(labels[chosen])
+        latents.append(self._graph(tf.constant(images[chosen]), label).numpy())
+    return np.concatenate(latents)
+
+  def _latents(self, image, label):
+    x_start = images_lib.to_unit_range(image)
+    clip = self._model.config.sampling.clip_denoised
+    options = loop.LoopOptions(clip=clip, on_step=self._on_step)
+    model_fn = self._model.model_fn_for(x_start, label)
+    return loop.encode(model_fn, self._diffusion, x_start, options).image
+
+  def _update_bar(self, done):
+    del done
+    if self._bar is not None:
+      self._bar.update()
 
 
 def predict(

@@ -31,12 +31,14 @@ def make_labels(
     InputError: a label that is not a class of the model.
   """
   if labels is not None:
-    labels = np.asarray(labels)
+    labels = np.atleast_1d(np.asarray(labels))
     if not num_classes:
       message = f"expected none, because the model has no classes, received {labels.tolist()}"
       raise settings.InputError("labels", message)
-    valid = labels.ndim == 1 and labels.size and np.issubdtype(labels.dtype, np.integer)
-    if not valid or labels.min() < 0 or labels.max() >= num_classes:
+    if labels.ndim != 1 or not labels.size or not np.issubdtype(labels.dtype, np.integer):
+      message = f"expected a list of whole numbers, received {labels.tolist()}"
+      raise settings.InputError("labels", message)
+    if labels.min() < 0 or labels.max() >= num_classes:
       message = f"expected classes from 0 to {num_classes - 1}, received {labels.tolist()}"
       raise settings.InputError("labels", message)
     return np.resize(labels.astype(np.int32), count)
@@ -83,8 +85,9 @@ def make_inputs(
     count = len(given) if given.ndim else 1 if low_res is None else len(low_res)
   if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
     raise settings.InputError("count", f"expected a positive whole number, received {count!r}")
-  if given.min() < 0:
-    raise settings.InputError("seed", f"expected at least 0, received {given.min()}")
+  last = int(given.max()) + (0 if given.ndim else int(count) - 1)
+  if given.min() < 0 or last >= 2**63:
+    raise settings.InputError("seed", f"expected seeds from 0 to 2**63 - 1, received {seed}")
   if given.ndim and len(given) != count:
     raise settings.InputError("seed", f"expected {count} seeds, received {len(given)}")
   if low_res is not None and len(low_res) != count:

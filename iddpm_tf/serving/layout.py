@@ -63,6 +63,7 @@ def require_new_version(folder: str | os.PathLike[str], version: int | None) -> 
   """
   if version is None:
     version = next_version(folder)
+  settings.require_count("version", version)
   target = pathlib.Path(folder) / str(version)
   settings.require(
     version < _VERSION_LIMIT and not target.exists(),

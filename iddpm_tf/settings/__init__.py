@@ -9,6 +9,7 @@ from iddpm_tf.settings.fields import choices_of
 from iddpm_tf.settings.fields import recorded
 from iddpm_tf.settings.fields import require
 from iddpm_tf.settings.fields import require_choices
+from iddpm_tf.settings.fields import require_count
 from iddpm_tf.settings.fields import require_not_negative
 from iddpm_tf.settings.fields import require_positive
 from iddpm_tf.settings.fields import require_seed
@@ -26,6 +27,7 @@ __all__ = [
   "renamed",
   "require",
   "require_choices",
+  "require_count",
   "require_not_negative",
   "require_positive",
   "require_seed",

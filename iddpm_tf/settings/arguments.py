@@ -49,6 +49,9 @@ class UnknownSettingError(InputError):
     super().__init__(name, f"there is no such setting{in_parentheses(where)}{hint}")
     self.nearest, self.where = nearest, where
 
+  def __reduce__(self) -> tuple[Any, ...]:
+    return type(self), (self.name, self.nearest, self.where)
+
 
 def parse(
   arguments: Sequence[Argument], fields: Mapping[str, dataclasses.Field[Any]]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 from typing import Any
 
 from iddpm_tf.settings.errors import InputError
@@ -76,6 +77,13 @@ def require(condition: object, name: str, expected: str, received: object) -> No
   """Raises an `InputError` that says what was expected, unless the condition is true."""
   if not condition:
     raise InputError(name, f"expected {expected}, received {shown(received)}")
+
+
+def require_count(name: str, value: Any, least: int = 1) -> None:
+  """Raises an `InputError` unless a value is a whole number of at least `least`."""
+  whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+  expected = f"a whole number of at least {least}"
+  require(whole and value >= least, name, expected, value)
 
 
 def require_seed(seed: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import dataclasses
+import os
 import types
 import typing
 from typing import Any
@@ -48,6 +49,10 @@ def checked(field: dataclasses.Field[Any], value: Any) -> Any:
   Raises:
     InputError: the value is of another type than the field.
   """
+  if isinstance(value, os.PathLike):
+    value = os.fspath(value)
+  elif hasattr(value, "tolist"):  # NumPy's scalars and arrays.
+    value = value.tolist()
   converted = tuple(value) if isinstance(value, list) else value
   if not _is_of_type(converted, field.type):
     raise InputError(field.name, f"expected {_described(field.type)}, received {value!r}")

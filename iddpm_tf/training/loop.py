@@ -127,8 +127,9 @@ def train(
   first_step = checkpoints.restore()
   batches = _batches(source, config, first_step, strategy)
   evaluations = periodic_evaluation.PeriodicEvaluation(state, source, folder, strategy, progress)
-  folder.write_config(config)
   finished = first_step >= options.train_steps
+  if not finished or not folder.read_config():
+    folder.write_config(config)
   progress.say(_first_line(folder, first_step, options.train_steps, strategy))
   if finished and not evaluations.missed(first_step):
     return Outcome(first_step, None)

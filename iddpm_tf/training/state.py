@@ -1,6 +1,9 @@
 """The state of a training: everything that changes, and thus everything that a checkpoint holds."""
 
+import random
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from iddpm_tf import config as config_lib
@@ -20,6 +23,8 @@ class TrainState:
 
     Under a strategy this is called inside `strategy.scope()`.
     """
+    # Python's and NumPy's global generators belong to the caller, and get their states back.
+    states = random.getstate(), np.random.get_state()
     keras.utils.set_random_seed(config.training.seed)
     self.config = config
     self.diffusion = gaussian_diffusion.make_diffusion(config.diffusion)
@@ -29,6 +34,8 @@ class TrainState:
     self.optimizer.build(self.network.trainable_variables)
     self.averages = ema.MovingAverages(self.network.trainable_variables, config.training.ema)
     self.timestep_sampler = timestep_sampling.make_timestep_sampler(config.diffusion)
+    random.setstate(states[0])
+    np.random.set_state(states[1])
 
   @property
   def step(self) -> keras.Variable:

@@ -10,6 +10,8 @@ from typing import Protocol
 
 from tqdm import auto
 
+from iddpm_tf import settings
+
 
 class Bar(Protocol):
   """One progress bar, used in a `with` block."""
@@ -94,4 +96,7 @@ def make(progress: "bool | Progress") -> Progress:
   """Returns a `Progress`: the one given, `Console()` for True, or `Silent()` for False."""
   if isinstance(progress, bool):
     return Console() if progress else Silent()
+  if not hasattr(progress, "bar"):
+    message = f"expected True, False or a Progress, received {progress!r}"
+    raise settings.InputError("progress", message)
   return progress
