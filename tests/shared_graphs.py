@@ -1,8 +1,9 @@
 """Graphs that several tests use, because tracing them takes most of the time of a test.
 
 Trainings of the same configuration share a state, its traced steps and its sample grids; the state
-gets the initial values of a new one. Commands that load the same model folder share the model, and
-thus its traced samplers. Nothing else differs from what a user runs.
+gets its initial values again. Their evaluations share a network. Commands that load the same
+model folder share the model. Samplers and bounds of the same network share their graphs. Nothing
+else differs from what a user runs.
 """
 
 import collections
@@ -12,9 +13,13 @@ import pathlib
 import types
 
 from iddpm_tf import api
+from iddpm_tf import networks
 from iddpm_tf.api import loading
+from iddpm_tf.evaluation.nll import full_sum
+from iddpm_tf.models import batched_sampling
 from iddpm_tf.training import estimates
 from iddpm_tf.training import loop
+from iddpm_tf.training import periodic_evaluation
 from iddpm_tf.training import sample_grids
 from iddpm_tf.training import state as state_lib
 from iddpm_tf.utils import progress as progress_lib
@@ -41,6 +46,8 @@ class SharedGraphs:
     """
     self._trainings: collections.OrderedDict[object, _Training] = collections.OrderedDict()
     self._models: collections.OrderedDict[object, _Loaded] = collections.OrderedDict()
+    self._networks: collections.OrderedDict[object, object] = collections.OrderedDict()
+    self._graphs: collections.OrderedDict[object, object] = collections.OrderedDict()
     self._size = size
 
   @contextlib.contextmanager
@@ -53,13 +60,18 @@ class SharedGraphs:
       grids = types.SimpleNamespace(SampleGrids=self._make_grids)
       patch.setattr(loop, "sample_grids", grids)
       patch.setattr(estimates, "flops_per_second", lambda *_: 1e10)
+      build_network = types.SimpleNamespace(build_network=self._build_network)
+      patch.setattr(periodic_evaluation, "networks", build_network)
+      patch.setattr(batched_sampling, "BatchedSampler", self._make_batched_sampler)
+      patch.setattr(full_sum, "FullSum", self._make_full_sum)
       for module in (api, loading):
         patch.setattr(module, "load_run", self._load)
       yield
 
   def clear(self):
     """Forgets all models, and all trainings but the newest."""
-    self._models.clear()
+    for cache in (self._models, self._networks, self._graphs):
+      cache.clear()
     while len(self._trainings) > 1:
       self._trainings.popitem(last=False)
 
@@ -73,11 +85,12 @@ class SharedGraphs:
       *(value for name, value in options.items() if name not in _OUTSIDE_THE_GRAPH),
     )
     training = _recent(self._trainings, key, self._size)
-    new = state_lib.TrainState(config)
     if training is None:
-      self._trainings[key] = training = _Training(new)
+      state = state_lib.TrainState(config)
+      initial = [variable.numpy() for variable in _variables(state)]
+      self._trainings[key] = training = _Training(state, initial)
     else:
-      for variable, value in zip(_variables(training.state), _variables(new), strict=True):
+      for variable, value in zip(_variables(training.state), training.initial, strict=True):
         variable.assign(value)
       training.state.config = config
     return training.state
@@ -99,6 +112,25 @@ class SharedGraphs:
 
   def _training_of(self, state):
     return next(each for each in self._trainings.values() if each.state is state)
+
+  def _build_network(self, config, original=networks.build_network):
+    key = (config.network, config.data.image_shape, config.num_classes, config.out_channels)
+    if _recent(self._networks, key, self._size) is None:
+      self._networks[key] = original(config)
+    return self._networks[key]
+
+  def _make_batched_sampler(self, model, sampler, original=batched_sampling.BatchedSampler):
+    key = (*_graph_key(model), type(sampler), sampler, id(model.strategy))
+    return self._graph(key, lambda: original(model, sampler))
+
+  def _make_full_sum(self, model, diffusion=None, original=full_sum.FullSum):
+    timesteps = None if diffusion is None else diffusion.process.timestep_map.tobytes()
+    return self._graph((*_graph_key(model), timesteps), lambda: original(model, diffusion))
+
+  def _graph(self, key, make):
+    if _recent(self._graphs, key, 4 * self._size) is None:
+      self._graphs[key] = make()
+    return self._graphs[key]
 
   def _load(self, path, *, progress=True, original=loading.load_run, **options):
     ensemble = options.get("ensemble")
@@ -122,9 +154,10 @@ class SharedGraphs:
 
 @dataclasses.dataclass
 class _Training:
-  """A state with the graphs that use it."""
+  """A state with its initial values, and the graphs that use it."""
 
   state: state_lib.TrainState
+  initial: list
   steps: object = None
   grids: dict = dataclasses.field(default_factory=dict)
 
@@ -147,6 +180,12 @@ class _Recorder(progress_lib.Silent):
     self.lines.append(text)
 
 
+def _graph_key(model):
+  """Returns what the graphs of a model depend on. The graphs keep its networks alive."""
+  ends = None if model.ends is None else id(model.ends.network)
+  return id(model.network), ends, model.end_steps, model.config
+
+
 def _recent(cache, key, size):
   """Returns the value of a key, or None. Values that were not used recently are deleted."""
   if key in cache:
@@ -158,7 +197,7 @@ def _recent(cache, key, size):
 
 
 def _variables(state):
-  """Returns all variables of a state, in the same order for every state of a configuration."""
+  """Returns all variables of a state."""
   optimizer = [variable.value for variable in state.optimizer.variables]
   averages = [average for averages in state.averages.averages for average in averages]
   return [*state.weights, *optimizer, *averages, *state.timestep_sampler.variables]
