@@ -22,7 +22,7 @@ from trainers.cli import listing
 ROOT = code_blocks.ROOT
 PAGES = code_blocks.pages()
 # Programs of others, which the tests do not run.
-OTHER_PROGRAMS = ("curl", "docker", "pip", "tensorboard")
+OTHER_PROGRAMS = (".", "curl", "docker", "pip", "python3", "tensorboard")
 # Flags in the text that are of other programs.
 OTHER_FLAGS = (
   "no-deps",
