@@ -171,6 +171,6 @@ def test_exports_that_are_impossible_are_refused(model, tmp_path):
   ):
     with pytest.raises(iddpm.InputError, match=f"^{message}"):
       model.export(tmp_path / "small", samplers=samplers)
-  with pytest.raises(iddpm.InputError, match=r"^upsampler_dir: expected a super-resolution model"):
+  with pytest.raises(iddpm.InputError, match=r"^upsampler: expected a super-resolution model"):
     model.export(tmp_path / "small", upsampler=model)
   assert not any(tmp_path.iterdir())

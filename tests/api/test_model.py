@@ -188,7 +188,7 @@ WRONG = {
   ),
   "a negative seed": (
     lambda model: model.sample(1, seed=-1),
-    "seed: expected at least 0, received -1",
+    "seed: expected seeds from 0 to 2**63 - 1, received -1",
   ),
   "a seed of the noise out of range": (
     lambda model: model.nll(PIXELS, LABELS, seed=-1),
@@ -213,11 +213,11 @@ WRONG = {
   ),
   "no batch": (
     lambda model: model.sample(1, batch_size=0),
-    "batch_size: expected a positive number, received 0",
+    "batch_size: expected a whole number of at least 1, received 0",
   ),
   "one frame": (
     lambda model: model.trajectory(1, frames=1),
-    "frames: expected 2 or more, received 1",
+    "frames: expected a whole number of at least 2, received 1",
   ),
   "more terms than the model has": (
     lambda model: model.nll(PIXELS, LABELS, steps=26),

@@ -47,7 +47,7 @@ def test_inputs_are_completed():
     ({"count": 0}, "count: expected a positive whole number, received 0"),
     ({"count": 2.0}, "count: expected a positive whole number, received 2.0"),
     ({"count": True}, "count: expected a positive whole number, received True"),
-    ({"count": 2, "seed": -1}, "seed: expected at least 0, received -1"),
+    ({"count": 2, "seed": -1}, "seed: expected seeds from 0 to 2**63 - 1, received -1"),
     ({"count": 2, "seed": 0.5}, "seed: expected a whole number, or one per image, received 0.5"),
     ({"count": 2, "seed": []}, "seed: expected a whole number, or one per image, received []"),
     ({"count": 2, "seed": [1, 2, 3]}, "seed: expected 2 seeds, received 3"),
@@ -61,11 +61,11 @@ def test_inputs_are_completed():
     ),
     (
       {"count": 2, "num_classes": 10, "labels": []},
-      "labels: expected classes from 0 to 9, received []",
+      "labels: expected a list of whole numbers, received []",
     ),
     (
       {"count": 2, "num_classes": 10, "labels": [0.5]},
-      "labels: expected classes from 0 to 9, received [0.5]",
+      "labels: expected a list of whole numbers, received [0.5]",
     ),
     ({"count": 2, "low_res": SMALL_IMAGES}, "low_res: expected 2 images, received 3"),
   ],

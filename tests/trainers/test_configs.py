@@ -1,4 +1,4 @@
-"""The flagfiles say what they are meant to, and what their README says of them."""
+"""The flagfiles: their values, their networks, and what their README says about them."""
 
 import dataclasses
 import functools
@@ -26,7 +26,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 FILES = sorted(path.name for path in (ROOT / "configs").glob("*.flags"))
 PAPERS = [name for name in FILES if not name.startswith(("digits", "photos"))]
 
-# Height, channels and classes of the data sets; `--image_size` is the height if it is given.
+# Height, channels and classes of the data sets. A flagfile with `image_size` has another height.
 DATA = {
   "digits": (8, 1, 10),
   "photos": (None, 3, 0),
@@ -36,8 +36,8 @@ DATA = {
   "lsun": (None, 3, 0),
 }
 
-# Counted by building the authors' networks; the table's small and single-stage networks are our
-# reading.
+# The counts are those of the authors' networks. None stands for networks of the paper's tables, of
+# which the authors have released no code.
 PARAMETERS = {
   "cifar10": 52_546_438,
   "cifar10_vlb": 52_546_438,
@@ -67,7 +67,7 @@ PARAMETERS = {
 
 
 def read(*texts):
-  """The `Config` of a command line."""
+  """Returns the `Config` of a command line."""
   known = settings.by_name(*config_lib.sections().values())
   return config_lib.Config.from_settings(**arguments.parse(flagfile.expand(texts), known))
 
@@ -77,7 +77,7 @@ def read_file(name, *overrides):
 
 
 def with_data(config):
-  """As `trainers.train` makes it of what the data turns out to be."""
+  """Returns a configuration that knows the images of its data set, as a training makes it."""
   height, channels, classes = DATA[config.data.dataset]
   height = config.data.image_size or height
   return dataclasses.replace(
@@ -99,7 +99,7 @@ def cost(network, diffusion, image_shape, num_classes):
 
 def cost_of(name):
   config = with_data(read_file(name))
-  # Of the diffusion the network knows only whether it learns variances: one of each is enough.
+  # The network depends on the diffusion only by whether the variance is learned.
   simple = (
     {}
     if config.diffusion.learns_variance
@@ -113,7 +113,7 @@ def cost_of(name):
 
 @pytest.fixture(autouse=True)
 def fixture_root(monkeypatch):
-  """Nested flagfiles are relative to the working folder."""
+  """Runs each test in the folder that the paths of the flagfiles are relative to."""
   monkeypatch.chdir(ROOT)
 
 
@@ -123,11 +123,11 @@ def test_every_flagfile_is_valid_and_fits_its_data(name):
 
 
 @pytest.mark.parametrize("name", PAPERS)
-def test_the_papers_say_which_images_they_want(name):
+def test_the_flagfiles_of_the_paper_have_an_image_size(name):
   assert read(f"--flagfile=configs/{name}").data.image_size in (32, 64, 256)
 
 
-def test_parts_are_all_used():
+def test_every_part_is_used():
   nested = re.findall(
     r"^--flagfile=(\S+)$",
     "".join(path.read_text() for path in (ROOT / "configs").rglob("*.flags")),
@@ -144,7 +144,7 @@ def test_networks_have_the_authors_parameters(name):
     assert cost_of(name).parameters == PARAMETERS[name]
 
 
-def test_every_model_of_the_paper_is_counted():
+def test_the_parameters_of_every_model_of_the_paper_are_counted():
   assert {f"{name}.flags" for name in PARAMETERS} == set(PAPERS)
   # "100M parameters": our reading is the network that the authors' released files call so, with
   # classes.
@@ -155,7 +155,7 @@ def test_every_model_of_the_paper_is_counted():
 
 
 def readme_rows():
-  """File to the cells after it, of the README's table."""
+  """Returns the cells of each row of the README's table after the first, by flagfile."""
   lines = (ROOT / "configs/README.md").read_text().splitlines()
   rows = [
     [cell.strip() for cell in line.strip("|").split("|")]
@@ -171,16 +171,16 @@ def test_readme_lists_every_file():
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_readme_knows_parameters_and_gflop(name):
-  found = cost_of(name.removesuffix(".flags"))
+def test_readme_has_the_parameters_and_the_gflop(name):
+  cost = cost_of(name.removesuffix(".flags"))
   _, parameters, gflop, *_ = readme_rows()[name]
   assert (parameters, gflop) == (
-    f"{found.parameters:,}",
-    f"{found.flops / 1e9:.3g}" if found.flops < 1e12 else f"{found.flops / 1e9:,.0f}",
+    f"{cost.parameters:,}",
+    f"{cost.flops / 1e9:.3g}" if cost.flops < 1e12 else f"{cost.flops / 1e9:,.0f}",
   )
 
 
-def test_cifar10_is_the_papers():
+def test_cifar10_has_the_settings_of_the_paper():
   config = read_file("cifar10")
   network, diffusion, training = config.network, config.diffusion, config.training
   assert (network.base_channels, network.channel_multipliers) == (128, (1, 2, 2, 2))
@@ -268,7 +268,7 @@ def test_raw_models(name, train_steps, batch_size, learning_rate, schedule, step
 
 @pytest.mark.parametrize("name", ["imagenet64_class_conditional", "lsun_bedroom"])
 def test_raw_models_weigh_the_term_of_the_bound_by_one(name):
-  """Tests the authors' loss "mse": L_simple plus the term of the bound at t, for every T."""
+  """The authors' loss "mse" is L_simple plus the term of the bound at t, for every T."""
   diffusion = read_file(name).diffusion
   model = gaussian_diffusion.make_diffusion(diffusion)
   rng = np.random.default_rng(0)
@@ -292,13 +292,13 @@ def test_scaling_changes_width_and_learning_rate_only(width):
   )
 
 
-def test_later_flags_win_and_tuples_are_replaced_not_appended():
+def test_later_flags_override_and_lists_are_replaced():
   config = read_file("cifar10", "--ema=0.9,0.99", "--batch_size=64")
   assert config.training.ema == (0.9, 0.99) and config.training.batch_size == 64
 
 
-def test_an_objective_can_be_laid_over_any_model():
-  """As the README says of Figures 8 and 11."""
+def test_any_model_can_have_another_objective():
+  """The README does this for Figures 8 and 11."""
   config = read_file("lsun_bedroom", "--flagfile=configs/parts/simple.flags")
   assert (config.diffusion.objective, config.diffusion.variance_type) == ("simple", "fixed_large")
 
@@ -310,7 +310,7 @@ def test_the_defaults_train_the_digits():
 
 
 def narrow(name):
-  """A flagfile's model, as narrow as the network can be, on one image of 128x128 at most."""
+  """Returns a flagfile's model with the fewest channels, for one image of at most 128x128."""
   config = with_data(read_file(name))
   height, _, channels = config.data.image_shape
   size = min(height, 128)
@@ -340,7 +340,7 @@ def first_step(config):
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_flagfile_takes_a_step_at_reduced_width(name):
-  """Those that are the same but for their width and their training are one."""
+  """Flagfiles that differ only in their width and their training share a step."""
   record, moved = first_step(narrow(name.removesuffix(".flags")))
   assert moved
   assert np.isfinite(record.grad_norm) and record.grad_norm > 0
@@ -348,7 +348,7 @@ def test_every_flagfile_takes_a_step_at_reduced_width(name):
 
 
 def one_image(config):
-  """Of CIFAR-10 as it is read, though its images are made up; of the right shape for the rest."""
+  """Returns a batch of one made-up image. That of CIFAR-10 is read as the data set is."""
   if config.data.dataset == "cifar10":
     with tfds.testing.mock_data(num_examples=1):
       source = sources.load(config.data, "train")
