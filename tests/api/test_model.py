@@ -196,8 +196,8 @@ WRONG = {
   ),
   "an unknown sampler": (
     lambda model: model.sample(1, sampler="dpm:5"),
-    "sampler: expected NAME[:STEPS[:NUMBER...]][:skipSHARE] with NAME one of ancestral, ddim, STEPS "
-    "above 0 and SHARE in [0, 1), received 'dpm:5'",
+    "sampler: expected NAME[:STEPS[:NUMBER...]][:skipSHARE] with NAME one of ancestral, ddim, "
+    "STEPS above 0 and SHARE in [0, 1), received 'dpm:5'",
   ),
   "more steps than the model has": (
     lambda model: model.sample(1, sampler="ddim:50"),
