@@ -215,9 +215,9 @@ def test_wrong_images_to_enlarge_are_refused(run, base, upsampler, tmp_path):
     return f"--base_samples={tmp_path}/images.npz"
 
   small = np.zeros([3, 4, 4, 1], np.uint8)
-  refused(upsampler, words=("--base_samples", "4x4x1", "--upsampler_dir"))
+  refused(upsampler, words=("--base_samples", "4x4x1", "upsampler_dir"))
   refused(base, saved(small), words=("--base_samples", "none"))
-  refused(upsampler, f"--base_samples={tmp_path}/none.npz", words=("--base_samples", "none.npz"))
+  refused(upsampler, f"--base_samples={tmp_path}/none.npz", words=("none.npz",))
   refused(upsampler, saved(small.astype(float)), words=("--base_samples", "float64"))
   refused(upsampler, saved(small[:, :3]), words=("--base_samples", "[3, 3, 4, 1]"))
   refused(upsampler, saved(small), words=("--base_samples", "arr_1"))
@@ -225,4 +225,4 @@ def test_wrong_images_to_enlarge_are_refused(run, base, upsampler, tmp_path):
   images_and_labels = saved(small, np.arange(3))
   refused(upsampler, images_and_labels, "--num_samples=4", words=("--num_samples", "3", "4"))
   (tmp_path / "text.npz").write_text("no archive")
-  refused(upsampler, f"--base_samples={tmp_path}/text.npz", words=("--base_samples", "text.npz"))
+  refused(upsampler, f"--base_samples={tmp_path}/text.npz", words=("text.npz",))
