@@ -18,11 +18,11 @@ from iddpm_tf.training import loop
 from tests import small_model
 from trainers.reproduction import experiments
 
-# Settings of the models. The documentation draws in up to 250 steps.
+# Settings of the models. The documentation draws in up to 100 steps.
 SMALL = {
   "channel_multipliers": (1,),
   "attention_resolutions": (),
-  "diffusion_steps": 250,
+  "diffusion_steps": 100,
   "batch_size": 8,
   "train_steps": 2,
   "steps_per_call": 1,
