@@ -464,7 +464,11 @@ class Config:
   evaluation: EvaluationConfig = EvaluationConfig()
 
   def __post_init__(self) -> None:
-    """Checks the network against the data, once the shape of the images is known."""
+    """Checks the sections, and the network against the data once the shape of images is known."""
+    for name, kind in sections().items():
+      section = getattr(self, name)
+      expected = f"a {kind.__name__}; Config.from_settings takes settings by their names"
+      settings.require(isinstance(section, kind), name, expected, section)
     if self.data.image_shape:
       self._require_fit()
 
@@ -507,6 +511,8 @@ class Config:
       content = json.loads(text)
     except json.JSONDecodeError as error:
       raise settings.InputError("config", f"expected JSON, received other text ({error})") from None
+    except TypeError:
+      raise settings.InputError("config", f"expected JSON, received {text!r}") from None
     version = content.pop("version", None) if isinstance(content, dict) else None
     if not isinstance(version, int) or not 1 <= version <= VERSION:
       message = f"expected a configuration of version 1 to {VERSION}, received version {version!r}"

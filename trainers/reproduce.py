@@ -120,7 +120,7 @@ def main(options: Options, given: dict[str, Any]) -> int:
 
 
 def _scale(options: Options, output: pathlib.Path) -> scales.Scale:
-  """The scale with what the options change, and with the features of the output folder."""
+  """Returns the scale with what the options change, and with the features of the output folder."""
   features = options.features
   if recorded := records.read_scale(output):
     settings.require(

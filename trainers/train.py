@@ -44,7 +44,7 @@ def main(options: Options, given: dict[str, Any]) -> int:
   from iddpm_tf import api
 
   try:
-    api.train(config, model_dir=folder.path, progress=progress_lib.Console())
+    api.run_training(config, model_dir=folder.path, progress=progress_lib.Console())
   except api.TrainingInterrupted as interrupted:
     return 128 + interrupted.signal
   return 0

@@ -6,6 +6,7 @@ The package has the weights that this command wrote.
 """
 
 import dataclasses
+import pathlib
 import sys
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
+from iddpm_tf.utils import files
 from trainers.cli import command
 
 
@@ -28,6 +30,10 @@ class Options:
 def main(options: Options, given: dict[str, Any]) -> int:
   """Trains the classifier and writes its weights."""
   del given  # This command takes no settings of a model.
+  if options.output:
+    is_npz = options.output.endswith(".npz")
+    settings.require(is_npz, "output", "a path that ends with .npz", options.output)
+    files.make_folder(pathlib.Path(options.output).parent, "output")
   command.load_tensorflow()
   from iddpm_tf.data import sources
   from iddpm_tf.evaluation import digits_classifier

@@ -8,6 +8,7 @@ from iddpm_tf.api.model import LikelihoodEstimate
 from iddpm_tf.api.model import Model
 from iddpm_tf.api.scores import score
 from iddpm_tf.api.training import TrainingInterrupted
+from iddpm_tf.api.training import run_training
 from iddpm_tf.api.training import train
 from iddpm_tf.models.trained_model import Ensemble
 from iddpm_tf.serving.config import ServableConfig
@@ -22,6 +23,7 @@ __all__ = [
   "TrainingInterrupted",
   "load",
   "load_run",
+  "run_training",
   "score",
   "train",
 ]

@@ -103,12 +103,15 @@ class ExportedModel:
     name = self._signature(sampler)
     function = self._loaded.signatures[name]
     expected = function.structured_input_signature[1]
+    # A chain of two models has the configuration of the first one, and enlarges its images itself.
+    shape = self.config.low_res_shape if "low_res" in expected else None
+    images_to_enlarge = arrays.require_low_res(low_res, shape)
     inputs = seeds_lib.make_inputs(
       count,
       seed=seed,
       labels=labels,
       num_classes=self.config.num_classes,
-      low_res=self._low_res(low_res, "low_res" in expected),
+      low_res=None if images_to_enlarge is None else np.asarray(images_to_enlarge),
     )
     given = {key: array for key, array in inputs.items() if array is not None and key in expected}
     total = len(given["seed"])
@@ -120,17 +123,3 @@ class ExportedModel:
         images.append(function(**batch)["image"].numpy())
         bar.update(len(images[-1]))
     return np.concatenate(images)
-
-  def _low_res(self, low_res, is_expected):
-    """Returns the images to enlarge, after all checks."""
-    shape = self.config.low_res_shape
-    if is_expected and shape:
-      if low_res is None:
-        size = "x".join(map(str, shape))
-        message = f"expected images of {size}, because this model enlarges them, received none"
-        raise settings.InputError("low_res", message)
-      return np.asarray(arrays.require_images(low_res, shape, name="low_res"))
-    if low_res is not None:
-      message = "expected none, because the model draws from noise alone, received images"
-      raise settings.InputError("low_res", message)
-    return None

@@ -87,7 +87,8 @@ def load_run(
   if ensemble is not None:
     if not isinstance(ensemble, trained_model.Ensemble):
       ensemble = trained_model.Ensemble(os.fspath(ensemble))
-    with settings.renamed({"ensemble_dir": "ensemble"}):
+    names = {"dir": "ensemble", "steps": "ensemble.steps", "ema": "ensemble.ema"}
+    with settings.renamed({f"ensemble_{name}": theirs for name, theirs in names.items()}):
       model = trained_model.with_ends(model, ensemble, progress)
   return model_lib.Model(model)
 

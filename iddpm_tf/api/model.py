@@ -373,7 +373,10 @@ class Model:
     """
     x_t = arrays.require_floats(x_t, self.image_shape, name="x_t")
     total = self.config.diffusion.diffusion_steps
-    timesteps = np.asarray(t)
+    try:
+      timesteps = np.asarray(t)
+    except ValueError:  # A list of lists of several lengths.
+      timesteps = np.empty([0])
     valid = np.issubdtype(timesteps.dtype, np.integer) and timesteps.shape in ((), (len(x_t),))
     if not valid or timesteps.min() < 0 or timesteps.max() >= total:
       message = f"expected one timestep, or {len(x_t)}, from 0 to {total - 1}, received {t}"
@@ -493,16 +496,7 @@ class Model:
     return self._samplers[key]
 
   def _inputs(self, count, seed, labels, low_res):
-    shape = self.config.low_res_shape
-    if shape:
-      if low_res is None:
-        size = "x".join(map(str, shape))
-        message = f"expected images of {size}, because this model enlarges them, received none"
-        raise settings.InputError("low_res", message)
-      low_res = arrays.require_images(low_res, shape, name="low_res")
-    elif low_res is not None:
-      message = "expected none, because the model draws from noise alone, received images"
-      raise settings.InputError("low_res", message)
+    low_res = arrays.require_low_res(low_res, self.config.low_res_shape)
     return seeds_lib.make_inputs(
       count, seed=seed, labels=labels, num_classes=self.num_classes, low_res=low_res
     )

@@ -67,6 +67,20 @@ def train(
     TrainingInterrupted: SIGINT or SIGTERM came. The last step is saved, and the same call
       continues.
   """
+  run_training(config, images, labels, model_dir=model_dir, strategy=strategy, progress=progress)
+  return loading.load_run(model_dir, progress=False)
+
+
+def run_training(
+  config: config_lib.Config,
+  images: arrays.Images | sources.Source | None = None,
+  labels: np.ndarray | Sequence[int] | None = None,
+  *,
+  model_dir: str | os.PathLike[str],
+  strategy: tf.distribute.Strategy | None = None,
+  progress: bool | progress_lib.Progress = True,
+) -> int:
+  """Trains as `train` does, and returns the last step instead of loading the model."""
   progress = progress_lib.make(progress)
   if not isinstance(config, config_lib.Config):
     raise settings.InputError("config", f"expected a Config, received {config!r}")
@@ -90,7 +104,7 @@ def train(
   outcome = loop.train(config, source, folder, strategy=strategy, progress=progress)
   if outcome.signal:
     raise TrainingInterrupted(outcome.signal, outcome.step)
-  return loading.load_run(folder.path, progress=False)
+  return outcome.step
 
 
 def _source(config, images, labels):

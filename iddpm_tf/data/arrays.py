@@ -72,6 +72,28 @@ def require_images(images: Any, shape: Shape = ANY_SHAPE, *, name: str = "images
   return images
 
 
+def require_low_res(images: Any, shape: tuple[int, int, int] | None) -> Images | None:
+  """Returns the images that a super-resolution model enlarges, after all checks.
+
+  Args:
+    images: uint8 [N, h, w, C], or None for a model that draws from noise alone.
+    shape: (h, w, C), the shape that the model enlarges; None if it draws from noise alone.
+
+  Raises:
+    InputError: the images have another type or shape, or they are missing, or not expected.
+  """
+  if shape is None:
+    if images is not None:
+      message = "expected none, because the model draws from noise alone, received images"
+      raise settings.InputError("low_res", message)
+    return None
+  if images is None:
+    size = "x".join(map(str, shape))
+    message = f"expected images of {size}, because this model enlarges them, received none"
+    raise settings.InputError("low_res", message)
+  return require_images(images, shape, name="low_res")
+
+
 def require_floats(array: Any, shape: Shape, *, name: str) -> np.ndarray:
   """Returns an array as float32 `[N, H, W, C]`, after all checks.
 

@@ -19,7 +19,6 @@ from iddpm_tf.data import sources
 from iddpm_tf.data.readers import listing
 from iddpm_tf.data.records import preparation
 from iddpm_tf.data.records import reading
-from iddpm_tf.data.records import shards
 from iddpm_tf.data.records import statistics as statistics_lib
 from iddpm_tf.utils import files
 from iddpm_tf.utils import progress as progress_lib
@@ -150,7 +149,8 @@ def write(reports: Mapping[str, Report], folder: files.PathLike) -> list[pathlib
   """
   folder = files.make_folder(folder)
   written = [folder / REPORT]
-  shards.write_json(folder / REPORT, {split: to_json(report) for split, report in reports.items()})
+  content = {split: to_json(report) for split, report in reports.items()}
+  files.write_json(folder / REPORT, content, indent=1, sole_writer=True)
   image = picture(next(iter(reports.values())))
   if image is not None:
     pictures_lib.write_png(folder / PICTURE, image)

@@ -9,6 +9,8 @@ import pathlib
 import keras
 import numpy as np
 
+from iddpm_tf.utils import files
+
 WEIGHTS = pathlib.Path(__file__).with_name("digits_classifier.npz")
 IMAGE_SHAPE = (8, 8, 1)
 NUM_CLASSES = 10
@@ -68,7 +70,8 @@ def train(images: np.ndarray, labels: np.ndarray) -> keras.Model:
 
 def save(model: keras.Model, path: str | os.PathLike[str]) -> None:
   """Writes the weights of a model of `build`, in half precision."""
-  np.savez_compressed(path, *(weight.astype(np.float16) for weight in model.get_weights()))
+  with files.whole(path) as temporary:
+    np.savez_compressed(temporary, *(weight.astype(np.float16) for weight in model.get_weights()))
 
 
 def accuracy(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> float:

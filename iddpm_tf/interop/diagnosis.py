@@ -126,7 +126,7 @@ def _explaining(
   """
 
   def explains(fields):
-    """Whether the first difference comes later, or nowhere, once these fields are as received."""
+    """Returns whether the first difference comes later, or vanishes, with the received fields."""
     changed = dataclasses.replace(expected, **{field: getattr(received, field) for field in fields})
     later = architecture_lib.first_difference(changed.shapes(), shapes)
     order = architecture_lib.authors_order

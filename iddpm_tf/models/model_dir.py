@@ -39,6 +39,8 @@ class ModelDir:
     evaluations: the folder of likelihoods in full, kept samples and references.
     results: the file of all scores, one JSON object per line.
     imported: the file that says where imported weights are from; there is none otherwise.
+    checksum: the file with the checksum of the arrays that the run was trained on; there is none
+      for a run on files.
   """
 
   def __init__(self, path: str | os.PathLike[str]):
@@ -50,6 +52,7 @@ class ModelDir:
     self.evaluations = self.path / "evaluations"
     self.results = self.path / "results.jsonl"
     self.imported = self.path / "imported.json"
+    self.checksum = self.path / "images.crc32"
 
   def __str__(self) -> str:
     return str(self.path)
@@ -93,8 +96,7 @@ class ModelDir:
       changes: settings by their names. Those that a run may change may differ from the folder, and
         `precision` may. There is one more name: `fixed_variance`, another variance of the reverse
         process (fixed_small or fixed_large), on which the weights of a model that learns no
-        variance
-        do not depend. A value of None changes nothing.
+        variance do not depend. A value of None changes nothing.
 
     Raises:
       InputError: there is no run in the folder, or a value contradicts it.
@@ -181,13 +183,17 @@ class ModelDir:
     """Writes the record of the best checkpoint."""
     files.write_json(self.path / _BEST, best._asdict())
 
-  def read_imported(self) -> dict[str, Any] | None:
-    """Returns where the weights were imported from, or None for weights that were trained here."""
-    return json.loads(self.imported.read_text()) if self.imported.exists() else None
-
   def write_imported(self, record: dict[str, Any]) -> None:
     """Writes where the weights were imported from."""
     files.write_json(self.imported, record, indent=2)
+
+  def read_checksum(self) -> str | None:
+    """Returns the checksum of the arrays that the run was trained on, or None."""
+    return self.checksum.read_text(errors="replace").strip() if self.checksum.exists() else None
+
+  def write_checksum(self, checksum: str) -> None:
+    """Writes the checksum of the arrays that the run is trained on."""
+    files.write_text(self.checksum, f"{checksum}\n")
 
 
 def step_of(checkpoint: str) -> int:

@@ -1,5 +1,6 @@
 """A trained model: the network of a model folder with its weights, or two of them as one."""
 
+from collections.abc import Callable
 import dataclasses
 from typing import Optional
 
@@ -60,12 +61,21 @@ class TrainedModel:
     chosen, stored = self.config.diffusion.variance_type, self.folder.read_config()
     return chosen if stored and chosen != stored.diffusion.variance_type else None
 
-  def make_image_sampler(self, sampler: samplers.Sampler, **options) -> image_sampler.ImageSampler:
-    """Returns the graph that draws images; `options` are those of `ImageSampler`."""
+  def make_image_sampler(
+    self, sampler: samplers.Sampler, *, on_step: Callable[[int], object] | None = None
+  ) -> image_sampler.ImageSampler:
+    """Returns the graph that draws images.
+
+    Args:
+      sampler: the sampler.
+      on_step: a Python function that is called with the number of finished steps.
+    """
     ends = None
     if self.ends is not None:
       ends = image_sampler.Ends(self.ends.network, self.end_steps)
-    return image_sampler.ImageSampler(self.config, self.network, sampler, ends=ends, **options)
+    return image_sampler.ImageSampler(
+      self.config, self.network, sampler, ends=ends, on_step=on_step
+    )
 
   def model_fn(
     self, label: tf.Tensor | None, low_res: tf.Tensor | None = None

@@ -1,5 +1,8 @@
 """Settings as text: the arguments of a command line and the lines of a flagfile.
 
+The syntax is that of absl.flags, which is not used because it cannot say which line of a flagfile
+is wrong, and finds a nested flagfile from the working folder only.
+
 An argument is `--name=value` or `--name value`; a setting that is true or false can also be
 `--name` or `--noname`. One dash is enough. The last value of a setting holds.
 """

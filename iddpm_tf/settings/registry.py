@@ -31,7 +31,8 @@ class Registry(Generic[T]):
     Args:
       setting: the name of the setting that chooses an implementation, for errors.
       package: the full name of the package.
-      helpers: modules of the package that register nothing.
+      helpers: modules of the package that register nothing. Modules whose names begin with an
+        underscore register nothing either.
     """
     self._setting, self._package, self._helpers = setting, package, helpers
     self._registered: dict[str, T] = {}
@@ -51,7 +52,8 @@ class Registry(Generic[T]):
     """Returns all names, sorted."""
     spec = importlib.util.find_spec(self._package)
     assert spec is not None
-    modules = {module.name for module in pkgutil.iter_modules(spec.submodule_search_locations)}
+    contents = pkgutil.iter_modules(spec.submodule_search_locations)
+    modules = {module.name for module in contents if not module.name.startswith("_")}
     return tuple(sorted((modules - set(self._helpers)) | self._registered.keys()))
 
   def get(self, name: str) -> T:

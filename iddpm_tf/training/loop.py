@@ -130,6 +130,8 @@ def train(
   finished = first_step >= options.train_steps
   if not finished or not folder.read_config():
     folder.write_config(config)
+  if config.data.dataset == sources.ARRAYS:
+    _note_other_images(source, folder, progress)
   progress.say(_first_line(folder, first_step, options.train_steps, strategy))
   if finished and not evaluations.missed(first_step):
     return Outcome(first_step, None)
@@ -302,6 +304,15 @@ def _require_finite(records, step, checkpoints):
       f"expected finite gradients, received {records.grad_norm[index]}; nothing is saved after "
       f"{checkpoints.newest() or 'the start'}; a lower learning_rate or warmup_steps may help",
     )
+
+
+def _note_other_images(source, folder, progress):
+  """Says whether a run on arrays continues on other ones, and records their checksum."""
+  stored, checksum = folder.read_checksum(), sources.checksum(source)
+  if stored not in (None, checksum):
+    progress.say(f"note: {folder} was trained on other images or labels until now")
+  if stored != checksum:
+    folder.write_checksum(checksum)
 
 
 def _first_line(folder, first_step, train_steps, strategy):

@@ -77,9 +77,8 @@ class PeriodicEvaluation:
     self._kinds: list[_Kind] = []
     options = state.config.evaluation
     if not options.eval_every:
-      settings.require(
-        options.best_score is None, "best_score", "no value without eval_every", options.best_score
-      )
+      if options.best_score is not None:
+        raise settings.InputError("best_score", "requires eval_every")
       return
     folder.read_best()  # A damaged file would stop the run at its first evaluation.
     with strategy.scope():
@@ -266,6 +265,9 @@ def _measured(result):
 
 def _load(config, split, folder):
   """Returns the source of a split."""
+  if config.data.dataset == sources.ARRAYS:
+    message = f"expected no nll, because a run on arrays has no {split} split, received nll"
+    raise settings.InputError("eval_scores", f"{message}; nll_train is of the training images")
   source = sources.load(config.data, split)
   model_dir_lib.require_same_data(config, source, folder.path)
   return source

@@ -1,1 +1,1 @@
-"""What every other package needs: whole files, progress, the host and its devices."""
+"""Helpers of every other package: whole files, progress, the host and its devices."""

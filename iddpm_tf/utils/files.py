@@ -42,15 +42,17 @@ def whole(path: PathLike, *, sole_writer: bool = False) -> Iterator[pathlib.Path
     temporary.unlink(missing_ok=True)
 
 
-def write_text(path: PathLike, text: str) -> None:
-  """Writes a whole UTF-8 text file."""
-  with whole(path) as temporary:
+def write_text(path: PathLike, text: str, *, sole_writer: bool = False) -> None:
+  """Writes a whole UTF-8 text file; `sole_writer` is that of `whole`."""
+  with whole(path, sole_writer=sole_writer) as temporary:
     temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: PathLike, content: Any, indent: int | None = None) -> None:
-  """Writes a whole JSON file that ends with a newline."""
-  write_text(path, json.dumps(content, indent=indent) + "\n")
+def write_json(
+  path: PathLike, content: Any, indent: int | None = None, *, sole_writer: bool = False
+) -> None:
+  """Writes a whole JSON file that ends with a newline; `sole_writer` is that of `whole`."""
+  write_text(path, json.dumps(content, indent=indent) + "\n", sole_writer=sole_writer)
 
 
 @contextlib.contextmanager

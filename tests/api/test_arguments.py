@@ -69,6 +69,32 @@ def test_a_configuration_without_data_knows_no_images():
     _ = iddpm.Config().out_channels
 
 
+def test_sections_of_a_configuration_have_their_types():
+  with pytest.raises(iddpm.InputError, match=r"^training: expected a TrainingConfig"):
+    iddpm.Config(training={"batch_size": 8})
+  with pytest.raises(iddpm.InputError, match=r"^config: expected JSON, received None"):
+    iddpm.Config.from_json(None)
+
+
+def test_errors_of_an_ensemble_name_its_fields(model_dir):
+  for values, name in (({"steps": 13}, "steps"), ({"ema": 0.5}, "ema")):
+    ensemble = iddpm.Ensemble(str(model_dir), **values)
+    with pytest.raises(iddpm.InputError, match=rf"^ensemble\.{name}: expected"):
+      iddpm.load(model_dir, ensemble=ensemble, progress=False)
+
+
+def test_arrays_have_no_test_split_to_score(tmp_path):
+  config = iddpm.Config.from_settings(
+    **small_model.SETTINGS, train_steps=5, eval_every=5, eval_scores=("nll",)
+  )
+  images, labels = np.zeros([20, 8, 8, 1], np.uint8), np.arange(20) % 10
+  with pytest.raises(
+    iddpm.InputError, match=r"^eval_scores: expected no nll, because a run on arr"
+  ):
+    iddpm.train(config, images, labels, model_dir=tmp_path / "a", progress=False)
+  assert not (tmp_path / "a").exists()
+
+
 def test_errors_can_be_sent_to_another_process():
   unknown = arguments.UnknownSettingError("lr", "learning_rate", "a.flags, line 1")
   interrupted = training.TrainingInterrupted(signal.SIGTERM, 7)

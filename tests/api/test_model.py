@@ -223,6 +223,10 @@ WRONG = {
     lambda model: model.nll(PIXELS, LABELS, steps=26),
     "steps: expected at most the model's 25 timesteps, received 26",
   ),
+  "a fraction of a term": (
+    lambda model: model.nll(PIXELS, LABELS, steps=2.5),
+    "steps: expected a whole number of at least 0, received 2.5",
+  ),
   "an unknown schedule": (
     lambda model: model.nll(PIXELS, LABELS, steps=5, schedule="all"),
     "schedule: expected one of dense_start, strided, received 'all'",
@@ -250,6 +254,10 @@ WRONG = {
   "a timestep that is not whole": (
     lambda model: model.predict(noise(2, 8, 8, 1), 0.5, [0, 1]),
     "t: expected one timestep, or 2, from 0 to 24, received 0.5",
+  ),
+  "timesteps of no shape": (
+    lambda model: model.predict(noise(2, 8, 8, 1), [[0], [0, 1]], [0, 1]),
+    "t: expected one timestep, or 2, from 0 to 24, received [[0], [0, 1]]",
   ),
 }
 

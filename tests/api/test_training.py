@@ -100,6 +100,15 @@ def test_a_finished_run_is_loaded(copy, digits, capfd):
   assert f"{copy} has finished its 100 steps" in capfd.readouterr().out
 
 
+def test_other_arrays_than_before_are_noted(copy, digits, recorder):
+  config = CONFIG.with_settings(train_steps=100)
+  note = f"note: {copy} was trained on other images or labels until now"
+  for labels, lines in ((digits.labels, []), (digits.labels[::-1], [note])):
+    recorder.lines.clear()
+    iddpm.train(config, digits.images, labels, model_dir=copy, progress=recorder)
+    assert [line for line in recorder.lines if line.startswith("note: ")] == lines
+
+
 def test_the_data_set_of_the_configuration_is_the_default(trained_dir, capfd):
   config = iddpm.Config.from_settings(**small_model.SETTINGS, train_steps=10)
   assert iddpm.train(config, model_dir=trained_dir, progress=False).step == 10

@@ -92,8 +92,8 @@ def test_refuses_what_cannot_be_compared():
 def test_several_numbers_of_neighbours_are_as_each_alone():
   rng = np.random.default_rng(0)
   reference, sample = rng.normal(size=(120, 4)), rng.normal(0.5, 1, size=(90, 4))
-  found = precision_recalls(reference, sample, (5, 1, 3))
-  assert found == [precision_recall(reference, sample, neighbours=k) for k in (5, 1, 3)]
+  computed = precision_recalls(reference, sample, (5, 1, 3))
+  assert computed == [precision_recall(reference, sample, neighbours=k) for k in (5, 1, 3)]
 
 
 def test_features_of_single_precision_keep_it_and_copies_are_inside():

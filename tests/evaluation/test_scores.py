@@ -32,22 +32,22 @@ def test_scores_of_batches_are_those_of_all_features_at_once():
   gaussians = [frechet.statistics(part).gaussian for part in (real.pool, real.spatial)]
   reference = scores.ReferenceSummary(*gaussians, real.pool)
   for size in (150, 37):
-    found = scores.compute(ALL, scores.summarise(in_batches(drawn, size), ALL), reference)
+    computed = scores.compute(ALL, scores.summarise(in_batches(drawn, size), ALL), reference)
     for name, gaussian, part in zip(("fid", "sfid"), gaussians, (drawn.pool, drawn.spatial)):
       expected = frechet.frechet_distance(gaussian, frechet.statistics(part).gaussian)
-      assert found[name] == pytest.approx(expected, rel=1e-9)
-    assert found["inception_score"] == inception_score.inception_score(drawn.probabilities)
+      assert computed[name] == pytest.approx(expected, rel=1e-9)
+    assert computed["inception_score"] == inception_score.inception_score(drawn.probabilities)
     for k in (3, 5):
       expected = precision_recall.precision_recall(real.pool, drawn.pool, neighbours=k)
-      assert (found[f"precision_k{k}"], found[f"recall_k{k}"]) == expected
+      assert (computed[f"precision_k{k}"], computed[f"recall_k{k}"]) == expected
 
 
 def test_only_selected_scores_are_computed_and_their_features_kept():
   selection = scores.Selection.from_names(("fid",))
   summary = scores.summarise(in_batches(make_features(20), 7), selection)
   assert summary.count == 20 and summary.features is None and summary.probabilities is None
-  found = scores.compute(selection, summary, scores.ReferenceSummary(summary.pool.gaussian))
-  assert list(found) == ["fid"] and found["fid"] == pytest.approx(0, abs=1e-9)
+  computed = scores.compute(selection, summary, scores.ReferenceSummary(summary.pool.gaussian))
+  assert list(computed) == ["fid"] and computed["fid"] == pytest.approx(0, abs=1e-9)
 
 
 def test_names_of_scores():

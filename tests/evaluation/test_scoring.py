@@ -41,10 +41,10 @@ def fixture_train_split(model):
 
 def test_images_have_the_best_scores_against_themselves(test_split):
   images = test_split.images[:100]
-  found = scoring.score(images, images, scores=ALL, progress=SILENT)
-  assert found["fid"] == pytest.approx(0, abs=1e-6) == found["sfid"]
-  assert [found[f"{name}_k{k}"] for name in ("precision", "recall") for k in (3, 5)] == [1] * 4
-  assert 5 < found["inception_score"] <= 10
+  scores = scoring.score(images, images, scores=ALL, progress=SILENT)
+  assert scores["fid"] == pytest.approx(0, abs=1e-6) == scores["sfid"]
+  assert [scores[f"{name}_k{k}"] for name in ("precision", "recall") for k in (3, 5)] == [1] * 4
+  assert 5 < scores["inception_score"] <= 10
 
 
 def test_the_reference_is_an_array_images_on_the_disk_or_a_file(train_split, test_split, tmp_path):
@@ -56,13 +56,13 @@ def test_the_reference_is_an_array_images_on_the_disk_or_a_file(train_split, tes
   np.savez(tmp_path / "images.npz", real)
   np.savez(tmp_path / "statistics.npz", mu=gaussians[0].mean, sigma=gaussians[0].covariance)
   for reference in (real, records, tmp_path / "images.npz", str(tmp_path / "statistics.npz")):
-    found = scoring.score(images, reference, batch_size=77, progress=SILENT)
-    assert found == {"fid": pytest.approx(expected, rel=1e-6)}
+    scores = scoring.score(images, reference, batch_size=77, progress=SILENT)
+    assert scores == {"fid": pytest.approx(expected, rel=1e-6)}
 
 
 def test_the_inception_score_needs_no_reference(test_split):
-  found = scoring.score(test_split.images, scores=("inception_score",), progress=SILENT)
-  assert list(found) == ["inception_score"] and 5 < found["inception_score"] <= 10
+  scores = scoring.score(test_split.images, scores=("inception_score",), progress=SILENT)
+  assert list(scores) == ["inception_score"] and 5 < scores["inception_score"] <= 10
 
 
 def test_too_few_samples_for_a_covariance_are_a_warning(test_split):

@@ -1,6 +1,7 @@
 """Tests of importing and exporting checkpoints in Python: plain arguments, errors and progress."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -53,7 +54,8 @@ def test_a_checkpoint_becomes_a_model_folder(tmp_path, checkpoint, capfd):
   assert (imported.step, imported.step_is_known) == (700, True)
   assert imported.config == imported.folder.require_config()
   assert imported.config.data.image_shape == (8, 8, 1)
-  assert imported.folder.read_imported() == {"checkpoint": checkpoint.name, "step": 700}
+  record = json.loads(imported.folder.imported.read_text())
+  assert record == {"checkpoint": checkpoint.name, "step": 700}
   assert imported.folder.newest_step() == 700
   for ema in (*CONFIG.training.ema, 0):
     loaded = openai.to_state_dict(load(tmp_path / "run", ema).network)

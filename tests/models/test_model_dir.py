@@ -134,9 +134,9 @@ def test_a_damaged_record_of_the_best_checkpoint_is_refused(folder, text):
 
 
 def test_the_origin_of_imported_weights_is_written_and_read(folder):
-  assert folder.read_imported() is None
+  assert not folder.imported.exists()
   folder.write_imported({"file": "weights.pt"})
-  assert folder.read_imported() == {"file": "weights.pt"}
+  assert json.loads(folder.imported.read_text()) == {"file": "weights.pt"}
 
 
 def test_data_must_have_the_images_and_the_classes_of_the_run(folder):

@@ -29,6 +29,11 @@ def test_an_unknown_name_is_refused_under_the_setting():
     registries.SAMPLERS.get("euler")
 
 
+def test_helper_modules_are_no_names():
+  names: registry.Registry[type] = registry.Registry("kind", "iddpm_tf.networks", ("unet",))
+  assert "layers" in names.names() and not {"unet", "__init__"} & set(names.names())
+
+
 def test_other_code_can_register_implementations():
   names: registry.Registry[type] = registry.Registry("kind", "iddpm_tf.settings")
 

@@ -241,6 +241,8 @@ def test_a_super_resolution_model_has_no_samples_of_its_own(run, copy):
 
 
 def test_the_classifier_of_the_digits_can_be_trained_again(run, tmp_path):
+  result = run("train_digits_classifier", f"--output={tmp_path}/weights")
+  assert result.status == 2 and "--output: expected a path that ends with .npz" in result.err
   path = tmp_path / "weights.npz"
   result = run("train_digits_classifier", f"--output={path}")
   assert result.status == 0 and "test images are classified correctly" in result.out

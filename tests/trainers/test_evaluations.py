@@ -160,7 +160,7 @@ def test_wrong_flags_are_refused_before_anything_is_written(run, tmp_path):
     (["--best_score=recall_k3"], "--best_score: expected a score that eval_scores computes"),
     (
       ["--eval_scores=fid", "--best_score=fid", "--eval_every=0"],
-      "--best_score: expected no value without eval_every",
+      "--best_score: requires eval_every",
     ),
   ):
     assert expected in refused(run, folder, *flags)

@@ -53,13 +53,7 @@ class EnsembleOptions(ModelOptions):
 
   def __post_init__(self) -> None:
     """Checks that the flags of a second model come with its folder."""
-    for name in ("ensemble_steps", "ensemble_ema"):
-      settings.require(
-        self.ensemble_dir or getattr(self, name) is None,
-        name,
-        "no value without ensemble_dir",
-        getattr(self, name),
-      )
+    _require_folder(self, "ensemble_dir", "ensemble_steps", "ensemble_ema")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,13 +72,7 @@ class UpsamplerOptions:
 
   def __post_init__(self) -> None:
     """Checks that the flags of an upsampler come with its folder."""
-    for name in ("upsampler_sampler", "upsampler_ema"):
-      settings.require(
-        self.upsampler_dir or getattr(self, name) is None,
-        name,
-        "no value without upsampler_dir",
-        getattr(self, name),
-      )
+    _require_folder(self, "upsampler_dir", "upsampler_sampler", "upsampler_ema")
 
 
 def model_config(options: ModelOptions, given: Mapping[str, Any]) -> config_lib.Config:
@@ -201,3 +189,10 @@ def _required(folder: str | None) -> str:
 
 def _changes(options: ModelOptions, given: Mapping[str, Any]) -> dict[str, Any]:
   return dict(given) | {"fixed_variance": options.fixed_variance}
+
+
+def _require_folder(options, folder, *names):
+  """Raises an `InputError` if one of these flags is given without the flag of its folder."""
+  for name in names:
+    if getattr(options, name) is not None and not getattr(options, folder):
+      raise settings.InputError(name, f"requires --{folder}")

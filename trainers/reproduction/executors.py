@@ -187,7 +187,7 @@ class ProcessPool(Executor):
     return self._logs / f"{task.name}.log"
 
   def _last(self, task: tasks_lib.Task) -> str:
-    """The last line of a task's log."""
+    """Returns the last line of a task's log."""
     log = self._log(task)
     text = log.read_text(errors="replace").rstrip() if log.exists() else ""
     return re.split("[\r\n]", text)[-1]

@@ -83,7 +83,7 @@ def table(content: sections.Table) -> str:
 
 
 def _cell(value: str | int | float | None, digits: int) -> str:
-  """A cell's content; a dash for None."""
+  """Returns a cell's content; a dash for None."""
   if value is None:
     return "–"
   return f"{value:.{digits}f}" if isinstance(value, float) else escape(value)
@@ -121,7 +121,7 @@ def claims_table(claims: Iterable[claims_lib.Claim]) -> str:
 
 
 def _part(part: claims_lib.Part) -> str:
-  """The table row of one part of a claim."""
+  """Returns the table row of one part of a claim."""
   noun = "value" if len(part.values) == 1 else "values"
   values = ", ".join(map(_number, part.values))
   return (
@@ -144,7 +144,7 @@ def verdict(text: str) -> str:
 
 
 def _number(value: float | None) -> str:
-  """A number with four significant digits, or without decimals if it is large; a dash for None."""
+  """Returns a number with four digits, or without decimals if it is large; a dash for None."""
   if value is None:
     return "–"
   return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"

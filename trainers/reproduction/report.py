@@ -103,7 +103,7 @@ def as_html(
 
 
 def _unjudged(unjudged: Mapping[int, Sequence[str]]) -> str:
-  """A paragraph about the claims whose experiments have not been run."""
+  """Returns a paragraph about the claims whose experiments have not been run."""
   if not unjudged:
     return ""
   claims = "; ".join(

@@ -126,7 +126,7 @@ class _GrowingReport:
     )
 
   def _show(self, name: str) -> sections.Section:
-    """An experiment's section. An error becomes its text, and the other experiments are shown."""
+    """Returns an experiment's section. The text of an error takes the place of the section."""
     try:
       return self._experiments[name].show(self._scale, self._output)
     except Exception as error:
@@ -137,7 +137,7 @@ class _GrowingReport:
       return sections.Section(text)
 
   def _unjudged(self) -> dict[int, list[str]]:
-    """The claims that no section judges, with the names of the experiments that will judge them."""
+    """Returns the claims that no section judges, with the experiments that will judge them."""
     judged = {claim.number for section in self._sections.values() for claim in section.claims}
     unjudged: dict[int, list[str]] = {}
     for name, experiment in self._experiments.items():

@@ -268,7 +268,7 @@ class Scale:
 
 
 def _table_flagfiles(table: str) -> dict[Row, str]:
-  """The flagfiles of Table 1 or 2, `configs/TABLE_ROW.flags`."""
+  """Returns the flagfiles of Table 1 or 2, `configs/TABLE_ROW.flags`."""
   return {row: f"configs/{table}_{row}.flags" for row in ROWS}
 
 

@@ -80,7 +80,7 @@ class Scheduler:
       yield task
 
   def _next(self) -> tasks_lib.Task | None:
-    """The first task that can start, if any."""
+    """Returns the first task that can start, if any."""
     waiting = (task for task in self._tasks if task not in self._running and not self.is_done(task))
     return next((task for task in waiting if all(map(self.is_done, task.trainings))), None)
 

@@ -155,7 +155,7 @@ class _ModelTask(Task):
     return [self.command, *self.flags, *models]
 
   def _samplers(self) -> list[str]:
-    """The names that results have for the samplers in the flags."""
+    """Returns the names that results have for the samplers in the flags."""
     for flag in self.flags:
       name, _, texts = flag.partition("=")
       if name == "--samplers":

@@ -232,7 +232,8 @@ class Preparation:
       ]
       path = self._folder / split / UNREADABLE_FILE
       if unreadable[split]:
-        shards_lib.write_text(path, "".join(f"{line}\n" for line in lines(unreadable[split])))
+        text = "".join(f"{line}\n" for line in lines(unreadable[split]))
+        files.write_text(path, text, sole_writer=True)
       else:
         path.unlink(missing_ok=True)
     return unreadable
@@ -249,7 +250,8 @@ class Preparation:
         "shards": [{"count": fact["count"], "files": fact["files"]} for fact in facts],
         "unreadable": unreadable[split],
       }
-    shards_lib.write_json(self._folder / shards_lib.INDEX, {**self._plan, "splits": splits})
+    index = {**self._plan, "splits": splits}
+    files.write_json(self._folder / shards_lib.INDEX, index, indent=1, sole_writer=True)
     return {split: content["images"] for split, content in splits.items()}
 
   def _make_run(
@@ -294,7 +296,7 @@ class Preparation:
           "output_dir",
           f"expected an empty or new folder, or one of records, received {self._folder}",
         )
-      shards_lib.write_json(path, self._plan)
+      files.write_json(path, self._plan, indent=1, sole_writer=True)
       return
     try:
       stored = json.loads(path.read_text())

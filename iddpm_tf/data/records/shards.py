@@ -91,7 +91,7 @@ def write(
     "unreadable": unreadable,
     "statistics": statistics.to_json(),
   }
-  write_json(shard.path("shard"), facts)
+  files.write_json(shard.path("shard"), facts, indent=1, sole_writer=True)
   return facts
 
 
@@ -105,17 +105,6 @@ def finished(shard: Shard) -> dict[str, Any] | None:
     return facts if whole and (facts["start"], facts["stop"]) == (shard.start, shard.stop) else None
   except (OSError, ValueError, KeyError, TypeError):
     return None
-
-
-def write_json(path: pathlib.Path, content: Any) -> None:
-  """Writes a whole JSON file, whose only writer is this process."""
-  write_text(path, json.dumps(content, indent=1) + "\n")
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-  """Writes a whole text file, whose only writer is this process."""
-  with files.whole(path, sole_writer=True) as temporary:
-    temporary.write_text(text, encoding="utf-8")
 
 
 def checksum(path: pathlib.Path) -> str:

@@ -1,4 +1,4 @@
-"""What every sampler is, and samplers by their text."""
+"""The base class of samplers, and samplers by their text."""
 
 import abc
 import dataclasses
@@ -105,7 +105,7 @@ class Sampler(abc.ABC):
     return "_".join(self._parts())
 
   def _parts(self) -> list[str]:
-    """The name, then the values that are not the defaults."""
+    """Returns the name, then the values that are not the defaults."""
     parts = [self.name]
     if self.steps is not None:
       parts.append(str(self.steps))
@@ -134,6 +134,6 @@ def parse(text: str) -> Sampler:
 
 
 def _own_fields(kind: type[Sampler]) -> list[dataclasses.Field]:
-  """The fields that a subclass adds, in order."""
+  """Returns the fields that a subclass adds, in order."""
   shared = {field.name for field in dataclasses.fields(Sampler)}
   return [field for field in dataclasses.fields(kind) if field.name not in shared]

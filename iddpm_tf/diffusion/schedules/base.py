@@ -1,4 +1,4 @@
-"""What every noise schedule is."""
+"""The base class of noise schedules."""
 
 import abc
 

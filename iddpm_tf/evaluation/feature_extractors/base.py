@@ -1,4 +1,4 @@
-"""What every feature extractor is."""
+"""The base class of feature extractors."""
 
 import abc
 from collections.abc import Mapping

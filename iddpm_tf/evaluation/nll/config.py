@@ -79,8 +79,9 @@ def require_schedule(schedule: str) -> None:
 
 def require_steps(nll_steps: int, diffusion_steps: int) -> None:
   """Raises an `InputError` unless a model of `diffusion_steps` has `nll_steps` timesteps."""
+  settings.require_count("nll_steps", nll_steps, least=0)
   settings.require(
-    0 <= nll_steps <= diffusion_steps,
+    nll_steps <= diffusion_steps,
     "nll_steps",
     f"at most the model's {diffusion_steps} timesteps",
     nll_steps,

@@ -23,11 +23,11 @@ def test_the_classifier_recognises_digits_and_is_small(test_split):
 
 def test_the_features_do_not_depend_on_the_batch(extractor, test_split):
   images = test_split.images[:7]
-  found = extractor(images)
-  assert found.pool.shape == found.spatial.shape == (7, 64)
-  assert found.probabilities.shape == (7, 10)
-  np.testing.assert_allclose(found.probabilities.sum(axis=1), 1, rtol=1e-5)
-  np.testing.assert_allclose(extractor(images[3:4]).pool, found.pool[3:4], atol=1e-4)
+  features = extractor(images)
+  assert features.pool.shape == features.spatial.shape == (7, 64)
+  assert features.probabilities.shape == (7, 10)
+  np.testing.assert_allclose(features.probabilities.sum(axis=1), 1, rtol=1e-5)
+  np.testing.assert_allclose(extractor(images[3:4]).pool, features.pool[3:4], atol=1e-4)
 
 
 def test_its_name_and_checksum_are_those_of_earlier_results(extractor):

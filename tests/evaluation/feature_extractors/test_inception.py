@@ -35,11 +35,11 @@ def test_a_graph_of_one_image_takes_batches_of_every_size(extractor):
 
 
 def test_probabilities_are_without_the_biases_of_the_logits(extractor):
-  found = extractor(networks.random_images(4))
-  logits = found.pool @ networks.WEIGHTS
+  features = extractor(networks.random_images(4))
+  logits = features.pool @ networks.WEIGHTS
   expected = np.exp(logits - logits.max(axis=1, keepdims=True))
   expected /= expected.sum(axis=1, keepdims=True)
-  np.testing.assert_allclose(found.probabilities, expected, atol=1e-4)
+  np.testing.assert_allclose(features.probabilities, expected, atol=1e-4)
 
 
 def test_spatial_features_are_the_first_seven_channels_in_the_order_of_the_graph(path, extractor):

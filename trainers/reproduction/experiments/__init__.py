@@ -32,7 +32,7 @@ def load_all() -> "dict[str, base.Experiment]":
 
 
 def _place(name: str) -> tuple[str, int]:
-  """A name's place in the order: its kind, then its number."""
+  """Returns a name's place in the order: its kind, then its number."""
   number = re.search(r"\d*$", name)
   assert number is not None
   return name[: number.start()], int(number.group() or 0)

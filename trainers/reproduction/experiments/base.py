@@ -1,4 +1,4 @@
-"""What every experiment is."""
+"""The base class of experiments."""
 
 import abc
 from collections.abc import Sequence

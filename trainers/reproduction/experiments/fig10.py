@@ -156,7 +156,7 @@ def _claim(fits: Sequence[tuple[float, float]]) -> claims.Claim:
 
 
 def _points(folder: pathlib.Path) -> np.ndarray:
-  """Compute and each score of every evaluation in a training: float64 [1 + scores, N]."""
+  """Returns compute and each score of every evaluation in a training: float64 [1 + scores, N]."""
   from iddpm_tf.networks import cost
 
   config = model_dir.ModelDir(folder).require_config()

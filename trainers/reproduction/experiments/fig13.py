@@ -77,7 +77,7 @@ class Figure13(base.Experiment):
 
 
 def _parents(scale: scales.Scale, seed: int) -> tuple[tasks.TrainingTask, tasks.TrainingTask]:
-  """The trainings of the models of L_hybrid and of L_vlb."""
+  """Returns the trainings of the models of L_hybrid and of L_vlb."""
   if scale.has_paper_models:
     models = scale.likelihood_models
     return models.training(scales.COSINE_HYBRID, seed), models.training(scales.COSINE_VLB, seed)
@@ -95,7 +95,7 @@ def _about_models(scale: scales.Scale) -> str:
 
 
 def _end_steps(scale: scales.Scale) -> int:
-  """The timesteps at each end that the model of L_vlb takes."""
+  """Returns the timesteps at each end that the model of L_vlb takes."""
   return scale.noise_scale.diffusion_steps // _END_DIVISOR
 
 
@@ -104,7 +104,7 @@ def _ensemble_flag(scale: scales.Scale) -> str:
 
 
 def _likelihoods(scale: scales.Scale, seed: int) -> dict[str, tasks.EvaluationTask]:
-  """Every term of the bound of each model, with the same images and the same noise."""
+  """Returns every term of the bound of each model, with the same images and the same noise."""
   hybrid, vlb = _parents(scale, seed)
   flags = scale.likelihood.ensemble_flags
   return {
@@ -117,7 +117,7 @@ def _likelihoods(scale: scales.Scale, seed: int) -> dict[str, tasks.EvaluationTa
 
 
 def _fids(scale: scales.Scale) -> dict[str, tasks.EvaluationTask]:
-  """FID of each model of the first seed; none where there is no extractor for such images."""
+  """Returns the FID of each model of the first seed; none without a feature extractor."""
   if not scale.fid.features:
     return {}
   hybrid, vlb = _parents(scale, scale.seeds[0])
@@ -145,7 +145,7 @@ def _grids(scale: scales.Scale) -> dict[str, tasks.SamplingTask]:
 def _table(
   scale: scales.Scale, output: pathlib.Path, nll: Mapping[str, Sequence[float]]
 ) -> sections.Table:
-  """The paper's NLL and FID of each model beside ours."""
+  """Returns the paper's NLL and FID of each model beside ours."""
   sampler = tasks.result_name(scale.sampler)
   fid = {name: task.score(output, "fid", sampler) for name, task in _fids(scale).items()}
   rows = tuple(

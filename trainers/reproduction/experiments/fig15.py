@@ -144,7 +144,7 @@ def _evaluation(scale: scales.Scale, curve: _Curve, seed: int, steps: int) -> ta
 
 
 def _mid_evaluation(scale: scales.Scale, row: scales.Row, steps: int) -> tasks.EvaluationTask:
-  """The evaluation of the first seed's model in mid-training."""
+  """Returns the evaluation of the first seed's model in mid-training."""
   training = scale.likelihood_models.training(row, scale.seeds[0])
   return _few_steps(scale, shared_tasks.mid_training(scale, training), steps, _DENSE)
 
@@ -160,7 +160,7 @@ def _few_steps(
 
 
 def _full_evaluation(scale: scales.Scale, seed: int) -> tasks.EvaluationTask:
-  """The evaluation by all timesteps, of the same images."""
+  """Returns the evaluation by all timesteps, of the same images."""
   return shared_tasks.terms(scale, scale.likelihood_models.training(_HYBRID, seed))
 
 

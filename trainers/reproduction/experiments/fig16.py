@@ -139,7 +139,7 @@ def judge(steps: np.ndarray, nll: Mapping[str, np.ndarray]) -> claims.Claim:
 
 
 def _best_of_others(nll: np.ndarray) -> list[int]:
-  """For each seed, the index of the step where the average NLL of the other seeds is lowest.
+  """Returns for each seed the index of the step where the average NLL of the other seeds is lowest.
 
   A seed's own lowest value would be below its last one in any case, because of noise.
   """

@@ -70,7 +70,7 @@ class Figure4(base.Experiment):
 
 
 def _samplers(scale: scales.Scale) -> dict[float, str]:
-  """The sampler that skips each share."""
+  """Returns the sampler that skips each share."""
   sampler = f"ancestral:{scale.fid.default_steps}"
   return {share: f"{sampler}:skip{share}" if share else sampler for share in _SHARES}
 

@@ -68,7 +68,7 @@ class Figure6(base.Experiment):
 
 
 def _vlb_curve(folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
-  """The steps and L_vlb in bits/dim, without the weight that it has in the objective."""
+  """Returns the steps and L_vlb in bits/dim, without the weight that it has in the objective."""
   from iddpm_tf.diffusion import losses
 
   steps, loss = curves.scalars(folder, "loss/vlb")

@@ -104,7 +104,7 @@ class Figure8(base.Experiment):
 def _evaluation(
   scale: scales.Scale, name: str, seed: int, *, mid: bool = False
 ) -> tasks.EvaluationTask:
-  """The evaluation of a curve, of the final model or of that in mid-training."""
+  """Returns the evaluation of a curve, of the final model or of that in mid-training."""
   curve = _CURVES[name]
   training = scale.fid_models.training(curve.row, seed)
   return shared_tasks.fid(
@@ -119,14 +119,14 @@ def _evaluation(
 def _fids(
   scale: scales.Scale, output: pathlib.Path, name: str, seed: int, *, mid: bool = False
 ) -> list[float]:
-  """The FID of a curve for each number of steps."""
+  """Returns the FID of a curve for each number of steps."""
   evaluation = _evaluation(scale, name, seed, mid=mid)
   names = [tasks.result_name(sampler) for sampler in _samplers(scale, name)]
   return [evaluation.score(output, "fid", sampler_name) for sampler_name in names]
 
 
 def _samplers(scale: scales.Scale, name: str) -> list[str]:
-  """The samplers of a curve, one for each number of steps."""
+  """Returns the samplers of a curve, one for each number of steps."""
   return [f"{_CURVES[name].sampler}:{steps}" for steps in scale.fid.num_steps]
 
 

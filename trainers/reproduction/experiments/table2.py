@@ -133,7 +133,7 @@ def _fid(scale: scales.Scale, row: scales.Row, seed: int) -> tasks.EvaluationTas
 
 
 def _about(scale: scales.Scale) -> str:
-  """What the report says about FID and about the length of the trainings."""
+  """Returns what the report says about FID and about the length of the trainings."""
   if not scale.has_paper_models:
     return (
       "The trainings here are too short for that at T = 4000. Only the order of the rows can be "

@@ -91,7 +91,7 @@ def _sampler(scale: scales.Scale) -> str:
 
 
 def _parameters(folder: pathlib.Path) -> int:
-  """The number of parameters of a model folder's network."""
+  """Returns the number of parameters of a model folder's network."""
   from iddpm_tf.networks import cost
 
   return cost.config_cost(model_dir.ModelDir(folder).require_config()).parameters
