@@ -13,7 +13,7 @@ from iddpm_tf.diffusion import ensembles
 from iddpm_tf.diffusion import gaussian_diffusion
 from iddpm_tf.diffusion.samplers import base as samplers
 from iddpm_tf.diffusion.samplers import loop
-from iddpm_tf.networks.stateless import call_network
+from iddpm_tf.models import inference
 
 # Streams of the noise. In one stream, the upsampler's noise would begin with the base model's.
 _BASE_STREAM, _UPSAMPLER_STREAM = range(2)
@@ -134,7 +134,9 @@ class ImageSampler(tf.Module):
 
   def _model_fn(self, label, low_res):
     def close_over(network, weights):
-      return lambda x_t, t: call_network(network, x_t, t, label, low_res=low_res, weights=weights)
+      return lambda x_t, t: inference.call_network(
+        network, x_t, t, label, low_res=low_res, weights=weights
+      )
 
     middle_fn, ends = close_over(self._network.value, self.weights), self._ends.value
     if ends is None:

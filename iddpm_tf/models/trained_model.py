@@ -16,8 +16,8 @@ from iddpm_tf.diffusion import gaussian_diffusion
 from iddpm_tf.diffusion.samplers import base as samplers
 from iddpm_tf.models import checkpoints
 from iddpm_tf.models import image_sampler
+from iddpm_tf.models import inference
 from iddpm_tf.models import model_dir as model_dir_lib
-from iddpm_tf.networks.stateless import call_network
 from iddpm_tf.utils import progress as progress_lib
 
 # What two models must have in common to be one.
@@ -89,7 +89,7 @@ class TrainedModel:
     label = label if self.config.num_classes else None
 
     def close_over(network):
-      return lambda x_t, t: call_network(network, x_t, t, label, low_res=low_res)
+      return lambda x_t, t: inference.call_network(network, x_t, t, label, low_res=low_res)
 
     if self.ends is None:
       return close_over(self.network)

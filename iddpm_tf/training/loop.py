@@ -25,6 +25,7 @@ from iddpm_tf.training import state as state_lib
 from iddpm_tf.training import tensorboard
 from iddpm_tf.training import train_step
 from iddpm_tf.utils import devices
+from iddpm_tf.utils import gradients
 from iddpm_tf.utils import progress as progress_lib
 
 
@@ -136,7 +137,11 @@ def train(
   if finished and not evaluations.missed(first_step):
     return Outcome(first_step, None)
   estimates.report(state, source, strategy, progress)
-  with tensorboard.Writer(folder, config, first_step, part_size) as writer, StopRequest() as stop:
+  with (
+    gradients.forgotten_custom_gradients(),
+    tensorboard.Writer(folder, config, first_step, part_size) as writer,
+    StopRequest() as stop,
+  ):
     grids = sample_grids.SampleGrids(state, source, folder, writer, progress)
     evaluations.begin(writer)
     step = _run(

@@ -77,7 +77,7 @@ def test_sections_of_a_configuration_have_their_types():
 
 
 def test_errors_of_an_ensemble_name_its_fields(model_dir):
-  for values, name in (({"steps": 13}, "steps"), ({"ema": 0.5}, "ema")):
+  for values, name in (({"steps": 13}, "steps"), ({"steps": 5, "ema": 0.7}, "ema")):
     ensemble = iddpm.Ensemble(str(model_dir), **values)
     with pytest.raises(iddpm.InputError, match=rf"^ensemble\.{name}: expected"):
       iddpm.load(model_dir, ensemble=ensemble, progress=False)

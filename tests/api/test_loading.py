@@ -59,7 +59,7 @@ def test_the_best_checkpoint_is_loaded(model_dir, tmp_path):
 def test_an_ensemble_is_a_folder_or_has_options(model_dir):
   by_folder = iddpm.load(model_dir, ensemble=iddpm.Ensemble(str(model_dir), steps=10, ema=0.5))
   assert "the first and last 10 timesteps by" in repr(by_folder)
-  with pytest.raises(iddpm.InputError, match=r"^ensemble_steps: expected 1 to 12.*received 100$"):
+  with pytest.raises(iddpm.InputError, match=r"^ensemble\.steps: expected 1 to 12.*received 100$"):
     iddpm.load(model_dir, ensemble=model_dir)  # Its default is that of the paper.
 
 

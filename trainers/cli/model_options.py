@@ -115,7 +115,13 @@ def load_model(
       **{} if options.ensemble_steps is None else {"steps": options.ensemble_steps},
       ema=options.ensemble_ema,
     )
-  with settings.renamed({"path": "model_dir", "ensemble": "ensemble_dir"}):
+  names = {
+    "path": "model_dir",
+    "ensemble": "ensemble_dir",
+    "ensemble.steps": "ensemble_steps",
+    "ensemble.ema": "ensemble_ema",
+  }
+  with settings.renamed(names):
     return api.load_run(
       _required(options.model_dir),
       ema=options.ema,

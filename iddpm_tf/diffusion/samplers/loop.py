@@ -5,7 +5,9 @@ Each loop is one loop of the graph.
 
 from collections.abc import Callable
 import dataclasses
+import types
 from typing import NamedTuple
+import weakref
 
 import tensorflow as tf
 
@@ -122,10 +124,17 @@ def seeded_noise(seeds: tf.Tensor, shape: tuple[int, int, int], stream: int = 0)
 
 
 def python_callback(callback: Callable[[int], object]) -> Callable[[tf.Tensor], None]:
-  """Returns an `on_step` that calls a Python function. A graph with it cannot be exported."""
+  """Returns an `on_step` that calls a Python function. A graph with it cannot be exported.
+
+  TensorFlow keeps each function of a graph for ever. So that it does not keep the object of a
+  method, and with it a network, a method is called only while its object exists.
+  """
+  is_method = isinstance(callback, types.MethodType)
+  reference = weakref.WeakMethod(callback) if is_method else lambda: callback
 
   def report(done):
-    callback(int(done))  # What the callback returns is not a tensor.
+    if current := reference():
+      current(int(done))  # What the callback returns is not a tensor.
 
   return lambda done: tf.py_function(report, [done], [])
 
