@@ -13,8 +13,9 @@ from iddpm_tf.utils import host
 import trainers  # noqa: F401
 from trainers.cli import listing
 
+_SERVING = "tests/serving/"
 # Folders of the files that take longest.
-_FIRST = ("tests/training/", "tests/trainers/", "tests/serving/")
+_FIRST = ("tests/training/", "tests/trainers/", _SERVING)
 _GRAPHS = pytest.StashKey()
 # TensorFlow alone takes 0.5 GiB. Freed memory is not always returned to the system.
 _MUCH_MEMORY, _MUCH_MORE = 3 * 2**29, 2**29  # 1.5 and 0.5 GiB.
@@ -24,6 +25,18 @@ _MEMORY_AFTER_FREEING = pytest.StashKey()
 def pytest_collection_modifyitems(items):
   """Moves the longest tests to the front: alone at the end, they would leave a process idle."""
   items.sort(key=lambda item: not item.nodeid.startswith(_FIRST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+  """Returns what sends the tests of one file to one process, and so the tests of one server."""
+  from xdist import scheduler
+
+  class Scheduler(scheduler.LoadFileScheduling):
+    def _split_scope(self, nodeid):
+      return _SERVING if nodeid.startswith(_SERVING) else super()._split_scope(nodeid)
+
+  return Scheduler(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_addoption(parser):

@@ -1,9 +1,5 @@
 """Tests of a network as a function of weights and a dropout seed."""
 
-import pathlib
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -117,39 +113,3 @@ def test_super_resolution_takes_a_small_image():
     out_channels=3,
   )
   assert stateless.call_network(network, X, T, low_res=X[:, :4, :4]).shape == (2, 8, 8, 3)
-
-
-TWO_REPLICAS = """
-import numpy as np, tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from iddpm_tf import networks
-from iddpm_tf.networks import stateless
-strategy = tf.distribute.MirroredStrategy(["cpu:0", "cpu:1"])
-with strategy.scope():
-  network = networks.UNet(base_channels=32, channel_multipliers=(1,), num_res_blocks=1,
-                          attention_factors=(), num_heads=1, out_channels=3, dropout=0.5)
-  network.build((None, 4, 4, 3))
-for variable in network.trainable_variables:
-  variable.assign(np.random.default_rng(0).standard_normal(variable.shape))
-
-@tf.function
-def outputs(x, seed):
-  def replica(seed):
-    index = tf.distribute.get_replica_context().replica_id_in_sync_group
-    return stateless.call_network(network, x, tf.zeros([1]), dropout_seed=tf.stack([seed, index]))
-  return strategy.experimental_local_results(strategy.run(replica, [seed]))
-
-x = tf.ones([1, 4, 4, 3])
-first, second = outputs(x, 5)
-assert np.abs(first - second).max() > 1e-2, "the replicas drop the same units"
-for index, output in enumerate((first, second)):
-  alone = stateless.call_network(network, x, tf.zeros([1]), dropout_seed=tf.constant([5, index]))
-  np.testing.assert_allclose(output, alone, rtol=1e-4, atol=1e-3)
-"""
-
-
-def test_replicas_drop_units_independently():
-  """In another process, because the number of logical devices is fixed once TensorFlow starts."""
-  root = pathlib.Path(__file__).parents[2]
-  subprocess.run([sys.executable, "-c", TWO_REPLICAS], cwd=root, check=True)

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from iddpm_tf import networks
 from iddpm_tf.data import batches as batches_lib
 from iddpm_tf.data import sources
 from iddpm_tf.evaluation import results_log
 from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.networks import stateless
 from iddpm_tf.training import state as state_lib
 from iddpm_tf.training import train_step
 from tests import small_model
@@ -61,6 +63,7 @@ from trainers import sample
 from trainers import train
 
 folder = sys.argv[1]
+test_replicas.drop_units_on_two_devices(folder + "/dropped.npz")
 test_moments.train_on_two_devices(folder + "/moments")
 model_dir = f"--model_dir={folder}/run"
 assert train.COMMAND.run(["train", *test_replicas.FLAGS, model_dir, "--microbatches=2"]) == 0
@@ -155,6 +158,45 @@ def test_two_devices_score_a_run_as_one_does(run, two_devices, tmp_path):
   (line,) = results_log.read(tmp_path)
   # Kernels for a share of a batch round differently, which changes some pixels by a level.
   assert line["scores"]["fid"] == pytest.approx(trained["scores"]["fid"], rel=1e-3)
+
+
+def drop_units_on_two_devices(path):
+  """Writes what a network with dropout returns in each of two replicas, and alone."""
+  strategy = tf.distribute.MirroredStrategy(["cpu:0", "cpu:1"])
+  with strategy.scope():
+    network = networks.UNet(
+      base_channels=32,
+      channel_multipliers=(1,),
+      num_res_blocks=1,
+      attention_factors=(),
+      num_heads=1,
+      out_channels=3,
+      dropout=0.5,
+    )
+    network.build((None, 4, 4, 3))
+  for variable in network.trainable_variables:
+    variable.assign(np.random.default_rng(0).standard_normal(variable.shape))
+  x = tf.ones([1, 4, 4, 3])
+
+  def call(index):
+    seed = tf.stack([5, index])
+    return stateless.call_network(network, x, tf.zeros([1]), dropout_seed=seed)
+
+  @tf.function
+  def in_replicas():
+    def replica():
+      return call(tf.distribute.get_replica_context().replica_id_in_sync_group)
+
+    return strategy.experimental_local_results(strategy.run(replica))
+
+  np.savez(path, replicas=in_replicas(), alone=[call(0), call(1)])
+
+
+def test_replicas_drop_units_independently(two_devices):
+  outputs = np.load(two_devices / "dropped.npz")
+  first, second = outputs["replicas"]
+  assert np.abs(first - second).max() > 1e-2
+  np.testing.assert_allclose(outputs["replicas"], outputs["alone"], rtol=1e-4, atol=1e-3)
 
 
 def test_moments_that_start_later_are_the_same_on_two_devices(two_devices):
