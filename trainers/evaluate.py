@@ -9,7 +9,8 @@ its terms.
 --fid, --sfid, --inception_score and --precision_recall draw --num_samples images by each of
 --samplers, and compare them with the training images or with --reference. The images are kept in
 the model folder: a command that was stopped continues with them, and so does one with more samples.
---samples scores the images of an .npz file, of any program, in place of a model's.
+--samples scores images of any program in place of a model's: an .npz or .npy file, a picture, a
+folder of pictures, or records. With --nll, these are the images whose bound is evaluated.
 
 Every result is a line of results.jsonl in the model folder or in --output_dir.
 """
@@ -22,6 +23,7 @@ from typing import Any
 
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
+from iddpm_tf.data import image_files
 from iddpm_tf.evaluation import config as evaluation_config
 from iddpm_tf.evaluation.nll import config as nll_config
 from iddpm_tf.models import model_dir as model_dir_lib
@@ -51,11 +53,13 @@ class _ScoreOptions(model_options.EnsembleOptions):
   features: str | None = settings.setting(None, evaluation_config.FEATURES_HELP)
   reference: str | None = settings.setting(
     None,
-    "an .npz file of reference_stats, or in the authors' layout; unset: the training images of the "
-    "model",
+    "an .npz file of reference_stats, or in the authors' layout; or real images, as for samples; "
+    "unset: the training images of the model",
   )
   samples: str | None = settings.setting(
-    None, "an .npz file whose images (arr_0) are scored; unset: draw images"
+    None,
+    "images to score: an .npz file (arr_0, and labels as arr_1), an .npy file, a picture, a folder "
+    "of pictures, or records; unset: draw images, and evaluate nll of the model's data",
   )
   output_dir: str | None = settings.setting(
     None,
@@ -82,12 +86,13 @@ class Options(nll_config.NllConfig, _ScoreOptions):
     if not self.nll and not self.scores:
       names = ", ".join(f"--{name}" for name in ("nll", *config_lib.SCORES))
       raise settings.InputError("nll", f"expected a score to compute ({names}), received none")
-    if self.samples and self.nll:
-      message = "cannot be combined with --nll, which evaluates a model"
-      raise settings.InputError("samples", message)
+    if self.samples and self.nll and not self.model_dir:
+      raise settings.InputError("nll", "requires --model_dir")
+    if self.samples and self.split != "test":
+      raise settings.InputError("split", "cannot be combined with --samples")
     _require_together(self, self.nll, _NLL_FLAGS, "--nll")
     _require_together(
-      self, self.scores, ("features", "reference", "samples"), "a score of samples, such as --fid"
+      self, self.scores, ("features", "reference"), "a score of samples, such as --fid"
     )
     if self.samples:
       self._require_fit_of_samples()
@@ -109,6 +114,8 @@ class Options(nll_config.NllConfig, _ScoreOptions):
     )
 
   def _require_fit_of_samples(self) -> None:
+    if self.nll:
+      return
     for name in ("seed", *settings.by_name(model_options.EnsembleOptions)):
       if name != "model_dir" and name in settings.changed(self):
         raise settings.InputError(name, "cannot be combined with --samples")
@@ -127,9 +134,7 @@ def main(options: Options, given: dict[str, Any]) -> int:
   run = _run(options, given)
   for name in ("samples", "reference"):
     path = getattr(options, name)
-    settings.require(
-      path is None or pathlib.Path(path).exists(), name, "the path of an .npz file", path
-    )
+    settings.require(path is None or pathlib.Path(path).exists(), name, image_files.KINDS, path)
   command.load_tensorflow()
   from iddpm_tf.evaluation import sample_evaluation
   from iddpm_tf.evaluation.nll import evaluation as nll_evaluation
@@ -137,7 +142,7 @@ def main(options: Options, given: dict[str, Any]) -> int:
   progress = progress_lib.Console()
   evaluations: list[nll_evaluation.NllEvaluation | sample_evaluation.SampleEvaluation] = []
   output_dir = options.output_dir
-  if options.samples:
+  if options.samples and options.scores:
     evaluations.append(
       sample_evaluation.prepare_file(
         options.samples,
@@ -147,7 +152,7 @@ def main(options: Options, given: dict[str, Any]) -> int:
         progress=progress,
       )
     )
-  else:
+  if options.nll or not options.samples:
     model = model_options.load_model(
       options, given, all_devices=bool(options.scores), progress=progress
     ).trained
@@ -155,10 +160,14 @@ def main(options: Options, given: dict[str, Any]) -> int:
       decoded = _with_decoder(model, options.decoder)
       evaluations.append(
         nll_evaluation.NllEvaluation(
-          decoded, options.nll_config(), output_dir=output_dir, progress=progress
+          decoded,
+          options.nll_config(),
+          images=options.samples,
+          output_dir=output_dir,
+          progress=progress,
         )
       )
-    if options.scores:
+    if options.scores and not options.samples:
       evaluations.append(
         sample_evaluation.prepare_model(
           model, options.scoring_config(), output_dir=output_dir, progress=progress

@@ -21,11 +21,11 @@ import numpy as np
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.data import arrays
+from iddpm_tf.data import image_files
 from iddpm_tf.data import pictures
 from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.models import seeds as seeds_lib
 from iddpm_tf.utils import files
-from iddpm_tf.utils import npz
 from iddpm_tf.utils import progress as progress_lib
 from trainers.cli import command
 from trainers.cli import model_options
@@ -45,8 +45,8 @@ class Options(model_options.UpsamplerOptions, model_options.EnsembleOptions):
   )
   base_samples: str | None = settings.setting(
     None,
-    "for a super-resolution model: an .npz file of the images to enlarge (arr_0) and their labels "
-    "(arr_1)",
+    "for a super-resolution model: the images to enlarge, as an .npz file (arr_0, and labels as "
+    "arr_1), an .npy file, a picture, a folder of pictures, or records",
   )
   png: bool = settings.setting(False, "also write one PNG file per image")
 
@@ -167,16 +167,13 @@ def _conditioning(
     low, high = ("x".join(map(str, shape)) for shape in (config.low_res_shape, config.image_shape))
     raise settings.InputError(
       "base_samples",
-      f"expected an .npz file of {low} images, because this model enlarges them to {high}, "
+      f"expected the path of {low} images, because this model enlarges them to {high}, "
       "received nothing; or give this folder as upsampler_dir, beside a model_dir that draws them",
     )
-  content = npz.read(options.base_samples, "arr_0", optional=("arr_1",))
-  images = np.asarray(
-    arrays.require_images(content["arr_0"], config.low_res_shape, name="base_samples")
-  )
+  content = image_files.read(options.base_samples, config.low_res_shape, name="base_samples")
+  images, labels = np.asarray(content.images[:]), content.labels
   if chosen or not config.num_classes:
     return images, seeds_lib.make_labels(len(images), config.num_classes, chosen)
-  labels = content.get("arr_1")
   if labels is None:
     raise settings.InputError(
       "base_samples",

@@ -5,12 +5,13 @@ import os
 
 import numpy as np
 
+from iddpm_tf.data import image_files
 from iddpm_tf.evaluation import scoring
 from iddpm_tf.utils import progress as progress_lib
 
 
 def score(
-  images: np.ndarray,
+  images: np.ndarray | str | os.PathLike[str],
   reference: np.ndarray | str | os.PathLike[str] | None = None,
   *,
   scores: Sequence[str] = ("fid",),
@@ -21,9 +22,10 @@ def score(
   """Scores images against real ones.
 
   Args:
-    images: the images to score, uint8 `[N, H, W, C]`.
-    reference: real images, uint8 `[M, H, W, C]`, or the path of an .npz file of their statistics.
-      The Inception Score needs none.
+    images: the images to score, uint8 `[N, H, W, C]`, or their path: an .npz (arr_0) or .npy file,
+      a picture, a folder of pictures, or records.
+    reference: real images or their path, in the same forms; or the path of an .npz file of their
+      statistics. The Inception Score needs none.
     scores: names of fid, sfid, inception_score and precision_recall.
     features: a feature extractor: "digits", the path of the Inception graph, or the folder of a
       SavedModel. None is "digits" for images of 8x8x1.
@@ -37,6 +39,8 @@ def score(
   Raises:
     InputError: a wrong argument.
   """
+  if isinstance(images, (str, os.PathLike)):
+    images = np.asarray(image_files.read(images).images[:])
   return scoring.score(
     images,
     reference,

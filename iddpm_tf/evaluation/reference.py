@@ -7,6 +7,7 @@ says which images and whose features they are.
 
 import json
 import os
+import pathlib
 from typing import Any
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from iddpm_tf import settings
 from iddpm_tf.data import arrays as arrays_lib
+from iddpm_tf.data import image_files
 from iddpm_tf.data.records import shards
 from iddpm_tf.evaluation import frechet
 from iddpm_tf.utils import files
@@ -33,11 +35,16 @@ class Reference(NamedTuple):
   checksum: str | None  # The SHA-256 of the file.
 
 
-def load(reference: "Reference | arrays_lib.Images | str | os.PathLike[str]") -> Reference:
-  """Returns a `Reference`: the given one, the one of a file, or the one of images.
+def load(
+  reference: "Reference | arrays_lib.Images | str | os.PathLike[str]",
+  channels: int | None = None,
+) -> Reference:
+  """Returns a `Reference`: the given one, the one of a path, or the one of images.
 
   Args:
-    reference: a `Reference`, the path of an .npz, or images uint8 [N, H, W, C].
+    reference: a `Reference`; the path of an .npz of statistics or of images in any form that
+      `image_files.read` knows; or images uint8 [N, H, W, C].
+    channels: the channels of the images that are compared; None takes those of the path.
 
   Raises:
     InputError: as `read`, or the images have another type or shape.
@@ -45,7 +52,11 @@ def load(reference: "Reference | arrays_lib.Images | str | os.PathLike[str]") ->
   if isinstance(reference, Reference):
     return reference
   if isinstance(reference, (str, os.PathLike)):
-    return read(reference)
+    path = pathlib.Path(reference)
+    if path.suffix.lower() == ".npz" or not path.exists():
+      return read(path)
+    images = image_files.read(path, (None, None, channels), name="reference").images
+    return Reference(None, None, images, {}, str(path), image_files.checksum(path, images))
   images = arrays_lib.require_images(reference, name="reference")
   return Reference(None, None, images, {}, None, None)
 
@@ -86,24 +97,6 @@ def read(path: str | os.PathLike[str]) -> Reference:
     return _read(path)
   except settings.InputError as error:  # Its name is the path.
     raise settings.InputError("reference", str(error)) from None
-
-
-def read_images(path: str | os.PathLike[str], name: str) -> np.ndarray:
-  """Returns the images of an .npz file (`arr_0`), uint8 [N, H, W, C].
-
-  Args:
-    path: the file.
-    name: the name of the setting that holds the path, for errors.
-
-  Raises:
-    InputError: there is no such file, or it holds other arrays.
-  """
-  try:
-    images = npz.read(path, "arr_0")["arr_0"]
-    _require_images(path, images)
-  except settings.InputError as error:  # Its name is the path.
-    raise settings.InputError(name, str(error)) from None
-  return images
 
 
 def _read(path):

@@ -3,16 +3,14 @@
 from collections.abc import Callable
 from collections.abc import Iterator
 import os
-import pathlib
 from typing import Any
 
 import iddpm_tf
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.data import arrays
-from iddpm_tf.data.records import shards
+from iddpm_tf.data import image_files
 from iddpm_tf.evaluation import config as evaluation_config
-from iddpm_tf.evaluation import reference as reference_lib
 from iddpm_tf.evaluation import results_log
 from iddpm_tf.evaluation import sample_store
 from iddpm_tf.evaluation import scoring as scoring_lib
@@ -137,10 +135,10 @@ def prepare_file(
   output_dir: str | os.PathLike[str] | None = None,
   progress: progress_lib.Progress,
 ) -> SampleEvaluation:
-  """Returns an evaluation of the samples of an .npz file (`arr_0`), of any model.
+  """Returns an evaluation of the samples of a path, of any model.
 
   Args:
-    path: the file.
+    path: images in any form that `image_files.read` knows.
     config: how the samples are scored.
     run: a model folder and its configuration. The samples must have the shape of its images; its
       training images are the reference if `config` names none.
@@ -150,13 +148,8 @@ def prepare_file(
   Raises:
     InputError: wrong settings, or settings that do not fit together.
   """
-  images = reference_lib.read_images(path, "samples")
-  if run is not None and images.shape[1:] != run[1].image_shape:
-    expected, received = (
-      "x".join(map(str, shape)) for shape in (run[1].image_shape, images.shape[1:])
-    )
-    message = f"expected images of {expected}, as the model has, received {received} ({path})"
-    raise settings.InputError("samples", message)
+  shape = arrays.ANY_SHAPE if run is None else run[1].image_shape
+  images = image_files.read(path, shape, name="samples").images
   with settings.renamed({"num_samples": "samples"}):
     scoring = scoring_lib.prepare(
       config.scores,
@@ -182,7 +175,7 @@ def prepare_file(
     )
 
   def sample_sets():
-    yield images, {"samples": str(path), "samples_sha256": shards.checksum(pathlib.Path(path))}
+    yield images, {"samples": str(path), "samples_sha256": image_files.checksum(path, images)}
 
   return SampleEvaluation(
     scoring,

@@ -217,7 +217,7 @@ def prepare(
   extractor = features_lib.for_images(features, image_shape)
   loaded = None
   if reference is not None and selection.needs_reference:
-    loaded = reference_lib.load(reference)
+    loaded = reference_lib.load(reference, image_shape[-1])
   example = extractor(np.zeros([1, *image_shape], np.uint8))
   scores_lib.require_parts(example, selection)
   if selection.precision_recall:

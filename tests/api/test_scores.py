@@ -26,6 +26,12 @@ def test_the_reference_can_be_a_file(tmp_path):
   assert by_file == iddpm.score(IMAGES, OTHER, features="digits", progress=False)
 
 
+def test_images_can_be_named_by_their_path(tmp_path):
+  np.save(tmp_path / "images.npy", IMAGES)
+  by_path = iddpm.score(tmp_path / "images.npy", OTHER, features="digits", progress=False)
+  assert by_path == iddpm.score(IMAGES, OTHER, features="digits", progress=False)
+
+
 @pytest.mark.parametrize(
   "arguments, options, message",
   [

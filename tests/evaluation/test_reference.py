@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from iddpm_tf import settings
+from iddpm_tf.data import pictures
 from iddpm_tf.evaluation import frechet
 from iddpm_tf.evaluation import reference
 
@@ -90,14 +91,12 @@ def test_a_missing_file_is_refused(tmp_path):
     reference.read(tmp_path / "no.npz")
 
 
-def test_images_of_a_file_have_the_name_of_its_setting_in_errors(tmp_path):
-  np.savez(tmp_path / "samples.npz", IMAGES)
-  np.testing.assert_array_equal(reference.read_images(tmp_path / "samples.npz", "samples"), IMAGES)
-  np.savez(tmp_path / "floats.npz", IMAGES / 255)
-  with pytest.raises(
-    settings.InputError, match=r"samples: .*floats\.npz: expected arr_0 .* float64"
-  ):
-    reference.read_images(tmp_path / "floats.npz", "samples")
+def test_a_folder_of_pictures_is_a_reference(tmp_path):
+  for index, image in enumerate(IMAGES):
+    pictures.write_png(tmp_path / f"{index:03d}.png", image)
+  loaded = reference.load(tmp_path, channels=IMAGES.shape[-1])
+  np.testing.assert_array_equal(loaded.images, IMAGES)
+  assert loaded.pool is None and loaded.path == str(tmp_path) and len(loaded.checksum) == 64
 
 
 def test_nothing_is_left_of_a_file_that_could_not_be_written(tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+import iddpm_tf as iddpm
 from iddpm_tf.evaluation import results_log
 
 
@@ -71,3 +72,21 @@ def test_a_note_says_that_few_terms_are_better_summed(evaluate):
   out, result = evaluate("--num_examples=3", "--nll_stderr=0.5")
   assert "note: the full sum takes 75 network evaluations" in out
   assert result["network_evaluations"] > 75
+
+
+def test_images_of_ones_own_are_evaluated(evaluate, model_dir, tmp_path):
+  images, labels = np.full([3, 8, 8, 1], 128, np.uint8), [1, 0, 1]
+  np.savez(tmp_path / "own.npz", images, labels)
+  folder = tmp_path / "own"
+  for index, (image, label) in enumerate(zip(images, labels)):
+    (folder / str(label)).mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image[..., 0]).save(folder / f"{label}/{index}.png")
+  model = iddpm.load(model_dir, progress=False)
+  for path, order in ((tmp_path / "own.npz", [0, 1, 2]), (folder, [1, 0, 2])):
+    out, result = evaluate(f"--samples={path}", "--nll_steps=5")
+    assert f": 3 images of {path}, 9 timesteps" in out
+    assert (result["dataset"], result["split"], result["num_examples"]) == (str(path), None, 3)
+    expected = model.nll(images[order], np.array(labels)[order], steps=5, progress=False)
+    np.testing.assert_allclose(result["bits_per_dim_of_images"], expected.bits_per_dim, rtol=1e-6)
+    for file in tmp_path.glob("nll_*"):
+      file.unlink()

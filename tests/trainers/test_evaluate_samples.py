@@ -164,7 +164,7 @@ def fixture_files(samples, tmp_path_factory):
   """Files of samples by name: `good`, `colours`, `floats` and `few`."""
   folder = tmp_path_factory.mktemp("files")
   arrays = {
-    "colours": np.zeros((9, 8, 8, 3), np.uint8),
+    "colours": np.tile(np.arange(3, dtype=np.uint8), (9, 8, 8, 1)),
     "floats": np.zeros((9, 8, 8, 1)),
     "few": np.zeros((5, 8, 8, 1), np.uint8),
   }
@@ -182,7 +182,8 @@ def fixture_files(samples, tmp_path_factory):
     ("{model} --nll --nll_schedule=strided", "--nll_schedule: requires nll_steps"),
     ("{model} --nll --ensemble_steps=3", "--ensemble_steps: .*ensemble_dir"),
     ("{model} --nll --ensemble_ema=0.9", "--ensemble_ema: .*ensemble_dir"),
-    ("{model} --fid --samples=x.npz --nll", "--samples: cannot be combined with --nll"),
+    ("{output} --samples={good} --nll", "--nll: requires --model_dir"),
+    ("{model} --samples={good} --nll --split=train", "--split: cannot be combined with --samples"),
     ("{model} --fid --nll_steps=3", "--nll_steps: requires --nll"),
     ("{model} --fid --decoder=tanh", "--decoder: requires --nll"),
     ("{model} --nll --nll_stderr=1e-170", "--nll_stderr: expected a number of at least 1e-06"),
@@ -207,7 +208,8 @@ def test_flags_that_are_wrong_alone_are_refused_without_tensorflow(
 @pytest.mark.parametrize(
   "flags, message",
   [
-    ("{model} --fid --samples={colours}", "--samples: expected images of 8x8x1"),
+    ("{model} --fid --samples={colours}", r"--samples: expected uint8 \[N, 8, 8, 1\]"),
+    ("{model} --nll --samples={few}", "--samples: expected labels of the images"),
     ("{output} --fid --samples={colours} --reference={colours}", "Inception graph for .*https"),
     ("{output} --fid --samples={floats} --reference={good}", "--samples: .*uint8"),
     (

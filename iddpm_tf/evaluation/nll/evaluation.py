@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 
 import iddpm_tf
+from iddpm_tf import config as config_lib
 from iddpm_tf import settings
+from iddpm_tf.data import arrays
+from iddpm_tf.data import image_files
 from iddpm_tf.data import sources
 from iddpm_tf.diffusion import likelihood
 from iddpm_tf.diffusion import likelihood_estimator
@@ -37,6 +40,7 @@ class NllEvaluation:
     model: trained_model.TrainedModel,
     config: nll_config.NllConfig,
     *,
+    images: str | os.PathLike[str] | None = None,
     output_dir: str | os.PathLike[str] | None = None,
     progress: progress_lib.Progress,
   ):
@@ -45,6 +49,8 @@ class NllEvaluation:
     Args:
       model: the model. Its configuration says which data, and which decoder.
       config: how the bound is evaluated.
+      images: images in any form that `image_files.read` knows. None takes the split of the model's
+        data that `config` names.
       output_dir: the folder of the results. None is the model folder, with its folder of
         evaluations for the JSON file and the plot.
       progress: shows the results and the evaluations of the network.
@@ -54,13 +60,19 @@ class NllEvaluation:
         than `config` says, or the folder cannot be made.
     """
     nll_config.require_steps(config.nll_steps, model.config.diffusion.diffusion_steps)
-    self.source = sources.load(model.config.data, config.split)
-    model_dir.require_same_data(model.config, self.source, model.folder.path)
+    if images is None:
+      self.source = sources.load(model.config.data, config.split)
+      model_dir.require_same_data(model.config, self.source, model.folder.path)
+      self._name = f"{config.split} images of {self.source.name}"
+    else:
+      self.source = _source(images, model.config)
+      self._name = f"images of {images}"
+    self._has_own_images = images is not None
     available = len(self.source.images)
     settings.require(
       config.num_examples <= available,
       "num_examples",
-      f"at most {available}, the {config.split} images of {self.source.name}",
+      f"at most {available}, the {self._name}",
       config.num_examples,
     )
     self.model = model
@@ -75,8 +87,8 @@ class NllEvaluation:
       self.model.config.diffusion, self.config.nll_steps, self.config.nll_schedule
     )
     self._progress.say(
-      f"bits/dim of {self.model}: {self.config.num_examples} {self.config.split} images of "
-      f"{self.source.name}, {diffusion.num_timesteps} timesteps, seed {self.config.seed}, "
+      f"bits/dim of {self.model}: {self.config.num_examples} {self._name}, "
+      f"{diffusion.num_timesteps} timesteps, seed {self.config.seed}, "
       f"iddpm_tf {iddpm_tf.__version__}"
     )
     if self.config.nll_stderr:
@@ -101,8 +113,15 @@ class NllEvaluation:
   def _labels(self) -> np.ndarray | None:
     return self.source.labels if self.model.config.num_classes else None
 
+  @property
+  def _checksum(self) -> str:
+    return sources.checksum(self.source)
+
   def _description(self) -> dict[str, Any]:
-    return results.describe(self.model, self.source.name, self.config)
+    about = results.describe(self.model, self.source.name, self.config)
+    if self._has_own_images:
+      about |= {"data_dir": None, "split": None, "images_checksum": self._checksum}
+    return about
 
   def _full_sum_result(self, bits: likelihood.BitsPerDim, timesteps: np.ndarray) -> dict[str, Any]:
     mean, stderr = full_sum.mean_and_stderr(bits.total)
@@ -176,10 +195,26 @@ class NllEvaluation:
     )
 
   def _write(self, result: dict[str, Any], timesteps: np.ndarray, terms: np.ndarray) -> None:
-    path = self._folder / f"{results.file_name(self.model, self.config)}.json"
+    checksum = self._checksum if self._has_own_images else None
+    path = self._folder / f"{results.file_name(self.model, self.config, checksum)}.json"
     picture = results.write(path, result, timesteps, terms)
     self._progress.say(f"wrote {path} and {picture}")
     results_log.append(self._log_folder, results.log_entry(path, result))
+
+
+def _source(path: str | os.PathLike[str], config: config_lib.Config) -> sources.Source:
+  """Returns the images of a path, with labels if the model has classes."""
+  images, labels = image_files.read(path, config.image_shape, name="samples")
+  if not config.num_classes:
+    return sources.from_arrays(images, name=str(path))
+  if labels is None:
+    message = "expected labels of the images, because the model has classes, received images alone"
+    raise settings.InputError(
+      "samples", f"{message} ({path}); an .npz file has them as arr_1, a folder as sub-folders"
+    )
+  labels = arrays.require_labels(labels, len(images), config.num_classes, name="samples")
+  assert labels is not None
+  return sources.Source(str(path), images, labels, config.num_classes)
 
 
 def _mean(values: np.ndarray) -> list[float] | float:

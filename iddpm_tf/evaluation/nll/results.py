@@ -34,17 +34,20 @@ def describe(
   }
 
 
-def file_name(model: trained_model.TrainedModel, config: nll_config.NllConfig) -> str:
+def file_name(
+  model: trained_model.TrainedModel, config: nll_config.NllConfig, images: str | None = None
+) -> str:
   """Returns the name of a result's files, without a suffix. Different evaluations differ in it.
 
   Args:
     model: the model.
     config: the evaluation, whose `num_examples` is the number of images, not 0.
+    images: the checksum of images that are not of the model's data, or None.
   """
   decoder = model.config.diffusion.decoder
   parts = [
     f"nll_step_{model.step}_ema_{model.ema}",
-    f"{config.split}_{config.num_examples}",
+    f"{images or config.split}_{config.num_examples}",
     f"seed_{config.seed}",
   ]
   if config.nll_steps:
@@ -62,7 +65,7 @@ def file_name(model: trained_model.TrainedModel, config: nll_config.NllConfig) -
     parts.append(f"ensemble_{model.end_steps}_{data_key.checksum(ends)}")
   stored = model.folder.read_config()
   data = data_key.describe(model.config.data)
-  if stored and data != data_key.describe(stored.data):
+  if images is None and stored and data != data_key.describe(stored.data):
     parts.append(data_key.checksum(data))
   return "_".join(parts)
 

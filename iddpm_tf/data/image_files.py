@@ -1,0 +1,135 @@
+"""Images that a user names by a path: an archive, a picture, a folder of pictures, or records."""
+
+import hashlib
+import os
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+
+from iddpm_tf import config as config_lib
+from iddpm_tf import settings
+from iddpm_tf.data import arrays
+from iddpm_tf.data import decoding
+from iddpm_tf.data import sources
+from iddpm_tf.data.readers import folders
+from iddpm_tf.data.readers import listing
+from iddpm_tf.data.records import reading
+from iddpm_tf.data.records import shards
+from iddpm_tf.utils import files
+from iddpm_tf.utils import npz
+
+KINDS = "an .npz or .npy file, a picture, a folder of pictures, or records"
+
+
+class ImageFile(NamedTuple):
+  """The images of a path."""
+
+  images: arrays.Images  # uint8 [N, H, W, C].
+  labels: np.ndarray | None  # Integers [N], or None where the path has none.
+
+
+def read(
+  path: files.PathLike, shape: arrays.Shape = arrays.ANY_SHAPE, *, name: str = "images"
+) -> ImageFile:
+  """Returns the images of a path.
+
+  An .npz file has images as `arr_0` and perhaps labels as `arr_1`, as the authors' have. A folder
+  of pictures has labels if all pictures are in sub-folders, which are the classes. Records are
+  those of their training split; their folder `test` is the other split.
+
+  Args:
+    path: the path.
+    shape: the shape (H, W, C) of each image. Grey images become those of 3 channels where C is 3,
+      and images whose channels are equal become grey where C is 1.
+    name: the name of the setting that holds the path, for errors.
+
+  Raises:
+    InputError: there is no such path, or no images of this shape.
+  """
+  path = pathlib.Path(path)
+  try:
+    with settings.renamed(dict.fromkeys(("data_dir", "dataset", "image_size"), name)):
+      content = _read(path, name)
+  except settings.InputError as error:
+    if error.name == str(path):
+      raise settings.InputError(name, str(error)) from None
+    raise
+  images = _with_channels(content.images, shape[-1])
+  return ImageFile(arrays.require_images(images, shape, name=name), content.labels)
+
+
+def checksum(path: files.PathLike, images: arrays.Images) -> str:
+  """Returns the SHA-256 of a file, or of the images of a folder."""
+  path = pathlib.Path(path)
+  if path.is_file():
+    return shards.checksum(path)
+  digest = hashlib.sha256()
+  for start in range(0, len(images), 1000):
+    digest.update(np.ascontiguousarray(images[start : start + 1000]).data)
+  return digest.hexdigest()
+
+
+def _read(path, name):
+  if path.is_dir():
+    return _read_folder(path)
+  if not path.exists():
+    raise settings.InputError(name, f"expected {KINDS}, received {path}, which does not exist")
+  extension = path.suffix.lower()
+  if extension == ".npy":
+    return ImageFile(_read_npy(path, name), None)
+  if extension in folders.EXTENSIONS:
+    return ImageFile(_read_picture(path, name), None)
+  content = npz.read(path, "arr_0", optional=("arr_1",))
+  return ImageFile(content["arr_0"], content.get("arr_1"))
+
+
+def _read_folder(path):
+  for folder, split in ((path, "train"), (path.parent, path.name)):
+    if (folder / shards.INDEX).is_file():
+      data = config_lib.DataConfig(dataset="records", data_dir=os.fspath(folder))
+      images, labels = reading.Records(data).load(split)
+      return ImageFile(images, labels)
+  flat = any(child.suffix.lower() in folders.EXTENSIONS for child in path.iterdir())
+  source = sources.load(
+    config_lib.DataConfig(
+      dataset="folder",
+      data_dir=os.fspath(path),
+      folder_labels="none" if flat else "subfolders",
+    ),
+    "train",
+  )
+  return ImageFile(source.images, source.labels if source.num_classes else None)
+
+
+def _read_npy(path, name):
+  try:
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+  except npz.ERRORS as error:
+    reason = " ".join(str(error).split())
+    message = f"expected an .npy file of images, received {path}, which cannot be read ({reason})"
+    raise settings.InputError(name, message) from None
+
+
+def _read_picture(path, name):
+  """Returns a picture as `[1, H, W, 3]`."""
+  try:
+    form = decoding.Form(size=0, resize="area", channels=3)
+    return decoding.decode(listing.Picture(path.name, path, 0), form).pixels[None]
+  except decoding.UnreadableImage as error:
+    message = f"expected a picture that can be read, received {path}, which {error}"
+    raise settings.InputError(name, message) from None
+
+
+def _with_channels(images, channels):
+  """Returns images `[N, H, W, C]` with another number of channels if nothing is lost by it."""
+  received = images.shape[-1] if len(images.shape) == 4 else None
+  if (received, channels) == (1, 3):
+    return np.repeat(images[:], 3, axis=-1)
+  if (received, channels) == (3, 1):
+    pixels = np.asarray(images[:])
+    if np.array_equal(pixels[..., :1], pixels[..., 1:2]) and np.array_equal(
+      pixels[..., :1], pixels[..., 2:]
+    ):
+      return pixels[..., :1]
+  return images
