@@ -17,7 +17,7 @@ from iddpm_tf import registries
 from iddpm_tf import settings
 from iddpm_tf.settings import from_json
 
-VERSION = 4  # The version of the layout of config.json.
+VERSION = 5  # The version of the layout of config.json.
 
 SCORES = ("fid", "sfid", "inception_score", "precision_recall")  # Scores of samples.
 LIKELIHOODS = {"nll": "test", "nll_train": "train"}  # Scores of a model, and the split of each.
@@ -56,6 +56,23 @@ def sampler_parts(text: str) -> SamplerParts:
     )
     raise settings.InputError("samplers", message)
   return parts
+
+
+def background_colour(text: str) -> tuple[int, int, int] | None:
+  """Returns the colour that transparent pictures are laid over, or None for `none`.
+
+  Raises:
+    InputError: the text is something else than white, black, none, or R,G,B.
+  """
+  named = {"white": (255, 255, 255), "black": (0, 0, 0), "none": None}
+  if text in named:
+    return named[text]
+  parts = [part.strip() for part in text.split(",")]
+  if len(parts) == 3 and all(part.isdecimal() and int(part) < 256 for part in parts):
+    red, green, blue = map(int, parts)
+    return red, green, blue
+  message = f"expected white, black, none, or R,G,B with numbers from 0 to 255, received {text!r}"
+  raise settings.InputError("background", message)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,6 +262,36 @@ class DataConfig:
     changeable=True,
     since=2,
   )
+  channels: int = settings.setting(
+    0,
+    "channels of the images: 1 for grey, 3 for RGB, 4 for RGB and transparency; 0: as the pictures "
+    "are, which is 1 where all of them are grey, otherwise 3",
+    changeable=True,
+    since=5,
+  )
+  exif_orientation: bool = settings.setting(
+    True,
+    "turn pictures upright, as their EXIF orientation says and viewers show them; the authors' "
+    "code ignores it",
+    changeable=True,
+    since=5,
+    old=False,
+  )
+  background: str = settings.setting(
+    "white",
+    "colour that transparent pictures are laid over: white, black, or R,G,B such as 255,0,0; none "
+    "ignores transparency, as the authors' code does",
+    changeable=True,
+    since=5,
+    old="none",
+  )
+  max_value: int = settings.setting(
+    0,
+    "value of pictures of 16 bits that becomes white, such as 4095; 0: 65535, of which the upper "
+    "8 bits are taken",
+    changeable=True,
+    since=5,
+  )
   random_flip: bool = settings.setting(False, "mirror half of the training images")
   image_shape: tuple[int, ...] = settings.recorded(())  # Height, width, channels.
   num_classes: int = settings.recorded(0)  # 0: the data has no labels.
@@ -259,6 +306,30 @@ class DataConfig:
     )
     settings.require_choices(self)
     settings.require_not_negative(self, "num_classes", "image_size")
+    settings.require(self.channels in (0, 1, 3, 4), "channels", "0, 1, 3 or 4", self.channels)
+    settings.require(
+      0 <= self.max_value < 2**16, "max_value", "a number from 0 to 65535", self.max_value
+    )
+    background_colour(self.background)
+
+  def as_before(self, earlier: "DataConfig") -> "DataConfig":
+    """Returns a copy that treats pictures as an earlier configuration did, unless told otherwise.
+
+    Where this package once did something else than it now does by default, and the earlier
+    configuration is of that time, a default value gives way. It may not have been given.
+    """
+    values = {}
+    for field in dataclasses.fields(self):
+      old = field.metadata["old"]
+      if old != field.default == getattr(self, field.name) and getattr(earlier, field.name) == old:
+        values[field.name] = old
+    return dataclasses.replace(self, **values)
+
+  @classmethod
+  def before(cls, version: int) -> "DataConfig":
+    """Returns the configuration that stands for what versions before `version` did."""
+    fields = [field for field in dataclasses.fields(cls) if field.metadata["since"] >= version]
+    return cls(**{field.name: field.metadata["old"] for field in fields})
 
 
 @dataclasses.dataclass(frozen=True)

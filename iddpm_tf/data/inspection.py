@@ -19,6 +19,7 @@ from iddpm_tf.data import sources
 from iddpm_tf.data.readers import listing
 from iddpm_tf.data.records import preparation
 from iddpm_tf.data.records import reading
+from iddpm_tf.data.records import shards as shards_lib
 from iddpm_tf.data.records import statistics as statistics_lib
 from iddpm_tf.utils import files
 from iddpm_tf.utils import progress as progress_lib
@@ -42,6 +43,8 @@ class Report(NamedTuple):
     num_classes: the number of classes; 0: the data has no labels.
     unreadable: `[name, reason]` of each picture that cannot be read.
     ignored: the names of files that are not pictures by their extension.
+    channels: the channels of the images that the pictures become.
+    treatment: what is done with oddities: the values of settings by name.
     shown: up to 64 images from all over the split, uint8 [N, H, W, C].
   """
 
@@ -52,7 +55,14 @@ class Report(NamedTuple):
   num_classes: int
   unreadable: list[list[str]]
   ignored: tuple[str, ...]
+  channels: int
+  treatment: dict[str, Any]
   shown: np.ndarray
+
+  @property
+  def notes(self) -> list[str]:
+    """Lines that a user should read about what the pictures lose."""
+    return self.statistics.notes(self.treatment["max_value"])
 
 
 def inspect(
@@ -81,11 +91,19 @@ def inspect(
     records = reading.Records(config)
     return {split: _of_records(records, split, progress) for split in splits or records.splits}
   reports = {}
-  for split in splits or sources.splits(config):
-    pictures = sources.open_listing(config, split)
-    form = decoding.Form(config.image_size, config.resize, pictures.channels)
+  listings = {
+    split: sources.open_listing(config, split) for split in splits or sources.splits(config)
+  }
+  for split, pictures in listings.items():
+    form = decoding.form_of(config, sources.known_channels(config, pictures) or 3)
     with progress.bar(total=len(pictures), unit="picture", description=split) as bar:
       reports[split] = _of_listing(pictures, form, workers, bar)
+      reports[split] = reports[split]._replace(treatment=_treatment(config))
+  if not any(sources.known_channels(config, pictures) for pictures in listings.values()):
+    grey = all(not report.statistics.colours["colour"] for report in reports.values())
+    reports = {
+      split: report._replace(channels=1 if grey else 3) for split, report in reports.items()
+    }
   return reports
 
 
@@ -102,14 +120,17 @@ def lines(split: str, report: Report) -> Iterator[str]:
     yield "  sizes (height x width): " + ", ".join(f"{name} {size}" for name, size in sizes.items())
     yield f"  modes: {_counted(counts.modes)}"
     yield f"  formats: {_counted(counts.formats)}"
+    yield from _oddities(report)
     yield f"  labels: {_labels(report)}"
   if counts.named_otherwise:
-    names = _names(counts.named_otherwise, counts.examples_named_otherwise)
-    yield f"  named as another format: {names}"
+    names = _names(counts.examples_named_otherwise, counts.named_otherwise)
+    yield f"  named as another format: {counts.named_otherwise:,} ({names})"
   if report.ignored:
-    yield f"  other files, ignored: {_names(len(report.ignored), report.ignored)}"
+    extensions = listing.by_extension(report.ignored)
+    yield f"  other files, ignored: {extensions} ({_names(report.ignored)})"
   yield f"  unreadable: {len(report.unreadable)}"
   yield from (f"    {line}" for line in preparation.lines(report.unreadable))
+  yield from (f"  note: {note}" for note in report.notes)
 
 
 def to_json(report: Report) -> dict[str, Any]:
@@ -120,10 +141,13 @@ def to_json(report: Report) -> dict[str, Any]:
     "readable": report.statistics.count,
     "num_classes": report.num_classes,
     "class_names": list(report.class_names),
+    "channels": report.channels,
+    "treatment": report.treatment,
     "sizes_in_short": report.statistics.sizes_in_short(),
     **report.statistics.to_json(),
     "unreadable": report.unreadable,
     "ignored": list(report.ignored),
+    "notes": report.notes,
   }
 
 
@@ -170,6 +194,8 @@ def _of_records(records: reading.Records, split: str, progress: progress_lib.Pro
     num_classes=records.num_classes,
     unreadable=records.unreadable(split),
     ignored=(),
+    channels=records.image_shape[-1],
+    treatment=records.treatment,
     shown=images[_spread(len(images))],
   )
 
@@ -197,6 +223,8 @@ def _of_listing(
     num_classes=pictures.num_classes,
     unreadable=unreadable,
     ignored=pictures.ignored,
+    channels=form.channels,
+    treatment={},
     shown=_of_one_size(shown),
   )
 
@@ -211,7 +239,9 @@ def _of_one_size(images: list[np.ndarray]) -> np.ndarray:
   if len({image.shape for image in images}) > 1:
     images = [
       crops.centre_crop(
-        Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image), _CELL
+        Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image),
+        _CELL,
+        mode="RGBA" if image.shape[-1] == 4 else "RGB",
       )
       for image in images
     ]
@@ -233,10 +263,36 @@ def _labels(report: Report) -> str:
   )
 
 
+def _oddities(report: Report) -> Iterator[str]:
+  """Yields lines on colours, ranges, orientations and transparency."""
+  counts, treatment = report.statistics, report.treatment
+  if counts.colours:  # Records of earlier versions have not counted them.
+    yield f"  channels: {report.channels} ({_counted(counts.colours)})"
+  if counts.ranges:
+    yield "  values: " + ", ".join(
+      f"{low} to {high} in {counts.bits[bits]:,} pictures of {bits} bits"
+      for bits, (low, high) in sorted(counts.ranges.items())
+    )
+  if counts.orientations:
+    what = "turned upright" if treatment["exif_orientation"] else "ignored"
+    names = ", ".join(f"{count:,} of {name}" for name, count in sorted(counts.orientations.items()))
+    yield f"  EXIF orientations: {names}; {what}"
+  if counts.transparent:
+    background = treatment["background"]
+    what = "ignored" if background == "none" else f"laid over {background}"
+    what = "kept" if report.channels == 4 else what
+    yield f"  transparent: {counts.transparent:,}; {what}"
+
+
+def _treatment(config: config_lib.DataConfig) -> dict[str, Any]:
+  return {name: getattr(config, name) for name in shards_lib.PIXEL_SETTINGS}
+
+
 def _counted(counter: collections.Counter[str]) -> str:
   return ", ".join(f"{name} {count:,}" for name, count in counter.most_common())
 
 
-def _names(count: int, names: Sequence[str]) -> str:
-  shown = [*map(listing.printable, names[:_MANY_NAMES]), *(["..."] if count > _MANY_NAMES else [])]
-  return f"{count:,} ({', '.join(shown)})"
+def _names(names: Sequence[str], count: int = 0) -> str:
+  """Returns the first names; there are `count`, or as many as are given."""
+  more = max(count, len(names)) > _MANY_NAMES
+  return ", ".join([*map(listing.printable, names[:_MANY_NAMES]), *(["..."] if more else [])])

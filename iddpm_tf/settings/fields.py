@@ -9,6 +9,7 @@ from iddpm_tf.settings.errors import InputError
 from iddpm_tf.settings.registry import Registry
 
 MAX_SEED = 2**31 - 1
+_SAME: Any = object()  # Older versions behaved as the default value does.
 
 
 def setting(
@@ -18,6 +19,7 @@ def setting(
   choices: tuple[str, ...] | Registry[Any] = (),
   changeable: bool = False,
   since: int = 1,
+  old: Any = _SAME,
 ) -> Any:
   """Returns a field of a dataclass that is a setting.
 
@@ -27,12 +29,18 @@ def setting(
     choices: all values that the setting can take, or the registry of their names; empty if any
       value is possible.
     changeable: whether the value may change when a run is resumed.
-    since: the first version of `config.json` that holds the setting. A configuration of an earlier
-      version has the default value.
+    since: the first version of `config.json` that holds the setting.
+    old: the value that a configuration of an earlier version has; unset: the default value.
   """
   return dataclasses.field(
     default=default,
-    metadata={"help": text, "choices": choices, "changeable": changeable, "since": since},
+    metadata={
+      "help": text,
+      "choices": choices,
+      "changeable": changeable,
+      "since": since,
+      "old": default if old is _SAME else old,
+    },
   )
 
 
@@ -49,9 +57,16 @@ def required(text: str, *, choices: tuple[str, ...] = ()) -> Any:
   )
 
 
-def recorded(default: Any) -> Any:
-  """Returns a field of a dataclass that is no setting: its value comes from the data."""
-  return dataclasses.field(default=default, metadata={"recorded": True})
+def recorded(default: Any, *, changeable: bool = False, since: int = 1) -> Any:
+  """Returns a field of a dataclass that is no setting: its value comes from the data.
+
+  Args:
+    default: the value while it is not known.
+    changeable: whether the value may change when a run is resumed.
+    since: the first version of `config.json` that holds the value.
+  """
+  metadata = {"recorded": True, "changeable": changeable, "since": since, "old": default}
+  return dataclasses.field(default=default, metadata=metadata)
 
 
 def by_name(*classes: Any) -> dict[str, dataclasses.Field[Any]]:

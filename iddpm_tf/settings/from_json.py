@@ -15,8 +15,8 @@ _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: 
 def read(section: Any, content: dict[str, Any] | None, version: int) -> Any:
   """Returns a dataclass of the settings in a dictionary, which it empties.
 
-  A setting that is newer than `version` has its default value. A section may be absent (None) if
-  all of its settings are newer.
+  A setting that is newer than `version` has the value that stands for how earlier versions behaved.
+  A section may be absent (None) if all of its settings are newer.
 
   Args:
     section: the dataclass.
@@ -29,7 +29,7 @@ def read(section: Any, content: dict[str, Any] | None, version: int) -> Any:
   fields = {field.name: field for field in dataclasses.fields(section)}
   required = {name for name, field in fields.items() if field.metadata.get("since", 1) <= version}
   if content is None and not required:
-    return section()
+    content = {}
   if not isinstance(content, dict):
     message = f"expected a section for {section.__name__}, received {content!r}"
     raise InputError("config", message)
@@ -40,7 +40,8 @@ def read(section: Any, content: dict[str, Any] | None, version: int) -> Any:
   if missing := sorted(required - values.keys()):
     raise InputError("config", f"expected values of all settings, received none of {missing[0]}")
   require_empty(content, "settings")
-  return section(**values)
+  older = {name: fields[name].metadata["old"] for name in fields.keys() - values.keys()}
+  return section(**older, **values)
 
 
 def checked(field: dataclasses.Field[Any], value: Any) -> Any:

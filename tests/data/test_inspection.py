@@ -47,7 +47,7 @@ def test_pictures_of_several_sizes(pictures, tmp_path):
     "formats: PNG 39, GIF 1",
     "labels: ant 19, bee 21",
     "named as another format: 1 (bee/x.jpg)",
-    "other files, ignored: 1 (notes.txt)",
+    "other files, ignored: 1 .txt (notes.txt)",
     "unreadable: 1\n    ant/004.png: is empty",
     "test: 6 pictures",
   ):

@@ -55,6 +55,7 @@ class NllEvaluation:
     """
     nll_config.require_steps(config.nll_steps, model.config.diffusion.diffusion_steps)
     self.source = sources.load(model.config.data, config.split)
+    sources.say_notes(self.source, progress)
     model_dir.require_same_data(model.config, self.source, model.folder.path)
     available = len(self.source.images)
     settings.require(

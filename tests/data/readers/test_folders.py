@@ -34,13 +34,46 @@ def error_of(folder, split="train", **settings):
   return message
 
 
-def test_a_flat_folder_is_rgb_without_labels(tmp_path):
+def test_a_flat_folder_has_no_labels(tmp_path):
   for i in (2, 0, 1):
     draw(tmp_path / f"{i}.png", grey=10 * i, size=(6, 4))
   source = sources.load(config(tmp_path), "train")
-  assert source.images.shape == (3, 4, 6, 3) and source.images.dtype == np.uint8
-  np.testing.assert_array_equal(source.images[:, 0, 0], np.repeat([[0], [10], [20]], 3, axis=1))
+  assert source.images.shape == (3, 4, 6, 1) and source.images.dtype == np.uint8
+  np.testing.assert_array_equal(source.images[:, 0, 0, 0], [0, 10, 20])
   assert source.num_classes == 0 and source.labels.dtype == np.int32 and not source.labels.any()
+
+
+def test_grey_pictures_have_one_channel_and_one_with_colour_gives_all_of_them_three(tmp_path):
+  for i in range(40):
+    draw(tmp_path / f"{i:02d}.png", grey=6 * i)
+  Image.new("RGB", (4, 4), (100, 100, 100)).save(
+    tmp_path / "40.png"
+  )  # Grey, but in three channels.
+  grey = sources.load(config(tmp_path), "train").images
+  assert grey.shape == (41, 4, 4, 1) and grey[40].max() == 100
+  Image.new("RGB", (4, 4), (100, 100, 101)).save(tmp_path / "40.png")
+  colour = sources.load(config(tmp_path), "train").images
+  assert colour.shape == (41, 4, 4, 3) and colour[40, 0, 0].tolist() == [100, 100, 101]
+  np.testing.assert_array_equal(colour[:40], grey[:40].repeat(3, axis=-1))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_channels_can_be_chosen(tmp_path, channels):
+  draw(tmp_path / "0.png", grey=50)
+  Image.new("RGBA", (4, 4), (200, 0, 0, 128)).save(tmp_path / "1.png")
+  images = sources.load(config(tmp_path, channels=channels), "train").images
+  assert images.shape == (2, 4, 4, channels)
+  first, second = images[:, 0, 0].tolist()
+  assert first == {1: [50], 3: [50] * 3, 4: [50, 50, 50, 255]}[channels]
+  over_white = [227, 127, 127]
+  luma = round(0.299 * over_white[0] + 0.587 * over_white[1] + 0.114 * over_white[2])
+  assert second == {1: [luma], 3: over_white, 4: [200, 0, 0, 128]}[channels]
+
+
+def test_pictures_have_the_channels_of_the_model_that_they_are_for(tmp_path):
+  draw(tmp_path / "0.png")
+  model = config(tmp_path, image_shape=(4, 4, 3))
+  assert sources.load(model, "train").images.shape == (1, 4, 4, 3)
 
 
 def test_only_pictures_are_listed_in_order_and_other_files_are_named(tmp_path):
@@ -168,7 +201,7 @@ def test_pictures_of_several_sizes_need_an_image_size(tmp_path):
   draw(tmp_path / "b.png", size=(5, 6))
   message = error_of(tmp_path)
   assert message.startswith("image_size: ") and "6x4 (a.png), 6x5 (b.png)" in message
-  assert sources.load(config(tmp_path, image_size=3), "train").images.shape == (2, 3, 3, 3)
+  assert sources.load(config(tmp_path, image_size=3), "train").images.shape == (2, 3, 3, 1)
 
 
 def test_unreadable_pictures_are_counted(tmp_path):
@@ -184,9 +217,13 @@ def test_unreadable_pictures_are_counted(tmp_path):
 def test_more_than_fits_in_memory_is_refused(tmp_path, monkeypatch):
   for i in range(5):
     draw(tmp_path / f"{i}.png")
-  monkeypatch.setattr(sources, "MAX_BYTES", 5 * 48 - 1)
+  monkeypatch.setattr(sources, "MAX_BYTES", 5 * 16 - 1)
   for size in (4, 0):
     assert "the data set 'records'" in error_of(tmp_path, image_size=size)
+  monkeypatch.setattr(sources, "MAX_BYTES", 5 * 16)
+  assert len(sources.load(config(tmp_path), "train").images) == 5
+  Image.new("RGB", (4, 4), (1, 2, 3)).save(tmp_path / "4.png")
+  assert "the data set 'records'" in error_of(tmp_path)
   monkeypatch.setattr(sources, "MAX_BYTES", 5 * 48)
   assert len(sources.load(config(tmp_path), "train").images) == 5
 
