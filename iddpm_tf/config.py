@@ -20,7 +20,9 @@ from iddpm_tf.settings import from_json
 VERSION = 5  # The version of the layout of config.json.
 
 SCORES = ("fid", "sfid", "inception_score", "precision_recall")  # Scores of samples.
-LIKELIHOODS = {"nll": "test", "nll_train": "train"}  # Scores of a model, and the split of each.
+# Scores of a model, and the split of each. In training, `nll` is of the split val if there is
+# one beside test.
+LIKELIHOODS = {"nll": "test", "nll_train": "train"}
 NEIGHBOURS = (3, 5)  # k of precision and recall (Kynkäänniemi et al., 2019, and Table 4).
 
 
@@ -262,6 +264,38 @@ class DataConfig:
     changeable=True,
     since=2,
   )
+  folder_splits: str = settings.setting(
+    "usual",
+    "sub-folders of a folder of pictures that are its splits: usual: train or training, val, valid "
+    "or validation, test or testing, in upper or lower case; lowercase: train and test (or val, or "
+    "validation), as earlier versions did; none: all sub-folders are classes",
+    choices=("usual", "lowercase", "none"),
+    changeable=True,
+    since=5,
+    old="lowercase",
+  )
+  class_order: str = settings.setting(
+    "natural",
+    "order of class names, which numbers the classes; natural: 1, 2, 10, if all names are numbers; "
+    "alphabetical: 1, 10, 2, as in the authors' code",
+    choices=("natural", "alphabetical"),
+    changeable=True,
+    since=5,
+    old="alphabetical",
+  )
+  extensions: tuple[str, ...] = settings.setting(
+    ("png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "bmp"),
+    "extensions of the files in a folder that are pictures, in upper or lower case",
+    changeable=True,
+    since=5,
+    old=("png", "jpg", "jpeg", "webp", "gif"),
+  )
+  test_share: float = settings.setting(
+    0.0,
+    "share of the pictures of a folder without a test split that is held out as its test split, "
+    "such as 0.1; names decide which",
+    since=5,
+  )
   channels: int = settings.setting(
     0,
     "channels of the images: 1 for grey, 3 for RGB, 4 for RGB and transparency; 0: as the pictures "
@@ -295,6 +329,8 @@ class DataConfig:
   random_flip: bool = settings.setting(False, "mirror half of the training images")
   image_shape: tuple[int, ...] = settings.recorded(())  # Height, width, channels.
   num_classes: int = settings.recorded(0)  # 0: the data has no labels.
+  # By number; empty where they are unknown.
+  class_names: tuple[str, ...] = settings.recorded((), changeable=True, since=5)
 
   def __post_init__(self) -> None:
     """Checks the values, and raises `InputError` for a wrong one."""
@@ -311,6 +347,19 @@ class DataConfig:
       0 <= self.max_value < 2**16, "max_value", "a number from 0 to 65535", self.max_value
     )
     background_colour(self.background)
+    settings.require(
+      self.extensions and all(name.isalnum() for name in self.extensions),
+      "extensions",
+      "one extension or more, without dots, such as png,jpg",
+      self.extensions,
+    )
+    settings.require(0 <= self.test_share < 1, "test_share", "a share in [0, 1)", self.test_share)
+    settings.require(
+      len(self.class_names) in (0, self.num_classes),
+      "class_names",
+      f"{self.num_classes} names, one per class, or none",
+      self.class_names,
+    )
 
   def as_before(self, earlier: "DataConfig") -> "DataConfig":
     """Returns a copy that treats pictures as an earlier configuration did, unless told otherwise.
@@ -455,7 +504,8 @@ class EvaluationConfig:
   )
   eval_examples: int = settings.setting(
     100,
-    "images of the test split for nll, and of the training split for nll_train; 0 means all",
+    "images of the test split (or val, if there are both) for nll, and of the training split for "
+    "nll_train; 0 means all",
     changeable=True,
     since=3,
   )
@@ -615,13 +665,26 @@ class Config:
       raise _unknown_setting(name)
     return Config(**parts)
 
-  def with_data(self, *, image_shape: tuple[int, ...], num_classes: int) -> "Config":
-    """Returns a copy that knows the images: their shape (H, W, C) and the number of their classes.
+  def with_data(
+    self,
+    *,
+    image_shape: tuple[int, ...],
+    num_classes: int,
+    class_names: tuple[str, ...] = (),
+  ) -> "Config":
+    """Returns a copy that knows the images.
+
+    Args:
+      image_shape: (H, W, C).
+      num_classes: the number of their classes; 0: they have no labels.
+      class_names: the names of the classes; empty if they are unknown.
 
     Raises:
-      InputError: the network does not fit the images.
+      InputError: the network does not fit the images, or there are too few or too many names.
     """
-    data = dataclasses.replace(self.data, image_shape=image_shape, num_classes=num_classes)
+    data = dataclasses.replace(
+      self.data, image_shape=image_shape, num_classes=num_classes, class_names=class_names
+    )
     return dataclasses.replace(self, data=data)
 
   def changed(self, values: Mapping[str, Any], made: str | os.PathLike[str]) -> "Config":

@@ -48,6 +48,10 @@ EVERYTHING = Config(
     image_size=8,
     resize="area",
     folder_labels="prefix",
+    folder_splits="none",
+    class_order="alphabetical",
+    extensions=("png",),
+    test_share=0.1,
     channels=1,
     exif_orientation=False,
     background="0,0,255",
@@ -55,6 +59,7 @@ EVERYTHING = Config(
     random_flip=True,
     image_shape=(8, 8, 1),
     num_classes=10,
+    class_names=tuple("abcdefghij"),
   ),
   TrainingConfig(
     train_steps=7,
@@ -173,12 +178,10 @@ def test_settings_that_an_older_version_lacks_say_what_it_did(version):
 
 def test_configurations_of_earlier_versions_take_pictures_as_these_did():
   data = DataConfig.before(5)
-  assert (data.channels, data.exif_orientation, data.background, data.max_value) == (
-    0,
-    False,
-    "none",
-    0,
-  )
+  assert not data.exif_orientation and data.background == "none"
+  assert data.channels == data.max_value == data.test_share == 0
+  assert data.folder_splits == "lowercase" and data.class_order == "alphabetical"
+  assert data.extensions == ("png", "jpg", "jpeg", "webp", "gif")
 
 
 def test_a_default_gives_way_to_what_an_earlier_version_did():
@@ -196,6 +199,13 @@ def test_a_default_gives_way_to_what_an_earlier_version_did():
     ("channels", 2),
     ("max_value", -1),
     ("max_value", 65536),
+    ("extensions", ()),
+    ("extensions", (".png",)),
+    ("test_share", 1.0),
+    ("test_share", -0.1),
+    ("folder_splits", "some"),
+    ("class_order", "random"),
+    ("class_names", ("ant",)),
     ("background", "pink"),
     ("background", "1,2"),
     ("background", "1,2,256"),
@@ -546,6 +556,7 @@ def test_a_run_may_change_some_settings():
 
 def test_the_images_are_filled_in_and_the_network_must_fit_them():
   config = Config.from_settings(channel_multipliers=(1, 2), attention_resolutions=())
-  filled = config.with_data(image_shape=(8, 8, 3), num_classes=2)
+  filled = config.with_data(image_shape=(8, 8, 3), num_classes=2, class_names=("ant", "bee"))
   assert filled.data.image_shape == (8, 8, 3) and filled.data.num_classes == 2
+  assert Config.from_json(filled.to_json()).data.class_names == ("ant", "bee")
   refused("channel_multipliers", config.with_data, image_shape=(7, 7, 3), num_classes=2)

@@ -118,8 +118,11 @@ def _source(config, images, labels, stored):
     message = "expected none without an array of images, received labels; a Source has its own"
     raise settings.InputError("labels", message)
   if images is not None:
-    return sources.checked(images)
+    names = stored.data.class_names if stored else ()
+    return sources.numbered_as(sources.checked(images), names)
   data = config.data
   if stored:
-    data = dataclasses.replace(data, image_shape=stored.data.image_shape)
+    # The images have the channels of the run, and the classes its numbers.
+    recorded = ("image_shape", "num_classes", "class_names")
+    data = dataclasses.replace(data, **{name: getattr(stored.data, name) for name in recorded})
   return sources.load(data, "train")

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from typing import TypeVar
 
 import numpy as np
+from PIL import BmpImagePlugin
 from PIL import GifImagePlugin
 from PIL import Image
 from PIL import JpegImagePlugin
@@ -39,8 +40,20 @@ _READERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
   "JPEG": JpegImagePlugin.JpegImageFile,
   "WEBP": WebPImagePlugin.WebPImageFile,
   "GIF": GifImagePlugin.GifImageFile,
+  "BMP": BmpImagePlugin.BmpImageFile,
 }
-_EXTENSIONS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".gif": "GIF"}
+# TIFF is not among them: libtiff writes to the error stream, and reads damaged files as if whole.
+_FORMATS = "PNG, JPEG, WebP, GIF or BMP"
+_EXTENSIONS = {
+  ".png": "PNG",
+  ".jpg": "JPEG",
+  ".jpeg": "JPEG",
+  ".jpe": "JPEG",
+  ".jfif": "JPEG",
+  ".webp": "WEBP",
+  ".gif": "GIF",
+  ".bmp": "BMP",
+}
 _ORIENTATION = 0x0112  # The number of the orientation in EXIF.
 # What turns a picture of an EXIF orientation upright.
 _UPRIGHT = {
@@ -60,9 +73,9 @@ _SIGNATURES = {
   b"\xff\xd8\xff": "JPEG",
   b"GIF87a": "GIF",
   b"GIF89a": "GIF",
+  b"BM": "BMP",
 }
 _UNSUPPORTED_SIGNATURES = {
-  b"BM": "a BMP",
   b"II*\0": "a TIFF",
   b"MM\0*": "a TIFF",
   b"8BPS": "a PSD",
@@ -106,7 +119,7 @@ class Decoded(NamedTuple):
     width: the width of the picture before it was resized.
     height: its height.
     mode: Pillow's name of its mode.
-    format: PNG, JPEG, WEBP, GIF, or array.
+    format: PNG, JPEG, WEBP, GIF, BMP, or array.
     named_otherwise: whether the file's name says another format.
     is_grey: whether the red, green and blue of every pixel are equal.
     orientation: its EXIF orientation, 1 to 8; 1 is upright.
@@ -326,11 +339,11 @@ def _format(data: bytes) -> str:
   if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
     return "WEBP"
   if data[4:8] == b"ftyp":
-    raise UnreadableImage("is an AVIF or HEIF, not a PNG, JPEG, WebP or GIF")
+    raise UnreadableImage(f"is an AVIF or HEIF, not a {_FORMATS}")
   for signature, file_format in _UNSUPPORTED_SIGNATURES.items():
     if data.startswith(signature):
-      raise UnreadableImage(f"is {file_format}, not a PNG, JPEG, WebP or GIF")
-  raise UnreadableImage("is not a picture (its content is not PNG, JPEG, WebP or GIF)")
+      raise UnreadableImage(f"is {file_format}, not a {_FORMATS}")
+  raise UnreadableImage(f"is not a picture (its content is not {_FORMATS})")
 
 
 def _open(data: bytes, file_format: str) -> Image.Image:
@@ -360,6 +373,8 @@ def _reader(data: bytes, file_format: str) -> Image.Image:
 def _reason(data: bytes, file_format: str, error: Exception) -> str:
   if file_format == "WEBP":
     truncated = len(data) < 8 + int.from_bytes(data[4:8], "little")
+  elif file_format == "BMP":
+    truncated = len(data) < int.from_bytes(data[2:6], "little")
   else:
     truncated = _TRAILERS[file_format] not in data[-64:]  # Some writers pad their files.
   if truncated or "truncated" in str(error):

@@ -43,6 +43,7 @@ class Report(NamedTuple):
     num_classes: the number of classes; 0: the data has no labels.
     unreadable: `[name, reason]` of each picture that cannot be read.
     ignored: the names of files that are not pictures by their extension.
+    layout: a line that says what was taken as which split; empty where that is plain.
     channels: the channels of the images that the pictures become.
     treatment: what is done with oddities: the values of settings by name.
     shown: up to 64 images from all over the split, uint8 [N, H, W, C].
@@ -55,6 +56,7 @@ class Report(NamedTuple):
   num_classes: int
   unreadable: list[list[str]]
   ignored: tuple[str, ...]
+  layout: str
   channels: int
   treatment: dict[str, Any]
   shown: np.ndarray
@@ -78,7 +80,7 @@ def inspect(
 
   Args:
     config: the configuration of the data.
-    splits: `train`, `test` or both; empty: those that the data has.
+    splits: some of `train`, `val` and `test`; empty: those that the data has.
     workers: the number of threads that decode; 0: one per processor.
     progress: shows what is done.
 
@@ -113,6 +115,8 @@ def lines(split: str, report: Report) -> Iterator[str]:
   yield (
     f"{split}: {report.pictures:,} pictures of {report.name}, {counts.count:,} of which can be read"
   )
+  if report.layout:
+    yield f"  {report.layout}"
   if report.name == "records":
     yield "  (sizes, modes and formats are those of the pictures before they were prepared)"
   if counts.count:
@@ -139,6 +143,7 @@ def to_json(report: Report) -> dict[str, Any]:
     "name": report.name,
     "pictures": report.pictures,
     "readable": report.statistics.count,
+    "layout": report.layout,
     "num_classes": report.num_classes,
     "class_names": list(report.class_names),
     "channels": report.channels,
@@ -194,6 +199,7 @@ def _of_records(records: reading.Records, split: str, progress: progress_lib.Pro
     num_classes=records.num_classes,
     unreadable=records.unreadable(split),
     ignored=(),
+    layout="",
     channels=records.image_shape[-1],
     treatment=records.treatment,
     shown=images[_spread(len(images))],
@@ -223,6 +229,7 @@ def _of_listing(
     num_classes=pictures.num_classes,
     unreadable=unreadable,
     ignored=pictures.ignored,
+    layout=pictures.layout,
     channels=form.channels,
     treatment={},
     shown=_of_one_size(shown),
@@ -257,9 +264,11 @@ def _labels(report: Report) -> str:
       f"{report.num_classes} classes of {min(counts):,} to {max(counts):,} pictures, "
       f"{np.median(counts):,.0f} in the median"
     )
-  names = report.class_names or range(report.num_classes)
+  if not report.class_names:
+    return ", ".join(f"{number}: {count:,}" for number, count in enumerate(counts))
   return ", ".join(
-    f"{listing.printable(str(name))} {count:,}" for name, count in zip(names, counts)
+    f"{number} {listing.printable(name)}: {count:,}"
+    for number, (name, count) in enumerate(zip(report.class_names, counts))
   )
 
 

@@ -90,7 +90,7 @@ def load(config: config_lib.DataConfig, split: str) -> Source:
 
   Args:
     config: the configuration of the data.
-    split: `train` or `test`.
+    split: `train`, `val` or `test`.
 
   Raises:
     InputError: there is no such data set or split, pictures cannot be read or have several sizes,
@@ -116,7 +116,37 @@ def load(config: config_lib.DataConfig, split: str) -> Source:
       "channels",
       f"expected {channels}, as {source.name} has, or nothing, received {config.channels}",
     )
-  return checked(source)
+  return numbered_as(checked(source), config.class_names)
+
+
+def numbered_as(source: Source, class_names: Sequence[str]) -> Source:
+  """Returns a source whose classes have the numbers of their names in another list.
+
+  The source is returned as it is if it does not have the same names in another order.
+
+  Args:
+    source: the source.
+    class_names: the names of the classes of a model by number; empty if they are unknown.
+  """
+  names = tuple(class_names)
+  same = len(names) == len(set(names)) and sorted(names) == sorted(source.class_names)
+  if not same or names == source.class_names:
+    return source
+  numbers = np.array([names.index(name) for name in source.class_names], np.int32)
+  return source._replace(labels=numbers[source.labels], class_names=names)
+
+
+def choosing_split(config: config_lib.DataConfig) -> str:
+  """Returns the split that a model is chosen by: `val` where there is one beside `test`."""
+  if config.dataset == "records":
+    from iddpm_tf.data.records import reading
+
+    available = reading.Records(config).splits
+  elif config.dataset == "folder":
+    available = splits(config)
+  else:
+    available = ()
+  return "val" if "val" in available else "test"
 
 
 def require_data_dir(config: config_lib.DataConfig) -> None:
@@ -180,7 +210,7 @@ def open_listing(config: config_lib.DataConfig, split: str) -> listing.Listing:
 
 
 def splits(config: config_lib.DataConfig) -> tuple[str, ...]:
-  """Returns the splits, of `train` and `test`, that a data set of pictures to decode has.
+  """Returns the splits, of `train`, `val` and `test`, that a data set of pictures to decode has.
 
   Raises:
     InputError: there is no such data set, or it has no pictures to decode.

@@ -7,7 +7,7 @@ from iddpm_tf import config as config_lib
 
 # Settings that do not change which images there are. They are not in the text, because files of
 # earlier versions are named without them.
-_IRRELEVANT = ("download",)
+_IRRELEVANT = ("download", "class_names")
 _FIRST_VERSION = 4  # Later settings are in the text where they change something.
 
 

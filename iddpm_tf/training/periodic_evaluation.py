@@ -268,7 +268,10 @@ def _load(config, split, folder, progress):
   if config.data.dataset == sources.ARRAYS:
     message = f"expected no nll, because a run on arrays has no {split} split, received nll"
     raise settings.InputError("eval_scores", f"{message}; nll_train is of the training images")
+  split = sources.choosing_split(config.data) if split == "test" else split
   source = sources.load(config.data, split)
+  if split == "val":
+    progress.say("nll in training is of the val split; the test split is for reporting")
   sources.say_notes(source, progress)
   model_dir_lib.require_same_data(config, source, folder.path)
   return source

@@ -60,7 +60,12 @@ def png_header(width, height):
 
 @pytest.mark.parametrize(
   "kind, options",
-  [("PNG", {}), ("WEBP", {"lossless": True}), ("JPEG", {"quality": 95, "subsampling": 0})],
+  [
+    ("PNG", {}),
+    ("BMP", {}),
+    ("WEBP", {"lossless": True}),
+    ("JPEG", {"quality": 95, "subsampling": 0}),
+  ],
 )
 def test_each_format_comes_back(kind, options):
   pixels = np.kron(noise(2, 3, 3), np.ones([8, 8, 1], np.uint8))
@@ -117,7 +122,7 @@ def test_the_content_decides_the_format_and_not_the_name(tmp_path):
   assert not decode(tmp_path / "x.JPEG", name="key without ending").named_otherwise
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP"])
 def test_half_a_file_is_truncated(kind):
   data = encoded(noise(40, 40, 3), kind)
   assert reason(data[: len(data) // 2]) == "is truncated"
@@ -125,10 +130,11 @@ def test_half_a_file_is_truncated(kind):
 
 def test_other_files_are_named():
   assert reason(b"") == "is empty"
-  assert reason(b"hello, world") == "is not a picture (its content is not PNG, JPEG, WebP or GIF)"
-  assert reason(encoded(noise(4, 4, 3), "BMP")) == "is a BMP, not a PNG, JPEG, WebP or GIF"
-  assert reason(encoded(noise(4, 4, 3), "TIFF")) == "is a TIFF, not a PNG, JPEG, WebP or GIF"
-  assert reason(b"\0\0\0\x1cftypavif") == "is an AVIF or HEIF, not a PNG, JPEG, WebP or GIF"
+  assert (
+    reason(b"hello, world") == "is not a picture (its content is not PNG, JPEG, WebP, GIF or BMP)"
+  )
+  assert reason(encoded(noise(4, 4, 3), "TIFF")) == "is a TIFF, not a PNG, JPEG, WebP, GIF or BMP"
+  assert reason(b"\0\0\0\x1cftypavif") == "is an AVIF or HEIF, not a PNG, JPEG, WebP, GIF or BMP"
   data = bytearray(encoded(noise(40, 40, 3), "PNG"))
   data[len(data) // 2] ^= 0xFF
   assert reason(bytes(data)).startswith("cannot be decoded (")
@@ -177,7 +183,7 @@ def test_nothing_is_written_to_the_error_stream(tmp_path):
   assert result.stdout.splitlines() == ["is truncated"] * 2
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP"])
 def test_broken_bytes_are_read_or_refused(kind):
   data = encoded(noise(20, 20, 3), kind)
   rng = np.random.default_rng(0)

@@ -45,7 +45,7 @@ def test_pictures_of_several_sizes(pictures, tmp_path):
     "train: 41 pictures of folder, 40 of which can be read",
     "largest 9x50",
     "formats: PNG 39, GIF 1",
-    "labels: ant 19, bee 21",
+    "labels: 0 ant: 19, 1 bee: 21",
     "named as another format: 1 (bee/x.jpg)",
     "other files, ignored: 1 .txt (notes.txt)",
     "unreadable: 1\n    ant/004.png: is empty",
@@ -78,7 +78,7 @@ def test_the_checksums_of_records_are_verified(pictures, tmp_path):
   preparation.prepare(config(pictures, image_size=8), tmp_path / "out", shard_size=16)
   records = config(tmp_path / "out", "records")
   reports = inspection.inspect(records)
-  assert list(reports) == ["train", "test"] and "labels: ant 20, bee 20" in text(reports)
+  assert list(reports) == ["train", "test"] and "labels: 0 ant: 20, 1 bee: 20" in text(reports)
   assert reports["train"].shown.shape == (40, 8, 8, 3)
   path = tmp_path / "out/train/images-00001-of-00003.npy"
   path.write_bytes(path.read_bytes()[:-1] + b"?")

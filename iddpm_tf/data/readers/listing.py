@@ -40,6 +40,7 @@ class Listing(abc.ABC):
     class_names: the names of the classes; empty where they are unknown.
     channels: 1 for grey pictures, 3 for RGB, 4 for RGBA; 0: only the pictures themselves tell.
     ignored: the names of files beside the pictures that are not pictures by their extension.
+    layout: a line that says what was taken as which split; empty where that is plain.
   """
 
   name: str
@@ -47,6 +48,7 @@ class Listing(abc.ABC):
   class_names: tuple[str, ...] = ()
   channels: int = 0
   ignored: tuple[str, ...] = ()
+  layout: str = ""
 
   @abc.abstractmethod
   def __len__(self) -> int:
@@ -62,9 +64,10 @@ class Listing(abc.ABC):
 
   def notes(self) -> list[str]:
     """Returns lines that a user should read, such as what was ignored."""
-    if not self.ignored:
-      return []
-    return [f"{len(self.ignored):,} other files are ignored: {by_extension(self.ignored)}"]
+    notes = [self.layout] if self.layout else []
+    if self.ignored:
+      notes.append(f"{len(self.ignored):,} other files are ignored: {by_extension(self.ignored)}")
+    return notes
 
   def digest(self) -> str:
     """Returns the SHA-256 of the identities, which does not depend on where the data lies."""

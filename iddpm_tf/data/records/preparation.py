@@ -25,7 +25,7 @@ from iddpm_tf.data.records import statistics as statistics_lib
 from iddpm_tf.utils import files
 from iddpm_tf.utils import progress as progress_lib
 
-SPLITS = ("train", "test")
+SPLITS = ("train", "val", "test")
 UNREADABLE = ("refuse", "skip")
 UNREADABLE_FILE = "unreadable.txt"
 _SHARD_BYTES = 2**28
@@ -51,7 +51,7 @@ def prepare(
   Args:
     config: the configuration of the data: where the pictures are, and what they become.
     output_dir: the folder of the records.
-    splits: `train`, `test` or both; empty: those that the data has.
+    splits: some of `train`, `val` and `test`; empty: those that the data has.
     shard_size: the number of pictures per file; 0: as many as make 256 MiB.
     unreadable: what happens if pictures cannot be read; `refuse`: an error that lists them; `skip`:
       they are left out. They are listed in either case.
@@ -103,7 +103,7 @@ def require_arguments(
   settings.require(
     len(set(splits)) == len(splits) and set(splits) <= set(SPLITS),
     "splits",
-    "train, test or train,test",
+    "different ones of train, val and test",
     tuple(splits),
   )
   settings.require(shard_size >= 0, "shard_size", "a number of at least 0", shard_size)

@@ -52,7 +52,7 @@ def test_records_are_the_readable_pictures_in_order(folder, tmp_path):
   assert progress.lines[0] == "train: 23 pictures of folder, 2 classes"
   assert progress.lines[1:3] == [
     "5 pictures cannot be read:",
-    "train/ant/00.png: is not a picture (its content is not PNG, JPEG, WebP or GIF)",
+    "train/ant/00.png: is not a picture (its content is not PNG, JPEG, WebP, GIF or BMP)",
   ]
   assert progress.lines[-1] == f"{tmp_path}/new/out/train: 18 images"
 
