@@ -14,6 +14,7 @@ from PIL import Image
 from iddpm_tf import config as config_lib
 from iddpm_tf.data import crops
 from iddpm_tf.data import decoding
+from iddpm_tf.data import duplicates
 from iddpm_tf.data import pictures as pictures_lib
 from iddpm_tf.data import sources
 from iddpm_tf.data.readers import listing
@@ -46,6 +47,8 @@ class Report(NamedTuple):
     layout: a line that says what was taken as which split; empty where that is plain.
     channels: the channels of the images that the pictures become.
     treatment: what is done with oddities: the values of settings by name.
+    near_duplicates: the `SPLIT/NAME` of each picture that looks like an earlier one, and that of
+      the earlier one; None for records, which are not compared.
     shown: up to 64 images from all over the split, uint8 [N, H, W, C].
   """
 
@@ -59,6 +62,7 @@ class Report(NamedTuple):
   layout: str
   channels: int
   treatment: dict[str, Any]
+  near_duplicates: list[tuple[str, str]] | None
   shown: np.ndarray
 
   @property
@@ -96,11 +100,12 @@ def inspect(
   listings = {
     split: sources.open_listing(config, split) for split in splits or sources.splits(config)
   }
+  near_duplicates = duplicates.NearDuplicates()
   for split, pictures in listings.items():
     form = decoding.form_of(config, sources.known_channels(config, pictures) or 3)
     with progress.bar(total=len(pictures), unit="picture", description=split) as bar:
-      reports[split] = _of_listing(pictures, form, workers, bar)
-      reports[split] = reports[split]._replace(treatment=_treatment(config))
+      report = _of_listing(split, pictures, form, workers, bar, near_duplicates)
+      reports[split] = report._replace(treatment=_treatment(config))
   if not any(sources.known_channels(config, pictures) for pictures in listings.values()):
     grey = all(not report.statistics.colours["colour"] for report in reports.values())
     reports = {
@@ -129,6 +134,9 @@ def lines(split: str, report: Report) -> Iterator[str]:
   if counts.named_otherwise:
     names = _names(counts.examples_named_otherwise, counts.named_otherwise)
     yield f"  named as another format: {counts.named_otherwise:,} ({names})"
+  if report.near_duplicates:
+    pairs = [f"{name} like {earlier}" for name, earlier in report.near_duplicates]
+    yield f"  near-duplicates: {len(pairs):,} ({_names(pairs)})"
   if report.ignored:
     extensions = listing.by_extension(report.ignored)
     yield f"  other files, ignored: {extensions} ({_names(report.ignored)})"
@@ -152,6 +160,7 @@ def to_json(report: Report) -> dict[str, Any]:
     **report.statistics.to_json(),
     "unreadable": report.unreadable,
     "ignored": list(report.ignored),
+    "near_duplicates": report.near_duplicates,
     "notes": report.notes,
   }
 
@@ -202,12 +211,18 @@ def _of_records(records: reading.Records, split: str, progress: progress_lib.Pro
     layout="",
     channels=records.image_shape[-1],
     treatment=records.treatment,
+    near_duplicates=None,
     shown=images[_spread(len(images))],
   )
 
 
 def _of_listing(
-  pictures: listing.Listing, form: decoding.Form, workers: int, bar: progress_lib.Bar
+  split: str,
+  pictures: listing.Listing,
+  form: decoding.Form,
+  workers: int,
+  bar: progress_lib.Bar,
+  near_duplicates: duplicates.NearDuplicates,
 ) -> Report:
   """Returns a report of pictures. Only those that are shown are kept in memory."""
   statistics, unreadable, shown = statistics_lib.Statistics(), [], []
@@ -216,6 +231,7 @@ def _of_listing(
   for position, outcome in enumerate(outcomes):
     if outcome.decoded:
       statistics.add(outcome)
+      near_duplicates.add(f"{split}/{outcome.name}", outcome.decoded.pixels)
       if position in positions:
         shown.append(outcome.decoded.pixels)
     else:
@@ -232,6 +248,7 @@ def _of_listing(
     layout=pictures.layout,
     channels=form.channels,
     treatment={},
+    near_duplicates=[pair for pair in near_duplicates.pairs if pair[0].startswith(f"{split}/")],
     shown=_of_one_size(shown),
   )
 
