@@ -48,9 +48,18 @@ EVERYTHING = Config(
     image_size=8,
     resize="area",
     folder_labels="prefix",
+    folder_splits="none",
+    class_order="alphabetical",
+    extensions=("png",),
+    test_share=0.1,
+    channels=1,
+    exif_orientation=False,
+    background="0,0,255",
+    max_value=4095,
     random_flip=True,
     image_shape=(8, 8, 1),
     num_classes=10,
+    class_names=tuple("abcdefghij"),
   ),
   TrainingConfig(
     train_steps=7,
@@ -133,7 +142,7 @@ def test_json_is_versioned_and_ends_in_a_newline():
   "text", ["", "{", "[]", "null", "{}", '{"version": 99}', '{"version": "1"}', '"version"']
 )
 def test_other_json_is_refused(text):
-  message = "^config: expected (JSON|a configuration of version 1 to 4), received"
+  message = "^config: expected (JSON|a configuration of version 1 to 5), received"
   with pytest.raises(settings.InputError, match=message):
     Config.from_json(text)
 
@@ -147,7 +156,7 @@ def test_a_missing_or_wrong_section_is_named(section):
 
 
 @pytest.mark.parametrize("version", range(1, config_lib.VERSION))
-def test_settings_that_an_older_version_lacks_have_their_defaults(version):
+def test_settings_that_an_older_version_lacks_say_what_it_did(version):
   newer = [
     (section, field.name)
     for section, dataclass in config_lib.sections().items()
@@ -162,7 +171,50 @@ def test_settings_that_an_older_version_lacks_have_their_defaults(version):
     if not content["evaluation"]:
       content.pop("evaluation")
 
-  assert newer and Config.from_json(changed(make_older, Config())) == Config()
+  read = Config.from_json(changed(make_older, Config()))
+  assert newer and read.data == DataConfig.before(5)
+  assert dataclasses.replace(read, data=DataConfig()) == Config()
+
+
+def test_configurations_of_earlier_versions_take_pictures_as_these_did():
+  data = DataConfig.before(5)
+  assert not data.exif_orientation and data.background == "none"
+  assert data.channels == data.max_value == data.test_share == 0
+  assert data.folder_splits == "lowercase" and data.class_order == "alphabetical"
+  assert data.extensions == ("png", "jpg", "jpeg", "webp", "gif")
+
+
+def test_a_default_gives_way_to_what_an_earlier_version_did():
+  before = DataConfig.before(5)
+  data = DataConfig(image_size=8).as_before(before)
+  assert data == dataclasses.replace(before, image_size=8)
+  # What was said to be otherwise stays, and so do defaults beside a configuration of this version.
+  assert DataConfig(background="black").as_before(before).background == "black"
+  assert DataConfig().as_before(DataConfig(background="black")) == DataConfig()
+
+
+@pytest.mark.parametrize(
+  "name, value",
+  [
+    ("channels", 2),
+    ("max_value", -1),
+    ("max_value", 65536),
+    ("extensions", ()),
+    ("extensions", (".png",)),
+    ("test_share", 1.0),
+    ("test_share", -0.1),
+    ("folder_splits", "some"),
+    ("class_order", "random"),
+    ("class_names", ("ant",)),
+    ("background", "pink"),
+    ("background", "1,2"),
+    ("background", "1,2,256"),
+    ("background", "1,2,-3"),
+  ],
+)
+def test_impossible_ways_of_reading_pictures_are_refused(name, value):
+  refused(name, DataConfig, **{name: value})
+  assert config_lib.background_colour("1, 2,3") == (1, 2, 3)
 
 
 def test_unknown_names_are_named():
@@ -504,6 +556,7 @@ def test_a_run_may_change_some_settings():
 
 def test_the_images_are_filled_in_and_the_network_must_fit_them():
   config = Config.from_settings(channel_multipliers=(1, 2), attention_resolutions=())
-  filled = config.with_data(image_shape=(8, 8, 3), num_classes=2)
+  filled = config.with_data(image_shape=(8, 8, 3), num_classes=2, class_names=("ant", "bee"))
   assert filled.data.image_shape == (8, 8, 3) and filled.data.num_classes == 2
+  assert Config.from_json(filled.to_json()).data.class_names == ("ant", "bee")
   refused("channel_multipliers", config.with_data, image_shape=(7, 7, 3), num_classes=2)

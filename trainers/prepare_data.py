@@ -28,7 +28,7 @@ class Options:
 
   output_dir: str = settings.required("folder of the records, or, with --inspect, of the report")
   splits: tuple[str, ...] = settings.setting(
-    (), "train, test, or both; unset: those that the data has"
+    (), "some of train, val and test; unset: those that the data has"
   )
   shard_size: int = settings.setting(0, "pictures per file; 0: as many as make 256 MiB")
   unreadable: str = settings.setting(

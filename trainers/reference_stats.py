@@ -51,14 +51,16 @@ def main(options: Options, given: dict[str, Any]) -> int:
   from iddpm_tf.evaluation import features
   from iddpm_tf.evaluation import reference_statistics
 
+  progress = progress_lib.Console()
   source = sources.load(config, options.split)
+  sources.say_notes(source, progress)
   extractor = features.for_images(options.features, source.images.shape[1:])
   reference_statistics.write(
     options.output,
     source,
     extractor,
     config=options.reference_config(),
-    progress=progress_lib.Console(),
+    progress=progress,
   )
   print(f"wrote {options.output}")
   return 0

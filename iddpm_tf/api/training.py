@@ -1,6 +1,7 @@
 """Training from Python."""
 
 from collections.abc import Sequence
+import dataclasses
 import os
 import signal
 
@@ -89,7 +90,10 @@ def run_training(
   if stored and stored.data.dataset == sources.ARRAYS and images is None:
     message = f"expected those that {folder} was trained on, which no file holds, received none"
     raise settings.InputError("images", message)
-  source = _source(config, images, labels)
+  if stored:
+    config = dataclasses.replace(config, data=config.data.as_before(stored.data))
+  source = _source(config, images, labels, stored)
+  sources.say_notes(source, progress)
   if images is not None:
     # No file holds these images: an evaluation of the run asks for them.
     config = config.with_settings(dataset=sources.ARRAYS, data_dir=None)
@@ -107,12 +111,18 @@ def run_training(
   return outcome.step
 
 
-def _source(config, images, labels):
+def _source(config, images, labels, stored):
   if images is not None and not isinstance(images, sources.Source):
     return sources.from_arrays(images, labels)
   if labels is not None:
     message = "expected none without an array of images, received labels; a Source has its own"
     raise settings.InputError("labels", message)
   if images is not None:
-    return sources.checked(images)
-  return sources.load(config.data, "train")
+    names = stored.data.class_names if stored else ()
+    return sources.numbered_as(sources.checked(images), names)
+  data = config.data
+  if stored:
+    # The images have the channels of the run, and the classes its numbers.
+    recorded = ("image_shape", "num_classes", "class_names")
+    data = dataclasses.replace(data, **{name: getattr(stored.data, name) for name in recorded})
+  return sources.load(data, "train")

@@ -8,9 +8,10 @@ import numpy as np
 
 from iddpm_tf import settings
 
-# (H, W, C). None stands for any size; C is then 1 or 3.
+# (H, W, C). None stands for any size; C is then 1, 3 or 4.
 Shape = tuple[int | None, int | None, int | None]
 ANY_SHAPE: Shape = (None, None, None)
+CHANNELS = (1, 3, 4)  # Grey, RGB, and RGB with transparency.
 
 
 class Images(Protocol):
@@ -61,9 +62,9 @@ def require_images(images: Any, shape: Shape = ANY_SHAPE, *, name: str = "images
   )
   if not fits:
     raise settings.InputError(name, problem + _shape_hint(received_shape, shape, name))
-  if received_shape[-1] not in (1, 3):
-    hint = "; channels come last" if received_shape[1] in (1, 3) else ""
-    raise settings.InputError(name, f"{problem}: images have 1 or 3 channels{hint}")
+  if received_shape[-1] not in CHANNELS:
+    hint = "; channels come last" if received_shape[1] in CHANNELS else ""
+    raise settings.InputError(name, f"{problem}: images have 1, 3 or 4 channels{hint}")
   if 0 in received_shape:
     raise settings.InputError(name, f"{problem}: no size can be 0")
   if len(images) != received_shape[0]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
 import concurrent.futures
+import contextlib
 import io
 import itertools
 import os
@@ -12,17 +13,22 @@ import pathlib
 import re
 import stat
 from typing import NamedTuple
+from typing import TypeVar
 
 import numpy as np
+from PIL import BmpImagePlugin
 from PIL import GifImagePlugin
 from PIL import Image
 from PIL import JpegImagePlugin
 from PIL import PngImagePlugin
 from PIL import WebPImagePlugin
 
+from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.data import crops
 from iddpm_tf.data.readers import listing
+
+T = TypeVar("T")
 
 # 134 million. A larger picture is no training image but an attack, or a mistake.
 MAX_PIXELS = 2**27
@@ -34,17 +40,42 @@ _READERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
   "JPEG": JpegImagePlugin.JpegImageFile,
   "WEBP": WebPImagePlugin.WebPImageFile,
   "GIF": GifImagePlugin.GifImageFile,
+  "BMP": BmpImagePlugin.BmpImageFile,
 }
-_EXTENSIONS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".gif": "GIF"}
+# TIFF is not among them: libtiff writes to the error stream, and reads damaged files as if whole.
+_FORMATS = "PNG, JPEG, WebP, GIF or BMP"
+_EXTENSIONS = {
+  ".png": "PNG",
+  ".jpg": "JPEG",
+  ".jpeg": "JPEG",
+  ".jpe": "JPEG",
+  ".jfif": "JPEG",
+  ".webp": "WEBP",
+  ".gif": "GIF",
+  ".bmp": "BMP",
+}
+_ORIENTATION = 0x0112  # The number of the orientation in EXIF.
+# What turns a picture of an EXIF orientation upright.
+_UPRIGHT = {
+  2: Image.Transpose.FLIP_LEFT_RIGHT,
+  3: Image.Transpose.ROTATE_180,
+  4: Image.Transpose.FLIP_TOP_BOTTOM,
+  5: Image.Transpose.TRANSPOSE,
+  6: Image.Transpose.ROTATE_270,
+  7: Image.Transpose.TRANSVERSE,
+  8: Image.Transpose.ROTATE_90,
+}
+_GREY_MODES = ("1", "L", "LA", "La")
+_ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 # The first bytes of files.
 _SIGNATURES = {
   b"\x89PNG\r\n\x1a\n": "PNG",
   b"\xff\xd8\xff": "JPEG",
   b"GIF87a": "GIF",
   b"GIF89a": "GIF",
+  b"BM": "BMP",
 }
 _UNSUPPORTED_SIGNATURES = {
-  b"BM": "a BMP",
   b"II*\0": "a TIFF",
   b"MM\0*": "a TIFF",
   b"8BPS": "a PSD",
@@ -64,12 +95,20 @@ class Form(NamedTuple):
   Attributes:
     size: the height and width; 0 keeps those of each picture.
     resize: `bicubic` or `area`, as in `config.DataConfig`.
-    channels: 1 for grey, 3 for RGB.
+    channels: 1 for grey, 3 for RGB, 4 for RGBA.
+    exif_orientation: whether pictures are turned upright.
+    background: the colour that transparent pictures are laid over; None ignores transparency.
+    max_value: the value of pictures of 16 bits that becomes 255; 0: 65535.
   """
 
   size: int
   resize: str
   channels: int
+  exif_orientation: bool = config_lib.DataConfig.exif_orientation
+  background: tuple[int, int, int] | None = config_lib.background_colour(
+    config_lib.DataConfig.background
+  )
+  max_value: int = config_lib.DataConfig.max_value
 
 
 class Decoded(NamedTuple):
@@ -80,8 +119,14 @@ class Decoded(NamedTuple):
     width: the width of the picture before it was resized.
     height: its height.
     mode: Pillow's name of its mode.
-    format: PNG, JPEG, WEBP, GIF, or array.
+    format: PNG, JPEG, WEBP, GIF, BMP, or array.
     named_otherwise: whether the file's name says another format.
+    is_grey: whether the red, green and blue of every pixel are equal.
+    orientation: its EXIF orientation, 1 to 8; 1 is upright.
+    is_transparent: whether a pixel is not opaque.
+    bits: the bits of each of its values, 8 or 16.
+    least: the least of its values; of 8 bits, the least in `pixels`.
+    greatest: the greatest of its values; of 8 bits, the greatest in `pixels`.
   """
 
   pixels: np.ndarray
@@ -90,6 +135,12 @@ class Decoded(NamedTuple):
   mode: str
   format: str
   named_otherwise: bool
+  is_grey: bool
+  orientation: int
+  is_transparent: bool
+  bits: int
+  least: int
+  greatest: int
 
 
 class Outcome(NamedTuple):
@@ -108,10 +159,25 @@ class Outcome(NamedTuple):
   reason: str
 
 
-def decode(picture: listing.Picture, form: Form) -> Decoded:
-  """Decodes a picture and brings it to a form.
+def form_of(config: config_lib.DataConfig, channels: int) -> Form:
+  """Returns the form that a configuration brings pictures to.
 
-  As in the authors' code, the first of several frames is taken, and EXIF orientation is ignored.
+  Args:
+    config: the configuration.
+    channels: 1, 3 or 4. The configuration need not know it.
+  """
+  return Form(
+    config.image_size,
+    config.resize,
+    channels,
+    config.exif_orientation,
+    config_lib.background_colour(config.background),
+    config.max_value,
+  )
+
+
+def decode(picture: listing.Picture, form: Form) -> Decoded:
+  """Decodes a picture and brings it to a form. The first of several frames is taken.
 
   Raises:
     UnreadableImage: the picture cannot be read.
@@ -119,20 +185,55 @@ def decode(picture: listing.Picture, form: Form) -> Decoded:
   content = picture.content
   if isinstance(content, np.ndarray):
     image = Image.fromarray(content[..., 0] if content.shape[-1] == 1 else content)
-    file_format = "array"
+    file_format, data = "array", b""
   else:
     data = _read(content) if isinstance(content, pathlib.Path) else content
     file_format = _format(data)
     image = _open(data, file_format)
-  width, height, mode = *image.size, image.mode
-  # Pillow warns of palettes with transparency when it converts them to RGB. The pixels are the same
-  # without the transparency.
-  image.info.pop("transparency", None)
+  mode = image.mode
   if mode == "F":
     raise UnreadableImage("has pixels in floating point")
   named_format = _EXTENSIONS.get(os.path.splitext(picture.name)[1].lower(), file_format)
-  pixels = _pixels(image, form)
-  return Decoded(pixels, width, height, mode, file_format, named_format != file_format)
+  orientation = _orientation(image)
+  if form.exif_orientation and orientation in _UPRIGHT:
+    image = image.transpose(_UPRIGHT[orientation])
+  width, height = image.size
+  bits, least, greatest = _range(image, data)
+  image, is_transparent = _eight_bits(image, form)
+  pixels, is_grey = _pixels(image, form, is_transparent)
+  if bits == 8:
+    colours = pixels[..., :3]
+    least, greatest = int(colours.min()), int(colours.max())
+  return Decoded(
+    pixels,
+    width,
+    height,
+    mode,
+    file_format,
+    named_format != file_format,
+    is_grey,
+    orientation,
+    is_transparent,
+    bits,
+    least,
+    greatest,
+  )
+
+
+def any_colour(pictures: Iterable[listing.Picture], form: Form, workers: int = 0) -> bool:
+  """Returns whether a picture has colour. Pictures after the first one that has are not read.
+
+  Pictures that cannot be read have none.
+
+  Args:
+    pictures: the pictures.
+    form: the form that they are brought to.
+    workers: the number of threads; 0: one per processor.
+  """
+  with contextlib.closing(
+    _in_threads(pictures, lambda x: _has_colour(x, form), workers)
+  ) as answers:
+    return any(answers)
 
 
 def outcomes(
@@ -147,17 +248,46 @@ def outcomes(
     form: the form to bring them to.
     workers: the number of threads; 0: one per processor.
   """
+  return _in_threads(pictures, lambda picture: _outcome(picture, form), workers)
 
-  def decode_chunk(chunk: list[listing.Picture]) -> list[Outcome]:
-    return [_outcome(picture, form) for picture in chunk]
+
+def require_same_size(outcome: Outcome, size: tuple[int, int], reference_name: str) -> None:
+  """Raises an error unless a decoded picture has the size of an earlier one.
+
+  Args:
+    outcome: a picture that could be decoded.
+    size: (H, W) of the earlier picture.
+    reference_name: the name of the earlier picture.
+
+  Raises:
+    InputError: the sizes differ.
+  """
+  assert outcome.decoded is not None
+  height, width, _ = outcome.decoded.pixels.shape
+  if (height, width) != size:
+    raise settings.InputError(
+      "image_size",
+      "expected a size to bring all pictures to, since their sizes differ: "
+      f"{size[0]}x{size[1]} ({listing.printable(reference_name)}), "
+      f"{height}x{width} ({listing.printable(outcome.name)})",
+    )
+
+
+def _in_threads(
+  pictures: Iterable[listing.Picture], function: Callable[[listing.Picture], T], workers: int
+) -> Generator[T, None, None]:
+  """Yields `function(picture)` for each picture, in order. Few are in memory at any time."""
+
+  def call(chunk: list[listing.Picture]) -> list[T]:
+    return [function(picture) for picture in chunk]
 
   workers = workers or os.cpu_count() or 1
   remaining = iter(pictures)
-  running: collections.deque[concurrent.futures.Future[list[Outcome]]] = collections.deque()
+  running: collections.deque[concurrent.futures.Future[list[T]]] = collections.deque()
   executor = concurrent.futures.ThreadPoolExecutor(workers)
   try:
     while chunk := list(itertools.islice(remaining, _CHUNK)):
-      running.append(executor.submit(decode_chunk, chunk))
+      running.append(executor.submit(call, chunk))
       if len(running) > 2 * workers:
         yield from running.popleft().result()
     while running:
@@ -168,26 +298,19 @@ def outcomes(
   executor.shutdown()
 
 
-def require_same_shape(outcome: Outcome, shape: tuple[int, int, int], reference_name: str) -> None:
-  """Raises an error unless a decoded picture has the shape of an earlier one.
-
-  Args:
-    outcome: a picture that could be decoded.
-    shape: (H, W, C) of the earlier picture.
-    reference_name: the name of the earlier picture.
-
-  Raises:
-    InputError: the shapes differ.
-  """
-  assert outcome.decoded is not None
-  if outcome.decoded.pixels.shape != shape:
-    height, width, _ = outcome.decoded.pixels.shape
-    raise settings.InputError(
-      "image_size",
-      "expected a size to bring all pictures to, since their sizes differ: "
-      f"{shape[0]}x{shape[1]} ({listing.printable(reference_name)}), "
-      f"{height}x{width} ({listing.printable(outcome.name)})",
-    )
+def _has_colour(picture: listing.Picture, form: Form) -> bool:
+  try:
+    content = picture.content
+    background = form.background or (0, 0, 0)
+    if not isinstance(content, np.ndarray) and len(set(background)) == 1:
+      data = _read(content) if isinstance(content, pathlib.Path) else content
+      # The header is enough to know that a picture is grey.
+      with _reader(data, _format(data)) as image:
+        if image.mode in _GREY_MODES or image.mode.startswith("I"):
+          return False
+    return not decode(picture, form).is_grey
+  except UnreadableImage:
+    return False
 
 
 def _outcome(picture: listing.Picture, form: Form) -> Outcome:
@@ -216,32 +339,42 @@ def _format(data: bytes) -> str:
   if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
     return "WEBP"
   if data[4:8] == b"ftyp":
-    raise UnreadableImage("is an AVIF or HEIF, not a PNG, JPEG, WebP or GIF")
+    raise UnreadableImage(f"is an AVIF or HEIF, not a {_FORMATS}")
   for signature, file_format in _UNSUPPORTED_SIGNATURES.items():
     if data.startswith(signature):
-      raise UnreadableImage(f"is {file_format}, not a PNG, JPEG, WebP or GIF")
-  raise UnreadableImage("is not a picture (its content is not PNG, JPEG, WebP or GIF)")
+      raise UnreadableImage(f"is {file_format}, not a {_FORMATS}")
+  raise UnreadableImage(f"is not a picture (its content is not {_FORMATS})")
 
 
 def _open(data: bytes, file_format: str) -> Image.Image:
+  """Returns a picture whose pixels are in memory."""
+  image = _reader(data, file_format)
   try:
-    image = _READERS[file_format](io.BytesIO(data))
-    if image.width * image.height > MAX_PIXELS:
-      raise UnreadableImage(
-        f"is too large ({image.width}x{image.height}; at most {MAX_PIXELS:,} pixels are read)"
-      )
     image.load()
     return image
-  except UnreadableImage:
-    raise
   # The decoders raise errors of any kind where they meet bytes that they do not expect.
   except Exception as error:
     raise UnreadableImage(_reason(data, file_format, error)) from None
 
 
+def _reader(data: bytes, file_format: str) -> Image.Image:
+  """Returns a picture of which only the header has been read."""
+  try:
+    image = _READERS[file_format](io.BytesIO(data))
+  except Exception as error:
+    raise UnreadableImage(_reason(data, file_format, error)) from None
+  if image.width * image.height > MAX_PIXELS:
+    raise UnreadableImage(
+      f"is too large ({image.width}x{image.height}; at most {MAX_PIXELS:,} pixels are read)"
+    )
+  return image
+
+
 def _reason(data: bytes, file_format: str, error: Exception) -> str:
   if file_format == "WEBP":
     truncated = len(data) < 8 + int.from_bytes(data[4:8], "little")
+  elif file_format == "BMP":
+    truncated = len(data) < int.from_bytes(data[2:6], "little")
   else:
     truncated = _TRAILERS[file_format] not in data[-64:]  # Some writers pad their files.
   if truncated or "truncated" in str(error):
@@ -252,14 +385,77 @@ def _reason(data: bytes, file_format: str, error: Exception) -> str:
   return f"cannot be decoded ({re.sub(r' ?<[^>]*>', '', str(error)) or type(error).__name__})"
 
 
-def _pixels(image: Image.Image, form: Form) -> np.ndarray:
-  """Returns a picture in a form: uint8 [H, W, C]."""
-  if form.channels == 1:
-    image = crops.eight_bits(image).convert("L")
+def _orientation(image: Image.Image) -> int:
+  """Returns the EXIF orientation, 1 to 8. A picture without it, or with a broken one, has 1."""
+  try:
+    orientation = image.getexif().get(_ORIENTATION, 1)
+  except Exception:
+    return 1
+  return orientation if orientation in _UPRIGHT else 1
+
+
+def _range(image: Image.Image, data: bytes) -> tuple[int, int, int]:
+  """Returns the bits of the values, and the least and the greatest value of a picture of 16 bits.
+
+  Of colours of 16 bits, Pillow reads the upper 8.
+  """
+  if image.mode.startswith("I"):
+    values = np.asarray(image)
+    return 16, int(values.min()), int(values.max())
+  if data.startswith(b"\x89PNG") and data[24] == 16:
+    colours = np.asarray(image.convert("RGB"))
+    return 16, 256 * int(colours.min()), 256 * int(colours.max()) + 255
+  return 8, 0, 0
+
+
+def _eight_bits(image: Image.Image, form: Form) -> tuple[Image.Image, bool]:
+  """Returns a picture of 8 bits, and whether a pixel is not opaque.
+
+  A picture that has such a pixel is of mode RGBA then. Others have no transparency any more: Pillow
+  would warn of it.
+  """
+  transparency = image.info.pop("transparency", None)
+  rgba = None
+  if image.mode.startswith("I"):
+    opaque = np.asarray(image) != transparency
+    image = crops.eight_bits(image, form.max_value)
+    if transparency is not None:
+      rgba = image.convert("RGB")
+      rgba.putalpha(Image.fromarray(np.where(opaque, np.uint8(255), np.uint8(0))))
+  elif image.mode in _ALPHA_MODES:
+    rgba = image.convert("RGBA")
+  elif transparency is not None:
+    if isinstance(transparency, tuple) and max(transparency) > 255:
+      # Pillow has read the upper 8 bits of the colours.
+      transparency = tuple(value >> 8 for value in transparency)
+    image.info["transparency"] = transparency
+    rgba = image.convert("RGBA")
+    image.info.pop("transparency")
+  if rgba is None or np.all(np.asarray(rgba.getchannel("A")) == 255):
+    return image, False
+  ignored = form.background is None and form.channels != 4
+  return image if ignored else rgba, True
+
+
+def _pixels(image: Image.Image, form: Form, is_transparent: bool) -> tuple[np.ndarray, bool]:
+  """Returns a picture of 8 bits in a form, uint8 [H, W, C], and whether it is grey."""
+  if form.channels == 4:
+    image = image.convert("RGBA")
+  elif is_transparent and form.background is not None:
+    # The average over a background is the same before and after resizing with premultiplied alpha.
+    background = Image.new("RGB", image.size, form.background)
+    background.paste(image.convert("RGB"), mask=image.getchannel("A"))
+    image = background
   if not form.size:
-    pixels = np.asarray(crops.eight_bits(image).convert("L" if form.channels == 1 else "RGB"))
+    pixels = np.asarray(image if form.channels == 4 else image.convert("RGB"))
   else:
     crop = crops.centre_crop if form.resize == "bicubic" else crops.area_crop
-    pixels = crop(image, form.size)
-  # [H, W] or [H, W, 3] -> [H, W, C]
-  return pixels.reshape(*pixels.shape[:2], -1)[..., : form.channels]
+    pixels = crop(image, form.size, mode="RGBA" if form.channels == 4 else "RGB")
+  is_grey = bool(np.all(pixels[..., :1] == pixels[..., 1:3]))
+  if form.channels == 1:
+    return np.asarray(Image.fromarray(pixels).convert("L"))[..., None], is_grey
+  if form.channels == 4 and is_transparent and form.background is not None:
+    # The colours of transparent pixels are unseen, and any editor may have left any in them.
+    unseen = np.array([*form.background, 0], np.uint8)
+    pixels = np.where(pixels[..., 3:] == 0, unseen, pixels)
+  return pixels[..., : form.channels], is_grey

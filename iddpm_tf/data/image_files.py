@@ -12,13 +12,13 @@ from iddpm_tf import settings
 from iddpm_tf.data import arrays
 from iddpm_tf.data import decoding
 from iddpm_tf.data import sources
-from iddpm_tf.data.readers import folders
 from iddpm_tf.data.readers import listing
 from iddpm_tf.data.records import reading
 from iddpm_tf.data.records import shards
 from iddpm_tf.utils import files
 from iddpm_tf.utils import npz
 
+_EXTENSIONS = tuple(f".{extension}" for extension in config_lib.DataConfig.extensions)
 KINDS = "an .npz or .npy file, a picture, a folder of pictures, or records"
 
 
@@ -50,7 +50,8 @@ def read(
   path = pathlib.Path(path)
   try:
     with settings.renamed(dict.fromkeys(("data_dir", "dataset", "image_size"), name)):
-      content = _read(path, name)
+      # Grey pictures are told from others, but transparency is kept only on request.
+      content = _read(path, name, 4 if shape[-1] == 4 else 0)
   except settings.InputError as error:
     if error.name == str(path):
       raise settings.InputError(name, str(error)) from None
@@ -70,32 +71,33 @@ def checksum(path: files.PathLike, images: arrays.Images) -> str:
   return digest.hexdigest()
 
 
-def _read(path, name):
+def _read(path, name, channels):
   if path.is_dir():
-    return _read_folder(path)
+    return _read_folder(path, channels)
   if not path.exists():
     raise settings.InputError(name, f"expected {KINDS}, received {path}, which does not exist")
   extension = path.suffix.lower()
   if extension == ".npy":
     return ImageFile(_read_npy(path, name), None)
-  if extension in folders.EXTENSIONS:
-    return ImageFile(_read_picture(path, name), None)
+  if extension in _EXTENSIONS:
+    return ImageFile(_read_picture(path, name, channels), None)
   content = npz.read(path, "arr_0", optional=("arr_1",))
   return ImageFile(content["arr_0"], content.get("arr_1"))
 
 
-def _read_folder(path):
+def _read_folder(path, channels):
   for folder, split in ((path, "train"), (path.parent, path.name)):
     if (folder / shards.INDEX).is_file():
       data = config_lib.DataConfig(dataset="records", data_dir=os.fspath(folder))
       images, labels = reading.Records(data).load(split)
       return ImageFile(images, labels)
-  flat = any(child.suffix.lower() in folders.EXTENSIONS for child in path.iterdir())
+  flat = any(child.suffix.lower() in _EXTENSIONS for child in path.iterdir())
   source = sources.load(
     config_lib.DataConfig(
       dataset="folder",
       data_dir=os.fspath(path),
       folder_labels="none" if flat else "subfolders",
+      channels=channels,
     ),
     "train",
   )
@@ -111,10 +113,10 @@ def _read_npy(path, name):
     raise settings.InputError(name, message) from None
 
 
-def _read_picture(path, name):
-  """Returns a picture as `[1, H, W, 3]`."""
+def _read_picture(path, name, channels):
+  """Returns a picture as `[1, H, W, C]`, where C is 3 or 4."""
   try:
-    form = decoding.Form(size=0, resize="area", channels=3)
+    form = decoding.Form(size=0, resize="area", channels=channels or 3)
     return decoding.decode(listing.Picture(path.name, path, 0), form).pixels[None]
   except decoding.UnreadableImage as error:
     message = f"expected a picture that can be read, received {path}, which {error}"

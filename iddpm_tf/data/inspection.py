@@ -14,11 +14,13 @@ from PIL import Image
 from iddpm_tf import config as config_lib
 from iddpm_tf.data import crops
 from iddpm_tf.data import decoding
+from iddpm_tf.data import duplicates
 from iddpm_tf.data import pictures as pictures_lib
 from iddpm_tf.data import sources
 from iddpm_tf.data.readers import listing
 from iddpm_tf.data.records import preparation
 from iddpm_tf.data.records import reading
+from iddpm_tf.data.records import shards as shards_lib
 from iddpm_tf.data.records import statistics as statistics_lib
 from iddpm_tf.utils import files
 from iddpm_tf.utils import progress as progress_lib
@@ -42,6 +44,11 @@ class Report(NamedTuple):
     num_classes: the number of classes; 0: the data has no labels.
     unreadable: `[name, reason]` of each picture that cannot be read.
     ignored: the names of files that are not pictures by their extension.
+    layout: a line that says what was taken as which split; empty where that is plain.
+    channels: the channels of the images that the pictures become.
+    treatment: what is done with oddities: the values of settings by name.
+    near_duplicates: the `SPLIT/NAME` of each picture that looks like an earlier one, and that of
+      the earlier one; None for records, which are not compared.
     shown: up to 64 images from all over the split, uint8 [N, H, W, C].
   """
 
@@ -52,7 +59,16 @@ class Report(NamedTuple):
   num_classes: int
   unreadable: list[list[str]]
   ignored: tuple[str, ...]
+  layout: str
+  channels: int
+  treatment: dict[str, Any]
+  near_duplicates: list[tuple[str, str]] | None
   shown: np.ndarray
+
+  @property
+  def notes(self) -> list[str]:
+    """Lines that a user should read about what the pictures lose."""
+    return self.statistics.notes(self.treatment["max_value"])
 
 
 def inspect(
@@ -68,7 +84,7 @@ def inspect(
 
   Args:
     config: the configuration of the data.
-    splits: `train`, `test` or both; empty: those that the data has.
+    splits: some of `train`, `val` and `test`; empty: those that the data has.
     workers: the number of threads that decode; 0: one per processor.
     progress: shows what is done.
 
@@ -81,11 +97,20 @@ def inspect(
     records = reading.Records(config)
     return {split: _of_records(records, split, progress) for split in splits or records.splits}
   reports = {}
-  for split in splits or sources.splits(config):
-    pictures = sources.open_listing(config, split)
-    form = decoding.Form(config.image_size, config.resize, pictures.channels)
+  listings = {
+    split: sources.open_listing(config, split) for split in splits or sources.splits(config)
+  }
+  near_duplicates = duplicates.NearDuplicates()
+  for split, pictures in listings.items():
+    form = decoding.form_of(config, sources.known_channels(config, pictures) or 3)
     with progress.bar(total=len(pictures), unit="picture", description=split) as bar:
-      reports[split] = _of_listing(pictures, form, workers, bar)
+      report = _of_listing(split, pictures, form, workers, bar, near_duplicates)
+      reports[split] = report._replace(treatment=_treatment(config))
+  if not any(sources.known_channels(config, pictures) for pictures in listings.values()):
+    grey = all(not report.statistics.colours["colour"] for report in reports.values())
+    reports = {
+      split: report._replace(channels=1 if grey else 3) for split, report in reports.items()
+    }
   return reports
 
 
@@ -95,6 +120,8 @@ def lines(split: str, report: Report) -> Iterator[str]:
   yield (
     f"{split}: {report.pictures:,} pictures of {report.name}, {counts.count:,} of which can be read"
   )
+  if report.layout:
+    yield f"  {report.layout}"
   if report.name == "records":
     yield "  (sizes, modes and formats are those of the pictures before they were prepared)"
   if counts.count:
@@ -102,14 +129,20 @@ def lines(split: str, report: Report) -> Iterator[str]:
     yield "  sizes (height x width): " + ", ".join(f"{name} {size}" for name, size in sizes.items())
     yield f"  modes: {_counted(counts.modes)}"
     yield f"  formats: {_counted(counts.formats)}"
+    yield from _oddities(report)
     yield f"  labels: {_labels(report)}"
   if counts.named_otherwise:
-    names = _names(counts.named_otherwise, counts.examples_named_otherwise)
-    yield f"  named as another format: {names}"
+    names = _names(counts.examples_named_otherwise, counts.named_otherwise)
+    yield f"  named as another format: {counts.named_otherwise:,} ({names})"
+  if report.near_duplicates:
+    pairs = [f"{name} like {earlier}" for name, earlier in report.near_duplicates]
+    yield f"  near-duplicates: {len(pairs):,} ({_names(pairs)})"
   if report.ignored:
-    yield f"  other files, ignored: {_names(len(report.ignored), report.ignored)}"
+    extensions = listing.by_extension(report.ignored)
+    yield f"  other files, ignored: {extensions} ({_names(report.ignored)})"
   yield f"  unreadable: {len(report.unreadable)}"
   yield from (f"    {line}" for line in preparation.lines(report.unreadable))
+  yield from (f"  note: {note}" for note in report.notes)
 
 
 def to_json(report: Report) -> dict[str, Any]:
@@ -118,12 +151,17 @@ def to_json(report: Report) -> dict[str, Any]:
     "name": report.name,
     "pictures": report.pictures,
     "readable": report.statistics.count,
+    "layout": report.layout,
     "num_classes": report.num_classes,
     "class_names": list(report.class_names),
+    "channels": report.channels,
+    "treatment": report.treatment,
     "sizes_in_short": report.statistics.sizes_in_short(),
     **report.statistics.to_json(),
     "unreadable": report.unreadable,
     "ignored": list(report.ignored),
+    "near_duplicates": report.near_duplicates,
+    "notes": report.notes,
   }
 
 
@@ -170,12 +208,21 @@ def _of_records(records: reading.Records, split: str, progress: progress_lib.Pro
     num_classes=records.num_classes,
     unreadable=records.unreadable(split),
     ignored=(),
+    layout="",
+    channels=records.image_shape[-1],
+    treatment=records.treatment,
+    near_duplicates=None,
     shown=images[_spread(len(images))],
   )
 
 
 def _of_listing(
-  pictures: listing.Listing, form: decoding.Form, workers: int, bar: progress_lib.Bar
+  split: str,
+  pictures: listing.Listing,
+  form: decoding.Form,
+  workers: int,
+  bar: progress_lib.Bar,
+  near_duplicates: duplicates.NearDuplicates,
 ) -> Report:
   """Returns a report of pictures. Only those that are shown are kept in memory."""
   statistics, unreadable, shown = statistics_lib.Statistics(), [], []
@@ -184,6 +231,7 @@ def _of_listing(
   for position, outcome in enumerate(outcomes):
     if outcome.decoded:
       statistics.add(outcome)
+      near_duplicates.add(f"{split}/{outcome.name}", outcome.decoded.pixels)
       if position in positions:
         shown.append(outcome.decoded.pixels)
     else:
@@ -197,6 +245,10 @@ def _of_listing(
     num_classes=pictures.num_classes,
     unreadable=unreadable,
     ignored=pictures.ignored,
+    layout=pictures.layout,
+    channels=form.channels,
+    treatment={},
+    near_duplicates=[pair for pair in near_duplicates.pairs if pair[0].startswith(f"{split}/")],
     shown=_of_one_size(shown),
   )
 
@@ -211,7 +263,9 @@ def _of_one_size(images: list[np.ndarray]) -> np.ndarray:
   if len({image.shape for image in images}) > 1:
     images = [
       crops.centre_crop(
-        Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image), _CELL
+        Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image),
+        _CELL,
+        mode="RGBA" if image.shape[-1] == 4 else "RGB",
       )
       for image in images
     ]
@@ -227,16 +281,44 @@ def _labels(report: Report) -> str:
       f"{report.num_classes} classes of {min(counts):,} to {max(counts):,} pictures, "
       f"{np.median(counts):,.0f} in the median"
     )
-  names = report.class_names or range(report.num_classes)
+  if not report.class_names:
+    return ", ".join(f"{number}: {count:,}" for number, count in enumerate(counts))
   return ", ".join(
-    f"{listing.printable(str(name))} {count:,}" for name, count in zip(names, counts)
+    f"{number} {listing.printable(name)}: {count:,}"
+    for number, (name, count) in enumerate(zip(report.class_names, counts))
   )
+
+
+def _oddities(report: Report) -> Iterator[str]:
+  """Yields lines on colours, ranges, orientations and transparency."""
+  counts, treatment = report.statistics, report.treatment
+  if counts.colours:  # Records of earlier versions have not counted them.
+    yield f"  channels: {report.channels} ({_counted(counts.colours)})"
+  if counts.ranges:
+    yield "  values: " + ", ".join(
+      f"{low} to {high} in {counts.bits[bits]:,} pictures of {bits} bits"
+      for bits, (low, high) in sorted(counts.ranges.items())
+    )
+  if counts.orientations:
+    what = "turned upright" if treatment["exif_orientation"] else "ignored"
+    names = ", ".join(f"{count:,} of {name}" for name, count in sorted(counts.orientations.items()))
+    yield f"  EXIF orientations: {names}; {what}"
+  if counts.transparent:
+    background = treatment["background"]
+    what = "ignored" if background == "none" else f"laid over {background}"
+    what = "kept" if report.channels == 4 else what
+    yield f"  transparent: {counts.transparent:,}; {what}"
+
+
+def _treatment(config: config_lib.DataConfig) -> dict[str, Any]:
+  return {name: getattr(config, name) for name in shards_lib.PIXEL_SETTINGS}
 
 
 def _counted(counter: collections.Counter[str]) -> str:
   return ", ".join(f"{name} {count:,}" for name, count in counter.most_common())
 
 
-def _names(count: int, names: Sequence[str]) -> str:
-  shown = [*map(listing.printable, names[:_MANY_NAMES]), *(["..."] if count > _MANY_NAMES else [])]
-  return f"{count:,} ({', '.join(shown)})"
+def _names(names: Sequence[str], count: int = 0) -> str:
+  """Returns the first names; there are `count`, or as many as are given."""
+  more = max(count, len(names)) > _MANY_NAMES
+  return ", ".join([*map(listing.printable, names[:_MANY_NAMES]), *(["..."] if more else [])])

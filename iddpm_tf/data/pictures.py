@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 
 from iddpm_tf import settings
+from iddpm_tf.data import arrays
 from iddpm_tf.utils import files
 
 MIN_CELL = 32  # Pixels: smaller images are magnified in a grid.
@@ -14,8 +15,8 @@ _GREY = 96
 def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
   """Returns a picture of images, row by row.
 
-  Images stand `GAP` pixels apart on grey, and unused cells are black. Tiny images are magnified by
-  a whole number, pixel by pixel.
+  Images stand `GAP` pixels apart on grey, and unused cells are black, or transparent where images
+  have four channels. Tiny images are magnified by a whole number, pixel by pixel.
 
   Args:
     images: uint8 [N, H, W, C].
@@ -36,12 +37,14 @@ def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
   cells[:number] = images
   magnification = -(-MIN_CELL // height)
   cells = cells.repeat(magnification, axis=1).repeat(magnification, axis=2)
-  cells = np.pad(cells, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=_GREY)
-  _, height, width, _ = cells.shape
-  # [rows, columns, H, W, C] -> [rows, H, columns, W, C]
-  picture = cells.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
-  picture = picture.reshape(rows * height, columns * width, channels)
-  return np.pad(picture, ((GAP, 0), (GAP, 0), (0, 0)), constant_values=_GREY)
+  height, width = cells.shape[1] + GAP, cells.shape[2] + GAP
+  gap = [_GREY] * 3 + [255] if channels == 4 else _GREY
+  picture = np.empty([GAP + rows * height, GAP + columns * width, channels], np.uint8)
+  picture[:] = gap
+  for i, cell in enumerate(cells):
+    top, left = GAP + i // columns * height, GAP + i % columns * width
+    picture[top : top + height - GAP, left : left + width - GAP] = cell
+  return picture
 
 
 def class_grid(images: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
@@ -66,15 +69,15 @@ def class_grid(images: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
 
 
 def write_png(path: files.PathLike, image: np.ndarray) -> None:
-  """Writes uint8 [H, W, 1 or 3] as a whole PNG file.
+  """Writes uint8 [H, W, 1, 3 or 4] as a whole PNG file, grey, RGB or RGBA.
 
   Raises:
     InputError: the image is of another type or shape.
   """
   image = np.asarray(image)
   _require_uint8("image", image, rank=3)
-  if image.shape[-1] not in (1, 3):
-    raise settings.InputError("image", f"expected 1 or 3 channels, received {image.shape[-1]}")
+  if image.shape[-1] not in arrays.CHANNELS:
+    raise settings.InputError("image", f"expected 1, 3 or 4 channels, received {image.shape[-1]}")
   with files.whole(path) as temporary:
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(temporary, format="PNG")
 

@@ -13,6 +13,8 @@ from iddpm_tf import settings
 from iddpm_tf.data import arrays
 from iddpm_tf.data import decoding
 from iddpm_tf.data.readers import listing
+from iddpm_tf.data.records import statistics as statistics_lib
+from iddpm_tf.utils import progress as progress_lib
 
 # The most bytes of images that `load` keeps in memory. More are prepared as records once.
 MAX_BYTES = 4 * 2**30
@@ -27,11 +29,13 @@ class Source(NamedTuple):
 
   Attributes:
     name: the name of the data, for messages.
-    images: uint8 [N, H, W, C], where C is 1 or 3: an array, or anything with `shape`, `dtype` and
-      `len` that returns uint8 [B, H, W, C] for a slice and for int [B], such as images on the disk.
+    images: uint8 [N, H, W, C], where C is 1, 3 or 4: an array, or anything with `shape`, `dtype`
+      and `len` that returns uint8 [B, H, W, C] for a slice and for int [B], such as images on the
+      disk.
     labels: int32 [N], from 0 to `num_classes` - 1; all 0 where the data has no labels.
     num_classes: the number of classes; 0 where the data has no labels.
     class_names: the names of the classes; empty where they are unknown.
+    notes: lines that a user should read, such as what was ignored.
   """
 
   name: str
@@ -39,6 +43,7 @@ class Source(NamedTuple):
   labels: np.ndarray
   num_classes: int
   class_names: tuple[str, ...] = ()
+  notes: tuple[str, ...] = ()
 
 
 def from_arrays(
@@ -51,8 +56,8 @@ def from_arrays(
   """Returns a source of images that the caller has.
 
   Args:
-    images: uint8 [N, H, W, C], where C is 1 or 3: an array, or anything with `shape`, `dtype` and
-      `len` that is indexed by slices and by int [B], as NumPy's arrays are.
+    images: uint8 [N, H, W, C], where C is 1, 3 or 4: an array, or anything with `shape`, `dtype`
+      and `len` that is indexed by slices and by int [B], as NumPy's arrays are.
     labels: integers [N] from 0 on; None: the data has no labels.
     class_names: the names of the classes. Without them there are `labels.max() + 1` classes.
     name: the name of the data, for messages.
@@ -85,7 +90,7 @@ def load(config: config_lib.DataConfig, split: str) -> Source:
 
   Args:
     config: the configuration of the data.
-    split: `train` or `test`.
+    split: `train`, `val` or `test`.
 
   Raises:
     InputError: there is no such data set or split, pictures cannot be read or have several sizes,
@@ -105,7 +110,43 @@ def load(config: config_lib.DataConfig, split: str) -> Source:
     source = Source("photos", crops, labels, len(photos.CLASS_NAMES), photos.CLASS_NAMES)
   else:
     source = _in_memory(config, open_listing(config, split))
-  return checked(source)
+  channels = source.images.shape[-1]
+  if config.channels not in (0, channels):
+    raise settings.InputError(
+      "channels",
+      f"expected {channels}, as {source.name} has, or nothing, received {config.channels}",
+    )
+  return numbered_as(checked(source), config.class_names)
+
+
+def numbered_as(source: Source, class_names: Sequence[str]) -> Source:
+  """Returns a source whose classes have the numbers of their names in another list.
+
+  The source is returned as it is if it does not have the same names in another order.
+
+  Args:
+    source: the source.
+    class_names: the names of the classes of a model by number; empty if they are unknown.
+  """
+  names = tuple(class_names)
+  same = len(names) == len(set(names)) and sorted(names) == sorted(source.class_names)
+  if not same or names == source.class_names:
+    return source
+  numbers = np.array([names.index(name) for name in source.class_names], np.int32)
+  return source._replace(labels=numbers[source.labels], class_names=names)
+
+
+def choosing_split(config: config_lib.DataConfig) -> str:
+  """Returns the split that a model is chosen by: `val` where there is one beside `test`."""
+  if config.dataset == "records":
+    from iddpm_tf.data.records import reading
+
+    available = reading.Records(config).splits
+  elif config.dataset == "folder":
+    available = splits(config)
+  else:
+    available = ()
+  return "val" if "val" in available else "test"
 
 
 def require_data_dir(config: config_lib.DataConfig) -> None:
@@ -139,6 +180,12 @@ def checked(source: Source) -> Source:
   return source
 
 
+def say_notes(source: Source, progress: progress_lib.Progress) -> None:
+  """Shows the notes of a source, a line each."""
+  for note in source.notes:
+    progress.say(f"note: {note}")
+
+
 def checksum(source: Source) -> str:
   """Returns a checksum of a source: its size, its labels, and at most 1,000 of its images."""
   chosen = np.unique(np.linspace(0, len(source.images) - 1, 1000).astype(np.int64))
@@ -163,7 +210,7 @@ def open_listing(config: config_lib.DataConfig, split: str) -> listing.Listing:
 
 
 def splits(config: config_lib.DataConfig) -> tuple[str, ...]:
-  """Returns the splits, of `train` and `test`, that a data set of pictures to decode has.
+  """Returns the splits, of `train`, `val` and `test`, that a data set of pictures to decode has.
 
   Raises:
     InputError: there is no such data set, or it has no pictures to decode.
@@ -193,25 +240,44 @@ def _require_files(dataset: str) -> None:
     )
 
 
+def known_channels(config: config_lib.DataConfig, pictures: listing.Listing) -> int:
+  """Returns the channels of the images that pictures become.
+
+  Returns:
+    1, 3 or 4; or 0 where the pictures must be read: 1 if all of them are grey, otherwise 3.
+  """
+  recorded = config.image_shape[-1] if config.image_shape else 0  # Those of a model.
+  return config.channels or recorded or pictures.channels
+
+
 def _in_memory(config: config_lib.DataConfig, pictures: listing.Listing) -> Source:
   """Returns a source of all pictures of a listing, decoded."""
-  form = decoding.Form(config.image_size, config.resize, pictures.channels)
+  channels = known_channels(config, pictures)
+  form = decoding.form_of(config, channels or 3)
   count = len(pictures)
   if form.size:
-    _require_memory(pictures, (form.size, form.size, form.channels))
+    _require_memory(pictures, (form.size, form.size, channels or 1))
   images: np.ndarray | None = None
   first_name = ""
   labels, unreadable = np.zeros(count, np.int32), []
+  statistics = statistics_lib.Statistics()
   for position, outcome in enumerate(decoding.outcomes(pictures.pictures(0, count), form)):
     if not outcome.decoded:
       unreadable.append(outcome)
       continue
+    statistics.add(outcome)
+    pixels, labels[position] = outcome.decoded.pixels, outcome.label
     if images is None:
-      first_name, shape = outcome.name, outcome.decoded.pixels.shape
+      first_name, shape = outcome.name, pixels.shape
+      # Grey pictures take one channel until the first one with colour.
+      shape = (*shape[:2], shape[2] if channels else 1)
       _require_memory(pictures, shape)
       images = np.empty([count, *shape], np.uint8)
-    decoding.require_same_shape(outcome, images.shape[1:], first_name)
-    images[position], labels[position] = outcome.decoded.pixels, outcome.label
+    decoding.require_same_size(outcome, images.shape[1:3], first_name)
+    if images.shape[-1] < pixels.shape[-1] and not outcome.decoded.is_grey:
+      _require_memory(pictures, pixels.shape)
+      images = images.repeat(pixels.shape[-1], axis=-1)
+    images[position] = pixels[..., : images.shape[-1]]
   if unreadable:
     first = unreadable[0]
     raise settings.InputError(
@@ -221,7 +287,8 @@ def _in_memory(config: config_lib.DataConfig, pictures: listing.Listing) -> Sour
       f"{first.reason}; to leave them out, prepare records of the data, with 'skip' for unreadable",
     )
   assert images is not None
-  return Source(pictures.name, images, labels, pictures.num_classes, pictures.class_names)
+  notes = (*pictures.notes(), *statistics.notes(config.max_value))
+  return Source(pictures.name, images, labels, pictures.num_classes, pictures.class_names, notes)
 
 
 def _require_memory(pictures: listing.Listing, shape: tuple[int, ...]) -> None:

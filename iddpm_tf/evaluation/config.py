@@ -5,7 +5,7 @@ import dataclasses
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 
-SPLITS = ("train", "test")
+SPLITS = ("train", "val", "test")
 FEATURES_HELP = (
   "feature extractor: 'digits', the path of the Inception graph, or the folder of a SavedModel; "
   "unset: digits, for images of 8x8 pixels in one channel"

@@ -7,7 +7,8 @@ from iddpm_tf import config as config_lib
 
 # Settings that do not change which images there are. They are not in the text, because files of
 # earlier versions are named without them.
-_IRRELEVANT = ("download",)
+_IRRELEVANT = ("download", "class_names")
+_FIRST_VERSION = 4  # Later settings are in the text where they change something.
 
 
 def describe(data: config_lib.DataConfig) -> str:
@@ -16,6 +17,10 @@ def describe(data: config_lib.DataConfig) -> str:
     f"{field.name}={getattr(data, field.name)!r}"
     for field in dataclasses.fields(data)
     if field.name not in _IRRELEVANT
+    and (
+      field.metadata["since"] <= _FIRST_VERSION
+      or getattr(data, field.name) != field.metadata["old"]
+    )
   )
   return f"DataConfig({', '.join(values)})"
 

@@ -109,7 +109,9 @@ def of_training_images(
   path = folder.evaluations / f"reference_{_key(config.data, extractor, source)}.npz"
   if not _is_reference(path):
     files.make_folder(path.parent)
-    source = source or sources.load(config.data, "train")
+    if source is None:
+      source = sources.load(config.data, "train")
+      sources.say_notes(source, progress)
     model_dir.require_same_data(config, source, folder.path)
     choice = evaluation_config.ReferenceConfig(batch_size=batch_size)
     write(path, source, extractor, config=choice, progress=progress)

@@ -14,6 +14,7 @@ from iddpm_tf.utils import files
 
 _CONFIG = "config.json"
 _BEST = "best.json"
+_SHOWN_NAMES = 5  # Of classes, in an error.
 CHECKPOINT = "step"  # Checkpoints are files step-500.index, step-500.data-00000-of-00001.
 
 
@@ -25,6 +26,13 @@ class Best(NamedTuple):
   step: int
   ema: float  # The rate of the averages that had the score; 0 for the raw weights.
   measured: dict[str, Any]  # What the value depends on besides, such as the number of samples.
+
+
+class DataChecksum(NamedTuple):
+  """What distinguishes the images and labels of a run from others."""
+
+  checksum: str  # See `sources.checksum`.
+  images: int | None  # The number of images; None for a file of an earlier version.
 
 
 class ModelDir:
@@ -39,8 +47,8 @@ class ModelDir:
     evaluations: the folder of likelihoods in full, kept samples and references.
     results: the file of all scores, one JSON object per line.
     imported: the file that says where imported weights are from; there is none otherwise.
-    checksum: the file with the checksum of the arrays that the run was trained on; there is none
-      for a run on files.
+    checksum: the file with the checksum of the images and labels that the run was trained on; there
+      is none for a run on files of an earlier version.
   """
 
   def __init__(self, path: str | os.PathLike[str]):
@@ -187,13 +195,16 @@ class ModelDir:
     """Writes where the weights were imported from."""
     files.write_json(self.imported, record, indent=2)
 
-  def read_checksum(self) -> str | None:
-    """Returns the checksum of the arrays that the run was trained on, or None."""
-    return self.checksum.read_text(errors="replace").strip() if self.checksum.exists() else None
+  def read_checksum(self) -> DataChecksum | None:
+    """Returns the checksum of the images and labels that the run was trained on, or None."""
+    if not self.checksum.exists():
+      return None
+    text, *rest = self.checksum.read_text(errors="replace").split() or [""]
+    return DataChecksum(text, int(rest[0]) if rest and rest[0].isdecimal() else None)
 
-  def write_checksum(self, checksum: str) -> None:
-    """Writes the checksum of the arrays that the run is trained on."""
-    files.write_text(self.checksum, f"{checksum}\n")
+  def write_checksum(self, checksum: DataChecksum) -> None:
+    """Writes the checksum of the images and labels that the run is trained on."""
+    files.write_text(self.checksum, f"{checksum.checksum} {checksum.images}\n")
 
 
 def step_of(checkpoint: str) -> int:
@@ -224,6 +235,28 @@ def require_same_data(
   if expected != received:
     message = f"expected images of {expected}, as {folder} has, received {received} ({source.name})"
     raise settings.InputError("dataset", message)
+  names = config.data.class_names
+  if config.network.class_conditional and names and source.class_names not in ((), names):
+    raise settings.InputError("dataset", _other_classes(names, source, folder))
+
+
+def _other_classes(
+  names: tuple[str, ...], source: sources.Source, folder: str | os.PathLike[str]
+) -> str:
+  """Returns the message for a source whose classes have other names than those of a run."""
+
+  def shown(chosen: list[str]) -> str:
+    more = [f"and {len(chosen) - _SHOWN_NAMES} more"] if len(chosen) > _SHOWN_NAMES else []
+    return ", ".join([*map(ascii, chosen[:_SHOWN_NAMES]), *more])
+
+  missing = [name for name in names if name not in source.class_names]
+  added = [name for name in source.class_names if name not in names]
+  if not missing:
+    return f"expected the classes of {folder} in their order, received others ({source.name})"
+  return (
+    f"expected the classes that {folder} was trained on, received {shown(added)} instead of "
+    f"{shown(missing)} ({source.name})"
+  )
 
 
 def _is_leftover(path: pathlib.Path) -> bool:

@@ -82,10 +82,15 @@ def resolve_config(
   """
   stored = folder.read_config()
   image_shape, num_classes = tuple(source.images.shape[1:]), source.num_classes
+  class_names = source.class_names
   if stored:
     model_dir_lib.require_same_data(stored, source, folder.path)
     image_shape, num_classes = stored.data.image_shape, stored.data.num_classes
-  config = config.with_data(image_shape=image_shape, num_classes=num_classes)
+    if stored.data.class_names or source.num_classes != num_classes:
+      class_names = stored.data.class_names
+  config = config.with_data(
+    image_shape=image_shape, num_classes=num_classes, class_names=class_names
+  )
   if stored:
     stored.require_changeable(config, folder.path)
   present = len(np.unique(source.labels))
@@ -131,8 +136,7 @@ def train(
   finished = first_step >= options.train_steps
   if not finished or not folder.read_config():
     folder.write_config(config)
-  if config.data.dataset == sources.ARRAYS:
-    _note_other_images(source, folder, progress)
+  _note_other_images(source, folder, progress)
   progress.say(_first_line(folder, first_step, options.train_steps, strategy))
   if finished and not evaluations.missed(first_step):
     return Outcome(first_step, None)
@@ -312,10 +316,12 @@ def _require_finite(records, step, checkpoints):
 
 
 def _note_other_images(source, folder, progress):
-  """Says whether a run on arrays continues on other ones, and records their checksum."""
-  stored, checksum = folder.read_checksum(), sources.checksum(source)
-  if stored not in (None, checksum):
-    progress.say(f"note: {folder} was trained on other images or labels until now")
+  """Says whether a run continues on other images or labels, and records their checksum."""
+  stored, count = folder.read_checksum(), len(source.images)
+  checksum = model_dir_lib.DataChecksum(sources.checksum(source), count)
+  if stored and stored.checksum != checksum.checksum:
+    more = f" ({stored.images:,}, now {count:,})" if stored.images not in (None, count) else ""
+    progress.say(f"note: {folder} was trained on other images or labels until now{more}")
   if stored != checksum:
     folder.write_checksum(checksum)
 

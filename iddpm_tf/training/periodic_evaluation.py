@@ -221,7 +221,7 @@ class _Likelihoods:
     self._progress = progress
     self._sources = {
       name: _checked(
-        source if split == "train" else _load(config, split, model.folder), split, config
+        source if split == "train" else _load(config, split, model.folder, progress), split, config
       )
       for name, split in config_lib.LIKELIHOODS.items()
       if name in options.eval_scores
@@ -263,12 +263,16 @@ def _measured(result):
   return {name: result[name] for name in _MEASURED if name in result}
 
 
-def _load(config, split, folder):
+def _load(config, split, folder, progress):
   """Returns the source of a split."""
   if config.data.dataset == sources.ARRAYS:
     message = f"expected no nll, because a run on arrays has no {split} split, received nll"
     raise settings.InputError("eval_scores", f"{message}; nll_train is of the training images")
+  split = sources.choosing_split(config.data) if split == "test" else split
   source = sources.load(config.data, split)
+  if split == "val":
+    progress.say("nll in training is of the val split; the test split is for reporting")
+  sources.say_notes(source, progress)
   model_dir_lib.require_same_data(config, source, folder.path)
   return source
 

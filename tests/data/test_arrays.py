@@ -46,7 +46,7 @@ def test_lists_and_tensors_are_converted():
     (
       np.zeros([2, 3, 8, 8], np.uint8),
       arrays.ANY_SHAPE,
-      "expected uint8 [N, H, W, C], received uint8 [2, 3, 8, 8]: images have 1 or 3 channels; "
+      "expected uint8 [N, H, W, C], received uint8 [2, 3, 8, 8]: images have 1, 3 or 4 channels; "
       "channels come last",
     ),
     (

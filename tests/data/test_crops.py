@@ -5,6 +5,7 @@ from PIL import Image
 import pytest
 
 from iddpm_tf import settings
+from iddpm_tf.data import crops
 from iddpm_tf.data.crops import area_crop
 from iddpm_tf.data.crops import centre_crop
 
@@ -87,3 +88,29 @@ def test_area_enlarges_by_repeating_pixels():
   )
   row = Image.fromarray(np.tile(np.array([0, 90], np.uint8), (2, 1)))
   np.testing.assert_array_equal(area_crop(row, 3)[0, :, 0], [0, 45, 90])
+
+
+@pytest.mark.parametrize("size", [(60_000, 2), (2, 60_000), (60_000, 300), (300_000, 1)])
+def test_a_very_long_picture_is_cropped_before_it_is_enlarged(size, monkeypatch):
+  """60,000 x 2 at a height of 256 would be 7,680,000 pixels wide: 8 GB."""
+  resized, resize = [], Image.Image.resize
+
+  def record(self, new_size, *arguments, **keywords):
+    resized.append(new_size[0] * new_size[1])
+    return resize(self, new_size, *arguments, **keywords)
+
+  monkeypatch.setattr(Image.Image, "resize", record)
+  image = Image.fromarray(np.full([size[1], size[0], 3], 90, np.uint8))
+  for crop in (centre_crop, area_crop):
+    np.testing.assert_array_equal(crop(image, 256), np.full([256, 256, 3], 90))
+  assert resized and max(resized) <= 2**24
+
+
+@pytest.mark.parametrize("shape", [(2, 90), (90, 3), (5, 61), (30, 31)])
+@pytest.mark.parametrize("size", [7, 20])
+def test_cropping_first_leaves_the_middle_as_it_was(shape, size, monkeypatch):
+  image = Image.fromarray(noise(*shape, 3) // 2 + 64)  # Pillow clips what overshoots in between.
+  whole = centre_crop(image, size)
+  monkeypatch.setattr(crops, "_MAX_RESIZED", 0)
+  monkeypatch.setattr(crops, "_LONG", 0)
+  np.testing.assert_allclose(centre_crop(image, size).astype(int), whole, atol=1)

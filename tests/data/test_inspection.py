@@ -45,9 +45,9 @@ def test_pictures_of_several_sizes(pictures, tmp_path):
     "train: 41 pictures of folder, 40 of which can be read",
     "largest 9x50",
     "formats: PNG 39, GIF 1",
-    "labels: ant 19, bee 21",
+    "labels: 0 ant: 19, 1 bee: 21",
     "named as another format: 1 (bee/x.jpg)",
-    "other files, ignored: 1 (notes.txt)",
+    "other files, ignored: 1 .txt (notes.txt)",
     "unreadable: 1\n    ant/004.png: is empty",
     "test: 6 pictures",
   ):
@@ -78,7 +78,7 @@ def test_the_checksums_of_records_are_verified(pictures, tmp_path):
   preparation.prepare(config(pictures, image_size=8), tmp_path / "out", shard_size=16)
   records = config(tmp_path / "out", "records")
   reports = inspection.inspect(records)
-  assert list(reports) == ["train", "test"] and "labels: ant 20, bee 20" in text(reports)
+  assert list(reports) == ["train", "test"] and "labels: 0 ant: 20, 1 bee: 20" in text(reports)
   assert reports["train"].shown.shape == (40, 8, 8, 3)
   path = tmp_path / "out/train/images-00001-of-00003.npy"
   path.write_bytes(path.read_bytes()[:-1] + b"?")
@@ -94,3 +94,83 @@ def test_many_classes_are_summarised(tmp_path):
       Image.new("L", (8, 8)).save(tmp_path / f"pictures/{i:02d}/{j}.png")
   lines = text(inspection.inspect(config(tmp_path / "pictures")))
   assert "labels: 25 classes of 1 to 3 pictures, 2 in the median" in lines
+
+
+def fixed(size, seed=0):
+  return np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
+
+
+def test_everything_that_a_folder_really_holds_is_reported(tmp_path):
+  folder = tmp_path / "pictures"
+  for name in ("Training/1", "Training/2", "Training/10", "valid/2", "TEST/10"):
+    (folder / name).mkdir(parents=True)
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  Image.fromarray(fixed((9, 12, 3), 1)).save(folder / "Training/1/turned.jpg", exif=exif)
+  Image.fromarray(fixed((9, 9, 4), 2)).save(folder / "Training/2/transparent.png")
+  Image.fromarray(fixed((9, 9), 3).astype(np.uint16) * 16).save(folder / "Training/10/deep.png")
+  Image.fromarray(fixed((9, 9), 4)).save(folder / "Training/10/grey.bmp")
+  Image.fromarray(fixed((9, 9, 3), 5)).save(folder / "valid/2/a.png")
+  Image.fromarray(fixed((9, 9, 3), 5)).save(folder / "TEST/10/copy.png")
+  (folder / "Training/10/scan.tif").write_text("x")
+  reports = inspection.inspect(config(folder))
+  assert list(reports) == ["train", "val", "test"]
+  lines = text(reports)
+  for expected in (
+    "train: 4 pictures of folder, 4 of which can be read",
+    "splits: train is Training, val is valid, test is TEST; val is for choosing",
+    "modes: RGB 1, I;16 1, L 1, RGBA 1",
+    "channels: 3 (colour 2, grey 2)",
+    "to 4080 in 1 pictures of 16 bits",
+    "in 3 pictures of 8 bits",
+    "EXIF orientations: 1 of 6; turned upright",
+    "transparent: 1; laid over white",
+    "labels: 0 1: 1, 1 2: 1, 2 10: 2",
+    "near-duplicates: 1 (test/10/copy.png like val/2/a.png)",
+    "other files, ignored: 1 .tif (10/scan.tif)",
+    "note: the 1 pictures of 16 bits have values from",
+    "of which 16 of 256 levels are left; max_value=4080 makes use of all",
+  ):
+    assert expected in lines, (expected, lines)
+  content = json.loads(inspection.write(reports, tmp_path / "out")[0].read_text())["train"]
+  assert content["orientations"] == {"6": 1} and content["transparent"] == 1
+  assert content["bits"] == {"8": 3, "16": 1} and content["ranges"]["16"][1] == 4080
+  assert content["colours"] == {"colour": 2, "grey": 2} and content["channels"] == 3
+  assert content["class_names"] == ["1", "2", "10"] and content["labels"]["2"] == 2
+  assert content["sizes"]["12x9"] == 1  # Upright.
+  assert content["notes"] and content["layout"].startswith("splits: ")
+
+
+def test_what_is_done_with_oddities_is_what_the_settings_say(tmp_path):
+  folder = tmp_path / "pictures"
+  folder.mkdir()
+  exif = Image.Exif()
+  exif[0x0112] = 3
+  Image.fromarray(fixed((9, 9, 4))).save(folder / "0.png", exif=exif)
+  Image.fromarray(fixed((9, 9), 3).astype(np.uint16) * 16).save(folder / "1.png")
+  plain = text(inspection.inspect(config(folder, exif_orientation=False, background="none")))
+  assert "1 of 3; ignored" in plain and "transparent: 1; ignored" in plain
+  assert "transparent: 1; kept" in text(inspection.inspect(config(folder, channels=4)))
+  assert "laid over 1,2,3" in text(inspection.inspect(config(folder, background="1,2,3")))
+  assert "note: " not in text(inspection.inspect(config(folder, max_value=4095)))
+  clipped = text(inspection.inspect(config(folder, max_value=1000)))
+  assert "and those above max_value=1000 become white" in clipped
+
+
+@pytest.mark.parametrize("image_size", [0, 6])
+def test_preparation_counts_what_inspection_counts(tmp_path, image_size):
+  (tmp_path / "pictures").mkdir()
+  exif = Image.Exif()
+  exif[0x0112] = 8
+  for i in range(12):
+    picture = Image.fromarray(fixed((9, 9, 4), i))
+    picture.convert(("RGB", "RGBA", "L", "LA", "P", "1")[i % 6]).save(
+      tmp_path / f"pictures/{i}.png", exif=exif if i % 2 else None
+    )
+  data = config(tmp_path / "pictures", image_size=image_size)
+  preparation.prepare(data, tmp_path / "out", shard_size=5)
+  inspected = inspection.inspect(data)["train"]
+  prepared = inspection.inspect(config(tmp_path / "out", "records"))["train"]
+  assert prepared.statistics.to_json() == inspected.statistics.to_json()
+  assert prepared.channels == inspected.channels == 3
+  assert prepared.treatment == inspected.treatment and prepared.shown.shape == inspected.shown.shape

@@ -71,7 +71,9 @@ def test_a_failed_png_leaves_the_old_one(tmp_path, monkeypatch):
 
 
 def test_png_refuses_other_channels_and_types(tmp_path):
-  with pytest.raises(settings.InputError, match=r"^image: expected 1 or 3 channels, received 2$"):
+  with pytest.raises(
+    settings.InputError, match=r"^image: expected 1, 3 or 4 channels, received 2$"
+  ):
     write_png(tmp_path / "x.png", noise(4, 4, 2))
   with pytest.raises(settings.InputError, match=r"^image: expected uint8 of 3 dimensions"):
     write_png(tmp_path / "x.png", np.zeros([4, 4, 3], np.float32))

@@ -133,7 +133,7 @@ def test_unreadable_pictures_are_listed_and_then_skipped(prepare, pictures, tmp_
   )
   listed = [
     "train/ant/004.png: is empty",
-    "test/bee/003.png: is not a picture (its content is not PNG, JPEG, WebP or GIF)",
+    "test/bee/003.png: is not a picture (its content is not PNG, JPEG, WebP, GIF or BMP)",
   ]
   assert [
     line for line in result.out.splitlines() if line.startswith(("train/", "test/"))

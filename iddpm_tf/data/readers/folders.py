@@ -1,8 +1,10 @@
 """Folders of pictures: DIR/*.png, DIR/CLASS/*.png, DIR/train/CLASS/*.png, and so on."""
 
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Sequence
+import hashlib
 import os
 import pathlib
 
@@ -10,36 +12,48 @@ from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.data.readers import listing
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".gif")
-_TEST_NAMES = ("test", "val", "validation")
+_NAMES = {
+  "train": ("train", "training"),
+  "val": ("val", "valid", "validation"),
+  "test": ("test", "testing"),
+}
 _LAYOUT = "a folder of pictures, or one with sub-folders train and test (or val, or validation)"
 
 
 def splits(config: config_lib.DataConfig) -> tuple[str, ...]:
   """Returns the splits that the folder has.
 
+  `val` is a split of its own only where there is a test split, too. Otherwise it is the test split.
+
   Raises:
     InputError: there is no such folder, or it has pictures outside its splits.
   """
-  return tuple(_split_folders(listing.require_data_dir(config, _LAYOUT)))
+  folders = _split_folders(config)
+  return ("train", "test") if config.test_share else tuple(folders)
 
 
 def open_listing(config: config_lib.DataConfig, split: str) -> listing.Listing:
-  """Returns the listing of a split. The classes of `test` are numbered as in `train`.
+  """Returns the listing of a split. The classes of all splits are numbered as in `train`.
 
   Raises:
     InputError: there is no such folder, split or picture, or some pictures have no label.
   """
-  folders = _split_folders(listing.require_data_dir(config, _LAYOUT))
-  if split not in folders:
+  folders = _split_folders(config)
+  if split not in splits(config):
+    expected = "train, val and test" if split == "val" else "train and test (or val, or validation)"
     raise settings.InputError(
       "data_dir",
-      f"expected a folder with sub-folders train and test (or val, or validation) for the split "
-      f"{split!r}, received {config.data_dir}, which has {', '.join(folders)} only",
+      f"expected a folder with sub-folders {expected} for the split {split!r}, received "
+      f"{config.data_dir}, which has {', '.join(folders)} only; take the split 'train', or hold "
+      "out a share of the pictures before training, such as test_share=0.1",
     )
-  pictures = _Folder(folders[split], config.folder_labels)
-  if split != "train":
-    pictures.number_by(_Folder(folders["train"], config.folder_labels).class_names)
+  pictures = _Folder(folders.get(split, folders["train"]), config)
+  if config.test_share:
+    pictures.hold_out(config.test_share, held_out=split == "test")
+  elif split != "train":
+    pictures.number_by(_Folder(folders["train"], config).class_names)
+  if not config.test_share and tuple(folders) != ("train",):
+    pictures.layout = _layout(folders)
   return pictures
 
 
@@ -48,15 +62,16 @@ class _Folder(listing.Listing):
 
   name = "folder"
 
-  def __init__(self, folder: pathlib.Path, folder_labels: str):
+  def __init__(self, folder: pathlib.Path, config: config_lib.DataConfig):
     self._folder = folder
-    self._names, self.ignored = _scan(folder)
+    self._names, self.ignored = _scan(folder, _endings(config))
     if not self._names:
-      others = f" ({len(self.ignored)} other files)" if self.ignored else ""
+      others = f" ({listing.by_extension(self.ignored)})" if self.ignored else ""
       raise settings.InputError(
-        "data_dir", f"expected pictures ({', '.join(EXTENSIONS)}) in {folder}, found none{others}"
+        "data_dir",
+        f"expected pictures ({', '.join(config.extensions)}) in {folder}, found none{others}",
       )
-    self._class_of = _CLASS_OF[folder_labels]
+    self._class_of = _CLASS_OF[config.folder_labels]
     classes = {self._class_of(name) for name in self._names}
     if None in classes and len(classes) > 1:
       name_without_class = next(name for name in self._names if self._class_of(name) is None)
@@ -67,7 +82,26 @@ class _Folder(listing.Listing):
         "takes all pictures without labels",
       )
     self._own_classes = {name for name in classes if name is not None}
-    self.number_by(sorted(self._own_classes))
+    self.number_by(_ordered(self._own_classes, config.class_order))
+
+  def hold_out(self, share: float, *, held_out: bool) -> None:
+    """Keeps the share of the pictures that is held out, or else the others.
+
+    The hashes of their names decide, so that they are the same in every run, and nearly the same
+    after pictures were added.
+    """
+    count = min(max(1, round(share * len(self._names))), len(self._names) - 1)
+    if not count:
+      raise settings.InputError(
+        "test_share", f"expected two pictures or more in {self._folder}, received one"
+      )
+    ranked = sorted(self._names, key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
+    chosen = set(ranked[:count])
+    self._names = tuple(name for name in self._names if (name in chosen) == held_out)
+    self.layout = (
+      f"test is a share of {share} of {self._folder}, {count:,} of {len(ranked):,} pictures; train "
+      "is the rest"
+    )
 
   def number_by(self, class_names: Sequence[str]) -> None:
     """Numbers the classes by their positions in `class_names`."""
@@ -99,36 +133,94 @@ class _Folder(listing.Listing):
     yield from self._names
 
 
-def _split_folders(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+def _split_folders(config: config_lib.DataConfig) -> dict[str, pathlib.Path]:
   """Returns the folder of each split, `train` first."""
-  train = folder / "train"
-  if not train.is_dir():
+  folder = listing.require_data_dir(config, _LAYOUT)
+  folders = _folders_by_name(folder, config.folder_splits, _endings(config))
+  if "train" not in folders:
     return {"train": folder}
-  test = next((folder / name for name in _TEST_NAMES if (folder / name).is_dir()), None)
-  folders = {"train": train, **({"test": test} if test else {})}
+  if "test" not in folders and "val" in folders:
+    folders["test"] = folders.pop("val")
   # A class may be called train, or test. Its neighbours must not be lost.
-  if path := _pictures_beside(folder, set(folders.values())):
+  if path := _pictures_beside(folder, folders.values(), _endings(config)):
     names = " and ".join(path.name for path in folders.values())
     raise settings.InputError(
       "data_dir",
       f"expected all pictures of {folder} in its splits, {names}, received "
-      f"{listing.printable(str(path))}, which is in neither and would be left out; move it, or, "
-      f"if these are all classes, move them into {folder}/train/, or give {folder}/train alone",
+      f"{listing.printable(str(path))}, which is in none and would be left out; move it, or, if "
+      f"these are all classes, set folder_splits to 'none', or give {folders['train']} alone",
+    )
+  if config.test_share and "test" in folders:
+    raise settings.InputError(
+      "test_share",
+      f"expected 0, because {folders['test']} is a test split, received {config.test_share}",
     )
   return folders
 
 
-def _pictures_beside(folder: pathlib.Path, used: set[pathlib.Path]) -> pathlib.Path | None:
+def _folders_by_name(
+  folder: pathlib.Path, rule: str, endings: tuple[str, ...]
+) -> dict[str, pathlib.Path]:
+  """Returns the sub-folders that are named as splits, by split, `train` first."""
+  if rule == "none":
+    return {}
+  if rule == "lowercase":
+    test = next(
+      (name for name in ("test", "val", "validation") if (folder / name).is_dir()), "test"
+    )
+    named = {"train": folder / "train", "test": folder / test}
+    return {split: path for split, path in named.items() if path.is_dir()}
+  found: dict[str, pathlib.Path] = {}
+  for split, names in _NAMES.items():
+    for path in sorted(folder.iterdir()):
+      if path.name.lower() not in names or not path.is_dir():
+        continue
+      if split == "train" or _scan(path, endings)[0]:  # An empty folder is no second split.
+        if split in found:
+          raise settings.InputError(
+            "data_dir",
+            f"expected one sub-folder for the split {split!r}, received {found[split].name} and "
+            f"{path.name} in {folder}; if they are classes, set folder_splits to 'none'",
+          )
+        found[split] = path
+  return found
+
+
+def _layout(folders: dict[str, pathlib.Path]) -> str:
+  """Returns what was taken as which split, or nothing where the names say it."""
+  if {split: path.name for split, path in folders.items()} == {"train": "train", "test": "test"}:
+    return ""
+  parts = [f"{split} is {listing.printable(path.name)}" for split, path in folders.items()]
+  use = "; val is for choosing, test for reporting" if "val" in folders else ""
+  return f"splits: {', '.join(parts)}{use}"
+
+
+def _ordered(class_names: Collection[str], order: str) -> list[str]:
+  """Returns class names in the order of their numbers."""
+  if order == "natural" and all(name.isascii() and name.isdecimal() for name in class_names):
+    return sorted(class_names, key=lambda name: (int(name), name))
+  return sorted(class_names)
+
+
+def _endings(config: config_lib.DataConfig) -> tuple[str, ...]:
+  return tuple(f".{extension.lower()}" for extension in config.extensions)
+
+
+def _pictures_beside(
+  folder: pathlib.Path, used: Collection[pathlib.Path], endings: tuple[str, ...]
+) -> pathlib.Path | None:
   """Returns the first picture, or sub-folder with pictures, outside the `used` sub-folders."""
   for path in sorted(folder.iterdir()):
     if path in used or path.name.startswith("."):
       continue
-    if _scan(path)[0] if path.is_dir() else path.name.lower().endswith(EXTENSIONS):
+    if _scan(path, endings)[0] if path.is_dir() else path.name.lower().endswith(endings):
       return path
   return None
 
 
-def _scan(folder: pathlib.Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _scan(
+  folder: pathlib.Path, endings: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
   """Returns the paths of pictures and of other files in a folder, relative to it and sorted.
 
   Hidden files and folders are left out.
@@ -153,7 +245,7 @@ def _scan(folder: pathlib.Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     relative = os.path.relpath(path, folder)
     for name in files:
       if not name.startswith("."):
-        names = pictures if name.lower().endswith(EXTENSIONS) else others
+        names = pictures if name.lower().endswith(endings) else others
         names.append(name if relative == "." else f"{relative}/{name}")
   return tuple(sorted(pictures)), tuple(sorted(others))
 

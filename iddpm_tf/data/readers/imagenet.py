@@ -68,6 +68,7 @@ class _Batches(listing.Listing):
   """A listing of several batches, one of which is in memory at a time."""
 
   name = "imagenet_npz"
+  channels = 3
 
   def __init__(self, batches: list["_Batch"], num_classes: int):
     self._batches, self.num_classes = batches, num_classes

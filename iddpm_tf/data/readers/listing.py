@@ -1,8 +1,11 @@
 """Listings: the pictures of a split, before any picture is read."""
 
 import abc
+import collections
+from collections.abc import Iterable
 from collections.abc import Iterator
 import hashlib
+import os
 import pathlib
 from typing import NamedTuple
 
@@ -35,15 +38,17 @@ class Listing(abc.ABC):
     name: the name of the data set.
     num_classes: the number of classes; 0 where the data has no labels.
     class_names: the names of the classes; empty where they are unknown.
-    channels: 1 for grey pictures, 3 for RGB.
+    channels: 1 for grey pictures, 3 for RGB, 4 for RGBA; 0: only the pictures themselves tell.
     ignored: the names of files beside the pictures that are not pictures by their extension.
+    layout: a line that says what was taken as which split; empty where that is plain.
   """
 
   name: str
   num_classes: int = 0
   class_names: tuple[str, ...] = ()
-  channels: int = 3
+  channels: int = 0
   ignored: tuple[str, ...] = ()
+  layout: str = ""
 
   @abc.abstractmethod
   def __len__(self) -> int:
@@ -57,12 +62,28 @@ class Listing(abc.ABC):
   def identities(self) -> Iterator[str]:
     """Yields strings that distinguish this listing from others, without reading any picture."""
 
+  def notes(self) -> list[str]:
+    """Returns lines that a user should read, such as what was ignored."""
+    notes = [self.layout] if self.layout else []
+    if self.ignored:
+      notes.append(f"{len(self.ignored):,} other files are ignored: {by_extension(self.ignored)}")
+    return notes
+
   def digest(self) -> str:
     """Returns the SHA-256 of the identities, which does not depend on where the data lies."""
     digest = hashlib.sha256()
     for identity in self.identities():
       digest.update(identity.encode("utf-8", "surrogateescape") + b"\0")
     return digest.hexdigest()
+
+
+def by_extension(names: Iterable[str]) -> str:
+  """Returns how many files there are by extension, such as `30 .bmp, 2 without extension`."""
+  counts = collections.Counter(os.path.splitext(name)[1].lower() for name in names)
+  return ", ".join(
+    f"{count:,} {printable(extension) or 'without extension'}"
+    for extension, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+  )
 
 
 def printable(name: str) -> str:

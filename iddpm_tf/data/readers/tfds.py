@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
+from iddpm_tf.data import arrays
 from iddpm_tf.data.readers import digits
 from iddpm_tf.data.readers import listing
 from iddpm_tf.data.readers import tfds_preparation
@@ -150,10 +151,10 @@ def _require_images(builder: tfds.core.DatasetBuilder, config: config_lib.DataCo
       f"{builder.info.features!r}{hint}"
     )
     raise settings.InputError("dataset", " ".join(message.split()))
-  if image.np_dtype != np.uint8 or image.shape[-1] not in (1, 3):
+  if image.np_dtype != np.uint8 or image.shape[-1] not in arrays.CHANNELS:
     raise settings.InputError(
       "dataset",
-      f"expected images of uint8 with 1 or 3 channels, received {image.np_dtype} "
+      f"expected images of uint8 with 1, 3 or 4 channels, received {image.np_dtype} "
       f"{list(image.shape)} ({config.dataset})",
     )
 

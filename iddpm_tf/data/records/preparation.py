@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
+import dataclasses
 import itertools
 import json
 import os
@@ -20,14 +21,16 @@ from iddpm_tf.data import decoding
 from iddpm_tf.data import sources
 from iddpm_tf.data.readers import listing
 from iddpm_tf.data.records import shards as shards_lib
+from iddpm_tf.data.records import statistics as statistics_lib
 from iddpm_tf.utils import files
 from iddpm_tf.utils import progress as progress_lib
 
-SPLITS = ("train", "test")
+SPLITS = ("train", "val", "test")
 UNREADABLE = ("refuse", "skip")
 UNREADABLE_FILE = "unreadable.txt"
 _SHARD_BYTES = 2**28
 _MAX_SHARDS = 512  # Each is an open file in training.
+_OLD = config_lib.DataConfig.before(5)  # How pictures were read before their oddities were known.
 
 
 def prepare(
@@ -48,7 +51,7 @@ def prepare(
   Args:
     config: the configuration of the data: where the pictures are, and what they become.
     output_dir: the folder of the records.
-    splits: `train`, `test` or both; empty: those that the data has.
+    splits: some of `train`, `val` and `test`; empty: those that the data has.
     shard_size: the number of pictures per file; 0: as many as make 256 MiB.
     unreadable: what happens if pictures cannot be read; `refuse`: an error that lists them; `skip`:
       they are left out. They are listed in either case.
@@ -64,6 +67,7 @@ def prepare(
   """
   require_arguments(splits, shard_size=shard_size, unreadable=unreadable, workers=workers)
   progress = progress or progress_lib.Silent()
+  config = _as_begun(config, pathlib.Path(output_dir))
   splits = splits or sources.splits(config)
   listings = {split: sources.open_listing(config, split) for split in splits}
   for split, pictures in listings.items():
@@ -79,6 +83,8 @@ def prepare(
       progress.say(f"resuming {output_dir} after {done:,} of {total:,} pictures")
     with progress.bar(total=total, initial=done, unit="picture") as bar:
       preparation.make_shards(bar)
+    for note in preparation.statistics().notes(config.max_value):
+      progress.say(f"note: {note}")
     _report_unreadable(preparation.unreadable(), output_dir, unreadable, progress)
     counts = preparation.write_index()
   for split, images in counts.items():
@@ -97,7 +103,7 @@ def require_arguments(
   settings.require(
     len(set(splits)) == len(splits) and set(splits) <= set(SPLITS),
     "splits",
-    "train, test or train,test",
+    "different ones of train, val and test",
     tuple(splits),
   )
   settings.require(shard_size >= 0, "shard_size", "a number of at least 0", shard_size)
@@ -134,8 +140,12 @@ class Preparation:
     """
     self._listings, self._folder, self._workers = listings, pathlib.Path(folder), workers
     first = next(iter(listings.values()))
-    self._form = decoding.Form(config.image_size, config.resize, first.channels)
-    self._shape, self._first_name = self._first_shape(first)
+    channels = sources.known_channels(config, first)
+    self._form = decoding.form_of(config, channels or 3)
+    decoded, self._first_name = self._first_readable(first)
+    if not channels and decoded.is_grey and not self._any_colour():
+      self._form = self._form._replace(channels=1)
+    self._shape = (*decoded.pixels.shape[:2], self._form.channels)
     shard_size = shard_size or _shard_size(
       max(map(len, listings.values())), int(np.prod(self._shape))
     )
@@ -145,6 +155,7 @@ class Preparation:
       "image_size": config.image_size,
       "resize": config.resize,
       "folder_labels": config.folder_labels,
+      **{name: getattr(config, name) for name in shards_lib.PIXEL_SETTINGS},
       "image_shape": list(self._shape),
       "num_classes": first.num_classes,
       "class_names": list(first.class_names),
@@ -238,6 +249,13 @@ class Preparation:
         path.unlink(missing_ok=True)
     return unreadable
 
+  def statistics(self) -> statistics_lib.Statistics:
+    """Returns the statistics of the pictures of all splits."""
+    total = statistics_lib.Statistics()
+    for facts in self._facts.values():
+      total.merge(statistics_lib.Statistics.from_json(facts["statistics"]))
+    return total
+
   def write_index(self) -> dict[str, int]:
     """Writes the index, which finishes the records, and returns the number of images per split."""
     unreadable = self.unreadable()
@@ -270,20 +288,26 @@ class Preparation:
   ) -> Iterator[decoding.Outcome]:
     for outcome in outcomes:
       if outcome.decoded:
-        decoding.require_same_shape(outcome, self._shape, self._first_name)
+        decoding.require_same_size(outcome, self._shape[:2], self._first_name)
       yield outcome
       bar.update()
 
-  def _first_shape(self, pictures: listing.Listing) -> tuple[tuple[int, int, int], str]:
-    """Returns (H, W, C) of the first picture that can be read, and its name."""
+  def _first_readable(self, pictures: listing.Listing) -> tuple[decoding.Decoded, str]:
+    """Returns the first picture that can be read, and its name."""
     for picture in pictures.pictures(0, len(pictures)):
       with contextlib.suppress(decoding.UnreadableImage):
-        height, width, channels = decoding.decode(picture, self._form).pixels.shape
-        return (height, width, channels), picture.name
+        return decoding.decode(picture, self._form), picture.name
     raise settings.InputError(
       "data_dir",
       f"expected pictures that can be read, received {len(pictures)} of {pictures.name} that "
       "cannot",
+    )
+
+  def _any_colour(self) -> bool:
+    """Returns whether a picture of any split has colour. Where one has, few are read."""
+    return any(
+      decoding.any_colour(pictures.pictures(0, len(pictures)), self._form, self._workers)
+      for pictures in self._listings.values()
     )
 
   def _require_plan(self) -> None:
@@ -300,8 +324,10 @@ class Preparation:
       return
     try:
       stored = json.loads(path.read_text())
+      older = {name: getattr(_OLD, name) for name in shards_lib.PIXEL_SETTINGS}
+      stored = older | stored
       changed = [name for name in self._plan if stored.get(name) != self._plan[name]]
-    except (ValueError, AttributeError):
+    except (ValueError, TypeError):
       raise settings.InputError(
         path, "expected the plan of records in JSON, received another file"
       ) from None
@@ -362,11 +388,26 @@ def lines(unreadable: Iterable[Sequence[str]]) -> list[str]:
   return [f"{listing.printable(name)}: {reason}" for name, reason in unreadable]
 
 
+def _as_begun(config: config_lib.DataConfig, folder: pathlib.Path) -> config_lib.DataConfig:
+  """Returns the configuration that continues records which an earlier version has begun.
+
+  Their other pictures then have the pixels of that version, too.
+  """
+  try:
+    plan = json.loads((folder / shards_lib.PLAN).read_text())
+    old = not any(name in plan for name in shards_lib.PIXEL_SETTINGS)
+    channels = config.channels or int(plan["image_shape"][-1])
+  except (OSError, ValueError, KeyError, TypeError, IndexError):
+    return config  # There is nothing yet, or something else, which is refused later.
+  return dataclasses.replace(config.as_before(_OLD), channels=channels) if old else config
+
+
 def _description(split: str, pictures: listing.Listing) -> str:
   """Returns a line that says what a split holds."""
   classes = f"{pictures.num_classes} classes" if pictures.num_classes else "no labels"
-  others = f"; {len(pictures.ignored):,} other files are ignored" if pictures.ignored else ""
-  return f"{split}: {len(pictures):,} pictures of {pictures.name}, {classes}{others}"
+  return "; ".join(
+    [f"{split}: {len(pictures):,} pictures of {pictures.name}, {classes}", *pictures.notes()]
+  )
 
 
 def _report_unreadable(

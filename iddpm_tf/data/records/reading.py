@@ -1,5 +1,6 @@
 """Reading of records: shards that are mapped into memory and indexed as one array."""
 
+import dataclasses
 import json
 import pathlib
 from typing import Any
@@ -86,6 +87,12 @@ class Records:
   def splits(self) -> tuple[str, ...]:
     """The names of the splits."""
     return tuple(self._index["splits"])
+
+  @property
+  def treatment(self) -> dict[str, Any]:
+    """The settings, by name, that decided which pixels the pictures have."""
+    old = config_lib.DataConfig.before(5)
+    return {name: self._index.get(name, getattr(old, name)) for name in shards_lib.PIXEL_SETTINGS}
 
   def load(self, split: str) -> tuple[RecordImages, np.ndarray]:
     """Returns the images of a split, and their labels, int32 [N].
@@ -194,13 +201,22 @@ class Records:
         f"expected {height}x{width}, the size of the records in {self._folder}, or nothing, "
         f"received {config.image_size}",
       )
+    channels = self.image_shape[-1]
+    if config.channels not in (0, channels):
+      raise settings.InputError(
+        "channels",
+        f"expected {channels}, the channels of the records in {self._folder}, or nothing, received "
+        f"{config.channels}",
+      )
     # Without a size nothing was resized. Nobody knows whether the user gave a value that equals the
     # default.
-    names = ["resize", "folder_labels"] if self._index.get("image_size") else ["folder_labels"]
+    names = [*shards_lib.PIXEL_SETTINGS, "folder_labels"]
+    names += ["resize"] if self._index.get("image_size") else []
+    fields = {field.name: field for field in dataclasses.fields(config)}
     for name in names:
-      value, prepared_with = getattr(config, name), self._index.get(name)
-      default = getattr(type(config)(), name)
-      if value not in (prepared_with, default) and prepared_with is not None:
+      default, old = fields[name].default, fields[name].metadata["old"]
+      value, prepared_with = getattr(config, name), self._index.get(name, old)
+      if value not in (prepared_with, default, old):
         raise settings.InputError(
           name,
           f"expected {prepared_with}, with which the records in {self._folder} were prepared, or "

@@ -21,6 +21,9 @@ from iddpm_tf.utils import files
 INDEX = "index.json"  # Written last: where it is, the records are finished.
 PLAN = "plan.json"  # Written first: what the records are made of.
 VERSION = 1
+# Settings, besides the size and its method, that decide which pixels a picture has. A plan or an
+# index without them is of a version that knew none of them.
+PIXEL_SETTINGS = ("exif_orientation", "background", "max_value")
 
 
 class Shard(NamedTuple):

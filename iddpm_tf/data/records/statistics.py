@@ -1,4 +1,4 @@
-"""Statistics of pictures: counts of their sizes, modes, formats and labels."""
+"""Statistics of pictures: counts of their sizes, modes, formats, labels and oddities."""
 
 import collections
 from typing import Any
@@ -8,6 +8,8 @@ import numpy as np
 from iddpm_tf.data import decoding
 
 _EXAMPLES = 10  # Names that are kept.
+_FEW_LEVELS = 128  # Of 256: a user is told if no more are left of 16 bits.
+_COUNTERS = ("sizes", "modes", "formats", "labels", "colours", "orientations", "bits")
 
 
 class Statistics:
@@ -20,6 +22,12 @@ class Statistics:
     modes: pictures by Pillow's mode.
     formats: pictures by format.
     labels: pictures by label.
+    colours: pictures that are grey, and pictures with colour.
+    orientations: pictures by EXIF orientation, except upright ones.
+    transparent: the number of pictures with pixels that are not opaque.
+    bits: pictures by the bits of each value, 8 or 16.
+    ranges: the least and the greatest value of all pictures by the bits of their values. Those of 8
+      bits are of the images that the pictures become.
     named_otherwise: the number of files whose names say another format than their content.
     examples_named_otherwise: the names of the first ten of them.
   """
@@ -29,6 +37,11 @@ class Statistics:
     self.modes: collections.Counter[str] = collections.Counter()
     self.formats: collections.Counter[str] = collections.Counter()
     self.labels: collections.Counter[str] = collections.Counter()
+    self.colours: collections.Counter[str] = collections.Counter()
+    self.orientations: collections.Counter[str] = collections.Counter()
+    self.transparent = 0
+    self.bits: collections.Counter[str] = collections.Counter()
+    self.ranges: dict[str, list[int]] = {}
     self.named_otherwise = 0
     self.examples_named_otherwise: list[str] = []
 
@@ -45,6 +58,12 @@ class Statistics:
     self.modes[decoded.mode] += 1
     self.formats[decoded.format] += 1
     self.labels[str(outcome.label)] += 1
+    self.colours["grey" if decoded.is_grey else "colour"] += 1
+    if decoded.orientation != 1:
+      self.orientations[str(decoded.orientation)] += 1
+    self.transparent += decoded.is_transparent
+    self.bits[str(decoded.bits)] += 1
+    self._widen(str(decoded.bits), [decoded.least, decoded.greatest])
     if decoded.named_otherwise:
       self.named_otherwise += 1
       if len(self.examples_named_otherwise) < _EXAMPLES:
@@ -52,8 +71,11 @@ class Statistics:
 
   def merge(self, other: "Statistics") -> None:
     """Adds the counts of other pictures."""
-    for name in ("sizes", "modes", "formats", "labels"):
+    for name in _COUNTERS:
       getattr(self, name).update(getattr(other, name))
+    for bits, values in other.ranges.items():
+      self._widen(bits, values)
+    self.transparent += other.transparent
     self.named_otherwise += other.named_otherwise
     examples = self.examples_named_otherwise + other.examples_named_otherwise
     self.examples_named_otherwise = examples[:_EXAMPLES]
@@ -70,8 +92,32 @@ class Statistics:
     """Returns the statistics that `to_json` has returned."""
     statistics = cls()
     for name, value in content.items():
-      setattr(statistics, name, collections.Counter(value) if isinstance(value, dict) else value)
+      setattr(statistics, name, collections.Counter(value) if name in _COUNTERS else value)
     return statistics
+
+  def notes(self, max_value: int) -> list[str]:
+    """Returns lines that a user should read about what the pictures lose.
+
+    Args:
+      max_value: the value of pictures of 16 bits that becomes white; 0: 65535.
+    """
+    if "16" not in self.ranges:
+      return []
+    least, greatest = self.ranges["16"]
+    text = f"the {self.bits['16']:,} pictures of 16 bits have values from {least} to {greatest}"
+    if max_value and greatest > max_value:
+      return [f"{text}, and those above max_value={max_value} become white"]
+    levels = 1 + (greatest * 255 // max_value if max_value else greatest >> 8)
+    if levels > _FEW_LEVELS:
+      return []
+    return [
+      f"{text}, of which {levels} of 256 levels are left; max_value={greatest} makes use of all"
+    ]
+
+  def _widen(self, bits: str, values: list[int]) -> None:
+    """Adds the least and the greatest value of a picture, or of several, to the ranges."""
+    values = values + self.ranges.get(bits, [])
+    self.ranges[bits] = [min(values), max(values)]
 
   def sizes_in_short(self) -> dict[str, str]:
     """Returns the smallest, median and largest size by area, the most common, and their number.

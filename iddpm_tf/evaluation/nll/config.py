@@ -5,7 +5,7 @@ import math
 
 from iddpm_tf import settings
 
-SPLITS = ("test", "train")
+SPLITS = ("test", "val", "train")
 SCHEDULES = ("dense_start", "strided")
 LEAST_STDERR = 1e-6  # bits/dim; a smaller error would take more evaluations than can be counted.
 
@@ -15,7 +15,7 @@ class NllConfig:
   """How the negative log-likelihood of a data set's images is evaluated.
 
   Attributes:
-    split: the split of the data, `test` or `train`.
+    split: the split of the data, `test`, `val` or `train`.
     num_examples: the number of images, from the first on; 0 means all.
     nll_steps: the number of timesteps that are evaluated (Appendix E); 0 means all.
     nll_schedule: the choice of the timesteps, if there are `nll_steps`.

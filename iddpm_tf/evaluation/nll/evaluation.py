@@ -62,6 +62,7 @@ class NllEvaluation:
     nll_config.require_steps(config.nll_steps, model.config.diffusion.diffusion_steps)
     if images is None:
       self.source = sources.load(model.config.data, config.split)
+      sources.say_notes(self.source, progress)
       model_dir.require_same_data(model.config, self.source, model.folder.path)
       self._name = f"{config.split} images of {self.source.name}"
     else:

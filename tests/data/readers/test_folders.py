@@ -1,5 +1,6 @@
 """Folders of pictures: order, labels, splits, and the errors for wrong ones."""
 
+import dataclasses
 import os
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from iddpm_tf import settings as settings_lib
 from iddpm_tf.config import DataConfig
 from iddpm_tf.data import sources
+from iddpm_tf.data.records import preparation
 
 
 def draw(path, grey=0, size=(4, 4)):
@@ -34,13 +36,46 @@ def error_of(folder, split="train", **settings):
   return message
 
 
-def test_a_flat_folder_is_rgb_without_labels(tmp_path):
+def test_a_flat_folder_has_no_labels(tmp_path):
   for i in (2, 0, 1):
     draw(tmp_path / f"{i}.png", grey=10 * i, size=(6, 4))
   source = sources.load(config(tmp_path), "train")
-  assert source.images.shape == (3, 4, 6, 3) and source.images.dtype == np.uint8
-  np.testing.assert_array_equal(source.images[:, 0, 0], np.repeat([[0], [10], [20]], 3, axis=1))
+  assert source.images.shape == (3, 4, 6, 1) and source.images.dtype == np.uint8
+  np.testing.assert_array_equal(source.images[:, 0, 0, 0], [0, 10, 20])
   assert source.num_classes == 0 and source.labels.dtype == np.int32 and not source.labels.any()
+
+
+def test_grey_pictures_have_one_channel_and_one_with_colour_gives_all_of_them_three(tmp_path):
+  for i in range(40):
+    draw(tmp_path / f"{i:02d}.png", grey=6 * i)
+  Image.new("RGB", (4, 4), (100, 100, 100)).save(
+    tmp_path / "40.png"
+  )  # Grey, but in three channels.
+  grey = sources.load(config(tmp_path), "train").images
+  assert grey.shape == (41, 4, 4, 1) and grey[40].max() == 100
+  Image.new("RGB", (4, 4), (100, 100, 101)).save(tmp_path / "40.png")
+  colour = sources.load(config(tmp_path), "train").images
+  assert colour.shape == (41, 4, 4, 3) and colour[40, 0, 0].tolist() == [100, 100, 101]
+  np.testing.assert_array_equal(colour[:40], grey[:40].repeat(3, axis=-1))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_channels_can_be_chosen(tmp_path, channels):
+  draw(tmp_path / "0.png", grey=50)
+  Image.new("RGBA", (4, 4), (200, 0, 0, 128)).save(tmp_path / "1.png")
+  images = sources.load(config(tmp_path, channels=channels), "train").images
+  assert images.shape == (2, 4, 4, channels)
+  first, second = images[:, 0, 0].tolist()
+  assert first == {1: [50], 3: [50] * 3, 4: [50, 50, 50, 255]}[channels]
+  over_white = [227, 127, 127]
+  luma = round(0.299 * over_white[0] + 0.587 * over_white[1] + 0.114 * over_white[2])
+  assert second == {1: [luma], 3: over_white, 4: [200, 0, 0, 128]}[channels]
+
+
+def test_pictures_have_the_channels_of_the_model_that_they_are_for(tmp_path):
+  draw(tmp_path / "0.png")
+  model = config(tmp_path, image_shape=(4, 4, 3))
+  assert sources.load(model, "train").images.shape == (1, 4, 4, 3)
 
 
 def test_only_pictures_are_listed_in_order_and_other_files_are_named(tmp_path):
@@ -88,9 +123,19 @@ def test_prefixes_are_classes_as_in_the_authors_code(tmp_path):
   np.testing.assert_array_equal(source.labels, [1, 1, 0])  # dog_0, dog_1, x/cat_2_b.
 
 
-@pytest.mark.parametrize("test", ["test", "val", "validation"])
-def test_splits_are_sub_folders_and_share_their_numbers(tmp_path, test):
-  for name in ("train/ant/0.png", "train/bee/0.png", f"{test}/bee/0.png"):
+@pytest.mark.parametrize(
+  "train, test",
+  [
+    ("train", "test"),
+    ("train", "val"),
+    ("train", "validation"),
+    ("train", "valid"),
+    ("Training", "Testing"),
+    ("TRAIN", "Test"),
+  ],
+)
+def test_splits_are_sub_folders_and_share_their_numbers(tmp_path, train, test):
+  for name in (f"{train}/ant/0.png", f"{train}/bee/0.png", f"{test}/bee/0.png"):
     draw(tmp_path / name)
   assert sources.splits(config(tmp_path)) == ("train", "test")
   assert names(tmp_path) == ["ant/0.png", "bee/0.png"]
@@ -116,10 +161,12 @@ def test_the_error_for_a_missing_split_describes_the_layout(tmp_path):
 def test_a_class_called_train_is_not_taken_for_a_split(tmp_path):
   for name in ("car/0.png", "plane/0.png", "train/0.png"):
     draw(tmp_path / name)
-  assert f"move them into {tmp_path}/train/" in error_of(tmp_path)
+  assert "set folder_splits to 'none'" in error_of(tmp_path)
+  source = sources.load(config(tmp_path, folder_splits="none"), "train")
+  assert source.class_names == ("car", "plane", "train") and source.labels.tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("other", ["dog/deep/0.png", "val/ant/0.png", "stray.JPG"])
+@pytest.mark.parametrize("other", ["dog/deep/0.png", "extra/ant/0.png", "stray.JPG"])
 def test_pictures_outside_the_splits_are_refused(tmp_path, other):
   for name in ("train/ant/0.png", "test/ant/0.png", ".hidden/0.png", other):
     draw(tmp_path / name)
@@ -142,7 +189,7 @@ def test_missing_and_empty_folders_are_refused(tmp_path):
   assert "does not exist" in error_of(tmp_path / "none")
   assert "found none" in error_of(tmp_path)
   (tmp_path / "notes.txt").write_text("")
-  assert "found none (1 other files)" in error_of(tmp_path)
+  assert "found none (1 .txt)" in error_of(tmp_path)
   assert "is not a folder" in error_of(tmp_path / "notes.txt")
   with pytest.raises(
     settings_lib.InputError, match=r"^data_dir: expected a folder of pictures.* received nothing$"
@@ -168,7 +215,7 @@ def test_pictures_of_several_sizes_need_an_image_size(tmp_path):
   draw(tmp_path / "b.png", size=(5, 6))
   message = error_of(tmp_path)
   assert message.startswith("image_size: ") and "6x4 (a.png), 6x5 (b.png)" in message
-  assert sources.load(config(tmp_path, image_size=3), "train").images.shape == (2, 3, 3, 3)
+  assert sources.load(config(tmp_path, image_size=3), "train").images.shape == (2, 3, 3, 1)
 
 
 def test_unreadable_pictures_are_counted(tmp_path):
@@ -184,9 +231,13 @@ def test_unreadable_pictures_are_counted(tmp_path):
 def test_more_than_fits_in_memory_is_refused(tmp_path, monkeypatch):
   for i in range(5):
     draw(tmp_path / f"{i}.png")
-  monkeypatch.setattr(sources, "MAX_BYTES", 5 * 48 - 1)
+  monkeypatch.setattr(sources, "MAX_BYTES", 5 * 16 - 1)
   for size in (4, 0):
     assert "the data set 'records'" in error_of(tmp_path, image_size=size)
+  monkeypatch.setattr(sources, "MAX_BYTES", 5 * 16)
+  assert len(sources.load(config(tmp_path), "train").images) == 5
+  Image.new("RGB", (4, 4), (1, 2, 3)).save(tmp_path / "4.png")
+  assert "the data set 'records'" in error_of(tmp_path)
   monkeypatch.setattr(sources, "MAX_BYTES", 5 * 48)
   assert len(sources.load(config(tmp_path), "train").images) == 5
 
@@ -232,3 +283,151 @@ def test_listings_of_other_pictures_have_other_digests(tmp_path):
   assert sources.open_listing(config(tmp_path), "train").digest() == digest
   draw(tmp_path / "a/1.png")
   assert sources.open_listing(config(tmp_path), "train").digest() != digest
+
+
+def notes(folder, split="train", **settings):
+  return sources.load(config(folder, **settings), split).notes
+
+
+def test_val_is_for_choosing_and_test_for_reporting_where_both_exist(tmp_path):
+  for i, split in enumerate(("train", "Valid", "test")):
+    draw(tmp_path / split / "ant/0.png", grey=i)
+    draw(tmp_path / split / "bee/0.png", grey=i)
+  assert sources.splits(config(tmp_path)) == ("train", "val", "test")
+  for i, split in enumerate(("train", "val", "test")):
+    source = sources.load(config(tmp_path), split)
+    assert source.images.max() == i and source.labels.tolist() == [0, 1]
+  assert notes(tmp_path) == (
+    "splits: train is train, val is Valid, test is test; val is for choosing, test for reporting",
+  )
+  assert sources.choosing_split(config(tmp_path)) == "val"
+  preparation.prepare(config(tmp_path), tmp_path / "out")
+  records = DataConfig(dataset="records", data_dir=str(tmp_path / "out"))
+  assert sources.choosing_split(records) == "val"
+  assert sources.load(records, "val").images[:].max() == 1
+
+
+def test_what_was_taken_as_a_split_is_said_unless_it_is_plain(tmp_path):
+  for name in ("train/0.png", "test/0.png"):
+    draw(tmp_path / "plain" / name)
+  assert notes(tmp_path / "plain") == ()
+  assert sources.choosing_split(config(tmp_path / "plain")) == "test"
+  for name in ("Training/0.png", "validation/0.png"):
+    draw(tmp_path / "other" / name)
+  assert notes(tmp_path / "other") == ("splits: train is Training, test is validation",)
+  assert sources.choosing_split(config(tmp_path / "other")) == "test"
+  assert "sub-folders train, val and test for the split 'val'" in error_of(
+    tmp_path / "other", "val"
+  )
+
+
+def test_two_folders_for_one_split_are_refused_unless_one_is_empty(tmp_path):
+  for name in ("train/0.png", "val/0.png", "test/0.png"):
+    draw(tmp_path / name)
+  (tmp_path / "valid").mkdir()
+  assert sources.splits(config(tmp_path)) == ("train", "val", "test")
+  draw(tmp_path / "valid/0.png")
+  assert "one sub-folder for the split 'val', received val and valid" in error_of(tmp_path)
+
+
+def test_folders_of_earlier_versions_keep_their_classes(tmp_path):
+  """They took Training and Testing for two classes, and numbered 1, 10, 2."""
+  for name in ("Training/0.png", "Testing/0.png", "Testing/1.bmp"):
+    draw(tmp_path / "splits" / name)
+  for name in ("1/0.png", "2/0.png", "10/0.png"):
+    draw(tmp_path / "numbers" / name)
+  before = dataclasses.asdict(DataConfig.before(5)) | {"dataset": "folder"}
+  data = DataConfig(**before | {"data_dir": str(tmp_path / "splits")})
+  assert sources.load(data, "train").class_names == ("Testing", "Training")
+  assert sources.load(data, "train").images.shape == (2, 4, 4, 1)
+  data = DataConfig(**before | {"data_dir": str(tmp_path / "numbers")})
+  assert sources.load(data, "train").class_names == ("1", "10", "2")
+  draw(tmp_path / "three/train/0.png")
+  draw(tmp_path / "three/val/0.png")
+  data = DataConfig(**before | {"data_dir": str(tmp_path / "three")})
+  assert sources.splits(data) == ("train", "test")
+
+
+@pytest.mark.parametrize(
+  "class_names, ordered",
+  [
+    (["1", "10", "2"], ("1", "2", "10")),
+    (["010", "9", "09"], ("09", "9", "010")),
+    (["1", "10", "2", "other"], ("1", "10", "2", "other")),
+    (["a10", "a2"], ("a10", "a2")),
+  ],
+)
+def test_classes_whose_names_are_all_numbers_have_their_order(tmp_path, class_names, ordered):
+  for name in class_names:
+    draw(tmp_path / name / "0.png", grey=int(name) if name.isdecimal() else 99)
+  source = sources.load(config(tmp_path), "train")
+  assert source.class_names == ordered
+  for image, label in zip(source.images, source.labels):
+    assert image.max() == (int(ordered[label]) if ordered[label].isdecimal() else 99)
+  by_text = sources.load(config(tmp_path, class_order="alphabetical"), "train")
+  assert by_text.class_names == tuple(sorted(class_names))
+
+
+def test_the_names_of_a_model_keep_their_numbers(tmp_path):
+  for name in ("1", "2", "10"):
+    draw(tmp_path / name / "0.png", grey=int(name))
+  names = ("10", "1", "2")
+  model = config(tmp_path, num_classes=3, class_names=names)
+  source = sources.load(model, "train")
+  assert source.class_names == names
+  assert [names[label] for label in source.labels] == ["1", "10", "2"]
+  assert [int(names[label]) for label in source.labels] == source.images[:, 0, 0, 0].tolist()
+  other = config(tmp_path, num_classes=3, class_names=("1", "2", "3"))
+  assert sources.load(other, "train").class_names == ("1", "2", "10")  # Others stay as they are.
+
+
+def test_formats_that_can_be_read_are_read_and_others_are_counted(tmp_path):
+  for i in range(8):
+    draw(tmp_path / f"{i}.png")
+  for i in range(30):
+    draw(tmp_path / f"b{i}.bmp", grey=100)
+    draw(tmp_path / f"j{i}.jpg", grey=100)
+    (tmp_path / f"j{i}.jpg").rename(tmp_path / f"j{i}.JFIF")
+  for name in ("a.tif", "b.TIF", "c.txt", "README"):
+    (tmp_path / name).write_text("x")
+  source = sources.load(config(tmp_path), "train")
+  assert len(source.images) == 68 and np.sum(source.images[:, 0, 0, 0] == 100) == 60
+  assert source.notes == ("4 other files are ignored: 2 .tif, 1 without extension, 1 .txt",)
+  assert notes(tmp_path, extensions=("PNG", "bmp")) == (
+    "34 other files are ignored: 30 .jfif, 2 .tif, 1 without extension, 1 .txt",
+  )
+
+
+def test_a_share_is_held_out_for_test(tmp_path):
+  for i in range(50):
+    draw(tmp_path / f"{'ab'[i % 2]}/{i:02d}.png", grey=i)
+  held = {"test_share": 0.1}
+  assert sources.splits(config(tmp_path, **held)) == ("train", "test")
+  train, test = names(tmp_path, **held), names(tmp_path, "test", **held)
+  assert len(test) == 5 and sorted(train + test) == sorted(names(tmp_path))
+  assert names(tmp_path, "test", **held) == test
+  source = sources.load(config(tmp_path, **held), "test")
+  assert source.class_names == ("a", "b")
+  assert source.labels.tolist() == [grey % 2 for grey in source.images[:, 0, 0, 0]]
+  assert source.notes == (
+    f"test is a share of 0.1 of {tmp_path}, 5 of 50 pictures; train is the rest",
+  )
+  # What was held out stays held out when pictures are added, as far as the share allows.
+  for i in range(50, 60):
+    draw(tmp_path / f"a/{i}.png")
+  assert len(set(names(tmp_path, "test", **held)) & set(test)) >= 4
+  listings = [
+    sources.open_listing(config(tmp_path, **settings), split)
+    for settings, split in (({}, "train"), (held, "train"), (held, "test"))
+  ]
+  assert len({listing.digest() for listing in listings}) == 3
+
+
+def test_a_share_cannot_be_held_out_beside_a_test_split_or_of_one_picture(tmp_path):
+  draw(tmp_path / "one/0.png")
+  assert error_of(tmp_path / "one", test_share=0.5).startswith("test_share: expected two pictures")
+  for name in ("train/0.png", "train/1.png", "Test/0.png"):
+    draw(tmp_path / "both" / name)
+  message = error_of(tmp_path / "both", test_share=0.5)
+  assert message.startswith("test_share: expected 0, because") and "Test is a test split" in message
+  assert "test_share=0.1" in error_of(tmp_path / "one", "test")

@@ -39,7 +39,7 @@ def test_an_lmdb_is_read_in_the_order_of_its_keys(tmp_path):
   for _ in range(2):  # A process may hold an LMDB open only once.
     source = sources.load(config(tmp_path / "x"), "train")
     assert source.images[:, 0, 0, 0].tolist() == [10, 20, 30] and source.num_classes == 0
-    assert source.images.shape == (3, 5, 6, 3)
+    assert source.images.shape == (3, 5, 6, 1)
   listing = sources.open_listing(config(tmp_path / "x", image_size=4), "train")
   assert [picture.name for picture in listing.pictures(1, 3)] == ["key-020", "key-030"]
   assert sorted(path.name for path in (tmp_path / "x").iterdir()) == before

@@ -1,5 +1,6 @@
 """Preparation of records: which files are written, and that interrupted work continues."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -51,7 +52,7 @@ def test_records_are_the_readable_pictures_in_order(folder, tmp_path):
   assert progress.lines[0] == "train: 23 pictures of folder, 2 classes"
   assert progress.lines[1:3] == [
     "5 pictures cannot be read:",
-    "train/ant/00.png: is not a picture (its content is not PNG, JPEG, WebP or GIF)",
+    "train/ant/00.png: is not a picture (its content is not PNG, JPEG, WebP, GIF or BMP)",
   ]
   assert progress.lines[-1] == f"{tmp_path}/new/out/train: 18 images"
 
@@ -283,11 +284,29 @@ def test_records_of_earlier_releases_are_read(split, labels):
   assert source.labels.tolist() == labels and source.class_names == ("ant", "bee")
 
 
+def assert_same_records(folder, expected):
+  """Requires the bytes of all arrays, and in JSON everything that an earlier release wrote."""
+  assert {path.name for path in folder.rglob("*")} == {path.name for path in expected.rglob("*")}
+
+  def assert_holds(content, expected_content):
+    if isinstance(expected_content, dict):
+      for key, value in expected_content.items():
+        assert_holds(content[key], value)
+    else:
+      assert content == expected_content
+
+  for name, content in contents(expected).items():
+    if name.endswith(".json"):
+      assert_holds(json.loads((folder / name).read_text()), json.loads(content))
+    else:
+      assert (folder / name).read_bytes() == content, name
+
+
 def test_records_have_the_bytes_of_earlier_releases(tmp_path):
   draw_version_1(tmp_path / "pictures")
   config = config_of(tmp_path / "pictures", image_size=0)
   preparation.prepare(config, tmp_path / "out", shard_size=2, unreadable="skip")
-  assert contents(tmp_path / "out") == contents(VERSION_1)
+  assert_same_records(tmp_path / "out", VERSION_1)
 
 
 def test_a_preparation_that_an_earlier_release_began_continues(tmp_path):
@@ -299,4 +318,74 @@ def test_a_preparation_that_an_earlier_release_began_continues(tmp_path):
   progress = Recorder()
   preparation.prepare(config, tmp_path / "out", shard_size=2, unreadable="skip", progress=progress)
   assert f"resuming {tmp_path}/out after 4 of 6 pictures" in progress.lines
-  assert contents(tmp_path / "out") == contents(VERSION_1)
+  assert_same_records(tmp_path / "out", VERSION_1)
+
+
+def test_what_an_earlier_release_began_keeps_its_pixels(tmp_path):
+  """It gave three channels to grey pictures, and took no notice of orientation."""
+  for i in range(4):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    path = tmp_path / f"pictures/{i}.png"
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(np.arange(i, i + 12, dtype=np.uint8).reshape(3, 4)).save(path, exif=exif)
+  upright, before = tmp_path / "upright", tmp_path / "before"
+  config = config_of(tmp_path / "pictures", image_size=0)
+  preparation.prepare(config, upright, shard_size=2)
+  assert load(upright).images.shape == (4, 3, 4, 1)
+  preparation.prepare(
+    dataclasses.replace(config, channels=3, exif_orientation=False), before, shard_size=2
+  )
+  images = load(before).images[:]
+  np.testing.assert_array_equal(images[..., ::-1, ::-1, :1], load(upright).images[:])
+  # As the earlier release leaves it after half of the work.
+  plan = json.loads((before / "plan.json").read_text())
+  for name in ("exif_orientation", "background", "max_value"):
+    plan.pop(name)
+  (before / "plan.json").write_text(json.dumps(plan))
+  (before / "index.json").unlink()
+  (before / "train/shard-00001-of-00002.json").unlink()
+  preparation.prepare(config, before, shard_size=2)
+  np.testing.assert_array_equal(load(before).images[:], images)
+
+
+def test_grey_pictures_become_records_of_one_channel(tmp_path):
+  for split in ("train", "test"):
+    (tmp_path / "pictures" / split).mkdir(parents=True)
+    for i in range(20):
+      Image.new("L" if i % 2 else "RGB", (4, 4), (i,) * (1 if i % 2 else 3)).save(
+        tmp_path / "pictures" / split / f"{i:02d}.png"
+      )
+  config = config_of(tmp_path / "pictures")
+  preparation.prepare(config, tmp_path / "grey")
+  assert load(tmp_path / "grey").images.shape == (20, 4, 4, 1)
+  assert load(tmp_path / "grey").images[7:8].max() == 7
+  message = error_of_loading(tmp_path / "grey", channels=3)
+  assert message.startswith("channels: expected 1, the channels of the records in")
+  preparation.prepare(dataclasses.replace(config, channels=3), tmp_path / "rgb")
+  assert load(tmp_path / "rgb", channels=3).images.shape == (20, 4, 4, 3)
+  # One picture with colour in any split decides for all.
+  Image.new("RGB", (4, 4), (9, 9, 8)).save(tmp_path / "pictures/test/19.png")
+  preparation.prepare(config, tmp_path / "colour")
+  assert load(tmp_path / "colour").images.shape == (20, 4, 4, 3)
+
+
+def test_colour_is_sought_only_until_it_is_found(folder, tmp_path, monkeypatch):
+  decoded, decode = [], decoding.decode
+  monkeypatch.setattr(
+    decoding, "decode", lambda picture, form: decoded.append(picture.name) or decode(picture, form)
+  )
+  with pytest.raises(Killed):
+    prepare(folder, tmp_path / "out", progress=Recorder(kill))
+  assert decoded.count(NAMES[1]) == 2 and decoded.count(NAMES[2]) == 1
+
+
+def test_records_know_how_their_pictures_were_read(folder, tmp_path):
+  prepare(folder, tmp_path / "out", exif_orientation=False, background="black", max_value=4095)
+  for values in ({}, {"background": "black", "exif_orientation": False, "max_value": 4095}):
+    assert len(load(tmp_path / "out", **values).images) == 18
+  assert error_of_loading(tmp_path / "out", background="1,2,3").startswith(
+    "background: expected black, with which the records in"
+  )
+  with pytest.raises(settings.InputError, match=r"other background \(white instead of black\)"):
+    prepare(folder, tmp_path / "out", exif_orientation=False, max_value=4095)

@@ -71,7 +71,7 @@ def test_a_result_is_a_json_file_a_plot_and_an_entry_of_the_log(model, tmp_path)
 @pytest.mark.parametrize(
   "values, message",
   [
-    ({"split": "validation"}, "split: expected one of test, train, received 'validation'"),
+    ({"split": "validation"}, "split: expected one of test, val, train, received 'validation'"),
     ({"num_examples": -1}, "num_examples: expected a number of at least 0"),
     ({"nll_steps": -1}, "nll_steps: expected a number of at least 0"),
     ({"batch_size": 0}, "batch_size: expected a positive number"),
