@@ -736,6 +736,11 @@ class Config:
     return self.data.num_classes if self.network.class_conditional else 0
 
   @property
+  def class_names(self) -> tuple[str, ...]:
+    """The names of the network's classes by number; empty where they are unknown."""
+    return self.data.class_names if self.network.class_conditional else ()
+
+  @property
   def low_res_shape(self) -> tuple[int, int, int] | None:
     """The shape (h, w, C) of the image that a super-resolution network enlarges, or None."""
     height, width, channels = self.image_shape

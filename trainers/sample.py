@@ -40,8 +40,8 @@ class Options(model_options.UpsamplerOptions, model_options.EnsembleOptions):
   )
   seed: int = settings.setting(0, "seed of the first image")
   batch_size: int = settings.setting(100, "images at a time")
-  labels: tuple[int, ...] = settings.setting(
-    (), "classes to repeat in turn; unset: all classes of the model"
+  labels: tuple[str, ...] = settings.setting(
+    (), "classes to repeat in turn, by name or by number; unset: all classes of the model"
   )
   base_samples: str | None = settings.setting(
     None,
@@ -155,14 +155,15 @@ def _conditioning(
   options: Options, config: config_lib.Config
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
   """Returns the images to enlarge, uint8 [N, h, w, C], and the labels, int32 [N]; or None."""
-  count, chosen = config.sampling.num_samples, options.labels or None
+  count, names = config.sampling.num_samples, config.class_names
+  chosen = seeds_lib.labels_from_texts(options.labels, names) if options.labels else None
   if not config.low_res_shape:
     if options.base_samples:
       message = (
         f"expected none, because the model draws from noise, received {options.base_samples}"
       )
       raise settings.InputError("base_samples", message)
-    return None, seeds_lib.make_labels(count, config.num_classes, chosen)
+    return None, seeds_lib.make_labels(count, config.num_classes, chosen, class_names=names)
   if not options.base_samples:
     low, high = ("x".join(map(str, shape)) for shape in (config.low_res_shape, config.image_shape))
     raise settings.InputError(
@@ -173,7 +174,7 @@ def _conditioning(
   content = image_files.read(options.base_samples, config.low_res_shape, name="base_samples")
   images, labels = np.asarray(content.images[:]), content.labels
   if chosen or not config.num_classes:
-    return images, seeds_lib.make_labels(len(images), config.num_classes, chosen)
+    return images, seeds_lib.make_labels(len(images), config.num_classes, chosen, class_names=names)
   if labels is None:
     raise settings.InputError(
       "base_samples",

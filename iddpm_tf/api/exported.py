@@ -76,7 +76,7 @@ class ExportedModel:
     count: int | None = None,
     *,
     sampler: str | None = None,
-    labels: Sequence[int] | np.ndarray | None = None,
+    labels: seeds_lib.Labels | None = None,
     seed: int | Sequence[int] | np.ndarray = 0,
     low_res: np.ndarray | None = None,
     batch_size: int = 100,
@@ -87,7 +87,8 @@ class ExportedModel:
     Args:
       count: the number of images. None is the number of seeds or of images to enlarge, or 1.
       sampler: an exported sampler, such as "ddim:50" or "ddim_50". None is the default one.
-      labels: classes to repeat in turn. None repeats all classes of the model.
+      labels: classes to repeat in turn, by number or by name. None repeats all classes of the
+        model.
       seed: the seed of the first image, or one seed per image.
       low_res: for a super-resolution model, the images to enlarge, uint8 `[N, h, w, C]`.
       batch_size: images at a time.
@@ -111,6 +112,7 @@ class ExportedModel:
       seed=seed,
       labels=labels,
       num_classes=self.config.num_classes,
+      class_names=self.config.class_names,
       low_res=None if images_to_enlarge is None else np.asarray(images_to_enlarge),
     )
     given = {key: array for key, array in inputs.items() if array is not None and key in expected}

@@ -129,6 +129,11 @@ class Model:
     """The number of classes that the model is conditioned on; 0 for none."""
     return self.config.num_classes
 
+  @property
+  def class_names(self) -> tuple[str, ...]:
+    """The names of the classes by number; empty where they are unknown."""
+    return self.config.class_names
+
   def parse_samplers(self, *texts: str) -> list[samplers_lib.Sampler]:
     """Returns samplers by their texts, or those of the configuration, checked against the model.
 
@@ -142,7 +147,7 @@ class Model:
     count: int | None = None,
     *,
     sampler: str | samplers_lib.Sampler | None = None,
-    labels: Labels | None = None,
+    labels: seeds_lib.Labels | None = None,
     seed: int | Sequence[int] | np.ndarray = 0,
     low_res: np.ndarray | None = None,
     batch_size: int = 100,
@@ -154,7 +159,8 @@ class Model:
       count: the number of images. None is the number of seeds or of images to enlarge, or 1.
       sampler: such as "ancestral:250" or "ddim:50"; a `Sampler`; or None for the first sampler of
         the configuration.
-      labels: classes to repeat in turn. None repeats all classes of the model.
+      labels: classes to repeat in turn, by number or by name. None repeats all classes of the
+        model.
       seed: the seed of the first image (image i has seed + i), or one seed per image.
       low_res: for a super-resolution model, the images to enlarge, uint8 `[N, h, w, C]`.
       batch_size: images at a time, over all devices.
@@ -177,7 +183,7 @@ class Model:
     *,
     frames: int = 16,
     sampler: str | samplers_lib.Sampler | None = None,
-    labels: Labels | None = None,
+    labels: seeds_lib.Labels | None = None,
     seed: int | Sequence[int] | np.ndarray = 0,
     low_res: np.ndarray | None = None,
     batch_size: int = 100,
@@ -498,7 +504,12 @@ class Model:
   def _inputs(self, count, seed, labels, low_res):
     low_res = arrays.require_low_res(low_res, self.config.low_res_shape)
     return seeds_lib.make_inputs(
-      count, seed=seed, labels=labels, num_classes=self.num_classes, low_res=low_res
+      count,
+      seed=seed,
+      labels=labels,
+      num_classes=self.num_classes,
+      class_names=self.class_names,
+      low_res=low_res,
     )
 
   def _data(self, images, labels):

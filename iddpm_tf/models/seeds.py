@@ -3,6 +3,7 @@ exports.
 """
 
 from collections.abc import Sequence
+import difflib
 
 import numpy as np
 
@@ -15,8 +16,16 @@ def make_seeds(count: int, first_seed: int = 0) -> np.ndarray:
   return first_seed + np.arange(count, dtype=np.int64)
 
 
+# Labels: classes by number or by name.
+Labels = int | str | Sequence[int] | Sequence[str] | np.ndarray
+
+
 def make_labels(
-  count: int, num_classes: int, labels: Sequence[int] | np.ndarray | None = None
+  count: int,
+  num_classes: int,
+  labels: Labels | None = None,
+  *,
+  class_names: Sequence[str] = (),
 ) -> np.ndarray | None:
   """Returns the labels of images, int32 `[count]`, or None for a model without classes.
 
@@ -25,13 +34,16 @@ def make_labels(
   Args:
     count: the number of images.
     num_classes: the number of classes of the model; 0 for one without classes.
-    labels: classes to repeat in turn. None repeats all classes.
+    labels: classes to repeat in turn, by number or by name. None repeats all classes.
+    class_names: the names of the classes by number; empty if they are unknown.
 
   Raises:
     InputError: a label that is not a class of the model.
   """
   if labels is not None:
     labels = np.atleast_1d(np.asarray(labels))
+    if labels.dtype.kind == "U" and num_classes:
+      labels = _numbers(labels.ravel().tolist(), class_names)
     if not num_classes:
       message = f"expected none, because the model has no classes, received {labels.tolist()}"
       raise settings.InputError("labels", message)
@@ -43,6 +55,35 @@ def make_labels(
       raise settings.InputError("labels", message)
     return np.resize(labels.astype(np.int32), count)
   return np.arange(count, dtype=np.int32) % num_classes if num_classes else None
+
+
+def _numbers(names: Sequence[str], class_names: Sequence[str]) -> np.ndarray:
+  """Returns the numbers of classes by their names, int `[N]`."""
+  if not class_names:
+    message = f"expected numbers, because the names of the classes are unknown, received {names}"
+    raise settings.InputError("labels", message)
+  for name in names:
+    if name not in class_names:
+      near = difflib.get_close_matches(name, class_names, n=1)
+      hint = f"; did you mean {near[0]}?" if near else ""
+      shown = ", ".join([*class_names[:10], *(["..."] if len(class_names) > 10 else [])])
+      message = f"expected names of classes ({shown}), received {name!r}{hint}"
+      raise settings.InputError("labels", message)
+  return np.array([list(class_names).index(name) for name in names])
+
+
+def labels_from_texts(texts: Sequence[str], class_names: Sequence[str]) -> list[str] | list[int]:
+  """Returns the labels of a command line: names if they are names, otherwise numbers.
+
+  A text that is neither is returned as it is, and `make_labels` refuses it.
+  """
+  if all(text in class_names for text in texts) or not all(map(_is_number, texts)):
+    return list(texts)
+  return [int(text) for text in texts]
+
+
+def _is_number(text: str) -> bool:
+  return text.removeprefix("-").isdecimal()
 
 
 def example_inputs(config: config_lib.Config, count: int) -> dict[str, np.ndarray]:
@@ -61,8 +102,9 @@ def make_inputs(
   count: int | None,
   *,
   seed: int | Sequence[int] | np.ndarray = 0,
-  labels: Sequence[int] | np.ndarray | None = None,
+  labels: Labels | None = None,
   num_classes: int = 0,
+  class_names: Sequence[str] = (),
   low_res: np.ndarray | None = None,
 ) -> dict[str, np.ndarray | None]:
   """Returns the inputs of a sampler by name: `seed`, `label` and `low_res`.
@@ -70,8 +112,9 @@ def make_inputs(
   Args:
     count: the number of images. None is the number of seeds or of images to enlarge, or 1.
     seed: the seed of the first image, or one seed per image.
-    labels: classes to repeat in turn. None repeats all classes of the model.
+    labels: classes to repeat in turn, by number or by name. None repeats all classes of the model.
     num_classes: the number of classes of the model; 0 for one without classes.
+    class_names: the names of the classes by number; empty if they are unknown.
     low_res: the images that a super-resolution model enlarges, uint8 `[N, h, w, C]`.
 
   Raises:
@@ -94,6 +137,6 @@ def make_inputs(
     raise settings.InputError("low_res", f"expected {count} images, received {len(low_res)}")
   return {
     "seed": given.astype(np.int64) if given.ndim else make_seeds(count, int(given)),
-    "label": make_labels(count, num_classes, labels),
+    "label": make_labels(count, num_classes, labels, class_names=class_names),
     "low_res": low_res,
   }

@@ -44,12 +44,15 @@ def test_a_class_is_chosen_and_ten_images_are_drawn(page, screenshots):
   page.get_by_text("drawn in").wait_for()
   assert page.locator("#images img").count() == 10
   assert page.locator("#images figcaption").all_inner_texts() == [
-    f"seed {20 + i}, class 3" for i in range(10)
+    f"seed {20 + i}, class three" for i in range(10)
   ]
   assert page.evaluate(
     "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
   )
   assert len({image.tobytes() for image in pixels(page, "#images img")}) == 10
+  if page.viewport_size["width"] > 1100:  # One row.
+    tops = page.evaluate("[...document.querySelectorAll('figure')].map(x => x.offsetTop)")
+    assert len(set(tops)) == 1
   path = pathlib.Path(screenshots) / f"draw_{page.viewport_size['width']}.png"
   page.screenshot(path=path, full_page=True)
   assert np.asarray(Image.open(path).convert("RGB")).std() > 10
@@ -85,3 +88,31 @@ def test_what_is_refused_is_said(page):
   page.get_by_label("class").select_option("1")
   page.get_by_role("button", name="Draw").click()
   page.get_by_text("drawn in").wait_for()
+
+
+def test_the_address_holds_the_settings(page, server):
+  page.get_by_label("class").select_option("7")
+  page.get_by_label("images").fill("2")
+  page.get_by_role("button", name="Random seed").click()
+  page.get_by_text("drawn in").wait_for()
+  seed, address = page.get_by_label("first seed").input_value(), page.url
+  assert int(seed) >= 0 and f"seed={seed}" in address and "class=7" in address
+  first = pixels(page, "#images img")
+  page.goto("about:blank")
+  page.goto(address)
+  page.locator("#class option").nth(7).wait_for(state="attached")
+  assert page.get_by_label("first seed").input_value() == seed
+  page.get_by_role("button", name="Draw").click()
+  page.get_by_text("drawn in").wait_for()
+  np.testing.assert_array_equal(pixels(page, "#images img"), first)
+
+
+def test_all_images_are_downloaded(page):
+  page.get_by_label("images").fill("2")
+  page.get_by_role("button", name="Draw").click()
+  page.get_by_text("drawn in").wait_for()
+  names = []
+  page.on("download", lambda download: names.append(download.suggested_filename))
+  page.get_by_role("button", name="Download all").click()
+  page.wait_for_timeout(1000)
+  assert sorted(names) == ["small_seed_0.png", "small_seed_1.png"]

@@ -23,6 +23,30 @@ def test_labels_are_repeated_in_turn():
   assert seeds.make_labels(5, 0) is None
 
 
+CLASSES = ("1", "2", "10", "cat")
+
+
+def test_classes_have_names():
+  def labels(chosen, class_names=CLASSES):
+    return seeds.make_labels(3, 4, chosen, class_names=class_names).tolist()
+
+  assert labels(["cat", "10"]) == [3, 2, 3] and labels("cat") == [3, 3, 3] and labels(3) == [3] * 3
+  assert labels(np.array(["2"])) == [1, 1, 1]
+  with pytest.raises(
+    settings.InputError, match=r"classes \(1, 2, 10, cat\), received 'cats'; did "
+  ):
+    labels(["cats"])
+  with pytest.raises(settings.InputError, match=r"^labels: expected numbers, because the names"):
+    labels(["cat"], class_names=())
+
+
+def test_labels_of_a_command_line_are_names_before_they_are_numbers():
+  assert seeds.labels_from_texts(("2", "10"), CLASSES) == ["2", "10"]
+  assert seeds.labels_from_texts(("0", "3"), CLASSES) == [0, 3]
+  assert seeds.labels_from_texts(("1", "3"), ()) == [1, 3]
+  assert seeds.labels_from_texts(("cat", "0"), CLASSES) == ["cat", "0"]
+
+
 @pytest.mark.parametrize("count", [1, 4, 30])
 def test_an_image_keeps_its_seed_and_label_if_more_are_drawn(count):
   few, many = (seeds.make_inputs(n, seed=5, num_classes=10) for n in (count, 40))

@@ -3,7 +3,6 @@
 Serving does not depend on a training, so there is none.
 """
 
-import dataclasses
 import http.server
 import json
 import pathlib
@@ -48,8 +47,8 @@ def fixture_model_dir(tmp_path_factory):
     samplers=("ancestral:5", "ddim:5"),
     num_samples=NUM_IMAGES,
   )
-  data = dataclasses.replace(config.data, image_shape=(8, 8, 1), num_classes=10)
-  config = dataclasses.replace(config, data=data)
+  names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+  config = config.with_data(image_shape=(8, 8, 1), num_classes=10, class_names=names)
   folder = model_dir_lib.ModelDir(tmp_path_factory.mktemp("runs") / "small")
   folder.write_config(config)
   network, generator = networks.build_network(config), np.random.default_rng(0)

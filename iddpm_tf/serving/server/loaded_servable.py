@@ -125,6 +125,7 @@ class LoadedServable:
       "samplers": samplers,
       "frames": max(frames, default=0),
       "classes": self.config.num_classes if self.config else 0,
+      "class_names": list(self.config.class_names) if self.config else [],
     }
 
 

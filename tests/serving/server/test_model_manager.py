@@ -138,6 +138,7 @@ def test_a_model_of_another_program_is_served(models, versions, tmp_path, config
     "samplers": ["ddim_2"],
     "frames": 0,
     "classes": 0,
+    "class_names": [],
   }
 
 
