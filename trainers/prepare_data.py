@@ -5,7 +5,8 @@
 Every picture is decoded and, with --image_size, resized once, to uint8 arrays that training maps
 into memory: python -m trainers.train --dataset=records --data_dir=records. After an interruption,
 the same command continues. With --inspect nothing is prepared: the command says what the data
-holds, and draws 64 images of it. Records can be inspected, too, which verifies their checksums.
+really holds, such as sizes, ranges, orientations and near-duplicates, and draws 64 images. Records
+can be inspected, too, which verifies their checksums.
 """
 
 import dataclasses

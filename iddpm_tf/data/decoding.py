@@ -4,6 +4,7 @@ import collections
 from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
+from collections.abc import Iterator
 import concurrent.futures
 import contextlib
 import io
@@ -12,6 +13,7 @@ import os
 import pathlib
 import re
 import stat
+import threading
 from typing import NamedTuple
 from typing import TypeVar
 
@@ -32,6 +34,8 @@ T = TypeVar("T")
 
 # 134 million. A larger picture is no training image but an attack, or a mistake.
 MAX_PIXELS = 2**27
+# 67 million: the most pixels that threads decode at a time, unless a single picture has more.
+_PIXELS_AT_A_TIME = 2**26
 # Pictures per task: starting a task takes as long as decoding a tiny picture.
 _CHUNK = 8
 # Image.open is not used: it warns of large pictures on the error stream, and then reads them.
@@ -159,6 +163,30 @@ class Outcome(NamedTuple):
   reason: str
 
 
+class _Budget:
+  """Lets threads decode as long as their pictures have few pixels together."""
+
+  def __init__(self, limit: int):
+    self._limit, self._used = limit, 0
+    self._changed = threading.Condition()
+
+  @contextlib.contextmanager
+  def taken(self, pixels: int) -> Iterator[None]:
+    """Waits until the pixels fit, or no other picture is decoded, and takes them meanwhile."""
+    with self._changed:
+      self._changed.wait_for(lambda: not self._used or self._used + pixels <= self._limit)
+      self._used += pixels
+    try:
+      yield
+    finally:
+      with self._changed:
+        self._used -= pixels
+        self._changed.notify_all()
+
+
+_BUDGET = _Budget(_PIXELS_AT_A_TIME)
+
+
 def form_of(config: config_lib.DataConfig, channels: int) -> Form:
   """Returns the form that a configuration brings pictures to.
 
@@ -185,11 +213,18 @@ def decode(picture: listing.Picture, form: Form) -> Decoded:
   content = picture.content
   if isinstance(content, np.ndarray):
     image = Image.fromarray(content[..., 0] if content.shape[-1] == 1 else content)
-    file_format, data = "array", b""
-  else:
-    data = _read(content) if isinstance(content, pathlib.Path) else content
-    file_format = _format(data)
-    image = _open(data, file_format)
+    return _decoded(picture, image, "array", b"", form)
+  data = _read(content) if isinstance(content, pathlib.Path) else content
+  file_format = _format(data)
+  image = _reader(data, file_format)
+  with _BUDGET.taken(image.width * image.height):
+    return _decoded(picture, _loaded(image, data, file_format), file_format, data, form)
+
+
+def _decoded(
+  picture: listing.Picture, image: Image.Image, file_format: str, data: bytes, form: Form
+) -> Decoded:
+  """Brings a picture whose pixels are in memory to a form."""
   mode = image.mode
   if mode == "F":
     raise UnreadableImage("has pixels in floating point")
@@ -237,7 +272,7 @@ def any_colour(pictures: Iterable[listing.Picture], form: Form, workers: int = 0
 
 
 def outcomes(
-  pictures: Iterable[listing.Picture], form: Form, workers: int = 0
+  pictures: Iterable[listing.Picture], form: Form, workers: int = 0, *, largest: int = 0
 ) -> Generator[Outcome, None, None]:
   """Decodes pictures in threads, and yields an `Outcome` for each, in order.
 
@@ -247,8 +282,9 @@ def outcomes(
     pictures: the pictures.
     form: the form to bring them to.
     workers: the number of threads; 0: one per processor.
+    largest: the largest height or width of `pixels`, to which larger ones are reduced; 0: any.
   """
-  return _in_threads(pictures, lambda picture: _outcome(picture, form), workers)
+  return _in_threads(pictures, lambda picture: _outcome(picture, form, largest), workers)
 
 
 def require_same_size(outcome: Outcome, size: tuple[int, int], reference_name: str) -> None:
@@ -313,11 +349,24 @@ def _has_colour(picture: listing.Picture, form: Form) -> bool:
     return False
 
 
-def _outcome(picture: listing.Picture, form: Form) -> Outcome:
+def _outcome(picture: listing.Picture, form: Form, largest: int) -> Outcome:
   try:
-    return Outcome(picture.name, picture.label, decode(picture, form), "")
+    decoded = decode(picture, form)
+    if largest and max(decoded.pixels.shape) > largest:
+      decoded = decoded._replace(pixels=_reduced(decoded.pixels, largest))
+    return Outcome(picture.name, picture.label, decoded, "")
   except UnreadableImage as error:
     return Outcome(picture.name, picture.label, None, str(error))
+
+
+def _reduced(pixels: np.ndarray, largest: int) -> np.ndarray:
+  """Returns smaller pixels, [H, W, C] -> [h, w, C], whose longer side is `largest`."""
+  channels = pixels.shape[-1]
+  image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+  scale = largest / max(image.size)
+  size = tuple(max(1, round(side * scale)) for side in image.size)
+  small = np.asarray(image.resize((size[0], size[1]), Image.Resampling.BILINEAR))
+  return small.reshape(*small.shape[:2], channels)
 
 
 def _read(path: pathlib.Path) -> bytes:
@@ -346,9 +395,8 @@ def _format(data: bytes) -> str:
   raise UnreadableImage(f"is not a picture (its content is not {_FORMATS})")
 
 
-def _open(data: bytes, file_format: str) -> Image.Image:
-  """Returns a picture whose pixels are in memory."""
-  image = _reader(data, file_format)
+def _loaded(image: Image.Image, data: bytes, file_format: str) -> Image.Image:
+  """Returns a picture after its pixels were read into memory."""
   try:
     image.load()
     return image

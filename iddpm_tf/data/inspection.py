@@ -29,6 +29,7 @@ REPORT = "inspection.json"
 PICTURE = "inspection.png"
 _SHOWN = 64  # The number of images in the picture.
 _CELL = 64  # Their height and width in pixels, where they have several sizes.
+_LARGEST = 512  # The largest height or width that is kept of a picture.
 _MANY_CLASSES = 20
 _MANY_NAMES = 10
 
@@ -227,7 +228,8 @@ def _of_listing(
   """Returns a report of pictures. Only those that are shown are kept in memory."""
   statistics, unreadable, shown = statistics_lib.Statistics(), [], []
   positions = set(_spread(len(pictures)).tolist())
-  outcomes = decoding.outcomes(pictures.pictures(0, len(pictures)), form, workers)
+  everything = pictures.pictures(0, len(pictures))
+  outcomes = decoding.outcomes(everything, form, workers, largest=_LARGEST)
   for position, outcome in enumerate(outcomes):
     if outcome.decoded:
       statistics.add(outcome)

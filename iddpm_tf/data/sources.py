@@ -97,6 +97,7 @@ def load(config: config_lib.DataConfig, split: str) -> Source:
       or they do not fit into the memory.
   """
   _require_files(config.dataset)
+  _require_split(config.dataset, split)
   if config.dataset == "records":
     from iddpm_tf.data.records import reading
 
@@ -206,6 +207,7 @@ def open_listing(config: config_lib.DataConfig, split: str) -> listing.Listing:
   Raises:
     InputError: there is no such data set or split, or it has no pictures to decode.
   """
+  _require_split(config.dataset, split)
   return _reader(config.dataset).open_listing(config, split)
 
 
@@ -248,6 +250,14 @@ def known_channels(config: config_lib.DataConfig, pictures: listing.Listing) -> 
   """
   recorded = config.image_shape[-1] if config.image_shape else 0  # Those of a model.
   return config.channels or recorded or pictures.channels
+
+
+def _require_split(dataset: str, split: str) -> None:
+  """Raises an error for `val` of data that has no more than `train` and `test`."""
+  if split == "val" and dataset not in ("folder", "records"):
+    raise settings.InputError(
+      "split", f"expected train or test, the splits that {dataset} may have, received 'val'"
+    )
 
 
 def _in_memory(config: config_lib.DataConfig, pictures: listing.Listing) -> Source:

@@ -437,3 +437,40 @@ def test_grey_is_what_has_equal_red_green_and_blue(image, expected):
 def test_a_coloured_background_gives_colour_to_grey_pictures():
   content = encoded(Image.new("LA", (4, 4), (7, 50)), "PNG")
   assert decoding.any_colour([Picture("x", content, 0)], RGB._replace(background=(255, 0, 0)))
+
+
+def test_threads_decode_few_pixels_at_a_time(monkeypatch):
+  """Pictures of 24 megapixels on 16 processors would take gigabytes."""
+  together, most, lock = 0, 0, threading.Lock()
+  decoded = decoding._decoded
+
+  def count(picture, image, *arguments):
+    nonlocal together, most
+    with lock:
+      together += image.width * image.height
+      most = max(most, together)
+    time.sleep(0.005)
+    with lock:
+      together -= image.width * image.height
+    return decoded(picture, image, *arguments)
+
+  monkeypatch.setattr(decoding, "_decoded", count)
+  monkeypatch.setattr(decoding, "_BUDGET", decoding._Budget(250))
+  contents = [encoded(noise(10, 10, 3), "PNG"), encoded(noise(20, 20, 3), "PNG")]
+  pictures = [Picture(str(i), contents[i % 10 == 0], 0) for i in range(100)]
+  outcomes = list(decoding.outcomes(pictures, RGB, workers=8))
+  assert [outcome.name for outcome in outcomes] == [str(i) for i in range(100)]
+  # Two of 100 pixels at a time, or one of 400.
+  assert most == 400 and all(outcome.decoded for outcome in outcomes)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_large_pictures_can_be_reduced_after_they_were_counted(channels):
+  picture = Picture("x", encoded(np.full([30, 200, 3], 7, np.uint8), "PNG"), 0)
+  form = RGB._replace(channels=channels)
+  (outcome,) = decoding.outcomes([picture], form, largest=50)
+  assert outcome.decoded.pixels.shape == (8, 50, channels)
+  assert (outcome.decoded.height, outcome.decoded.width) == (30, 200)
+  np.testing.assert_array_equal(outcome.decoded.pixels[..., 0], 7)
+  (outcome,) = decoding.outcomes([picture], form, largest=200)
+  assert outcome.decoded.pixels.shape == (30, 200, channels)

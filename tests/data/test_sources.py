@@ -97,6 +97,20 @@ def test_photos_have_their_labels_and_names():
   assert source.images[:2].shape == (2, 16, 16, 3)
 
 
+@pytest.mark.parametrize("dataset", ["photos", "digits", "lsun", "imagenet_npz", "mnist"])
+def test_only_folders_and_records_have_a_split_val(dataset):
+  message = f"^split: expected train or test, the splits that {dataset} may have, received 'val'$"
+  with pytest.raises(settings.InputError, match=message):
+    sources.load(DataConfig(dataset=dataset, image_size=8), "val")
+
+
+def test_other_channels_than_the_data_has_are_refused():
+  message = "^channels: expected 3, as photos has, or nothing, received 1$"
+  with pytest.raises(settings.InputError, match=message):
+    sources.load(DataConfig(dataset="photos", image_size=16, channels=1), "test")
+  assert sources.load(DataConfig(dataset="photos", image_size=16, channels=3), "test")
+
+
 @pytest.mark.parametrize("dataset", ["photos", "records"])
 def test_data_that_is_ready_is_not_listed(dataset):
   for read in (sources.splits, lambda config: sources.open_listing(config, "train")):
