@@ -171,7 +171,9 @@ def _conditioning(
       f"expected the path of {low} images, because this model enlarges them to {high}, "
       "received nothing; or give this folder as upsampler_dir, beside a model_dir that draws them",
     )
-  content = image_files.read(options.base_samples, config.low_res_shape, name="base_samples")
+  content = image_files.read(
+    options.base_samples, config.low_res_shape, class_names=names, name="base_samples"
+  )
   images, labels = np.asarray(content.images[:]), content.labels
   if chosen or not config.num_classes:
     return images, seeds_lib.make_labels(len(images), config.num_classes, chosen, class_names=names)

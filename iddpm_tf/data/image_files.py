@@ -1,5 +1,6 @@
 """Images that a user names by a path: an archive, a picture, a folder of pictures, or records."""
 
+from collections.abc import Sequence
 import hashlib
 import os
 import pathlib
@@ -27,10 +28,15 @@ class ImageFile(NamedTuple):
 
   images: arrays.Images  # uint8 [N, H, W, C].
   labels: np.ndarray | None  # Integers [N], or None where the path has none.
+  class_names: tuple[str, ...] = ()  # By number; empty where they are unknown.
 
 
 def read(
-  path: files.PathLike, shape: arrays.Shape = arrays.ANY_SHAPE, *, name: str = "images"
+  path: files.PathLike,
+  shape: arrays.Shape = arrays.ANY_SHAPE,
+  *,
+  class_names: Sequence[str] = (),
+  name: str = "images",
 ) -> ImageFile:
   """Returns the images of a path.
 
@@ -42,10 +48,12 @@ def read(
     path: the path.
     shape: the shape (H, W, C) of each image. Grey images become those of 3 channels where C is 3,
       and images whose channels are equal become grey where C is 1.
+    class_names: the names of the classes of a model by number. Sub-folders of these names have the
+      model's numbers. Empty numbers the sub-folders by themselves.
     name: the name of the setting that holds the path, for errors.
 
   Raises:
-    InputError: there is no such path, or no images of this shape.
+    InputError: there is no such path, there are no images of this shape, or a class is unknown.
   """
   path = pathlib.Path(path)
   try:
@@ -57,7 +65,9 @@ def read(
       raise settings.InputError(name, str(error)) from None
     raise
   images = _with_channels(content.images, shape[-1])
-  return ImageFile(arrays.require_images(images, shape, name=name), content.labels)
+  images = arrays.require_images(images, shape, name=name)
+  labels = _numbered_as(class_names, content, name, path) if class_names else content.labels
+  return ImageFile(images, labels, tuple(class_names) or content.class_names)
 
 
 def checksum(path: files.PathLike, images: arrays.Images) -> str:
@@ -89,8 +99,9 @@ def _read_folder(path, channels):
   for folder, split in ((path, "train"), (path.parent, path.name)):
     if (folder / shards.INDEX).is_file():
       data = config_lib.DataConfig(dataset="records", data_dir=os.fspath(folder))
-      images, labels = reading.Records(data).load(split)
-      return ImageFile(images, labels)
+      records = reading.Records(data)
+      images, labels = records.load(split)
+      return ImageFile(images, labels if records.num_classes else None, records.class_names)
   flat = any(child.suffix.lower() in _EXTENSIONS for child in path.iterdir())
   source = sources.load(
     config_lib.DataConfig(
@@ -101,7 +112,9 @@ def _read_folder(path, channels):
     ),
     "train",
   )
-  return ImageFile(source.images, source.labels if source.num_classes else None)
+  if not source.num_classes:
+    return ImageFile(source.images, None)
+  return ImageFile(source.images, source.labels, source.class_names)
 
 
 def _read_npy(path, name):
@@ -121,6 +134,19 @@ def _read_picture(path, name, channels):
   except decoding.UnreadableImage as error:
     message = f"expected a picture that can be read, received {path}, which {error}"
     raise settings.InputError(name, message) from None
+
+
+def _numbered_as(class_names, content, name, path):
+  """Returns the labels of images by the numbers of a model's classes."""
+  if content.labels is None or not content.class_names:
+    return content.labels
+  unknown = [each for each in content.class_names if each not in class_names]
+  if unknown:
+    known = ", ".join([*class_names[:10], *(["..."] if len(class_names) > 10 else [])])
+    message = f"expected classes of the model ({known}), received {unknown[0]!r} ({path})"
+    raise settings.InputError(name, message)
+  numbers = np.array([list(class_names).index(each) for each in content.class_names])
+  return numbers[content.labels]
 
 
 def _with_channels(images, channels):

@@ -205,7 +205,9 @@ class NllEvaluation:
 
 def _source(path: str | os.PathLike[str], config: config_lib.Config) -> sources.Source:
   """Returns the images of a path, with labels if the model has classes."""
-  images, labels = image_files.read(path, config.image_shape, name="samples")
+  images, labels, _ = image_files.read(
+    path, config.image_shape, class_names=config.class_names, name="samples"
+  )
   if not config.num_classes:
     return sources.from_arrays(images, name=str(path))
   if labels is None:
