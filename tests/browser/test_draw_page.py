@@ -1,11 +1,14 @@
 """The page of the development server: a person chooses, draws, and watches."""
 
 import pathlib
+import shutil
 
 import numpy as np
 from PIL import Image
 import pytest
 
+import iddpm_tf as iddpm
+from tests import small_model
 from tests.serving import conftest
 
 fixture_model_dir, fixture_models_dir = conftest.fixture_model_dir, conftest.fixture_models_dir
@@ -116,3 +119,33 @@ def test_all_images_are_downloaded(page):
   page.get_by_role("button", name="Download all").click()
   page.wait_for_timeout(1000)
   assert sorted(names) == ["small_seed_0.png", "small_seed_1.png"]
+
+
+@pytest.fixture(name="upsampler", scope="module")
+def fixture_upsampler(models_dir, tmp_path_factory):
+  """A super-resolution model beside the other one."""
+  config = small_model.make_config(low_res_size=4, class_conditional=False, num_classes=0)
+  model = iddpm.load(small_model.write(tmp_path_factory.mktemp("runs") / "large", config))
+  model.export(models_dir / "upsampler", samplers="ddim:2", progress=False)
+  yield model
+  shutil.rmtree(models_dir / "upsampler")
+
+
+def test_a_picture_is_enlarged(page, upsampler, tmp_path, screenshots):
+  for _ in range(60):  # The server looks for new models.
+    page.reload()
+    page.locator("#model option").first.wait_for(state="attached")
+    if page.locator("#model option").count() == 2:
+      break
+    page.wait_for_timeout(1000)
+  page.get_by_label("model").select_option("upsampler")
+  pixels_given = np.arange(16, dtype=np.uint8).reshape(4, 4) * 16
+  Image.fromarray(pixels_given).save(tmp_path / "small.png")
+  page.get_by_label("image to enlarge").set_input_files(tmp_path / "small.png")
+  page.get_by_label("images").fill("2")
+  page.get_by_role("button", name="Draw").click()
+  page.get_by_text("drawn in").wait_for()
+  low_res = np.stack([pixels_given[..., None]] * 2)
+  expected = upsampler.sample(2, sampler="ddim:2", low_res=low_res, progress=False)
+  assert np.abs(pixels(page, "#images img") - expected[..., 0].astype(int)).max() <= 1
+  page.screenshot(path=pathlib.Path(screenshots) / f"enlarge_{page.viewport_size['width']}.png")

@@ -39,9 +39,7 @@ def test_labels_are_those_of_an_archive_or_of_sub_folders(tmp_path):
 def test_classes_have_the_numbers_of_the_model(tmp_path):
   folder = write_folder(tmp_path / "a", COLOURS, ("ant", "bee", "bee"))
   assert image_files.read(folder, class_names=("bee", "cow", "ant")).labels.tolist() == [2, 0, 0]
-  with pytest.raises(
-    settings.InputError, match=r"model \(cow, bee\), received 'ant'"
-  ):
+  with pytest.raises(settings.InputError, match=r"model \(cow, bee\), received 'ant'"):
     image_files.read(folder, class_names=("cow", "bee"))
 
 

@@ -105,13 +105,15 @@ class LoadedServable:
   def description(self) -> dict[str, Any]:
     """Returns what the page shows of the model, as JSON.
 
-    The samplers are those that draw from seeds and labels alone.
+    The samplers are those that draw from seeds and labels, and perhaps from an image to enlarge.
     """
-    samplers = [
-      name.removeprefix(layout.PNG_PREFIX)
+    pngs = [
+      name
       for name in self.signatures
-      if name.startswith(layout.PNG_PREFIX) and set(self.inputs(name)) <= {"seed", "label"}
+      if name.startswith(layout.PNG_PREFIX)
+      and set(self.inputs(name)) <= {"seed", "label", "low_res"}
     ]
+    enlarging = [self.inputs(name)["low_res"] for name in pngs if "low_res" in self.inputs(name)]
     shapes = [
       self.signature(name).outputs["frames"].tensor_shape.dim
       for name in self.signatures
@@ -122,7 +124,9 @@ class LoadedServable:
     return {
       "name": self.name,
       "version": self.version,
-      "samplers": samplers,
+      "samplers": [name.removeprefix(layout.PNG_PREFIX) for name in pngs],
+      # (h, w, C) of the image to enlarge; empty for a model that draws from noise alone.
+      "low_res": enlarging[0].shape.as_list()[1:] if enlarging else [],
       "frames": max(frames, default=0),
       "classes": self.config.num_classes if self.config else 0,
       "class_names": list(self.config.class_names) if self.config else [],

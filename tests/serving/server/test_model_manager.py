@@ -136,19 +136,21 @@ def test_a_model_of_another_program_is_served(models, versions, tmp_path, config
     "name": "m",
     "version": 1,
     "samplers": ["ddim_2"],
+    "low_res": [],
     "frames": 0,
     "classes": 0,
     "class_names": [],
   }
 
 
-def test_a_model_that_requires_images_is_not_shown_on_the_page(models, tmp_path):
+def test_the_page_knows_the_images_that_a_model_enlarges(models, tmp_path):
   save(tmp_path / "m/1", 1, low_res=tf.TensorSpec([None, 4, 4, 1], tf.uint8, name="low_res"))
   config = config_lib.Config(data=config_lib.DataConfig(image_shape=(8, 8, 1), num_classes=10))
   (tmp_path / "m/1/assets.extra").mkdir()
   (tmp_path / "m/1/assets.extra/config.json").write_text(config.to_json())
   models.update()
-  assert models.get("m").description()["samplers"] == []
+  description = models.get("m").description()
+  assert (description["samplers"], description["low_res"]) == (["ddim_2"], [4, 4, 1])
   assert models.get("m").signatures == ["png_ddim_2", "serving_default"]
 
 
