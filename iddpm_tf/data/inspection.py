@@ -298,7 +298,7 @@ def _oddities(report: Report) -> Iterator[str]:
     yield f"  channels: {report.channels} ({_counted(counts.colours)})"
   if counts.ranges:
     yield "  values: " + ", ".join(
-      f"{low} to {high} in {counts.bits[bits]:,} pictures of {bits} bits"
+      f"{low} to {high} in {counts.bits[bits]:,} pictures of {statistics_lib.bits_in_words(bits)}"
       for bits, (low, high) in sorted(counts.ranges.items())
     )
   if counts.orientations:

@@ -8,8 +8,10 @@ import pytest
 
 from iddpm_tf import settings
 from iddpm_tf.config import DataConfig
+from iddpm_tf.data import decoding
 from iddpm_tf.data import inspection
 from iddpm_tf.data.records import preparation
+from iddpm_tf.data.records import statistics as statistics_lib
 
 
 @pytest.fixture(name="pictures")
@@ -128,8 +130,8 @@ def test_everything_that_a_folder_really_holds_is_reported(tmp_path):
     "labels: 0 1: 1, 1 2: 1, 2 10: 2",
     "near-duplicates: 1 (test/10/copy.png like val/2/a.png)",
     "other files, ignored: 1 .tif (10/scan.tif)",
-    "note: the 1 pictures of 16 bits have values from",
-    "of which 16 of 256 levels are left; max_value=4080 makes use of all",
+    "note: pictures of 16 bits have values up to 4080, of which 16 of 256 levels are left; "
+    "max_value=4080 makes use of all",
   ):
     assert expected in lines, (expected, lines)
   content = json.loads(inspection.write(reports, tmp_path / "out")[0].read_text())["train"]
@@ -174,3 +176,33 @@ def test_preparation_counts_what_inspection_counts(tmp_path, image_size):
   assert prepared.statistics.to_json() == inspected.statistics.to_json()
   assert prepared.channels == inspected.channels == 3
   assert prepared.treatment == inspected.treatment and prepared.shown.shape == inspected.shown.shape
+
+
+def deep(bits, least, greatest, mode="I;16"):
+  """Returns the statistics of one picture of 16 bits."""
+  pixels = np.zeros([1, 1, 3], np.uint8)
+  counts = statistics_lib.Statistics()
+  decoded = decoding.Decoded(
+    pixels, 1, 1, mode, "PNG", False, True, 1, False, bits, least, greatest
+  )
+  counts.add(decoding.Outcome("x", 0, decoded, ""))
+  return counts
+
+
+def test_a_note_says_where_most_levels_of_16_bits_are_lost():
+  assert deep(16, 0, 65535).notes(0) == deep(16, 0, 40000).notes(0) == deep(8, 0, 9).notes(0) == []
+  assert deep(16, 5, 4095).notes(4095) == []
+  (note,) = deep(16, 5, 4095).notes(0)
+  assert note.endswith(
+    "up to 4095, of which 16 of 256 levels are left; max_value=4095 makes use of all"
+  )
+  (note,) = deep(16, 5, 4095).notes(60000)
+  assert "of which 18 of 256 levels are left" in note
+  (note,) = deep(16, 5, 4095).notes(1000)
+  assert note.endswith("up to 4095, and those above max_value=1000 become white")
+  # A value of white does not help where Pillow reads 8 bits only.
+  (note,) = deep(16, 0, 4095, "RGB").notes(4095)
+  assert "16 bits per channel" in note and "max_value" not in note
+  both = deep(16, 0, 4095)
+  both.merge(deep(16, 0, 65535, "RGB"))
+  assert len(both.notes(0)) == 1 and both.bits == {"16": 1, "16 per channel": 1}

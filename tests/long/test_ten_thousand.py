@@ -131,7 +131,7 @@ def encoded(i, pixels):
     lambda: ("jfif", saved(image, "JPEG"), []),
     lambda: ("jpeg", saved(image.convert("CMYK"), "JPEG"), []),
     lambda: ("jpe", saved(thin, "JPEG"), []),
-    lambda: ("png", deep_colours(pixels.astype(np.uint16) * 257), ["16 bits"]),
+    lambda: ("png", deep_colours(pixels.astype(np.uint16) * 257), ["16 bits per channel"]),
     lambda: ("png", png(Image.fromarray(pixels[::-1])), []),
   ]
   return kinds[i % len(kinds)]()
@@ -297,6 +297,7 @@ def test_inspection(pictures, tmp_path):
     report = content[split]
     assert report["transparent"] == counts["transparent"]
     assert report["bits"]["16"] == counts["16 bits"]
+    assert report["bits"]["16 per channel"] == counts["16 bits per channel"]
     assert report["orientations"] == {
       str(number): counts[f"orientation {number}"] for number in range(2, 9)
     }

@@ -7,9 +7,15 @@ import numpy as np
 
 from iddpm_tf.data import decoding
 
+PER_CHANNEL = "16 per channel"
 _EXAMPLES = 10  # Names that are kept.
 _FEW_LEVELS = 128  # Of 256: a user is told if no more are left of 16 bits.
 _COUNTERS = ("sizes", "modes", "formats", "labels", "colours", "orientations", "bits")
+
+
+def bits_in_words(bits: str) -> str:
+  """Returns a key of `Statistics.bits` in words, such as `16 bits per channel`."""
+  return "16 bits per channel" if bits == PER_CHANNEL else f"{bits} bits"
 
 
 class Statistics:
@@ -25,7 +31,8 @@ class Statistics:
     colours: pictures that are grey, and pictures with colour.
     orientations: pictures by EXIF orientation, except upright ones.
     transparent: the number of pictures with pixels that are not opaque.
-    bits: pictures by the bits of each value, 8 or 16.
+    bits: pictures by the bits of their values: `8`, `16`, or `16 per channel` for those of several
+      channels, of which only the upper 8 bits are read.
     ranges: the least and the greatest value of all pictures by the bits of their values. Those of 8
       bits are of the images that the pictures become.
     named_otherwise: the number of files whose names say another format than their content.
@@ -62,8 +69,11 @@ class Statistics:
     if decoded.orientation != 1:
       self.orientations[str(decoded.orientation)] += 1
     self.transparent += decoded.is_transparent
-    self.bits[str(decoded.bits)] += 1
-    self._widen(str(decoded.bits), [decoded.least, decoded.greatest])
+    bits = str(decoded.bits)
+    if decoded.bits == 16 and not decoded.mode.startswith("I"):
+      bits = PER_CHANNEL
+    self.bits[bits] += 1
+    self._widen(bits, [decoded.least, decoded.greatest])
     if decoded.named_otherwise:
       self.named_otherwise += 1
       if len(self.examples_named_otherwise) < _EXAMPLES:
@@ -101,18 +111,24 @@ class Statistics:
     Args:
       max_value: the value of pictures of 16 bits that becomes white; 0: 65535.
     """
-    if "16" not in self.ranges:
-      return []
-    least, greatest = self.ranges["16"]
-    text = f"the {self.bits['16']:,} pictures of 16 bits have values from {least} to {greatest}"
-    if max_value and greatest > max_value:
-      return [f"{text}, and those above max_value={max_value} become white"]
-    levels = 1 + (greatest * 255 // max_value if max_value else greatest >> 8)
-    if levels > _FEW_LEVELS:
-      return []
-    return [
-      f"{text}, of which {levels} of 256 levels are left; max_value={greatest} makes use of all"
-    ]
+    notes = []
+    for bits in self.ranges.keys() & {"16", PER_CHANNEL}:
+      greatest = self.ranges[bits][1]
+      scale = max_value if bits == "16" and max_value else 2**16 - 1
+      text = f"pictures of {bits_in_words(bits)} have values up to {greatest}"
+      levels = min(greatest, scale) * 255 // scale + 1
+      if greatest > scale:
+        notes.append(f"{text}, and those above max_value={max_value} become white")
+      elif levels <= _FEW_LEVELS and bits == "16":
+        notes.append(
+          f"{text}, of which {levels} of 256 levels are left; max_value={greatest} makes use of all"
+        )
+      elif levels <= _FEW_LEVELS:
+        notes.append(
+          f"{text}, of which {levels} of 256 levels are left, because only the upper 8 bits of "
+          "colours can be read; convert these pictures to 8 bits first"
+        )
+    return sorted(notes)
 
   def _widen(self, bits: str, values: list[int]) -> None:
     """Adds the least and the greatest value of a picture, or of several, to the ranges."""
