@@ -38,6 +38,13 @@ def main(options: Options, given: dict[str, Any]) -> int:
   if stored:
     config = stored.changed(given, folder.path)
   else:
+    if not given and not options.flagfiles:
+      state = "is empty" if folder.path.exists() else "does not exist"
+      raise settings.InputError(
+        "model_dir",
+        f"expected the folder of a run to continue, received {folder}, which {state}; a new run "
+        "requires settings, such as --flagfile=configs/digits.flags",
+      )
     config = config_lib.Config().with_settings(**given)
   sources.require_data_dir(config.data)
   command.load_tensorflow()

@@ -133,7 +133,7 @@ def train(
     folder.write_config(config)
   if config.data.dataset == sources.ARRAYS:
     _note_other_images(source, folder, progress)
-  progress.say(_first_line(folder, first_step, options.train_steps, strategy))
+  progress.say(_first_line(folder, config, first_step, strategy))
   if finished and not evaluations.missed(first_step):
     return Outcome(first_step, None)
   estimates.report(state, source, strategy, progress)
@@ -320,10 +320,10 @@ def _note_other_images(source, folder, progress):
     folder.write_checksum(checksum)
 
 
-def _first_line(folder, first_step, train_steps, strategy):
-  where = devices.describe(strategy)
+def _first_line(folder, config, first_step, strategy):
+  train_steps, where = config.training.train_steps, devices.describe(strategy)
   if first_step >= train_steps:
     return f"{folder} has finished its {first_step} steps; a larger train_steps continues it"
   if first_step:
     return f"resuming {folder} at step {first_step} of {train_steps}, {where}"
-  return f"training {folder}: {train_steps} steps, {where}"
+  return f"new run {folder}: {train_steps} steps on {config.data.dataset}, {where}"

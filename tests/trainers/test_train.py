@@ -183,8 +183,23 @@ def test_the_folder_is_named_after_the_flagfile(run, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   (tmp_path / "tiny.flags").write_text("\n".join([*small_model.FLAGS, "--train_steps=5"]))
   result = run("train", "--flagfile=tiny.flags")
-  assert result.status == 0 and result.out.startswith("training runs/tiny: 5 steps, on the CPU")
+  assert result.status == 0 and result.out.startswith(
+    "new run runs/tiny: 5 steps on digits, on the CPU"
+  )
+  images, network = result.out.splitlines()[1].split("; ")
+  assert images.startswith("1,437 images of 8x8x1 in 10 classes") and "parameters" in network
   result = run("train", "--flagfile=tiny.flags")
   assert result.status == 0 and "runs/tiny has finished its 5 steps" in result.out
   result = run("train", "--batch_size=8")
   assert result.status == 2 and result.err.startswith("train: --model_dir: expected the folder of")
+
+
+def test_a_misspelt_folder_begins_no_run(run, tmp_path):
+  (tmp_path / "empty").mkdir()
+  for name, state in (("mispelt", "does not exist"), ("empty", "is empty")):
+    folder = tmp_path / name
+    result = run("train", f"--model_dir={folder}")
+    assert result.status == 2 and result.err.count("\n") == 1
+    message = f"--model_dir: expected the folder of a run to continue, received {folder}, which"
+    assert f"{message} {state}" in result.err and "--flagfile=" in result.err
+  assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
