@@ -4,6 +4,7 @@ A model folder's `config.json` holds these fields, and the command line has a fl
 here imports TensorFlow.
 """
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 import dataclasses
 import difflib
@@ -17,7 +18,8 @@ from iddpm_tf import registries
 from iddpm_tf import settings
 from iddpm_tf.settings import from_json
 
-VERSION = 4  # The version of the layout of config.json.
+VERSION = 5  # The version of the layout of config.json.
+_CHANGE_KEYS = ("step", "setting", "from", "to")  # How config.json calls the parts of a `Change`.
 
 SCORES = ("fid", "sfid", "inception_score", "precision_recall")  # Scores of samples.
 LIKELIHOODS = {"nll": "test", "nll_train": "train"}  # Scores of a model, and the split of each.
@@ -95,6 +97,7 @@ class NetworkConfig:
     "float32",
     "arithmetic of the network; weights are always float32",
     choices=("float32", "mixed_bfloat16"),
+    changeable=True,
   )
 
   def __post_init__(self) -> None:
@@ -268,7 +271,9 @@ class TrainingConfig:
   train_steps: int = settings.setting(
     1500, "steps in all; a larger number continues a finished run", changeable=True
   )
-  batch_size: int = settings.setting(128, "images per step, summed over all replicas")
+  batch_size: int = settings.setting(
+    128, "images per step, summed over all replicas", changeable=True
+  )
   microbatches: int = settings.setting(
     1,
     "parts of each replica's images whose gradients are computed one after the other, to save "
@@ -276,13 +281,17 @@ class TrainingConfig:
     changeable=True,
     since=3,
   )
-  learning_rate: float = settings.setting(1e-3, "learning rate of AdamW")
-  warmup_steps: int = settings.setting(0, "steps of linear warm-up of the learning rate")
+  learning_rate: float = settings.setting(1e-3, "learning rate of AdamW", changeable=True)
+  warmup_steps: int = settings.setting(
+    0, "steps of linear warm-up of the learning rate", changeable=True
+  )
   decay_steps: int = settings.setting(
     0, "step at which the learning rate has fallen linearly to 0; 0 means never", changeable=True
   )
-  weight_decay: float = settings.setting(0.0, "decoupled weight decay of AdamW")
-  ema: tuple[float, ...] = settings.setting((0.995,), "rates of the moving averages of the weights")
+  weight_decay: float = settings.setting(0.0, "decoupled weight decay of AdamW", changeable=True)
+  ema: tuple[float, ...] = settings.setting(
+    (0.995,), "rates of the moving averages of the weights", extendable=True
+  )
   seed: int = settings.setting(0, "seed of the weights, the order of the data and all noise")
   steps_per_call: int = settings.setting(
     10, "training steps per call of the graph", changeable=True
@@ -446,9 +455,18 @@ class EvaluationConfig:
     return tuple(names)
 
 
+class Change(NamedTuple):
+  """A setting that has changed when a run was resumed."""
+
+  step: int  # The last step with the old value.
+  setting: str
+  old: Any
+  new: Any
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """The settings of a run, in sections: what `config.json` holds.
+  """The settings of a run, in sections, and their history: what `config.json` holds.
 
   ```python
   Config.from_settings(dataset="cifar10", batch_size=64)
@@ -462,6 +480,7 @@ class Config:
   training: TrainingConfig = TrainingConfig()
   sampling: SamplingConfig = SamplingConfig()
   evaluation: EvaluationConfig = EvaluationConfig()
+  history: tuple[Change, ...] = ()
 
   def __post_init__(self) -> None:
     """Checks the sections, and the network against the data once the shape of images is known."""
@@ -521,12 +540,16 @@ class Config:
       name: from_json.read(section, content.pop(name, None), version)
       for name, section in sections().items()
     }
+    history = _read_history(content.pop("history", [])) if version >= 5 else ()
     from_json.require_empty(content, "sections")
-    return cls(**parts)
+    return cls(**parts, history=history)
 
   def to_json(self) -> str:
     """Returns the configuration as JSON, with its version."""
-    return json.dumps({"version": VERSION, **dataclasses.asdict(self)}, indent=2) + "\n"
+    content: dict[str, Any] = {"version": VERSION}
+    content |= {name: dataclasses.asdict(getattr(self, name)) for name in sections()}
+    content["history"] = [dict(zip(_CHANGE_KEYS, change)) for change in self.history]
+    return json.dumps(content, indent=2) + "\n"
 
   def with_settings(self, **values: Any) -> "Config":
     """Returns a copy with other values for some settings.
@@ -542,7 +565,7 @@ class Config:
       parts[section] = dataclasses.replace(getattr(self, section), **checked)
     for name in values:
       raise _unknown_setting(name)
-    return Config(**parts)
+    return dataclasses.replace(self, **parts)
 
   def with_data(self, *, image_shape: tuple[int, ...], num_classes: int) -> "Config":
     """Returns a copy that knows the images: their shape (H, W, C) and the number of their classes.
@@ -570,6 +593,8 @@ class Config:
   def require_changeable(self, other: "Config", made: str | os.PathLike[str]) -> None:
     """Checks that another configuration differs only in what a run may change.
 
+    The order of the values of an extendable setting may change, too.
+
     Args:
       other: the other configuration.
       made: the model folder of this configuration, for errors.
@@ -577,13 +602,34 @@ class Config:
     Raises:
       InputError: another setting differs; the message has both values.
     """
+    for field, stored, received in self._differences(other):
+      if field.metadata.get("changeable"):
+        continue
+      expected = settings.shown(stored)
+      if field.metadata.get("extendable"):
+        if set(stored) <= set(received):
+          continue
+        expected += ", perhaps with more"
+      message = f"expected {expected}, the value in {made}, received {settings.shown(received)}"
+      raise settings.InputError(field.name, message)
+
+  def continuing(self, earlier: "Config", step: int) -> "Config":
+    """Returns a copy with the history of an earlier configuration, and what has changed since.
+
+    Args:
+      earlier: the configuration that a run had until now.
+      step: the step at which the run is resumed.
+    """
+    changes = [Change(step, field.name, old, new) for field, old, new in earlier._differences(self)]
+    return dataclasses.replace(self, history=(*earlier.history, *changes))
+
+  def _differences(self, other: "Config") -> Iterator[tuple[dataclasses.Field[Any], Any, Any]]:
+    """Yields each field that has another value in another configuration, with both values."""
     for section, dataclass in sections().items():
       for field in dataclasses.fields(dataclass):
-        stored = getattr(getattr(self, section), field.name)
-        received = getattr(getattr(other, section), field.name)
-        if stored != received and not field.metadata.get("changeable"):
-          message = f"expected {settings.shown(stored)}, the value in {made}, received"
-          raise settings.InputError(field.name, f"{message} {settings.shown(received)}")
+        ours, theirs = (getattr(getattr(each, section), field.name) for each in (self, other))
+        if ours != theirs:
+          yield field, ours, theirs
 
   @property
   def image_shape(self) -> tuple[int, int, int]:
@@ -664,7 +710,26 @@ class Config:
 
 def sections() -> dict[str, Any]:
   """Returns the name and the dataclass of each section, in order."""
-  return {field.name: field.type for field in dataclasses.fields(Config)}
+  fields = dataclasses.fields(Config)
+  return {field.name: field.type for field in fields if dataclasses.is_dataclass(field.type)}
+
+
+def _read_history(content: Any) -> tuple[Change, ...]:
+  """Returns the changes that are a part of the JSON of a configuration."""
+  expected = f"a history of changes with {', '.join(_CHANGE_KEYS)}"
+  settings.require(isinstance(content, list), "config", expected, content)
+  changes = []
+  for item in content:
+    known = isinstance(item, dict) and item.keys() == set(_CHANGE_KEYS)
+    settings.require(known, "config", expected, item)
+    step, name, *values = (item[key] for key in _CHANGE_KEYS)
+    old, new = (tuple(value) if isinstance(value, list) else value for value in values)
+    change = Change(step, name, old, new)
+    settings.require(
+      isinstance(change.step, int) and isinstance(change.setting, str), "config", expected, item
+    )
+    changes.append(change)
+  return tuple(changes)
 
 
 def _unknown_setting(name: str) -> settings.InputError:

@@ -81,6 +81,11 @@ EVERYTHING = Config(
     eval_reference="reference.npz",
     best_score="nll",
   ),
+  history=(
+    config_lib.Change(3, "learning_rate", 1e-3, 2e-4),
+    config_lib.Change(4, "ema", (0.9,), (0.9, 0.99)),
+    config_lib.Change(4, "data_dir", None, "/somewhere"),
+  ),
 )
 
 
@@ -133,7 +138,7 @@ def test_json_is_versioned_and_ends_in_a_newline():
   "text", ["", "{", "[]", "null", "{}", '{"version": 99}', '{"version": "1"}', '"version"']
 )
 def test_other_json_is_refused(text):
-  message = "^config: expected (JSON|a configuration of version 1 to 4), received"
+  message = "^config: expected (JSON|a configuration of version 1 to 5), received"
   with pytest.raises(settings.InputError, match=message):
     Config.from_json(text)
 
@@ -157,12 +162,60 @@ def test_settings_that_an_older_version_lacks_have_their_defaults(version):
 
   def make_older(content):
     content["version"] = version
+    del content["history"]  # Since version 5.
     for section, name in newer:
       content[section].pop(name)
     if not content["evaluation"]:
       content.pop("evaluation")
 
-  assert newer and Config.from_json(changed(make_older, Config())) == Config()
+  assert Config.from_json(changed(make_older, Config())) == Config()
+
+
+def test_the_history_of_a_run_is_a_list_of_changes():
+  content = json.loads(EVERYTHING.to_json())
+  assert content["history"][0] == {
+    "step": 3,
+    "setting": "learning_rate",
+    "from": 1e-3,
+    "to": 2e-4,
+  }
+  later = EVERYTHING.with_settings(learning_rate=1e-4).continuing(EVERYTHING, 7)
+  assert later.history == (
+    *EVERYTHING.history,
+    config_lib.Change(7, "learning_rate", 2e-4, 1e-4),
+  )
+  assert later.continuing(later, 9) == later
+
+
+@pytest.mark.parametrize("history", [3, [3], [{"step": 3}], [dict.fromkeys(["step", "setting"])]])
+def test_another_history_is_refused(history):
+  with pytest.raises(
+    settings.InputError, match=r"^config: expected a history of changes with step"
+  ):
+    Config.from_json(changed(lambda content: content.update(history=history)))
+
+
+@pytest.mark.parametrize(
+  "change, received",
+  [
+    ({"learning_rate": 1e-4, "warmup_steps": 3, "weight_decay": 0.0, "batch_size": 12}, None),
+    ({"precision": "float32", "decay_steps": 9, "microbatches": 1}, None),
+    ({"ema": (0.99, 0.5, 0.9)}, None),
+    (
+      {"ema": (0.9,)},
+      "ema: expected 0.9,0.99, perhaps with more, the value in runs/a, received 0.9",
+    ),
+    ({"dropout": 0.2}, "dropout: expected 0.1, the value in runs/a, received 0.2"),
+    ({"objective": "hybrid"}, "objective: expected 'vlb', the value in runs/a, received 'hybrid'"),
+  ],
+)
+def test_a_run_may_change_what_its_numbers_do_not_contradict(change, received):
+  if received is None:
+    assert EVERYTHING.changed(change, "runs/a") == EVERYTHING.with_settings(**change)
+    return
+  with pytest.raises(settings.InputError) as caught:
+    EVERYTHING.changed(change, "runs/a")
+  assert str(caught.value) == received
 
 
 def test_unknown_names_are_named():
@@ -497,8 +550,8 @@ def test_a_run_may_change_some_settings():
   assert changed_config.training.train_steps == 5000
   assert changed_config.sampling.samplers == ("ddim:5",)
   with pytest.raises(settings.InputError) as caught:
-    config.changed({"batch_size": 7}, "runs/one")
-  message = "batch_size: expected 128, the value in runs/one, received 7"
+    config.changed({"num_res_blocks": 2}, "runs/one")
+  message = "num_res_blocks: expected 1, the value in runs/one, received 2"
   assert str(caught.value) == message
 
 

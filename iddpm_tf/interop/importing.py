@@ -148,9 +148,8 @@ def _write(
   batched_sampling.parse_samplers(config)  # Raises an error if a sampler does not fit the process.
   state = state_lib.TrainState(config)
   openai.load_state_dict(state.network, state_dict)
-  for averages in state.averages.averages:
-    for average, variable in zip(averages, state.network.trainable_variables, strict=True):
-      average.assign(variable.value)
+  for rate in state.averages.rates:
+    state.averages.begin(rate)
   state.optimizer.start_at(record["step"])
   try:
     with files.whole_folder(folder) as temporary:

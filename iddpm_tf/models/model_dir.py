@@ -93,19 +93,17 @@ class ModelDir:
     """Returns the configuration of the run with other values for some settings.
 
     Args:
-      changes: settings by their names. Those that a run may change may differ from the folder, and
-        `precision` may. There is one more name: `fixed_variance`, another variance of the reverse
-        process (fixed_small or fixed_large), on which the weights of a model that learns no
-        variance do not depend. A value of None changes nothing.
+      changes: settings by their names. Those that a run may change may differ from the folder.
+        There is one more name: `fixed_variance`, another variance of the reverse process
+        (fixed_small or fixed_large), on which the weights of a model that learns no variance do
+        not depend. A value of None changes nothing.
 
     Raises:
       InputError: there is no run in the folder, or a value contradicts it.
     """
     values = {name: value for name, value in changes.items() if value is not None}
-    variance, precision = values.pop("fixed_variance", None), values.pop("precision", None)
+    variance = values.pop("fixed_variance", None)
     config = self.require_config().changed(values, self.path)
-    if precision is not None:
-      config = config.with_settings(precision=precision)
     if variance is None:
       return config
     settings.require(

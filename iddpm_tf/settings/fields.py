@@ -18,6 +18,7 @@ def setting(
   *,
   choices: tuple[str, ...] | Registry[Any] = (),
   changeable: bool = False,
+  extendable: bool = False,
   since: int = 1,
   old: Any = _SAME,
 ) -> Any:
@@ -29,6 +30,7 @@ def setting(
     choices: all values that the setting can take, or the registry of their names; empty if any
       value is possible.
     changeable: whether the value may change when a run is resumed.
+    extendable: whether a list may get more elements when a run is resumed.
     since: the first version of `config.json` that holds the setting.
     old: the value that a configuration of an earlier version has; unset: the default value.
   """
@@ -38,6 +40,7 @@ def setting(
       "help": text,
       "choices": choices,
       "changeable": changeable,
+      "extendable": extendable,
       "since": since,
       "old": default if old is _SAME else old,
     },

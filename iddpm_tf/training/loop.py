@@ -129,11 +129,16 @@ def train(
   batches = _batches(source, config, first_step, strategy)
   evaluations = periodic_evaluation.PeriodicEvaluation(state, source, folder, strategy, progress)
   finished = first_step >= options.train_steps
-  if not finished or not folder.read_config():
+  stored = folder.read_config()
+  if stored:
+    config = config.continuing(stored, first_step)
+  if not finished or not stored:
     folder.write_config(config)
   if config.data.dataset == sources.ARRAYS:
     _note_other_images(source, folder, progress)
   progress.say(_first_line(folder, config, first_step, strategy))
+  if stored and not finished:
+    _say_changes(stored, config, progress)
   if finished and not evaluations.missed(first_step):
     return Outcome(first_step, None)
   estimates.report(state, source, strategy, progress)
@@ -318,6 +323,19 @@ def _note_other_images(source, folder, progress):
     progress.say(f"note: {folder} was trained on other images or labels until now")
   if stored != checksum:
     folder.write_checksum(checksum)
+
+
+def _say_changes(stored, config, progress):
+  """Says which settings have changed since a run was stopped."""
+  changes = config.history[len(stored.history) :]
+  if changes:
+    values = ", ".join(
+      f"{change.setting} from {settings.shown(change.old)} to {settings.shown(change.new)}"
+      for change in changes
+    )
+    progress.say(f"changed at step {changes[0].step}: {values}")
+  if config.training.batch_size != stored.training.batch_size:
+    progress.say("note: with another batch_size, the images come in another order from here on")
 
 
 def _first_line(folder, config, first_step, strategy):

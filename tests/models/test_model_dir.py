@@ -46,7 +46,7 @@ def test_the_layout_is_that_of_earlier_versions(tmp_path):
 
 def test_a_configuration_is_written_and_read(folder):
   assert folder.read_config() == folder.require_config() == CONFIG
-  assert json.loads((folder.path / "config.json").read_text())["version"] == 4
+  assert json.loads((folder.path / "config.json").read_text())["version"] == 5
 
 
 def test_a_new_or_empty_folder_has_no_run(tmp_path):
@@ -85,9 +85,9 @@ def test_some_settings_of_a_run_can_change(folder):
   config = folder.changed_config({"samplers": ("ddim:5",), "precision": "mixed_bfloat16"})
   assert config == CONFIG.with_settings(samplers=("ddim:5",), precision="mixed_bfloat16")
   assert folder.changed_config({"samplers": None, "fixed_variance": None}) == CONFIG
-  message = f"^batch_size: expected 8, the value in {folder.path}, received 9$"
+  message = f"^dropout: expected 0.0, the value in {folder.path}, received 0.5$"
   with pytest.raises(settings.InputError, match=message):
-    folder.changed_config({"batch_size": 9})
+    folder.changed_config({"dropout": 0.5})
 
 
 def test_the_variance_can_change_where_none_is_learned(folder):

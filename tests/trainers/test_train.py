@@ -1,5 +1,6 @@
 """The train command: runs, stops, continues, and what it writes."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -107,6 +108,38 @@ def test_the_number_of_microbatches_may_change_and_shows_the_noise_scale(
   assert scale and scalars["gradient_noise_scale"] == pytest.approx(scale, rel=1e-4)
 
 
+def test_what_may_change_is_said_recorded_and_shown(run, trained_dir, tmp_path):
+  folder = tmp_path / "run"
+  shutil.copytree(trained_dir, folder)
+  flags = ("--learning_rate=1e-5", "--batch_size=16", "--ema=0.9,0.5,0.8", "--train_steps=15")
+  resumed = run("train", f"--model_dir={folder}", *flags)
+  assert resumed.status == 0
+  line = (
+    "changed at step 10: train_steps from 10 to 15, batch_size from 8 to 16, learning_rate from "
+    "0.001 to 1e-05, ema from 0.9,0.5 to 0.9,0.5,0.8"
+  )
+  assert line in resumed.out.splitlines()
+  assert "note: with another batch_size, the images come in another order" in resumed.out
+  history = json.loads((folder / "config.json").read_text())["history"]
+  assert history[2] == {"step": 10, "setting": "learning_rate", "from": 0.001, "to": 1e-5}
+  assert [change["setting"] for change in history] == [
+    "train_steps",
+    "batch_size",
+    "learning_rate",
+    "ema",
+  ]
+  ((step, table),) = events.texts(folder)["history"].items()
+  assert step == 10 and "| 10 | learning_rate | 0.001 | 1e-05 |" in table
+  assert events.scalars(folder)["learning_rate"][15] == pytest.approx(1e-5)
+  before, after = variables(trained_dir), variables(folder)
+  for name, value in before.items():
+    if name.startswith("network/"):
+      assert np.max(np.abs(after[name] - value)) < 1e-4, name
+  # The next time nothing has changed.
+  finished = run("train", f"--model_dir={folder}", "--train_steps=15")
+  assert finished.status == 0 and "changed at" not in finished.out
+
+
 def test_a_killed_run_continues_as_if_it_had_never_stopped(run, tmp_path):
   """Weights, optimizer, averages, and the losses in the timestep sampler are bit for bit equal."""
   whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -167,7 +200,7 @@ def test_a_finished_run_is_continued_with_other_steps_per_call(run, tmp_path, tr
 @pytest.mark.parametrize(
   "flags, words",
   [
-    (("--learning_rate=0.5",), ("--learning_rate", "0.001", "0.5")),
+    (("--ema=0.9",), ("--ema", "0.9,0.5", "0.9")),
     (("--channel_multipliers=1,2",), ("--channel_multipliers", "1,2")),
     (("--seed=3",), ("--seed", "0", "3")),
     (("--random_flip",), ("--random_flip", "False", "True")),
