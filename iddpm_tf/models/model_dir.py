@@ -39,6 +39,8 @@ class ModelDir:
     evaluations: the folder of likelihoods in full, kept samples and references.
     results: the file of all scores, one JSON object per line.
     imported: the file that says where imported weights are from; there is none otherwise.
+    initialised: the file that says which model's weights the run began from; there is none where
+      they were random.
     checksum: the file with the checksum of the arrays that the run was trained on; there is none
       for a run on files.
   """
@@ -52,6 +54,7 @@ class ModelDir:
     self.evaluations = self.path / "evaluations"
     self.results = self.path / "results.jsonl"
     self.imported = self.path / "imported.json"
+    self.initialised = self.path / "init_from.json"
     self.checksum = self.path / "images.crc32"
 
   def __str__(self) -> str:
@@ -184,6 +187,28 @@ class ModelDir:
   def write_imported(self, record: dict[str, Any]) -> None:
     """Writes where the weights were imported from."""
     files.write_json(self.imported, record, indent=2)
+
+  def read_initialised(self) -> dict[str, Any] | None:
+    """Returns which model's weights the run began from, or None for random weights.
+
+    Raises:
+      InputError: the file holds something else.
+    """
+    if not self.initialised.exists():
+      return None
+    try:
+      record = json.loads(self.initialised.read_text(errors="replace"))
+      if isinstance(record, dict) and isinstance(record.get("init_from"), str):
+        return record
+      reason = "no init_from"
+    except ValueError as error:
+      reason = str(error)
+    message = f"expected JSON with init_from, received another file ({reason})"
+    raise settings.InputError(self.initialised, message)
+
+  def write_initialised(self, record: dict[str, Any]) -> None:
+    """Writes which model's weights the run begins from: `init_from`, the model's path, and more."""
+    files.write_json(self.initialised, record, indent=2)
 
   def read_checksum(self) -> str | None:
     """Returns the checksum of the arrays that the run was trained on, or None."""

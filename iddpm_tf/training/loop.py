@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Iterator
+import dataclasses
 import signal
 import threading
 import time
@@ -88,6 +89,8 @@ def resolve_config(
   config = config.with_data(image_shape=image_shape, num_classes=num_classes)
   if stored:
     stored.require_changeable(config, folder.path)
+  else:
+    config = dataclasses.replace(config, history=())
   present = len(np.unique(source.labels))
   settings.require(
     present > 1 or not config.network.class_conditional,
@@ -106,6 +109,7 @@ def train(
   *,
   strategy: tf.distribute.Strategy,
   progress: progress_lib.Progress,
+  begin: Callable[[state_lib.TrainState], object] | None = None,
 ) -> Outcome:
   """Trains until `config.training.train_steps`, or until SIGINT or SIGTERM.
 
@@ -115,6 +119,8 @@ def train(
     folder: the model folder. If it holds a checkpoint, the run continues from it.
     strategy: the devices.
     progress: shows what the training does.
+    begin: gives a new run its initial weights, and writes its folder with a checkpoint of step 0.
+      None begins with random weights.
 
   Raises:
     InputError: a setting is wrong, a checkpoint is damaged, or a gradient is not finite.
@@ -132,11 +138,14 @@ def train(
   stored = folder.read_config()
   if stored:
     config = config.continuing(stored, first_step)
-  if not finished or not stored:
+  progress.say(_first_line(folder, config, first_step, strategy))
+  if begin and not stored:
+    begin(state)
+    checkpoints = checkpoints_lib.Checkpoints(state, folder.checkpoints, options.keep_checkpoints)
+  elif not finished or not stored:
     folder.write_config(config)
   if config.data.dataset == sources.ARRAYS:
     _note_other_images(source, folder, progress)
-  progress.say(_first_line(folder, config, first_step, strategy))
   if stored and not finished:
     _say_changes(stored, config, progress)
   if finished and not evaluations.missed(first_step):

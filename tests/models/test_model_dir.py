@@ -37,6 +37,7 @@ def test_the_layout_is_that_of_earlier_versions(tmp_path):
     "evaluations": "evaluations",
     "results": "results.jsonl",
     "imported": "imported.json",
+    "initialised": "init_from.json",
     "checksum": "images.crc32",
   }
   assert folder.checkpoint_path(folder.checkpoints, 500) == tmp_path / "checkpoints/step-500"

@@ -227,6 +227,39 @@ def test_the_folder_is_named_after_the_flagfile(run, tmp_path, monkeypatch):
   assert result.status == 2 and result.err.startswith("train: --model_dir: expected the folder of")
 
 
+def test_a_run_begins_from_another_model_once(run, model_dir, tmp_path):
+  source, folder = tmp_path / "source", tmp_path / "run"
+  shutil.copytree(model_dir, source)
+  begin = (f"--init_from={source}", f"--model_dir={folder}")
+  options = small_model.FLAGS[-1:]  # class_conditional; the network is that of the source.
+  rest = ("--batch_size=8", "--ema=0.9,0.5", "--log_every=5", "--num_samples=12")
+  for flags, words in (
+    (("--batch_size=2000",), "--batch_size: expected at most 1437"),
+    (("--init_ema=0.99",), "--init_ema: expected one of 0.9, 0.5, 0, received 0.99"),
+    (("--base_channels=64",), "base_channels is 32 there and 64 here"),
+  ):
+    result = run("train", *begin, *options, *rest, *flags, "--train_steps=5")
+    assert result.status == 2 and words in result.err and result.err.count("\n") == 1
+    assert not folder.exists()
+  result = run("train", *begin, *options, *rest, "--train_steps=5", "--learning_rate=1e-3")
+  assert result.status == 0
+  lines = result.out.splitlines()
+  assert lines[0].startswith(f"new run {folder}: 5 steps on digits")
+  assert lines[1] == f"initial weights: {source}, step 10, EMA 0.9"
+  shutil.rmtree(source)
+  result = run("train", f"--model_dir={folder}", "--train_steps=10")
+  assert result.status == 0 and "initial weights: " not in result.out
+  result = run("train", *begin, "--train_steps=10")
+  assert result.status == 0 and f"{folder} has finished its 10 steps" in result.out
+  result = run("train", f"--model_dir={folder}", f"--init_from={model_dir}")
+  assert result.status == 2 and f"began from {source}, received {model_dir}" in result.err
+  begun, trained = variables(model_dir), variables(folder)
+  for name, value in begun.items():  # Five steps at 0.001 move no weight far.
+    if name.startswith("averages/0..9"):
+      weight = trained[name.replace("averages/0..9", "network")]
+      assert 0 < np.max(np.abs(weight - value)) < 0.02, name
+
+
 def test_a_misspelt_folder_begins_no_run(run, tmp_path):
   (tmp_path / "empty").mkdir()
   for name, state in (("mispelt", "does not exist"), ("empty", "is empty")):
