@@ -132,6 +132,23 @@ class ModelDir:
       message = f"expected a folder that can be written, received {self.path} ({error.strerror})"
       raise settings.InputError("model_dir", message) from None
 
+  def require_writable(self) -> None:
+    """Checks that everything that a training writes can be written.
+
+    Raises:
+      InputError: a file or a folder cannot be written, as on a disk that can only be read.
+    """
+    for path in (
+      self.path,
+      self.checkpoints,
+      self.best_checkpoints,
+      self.tensorboard,
+      self.samples,
+      self.evaluations,
+      self.results,
+    ):
+      files.require_writable(path, "model_dir")
+
   def newest_step(self) -> int:
     """Returns the step of the newest checkpoint, or 0 where there is none."""
     return max(self.checkpoint_steps(self.checkpoints), default=0)

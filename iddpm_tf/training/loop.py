@@ -138,6 +138,8 @@ def train(
   stored = folder.read_config()
   if stored:
     config = config.continuing(stored, first_step)
+  if not finished or evaluations.missed(first_step):
+    folder.require_writable()
   progress.say(_first_line(folder, config, first_step, strategy))
   if begin and not stored:
     begin(state)

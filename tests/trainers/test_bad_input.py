@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from iddpm_tf.data import pictures
+from iddpm_tf.evaluation.nll import full_sum
 from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.models import seeds
+from iddpm_tf.training import loop
 from tests.trainers import conftest
 from trainers.cli import command as command_lib
 
@@ -93,6 +96,33 @@ def test_wrong_flags_are_reported_before_tensorflow_loads(run, monkeypatch, comm
   if command == "train":
     flags = (*flags, "--model_dir=/none")
   assert_refused(run(command, *flags), *words)
+
+
+@pytest.mark.parametrize(
+  "command, flags, name",
+  [
+    ("sample", (), "output_dir"),
+    ("evaluate", ("--nll", "--num_examples=2"), "output_dir"),
+    ("evaluate", ("--fid", "--num_samples=70"), "output_dir"),
+    ("train", ("--train_steps=20",), "model_dir"),
+    ("export", ("--output_dir={folder}/saved",), "output_dir"),
+  ],
+)
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(
+  run, model_dir, read_only, monkeypatch, command, flags, name
+):
+  def work(*_, **__):
+    raise AssertionError("the work has begun")
+
+  for module, function in ((seeds, "make_inputs"), (full_sum, "FullSum"), (loop, "_run")):
+    monkeypatch.setattr(module, function, work)
+  before = sorted(model_dir.rglob("*"))
+  read_only(model_dir)
+  flags = [flag.format(folder=model_dir) for flag in flags]
+  result = run(command, f"--model_dir={model_dir}", *flags)
+  assert_refused(result, f"{command}: --{name}: expected a folder that can be written, received")
+  assert "(Read-only file system)" in result.err and str(model_dir) in result.err
+  assert sorted(model_dir.rglob("*")) == before
 
 
 def test_missing_data_is_reported_with_how_to_get_it(run, tmp_path):
