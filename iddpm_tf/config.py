@@ -562,6 +562,8 @@ class Config:
       fields = {field.name: field for field in dataclasses.fields(dataclass)}
       given = {name: values.pop(name) for name in fields.keys() & values.keys()}
       checked = {name: from_json.checked(fields[name], value) for name, value in given.items()}
+      for name, value in checked.items():
+        settings.require_local(name, value)
       parts[section] = dataclasses.replace(getattr(self, section), **checked)
     for name in values:
       raise _unknown_setting(name)

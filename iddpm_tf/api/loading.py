@@ -45,6 +45,7 @@ def load(
   Raises:
     InputError: there is no model at the path, or an argument does not fit it.
   """
+  settings.require_local("path", path)
   version = _exported_version(pathlib.Path(path))
   if version is None:
     return load_run(
@@ -74,8 +75,8 @@ def load_run(
 ) -> model_lib.Model:
   """Loads the trained model of a model folder; the arguments are those of `load`."""
   progress = progress_lib.make(progress)
-  folder = model_dir_lib.ModelDir(path)
   with settings.renamed({"model_dir": "path"}):
+    folder = model_dir_lib.ModelDir(path)
     model = trained_model.load(
       folder,
       folder.changed_config(changes or {}),

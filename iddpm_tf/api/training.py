@@ -105,6 +105,7 @@ def run_training(
   if not isinstance(config, config_lib.Config):
     raise settings.InputError("config", f"expected a Config, received {config!r}")
   folder = model_dir_lib.ModelDir(model_dir)
+  settings.require_local("data_dir", config.data.data_dir)
   stored = folder.read_config()
   if init_ema is not None and init_from is None:
     raise settings.InputError("init_ema", "requires init_from")

@@ -107,6 +107,8 @@ def require_importable(
   Raises:
     InputError: a setting is wrong, there is no such file, or the folder is not new or empty.
   """
+  for name, path in (("checkpoint", checkpoint), ("model_dir", model_dir)):
+    settings.require_local(name, path)
   settings.require(
     step is None or 0 <= step <= _MAX_STEP, "step", f"a number from 0 to {_MAX_STEP}", step
   )

@@ -82,6 +82,7 @@ def require_source(source: PathLike, ema: float | None = None) -> config_lib.Con
   Raises:
     InputError: there is no such model, or a checkpoint was given with a rate.
   """
+  settings.require_local(_SETTING, source)
   path = pathlib.Path(source)
   if path.is_file():
     state_dicts.require_file(path, _SETTING)

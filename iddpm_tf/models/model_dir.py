@@ -46,6 +46,7 @@ class ModelDir:
   """
 
   def __init__(self, path: str | os.PathLike[str]):
+    settings.require_local("model_dir", path)
     self.path = pathlib.Path(path)
     self.checkpoints = self.path / "checkpoints"
     self.best_checkpoints = self.path / "best"

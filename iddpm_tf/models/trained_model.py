@@ -189,8 +189,8 @@ def with_ends(
   Raises:
     InputError: the models differ in their process, images or classes, or there are too few steps.
   """
-  folder = model_dir_lib.ModelDir(ensemble.model_dir)
   with settings.renamed({"model_dir": "ensemble_dir", "ema": "ensemble_ema"}):
+    folder = model_dir_lib.ModelDir(ensemble.model_dir)
     config = folder.require_config()
   _require_same_process(model.config, config, folder)
   total = model.config.diffusion.diffusion_steps

@@ -10,6 +10,7 @@ from iddpm_tf.settings.fields import recorded
 from iddpm_tf.settings.fields import require
 from iddpm_tf.settings.fields import require_choices
 from iddpm_tf.settings.fields import require_count
+from iddpm_tf.settings.fields import require_local
 from iddpm_tf.settings.fields import require_not_negative
 from iddpm_tf.settings.fields import require_positive
 from iddpm_tf.settings.fields import require_seed
@@ -28,6 +29,7 @@ __all__ = [
   "require",
   "require_choices",
   "require_count",
+  "require_local",
   "require_not_negative",
   "require_positive",
   "require_seed",

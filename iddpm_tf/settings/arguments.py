@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from iddpm_tf.settings.errors import InputError
 from iddpm_tf.settings.fields import choices_of
+from iddpm_tf.settings.fields import require_local
 
 _NAMED = re.compile(r"--?(?P<name>[a-zA-Z]\w*(-\w+)*)(=(?P<value>.*))?", re.DOTALL)
 _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
@@ -123,6 +124,8 @@ def _value(field: dataclasses.Field[Any], text: str, where: str) -> Any:
       field.name, f"expected {expected}, received {text!r}{in_parentheses(where)}"
     ) from None
   value = values if typing.get_origin(kind) is tuple else values[0]
+  if not field.metadata.get("remote"):
+    require_local(field.name, value, in_parentheses(where))
   if choices and value not in choices:
     raise InputError(
       field.name,

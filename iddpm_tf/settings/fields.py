@@ -3,12 +3,16 @@
 import dataclasses
 import math
 import numbers
+import os
+import re
 from typing import Any
 
 from iddpm_tf.settings.errors import InputError
 from iddpm_tf.settings.registry import Registry
 
 MAX_SEED = 2**31 - 1
+# gs://bucket/run, or gs:/bucket/run as pathlib writes it.
+_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
 _SAME: Any = object()  # Older versions behaved as the default value does.
 
 
@@ -19,6 +23,7 @@ def setting(
   choices: tuple[str, ...] | Registry[Any] = (),
   changeable: bool = False,
   extendable: bool = False,
+  remote: bool = False,
   since: int = 1,
   old: Any = _SAME,
 ) -> Any:
@@ -31,6 +36,7 @@ def setting(
       value is possible.
     changeable: whether the value may change when a run is resumed.
     extendable: whether a list may get more elements when a run is resumed.
+    remote: whether a text may be an address of another machine.
     since: the first version of `config.json` that holds the setting.
     old: the value that a configuration of an earlier version has; unset: the default value.
   """
@@ -41,6 +47,7 @@ def setting(
       "choices": choices,
       "changeable": changeable,
       "extendable": extendable,
+      "remote": remote,
       "since": since,
       "old": default if old is _SAME else old,
     },
@@ -107,6 +114,23 @@ def require_count(name: str, value: Any, least: int = 1) -> None:
 def require_seed(seed: int) -> None:
   """Raises an `InputError` unless the seed is in the range that all of the library accepts."""
   require(0 <= seed <= MAX_SEED, "seed", f"a number from 0 to {MAX_SEED}", seed)
+
+
+def require_local(name: str, path: object, where: str = "") -> None:
+  """Raises an `InputError` for a path that is an address of remote storage.
+
+  A folder of such a name would otherwise be made on this machine. Windows' drive letters are no
+  addresses.
+
+  Args:
+    name: the name of the setting.
+    path: the path; anything else is accepted.
+    where: the place of the setting as the end of the message; see `arguments.in_parentheses`.
+  """
+  text = os.fspath(path) if isinstance(path, os.PathLike) else path
+  if isinstance(text, str) and _ADDRESS.match(text):
+    message = f"expected a path on this machine, received the address {text!r}{where}"
+    raise InputError(name, f"{message}; remote storage must be mounted, or copied from and to")
 
 
 def shown(value: object) -> str:

@@ -143,6 +143,7 @@ def require_writable(path: PathLike, setting: str = "output_dir") -> None:
   Raises:
     InputError: it cannot be written, as on a disk that can only be read.
   """
+  settings.require_local(setting, path)
   path = pathlib.Path(path)
   existing = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
   try:
