@@ -54,7 +54,7 @@ def sampler_parts(text: str) -> SamplerParts:
   if not parts or not valid or not 0 <= parts.skipped < 1:
     message = (
       f"expected NAME[:STEPS[:NUMBER...]][:skipSHARE] with NAME one of {', '.join(names)}, STEPS "
-      f"above 0 and SHARE in [0, 1), received {text!r}"
+      f"above 0 and SHARE in [0, 1), received {settings.shown(text)}"
     )
     raise settings.InputError("samplers", message)
   return parts
@@ -102,6 +102,7 @@ class NetworkConfig:
 
   def __post_init__(self) -> None:
     """Checks the values, and raises `InputError` for a wrong one."""
+    settings.convert(self)
     settings.require_choices(self)
     settings.require_positive(self, "base_channels", "num_res_blocks", "num_heads")
     settings.require_not_negative(self, "num_heads_upsample", "low_res_size")
@@ -171,6 +172,7 @@ class DiffusionConfig:
 
   def __post_init__(self) -> None:
     """Checks the values, and raises `InputError` for a wrong one."""
+    settings.convert(self)
     settings.require_choices(self)
     settings.require_positive(self, "diffusion_steps")
     settings.require(
@@ -254,6 +256,7 @@ class DataConfig:
 
   def __post_init__(self) -> None:
     """Checks the values, and raises `InputError` for a wrong one."""
+    settings.convert(self)
     settings.require(
       len(self.image_shape) in (0, 3) and all(size > 0 for size in self.image_shape),
       "image_shape",
@@ -305,6 +308,7 @@ class TrainingConfig:
 
   def __post_init__(self) -> None:
     """Checks the values, and raises `InputError` for a wrong one."""
+    settings.convert(self)
     settings.require_positive(
       self,
       "train_steps",
@@ -367,6 +371,7 @@ class SamplingConfig:
 
   def __post_init__(self) -> None:
     """Checks the values, and raises `InputError` for a wrong one."""
+    settings.convert(self)
     settings.require_positive(self, "num_samples")
     settings.require(
       self.samplers, "samplers", "one sampler or more, such as ancestral:250,ddim:50", self.samplers
@@ -425,6 +430,7 @@ class EvaluationConfig:
 
   def __post_init__(self) -> None:
     """Checks the values, and raises `InputError` for a wrong one."""
+    settings.convert(self)
     settings.require_not_negative(self, "eval_every", "eval_examples", "eval_nll_steps")
     settings.require_positive(self, "eval_samples")
     kinds = (*LIKELIHOODS, *SCORES)
@@ -559,12 +565,11 @@ class Config:
     """
     parts = {}
     for section, dataclass in sections().items():
-      fields = {field.name: field for field in dataclasses.fields(dataclass)}
-      given = {name: values.pop(name) for name in fields.keys() & values.keys()}
-      checked = {name: from_json.checked(fields[name], value) for name, value in given.items()}
-      for name, value in checked.items():
+      names = {field.name for field in dataclasses.fields(dataclass)}
+      given = {name: values.pop(name) for name in names & values.keys()}
+      for name, value in given.items():
         settings.require_local(name, value)
-      parts[section] = dataclasses.replace(getattr(self, section), **checked)
+      parts[section] = dataclasses.replace(getattr(self, section), **given)
     for name in values:
       raise _unknown_setting(name)
     return dataclasses.replace(self, **parts)

@@ -1,8 +1,12 @@
 """Configurations: their values, JSON, flagfiles, and the errors of wrong settings."""
 
 import dataclasses
+import functools
 import json
+import pathlib
+import re
 
+import numpy as np
 import pytest
 
 from iddpm_tf import config as config_lib
@@ -14,6 +18,7 @@ from iddpm_tf.config import EvaluationConfig
 from iddpm_tf.config import NetworkConfig
 from iddpm_tf.config import SamplingConfig
 from iddpm_tf.config import TrainingConfig
+from iddpm_tf.settings import arguments
 
 EVERYTHING = Config(
   NetworkConfig(
@@ -368,7 +373,7 @@ def test_a_wrong_choice_is_refused_with_all_choices(make, name):
   ],
 )
 def test_a_number_out_of_range_is_refused(make, name, value):
-  shown = ",".join(map(str, value)) if isinstance(value, tuple) else repr(value)
+  shown = ",".join(map(str, value)) or "nothing" if isinstance(value, tuple) else repr(value)
   assert refused(name, make, **{name: value}).endswith(f"received {shown}")
 
 
@@ -560,3 +565,85 @@ def test_the_images_are_filled_in_and_the_network_must_fit_them():
   filled = config.with_data(image_shape=(8, 8, 3), num_classes=2)
   assert filled.data.image_shape == (8, 8, 3) and filled.data.num_classes == 2
   refused("channel_multipliers", config.with_data, image_shape=(7, 7, 3), num_classes=2)
+
+
+VALUES = (
+  "1,2",
+  "0.5",
+  "nan",
+  "a\nb",
+  "",
+  "9" * 5000,
+  0.5,
+  float("nan"),
+  float("inf"),
+  True,
+  -1,
+  2**70,
+  10**5000,
+  None,
+  (),
+  [1],
+  ("x", 1),
+  [[1]],
+  {"a": 1},
+  b"x",
+  object(),
+)
+FIELDS = [
+  (section, field.name)
+  for section, dataclass in config_lib.sections().items()
+  for field in settings.by_name(dataclass).values()
+]
+
+
+@pytest.mark.parametrize("section, name", FIELDS)
+def test_a_wrong_value_is_refused_in_one_short_line_wherever_it_is_given(section, name):
+  known = settings.by_name(*config_lib.sections().values())
+  refusals = 0
+  for value in VALUES:
+    makers = [
+      lambda value=value: Config.from_settings(**{name: value}),
+      lambda value=value: config_lib.sections()[section](**{name: value}),
+    ]
+    if isinstance(value, str):
+      text = [arguments.Argument(f"--{name}={value}")]
+      makers.append(lambda text=text: Config.from_settings(**arguments.parse(text, known)))
+    if isinstance(value, (str, int, float, list)) and value != 10**5000:
+      content = json.loads(Config().to_json())
+      content[section][name] = value
+      makers.append(functools.partial(Config.from_json, json.dumps(content)))
+    for make in makers:
+      try:
+        make()
+      except settings.InputError as error:
+        refusals += 1
+        assert re.fullmatch(r"\w+: expected .+, received .+", str(error)), error
+        assert len(str(error)) < 500
+  assert refusals >= 20
+
+
+@pytest.mark.parametrize(
+  "name, text, message",
+  [
+    ("vlb_weight", "1,2", "vlb_weight: expected a number, received '1,2'"),
+    ("class_conditional", "0.5", "class_conditional: expected true or false, received '0.5'"),
+    ("ema", "0.9,", "ema: expected comma-separated numbers, received '0.9,'"),
+    ("batch_size", "1e3", "batch_size: expected a whole number, received '1e3'"),
+  ],
+)
+def test_texts_of_another_kind(name, text, message, tmp_path):
+  path = tmp_path / "a.flags"
+  path.write_text(f"--{name}={text}\n")
+  with pytest.raises(settings.InputError) as caught:
+    Config.from_flagfile(path)
+  assert str(caught.value) == f"{message} ({path}, line 1)"
+  with pytest.raises(settings.InputError, match=rf"^{name}: expected .+, received '{text}'$"):
+    Config.from_settings(**{name: text})
+
+
+def test_sections_convert_what_notebooks_have():
+  network = NetworkConfig(base_channels=np.int64(64), channel_multipliers=[1, 2])
+  assert network == NetworkConfig(base_channels=64, channel_multipliers=(1, 2))
+  assert type(network.base_channels) is int and hash(network)
+  assert DataConfig(data_dir=pathlib.Path("x")).data_dir == "x"

@@ -217,7 +217,7 @@ def _value(architecture: architecture_lib.Architecture, field: str, height: int)
   value = getattr(architecture, field)
   if field == "attention_levels":
     value = tuple(height // 2**level for level in sorted(value))
-  return settings.shown(value) or "none"
+  return "none" if value == () else settings.shown(value)
 
 
 def _differing_ends(

@@ -6,6 +6,7 @@ from iddpm_tf.settings.fields import MAX_SEED
 from iddpm_tf.settings.fields import by_name
 from iddpm_tf.settings.fields import changed
 from iddpm_tf.settings.fields import choices_of
+from iddpm_tf.settings.fields import convert
 from iddpm_tf.settings.fields import recorded
 from iddpm_tf.settings.fields import require
 from iddpm_tf.settings.fields import require_choices
@@ -24,6 +25,7 @@ __all__ = [
   "by_name",
   "changed",
   "choices_of",
+  "convert",
   "recorded",
   "renamed",
   "require",
