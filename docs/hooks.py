@@ -113,7 +113,7 @@ def configuration_page() -> str:
     lines += ["", f"## {name.capitalize()}", "", section.__doc__.strip().split("\n")[0], ""]
     lines += ["| setting | type | default | meaning |", "| --- | --- | --- | --- |"]
     for field in settings.by_name(section).values():
-      style = "*" if field.metadata["changeable"] else ""
+      style = "*" if field.metadata["changeable"] or field.metadata.get("extendable") else ""
       meaning = field.metadata["help"]
       if choices := settings.choices_of(field):
         meaning += f". One of {', '.join(f'`{choice}`' for choice in choices)}"

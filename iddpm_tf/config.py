@@ -4,6 +4,7 @@ A model folder's `config.json` holds these fields, and the command line has a fl
 here imports TensorFlow.
 """
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 import dataclasses
 import difflib
@@ -18,6 +19,7 @@ from iddpm_tf import settings
 from iddpm_tf.settings import from_json
 
 VERSION = 5  # The version of the layout of config.json.
+_CHANGE_KEYS = ("step", "setting", "from", "to")  # How config.json calls the parts of a `Change`.
 
 SCORES = ("fid", "sfid", "inception_score", "precision_recall")  # Scores of samples.
 # Scores of a model, and the split of each. In training, `nll` is of the split val if there is
@@ -54,7 +56,7 @@ def sampler_parts(text: str) -> SamplerParts:
   if not parts or not valid or not 0 <= parts.skipped < 1:
     message = (
       f"expected NAME[:STEPS[:NUMBER...]][:skipSHARE] with NAME one of {', '.join(names)}, STEPS "
-      f"above 0 and SHARE in [0, 1), received {text!r}"
+      f"above 0 and SHARE in [0, 1), received {settings.shown(text)}"
     )
     raise settings.InputError("samplers", message)
   return parts
@@ -73,8 +75,8 @@ def background_colour(text: str) -> tuple[int, int, int] | None:
   if len(parts) == 3 and all(part.isdecimal() and int(part) < 256 for part in parts):
     red, green, blue = map(int, parts)
     return red, green, blue
-  message = f"expected white, black, none, or R,G,B with numbers from 0 to 255, received {text!r}"
-  raise settings.InputError("background", message)
+  message = "expected white, black, none, or R,G,B with numbers from 0 to 255"
+  raise settings.InputError("background", f"{message}, received {settings.shown(text)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,10 +116,12 @@ class NetworkConfig:
     "float32",
     "arithmetic of the network; weights are always float32",
     choices=("float32", "mixed_bfloat16"),
+    changeable=True,
   )
 
   def __post_init__(self) -> None:
     """Checks the values, and raises `InputError` for a wrong one."""
+    settings.convert(self)
     settings.require_choices(self)
     settings.require_positive(self, "base_channels", "num_res_blocks", "num_heads")
     settings.require_not_negative(self, "num_heads_upsample", "low_res_size")
@@ -187,6 +191,7 @@ class DiffusionConfig:
 
   def __post_init__(self) -> None:
     """Checks the values, and raises `InputError` for a wrong one."""
+    settings.convert(self)
     settings.require_choices(self)
     settings.require_positive(self, "diffusion_steps")
     settings.require(
@@ -334,6 +339,7 @@ class DataConfig:
 
   def __post_init__(self) -> None:
     """Checks the values, and raises `InputError` for a wrong one."""
+    settings.convert(self)
     settings.require(
       len(self.image_shape) in (0, 3) and all(size > 0 for size in self.image_shape),
       "image_shape",
@@ -388,7 +394,9 @@ class TrainingConfig:
   train_steps: int = settings.setting(
     1500, "steps in all; a larger number continues a finished run", changeable=True
   )
-  batch_size: int = settings.setting(128, "images per step, summed over all replicas")
+  batch_size: int = settings.setting(
+    128, "images per step, summed over all replicas", changeable=True
+  )
   microbatches: int = settings.setting(
     1,
     "parts of each replica's images whose gradients are computed one after the other, to save "
@@ -396,13 +404,17 @@ class TrainingConfig:
     changeable=True,
     since=3,
   )
-  learning_rate: float = settings.setting(1e-3, "learning rate of AdamW")
-  warmup_steps: int = settings.setting(0, "steps of linear warm-up of the learning rate")
+  learning_rate: float = settings.setting(1e-3, "learning rate of AdamW", changeable=True)
+  warmup_steps: int = settings.setting(
+    0, "steps of linear warm-up of the learning rate", changeable=True
+  )
   decay_steps: int = settings.setting(
     0, "step at which the learning rate has fallen linearly to 0; 0 means never", changeable=True
   )
-  weight_decay: float = settings.setting(0.0, "decoupled weight decay of AdamW")
-  ema: tuple[float, ...] = settings.setting((0.995,), "rates of the moving averages of the weights")
+  weight_decay: float = settings.setting(0.0, "decoupled weight decay of AdamW", changeable=True)
+  ema: tuple[float, ...] = settings.setting(
+    (0.995,), "rates of the moving averages of the weights", extendable=True
+  )
   seed: int = settings.setting(0, "seed of the weights, the order of the data and all noise")
   steps_per_call: int = settings.setting(
     10, "training steps per call of the graph", changeable=True
@@ -416,6 +428,7 @@ class TrainingConfig:
 
   def __post_init__(self) -> None:
     """Checks the values, and raises `InputError` for a wrong one."""
+    settings.convert(self)
     settings.require_positive(
       self,
       "train_steps",
@@ -478,6 +491,7 @@ class SamplingConfig:
 
   def __post_init__(self) -> None:
     """Checks the values, and raises `InputError` for a wrong one."""
+    settings.convert(self)
     settings.require_positive(self, "num_samples")
     settings.require(
       self.samplers, "samplers", "one sampler or more, such as ancestral:250,ddim:50", self.samplers
@@ -537,6 +551,7 @@ class EvaluationConfig:
 
   def __post_init__(self) -> None:
     """Checks the values, and raises `InputError` for a wrong one."""
+    settings.convert(self)
     settings.require_not_negative(self, "eval_every", "eval_examples", "eval_nll_steps")
     settings.require_positive(self, "eval_samples")
     kinds = (*LIKELIHOODS, *SCORES)
@@ -567,9 +582,18 @@ class EvaluationConfig:
     return tuple(names)
 
 
+class Change(NamedTuple):
+  """A setting that has changed when a run was resumed."""
+
+  step: int  # The last step with the old value.
+  setting: str
+  old: Any
+  new: Any
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """The settings of a run, in sections: what `config.json` holds.
+  """The settings of a run, in sections, and their history: what `config.json` holds.
 
   ```python
   Config.from_settings(dataset="cifar10", batch_size=64)
@@ -583,6 +607,7 @@ class Config:
   training: TrainingConfig = TrainingConfig()
   sampling: SamplingConfig = SamplingConfig()
   evaluation: EvaluationConfig = EvaluationConfig()
+  history: tuple[Change, ...] = ()
 
   def __post_init__(self) -> None:
     """Checks the sections, and the network against the data once the shape of images is known."""
@@ -642,12 +667,16 @@ class Config:
       name: from_json.read(section, content.pop(name, None), version)
       for name, section in sections().items()
     }
+    history = _read_history(content.pop("history", [])) if version >= 5 else ()
     from_json.require_empty(content, "sections")
-    return cls(**parts)
+    return cls(**parts, history=history)
 
   def to_json(self) -> str:
     """Returns the configuration as JSON, with its version."""
-    return json.dumps({"version": VERSION, **dataclasses.asdict(self)}, indent=2) + "\n"
+    content: dict[str, Any] = {"version": VERSION}
+    content |= {name: dataclasses.asdict(getattr(self, name)) for name in sections()}
+    content["history"] = [dict(zip(_CHANGE_KEYS, change)) for change in self.history]
+    return json.dumps(content, indent=2) + "\n"
 
   def with_settings(self, **values: Any) -> "Config":
     """Returns a copy with other values for some settings.
@@ -657,13 +686,14 @@ class Config:
     """
     parts = {}
     for section, dataclass in sections().items():
-      fields = {field.name: field for field in dataclasses.fields(dataclass)}
-      given = {name: values.pop(name) for name in fields.keys() & values.keys()}
-      checked = {name: from_json.checked(fields[name], value) for name, value in given.items()}
-      parts[section] = dataclasses.replace(getattr(self, section), **checked)
+      names = {field.name for field in dataclasses.fields(dataclass)}
+      given = {name: values.pop(name) for name in names & values.keys()}
+      for name, value in given.items():
+        settings.require_local(name, value)
+      parts[section] = dataclasses.replace(getattr(self, section), **given)
     for name in values:
       raise _unknown_setting(name)
-    return Config(**parts)
+    return dataclasses.replace(self, **parts)
 
   def with_data(
     self,
@@ -704,6 +734,8 @@ class Config:
   def require_changeable(self, other: "Config", made: str | os.PathLike[str]) -> None:
     """Checks that another configuration differs only in what a run may change.
 
+    The order of the values of an extendable setting may change, too.
+
     Args:
       other: the other configuration.
       made: the model folder of this configuration, for errors.
@@ -711,13 +743,34 @@ class Config:
     Raises:
       InputError: another setting differs; the message has both values.
     """
+    for field, stored, received in self._differences(other):
+      if field.metadata.get("changeable"):
+        continue
+      expected = settings.shown(stored)
+      if field.metadata.get("extendable"):
+        if set(stored) <= set(received):
+          continue
+        expected += ", perhaps with more"
+      message = f"expected {expected}, the value in {made}, received {settings.shown(received)}"
+      raise settings.InputError(field.name, message)
+
+  def continuing(self, earlier: "Config", step: int) -> "Config":
+    """Returns a copy with the history of an earlier configuration, and what has changed since.
+
+    Args:
+      earlier: the configuration that a run had until now.
+      step: the step at which the run is resumed.
+    """
+    changes = [Change(step, field.name, old, new) for field, old, new in earlier._differences(self)]
+    return dataclasses.replace(self, history=(*earlier.history, *changes))
+
+  def _differences(self, other: "Config") -> Iterator[tuple[dataclasses.Field[Any], Any, Any]]:
+    """Yields each field that has another value in another configuration, with both values."""
     for section, dataclass in sections().items():
       for field in dataclasses.fields(dataclass):
-        stored = getattr(getattr(self, section), field.name)
-        received = getattr(getattr(other, section), field.name)
-        if stored != received and not field.metadata.get("changeable"):
-          message = f"expected {settings.shown(stored)}, the value in {made}, received"
-          raise settings.InputError(field.name, f"{message} {settings.shown(received)}")
+        ours, theirs = (getattr(getattr(each, section), field.name) for each in (self, other))
+        if ours != theirs:
+          yield field, ours, theirs
 
   @property
   def image_shape(self) -> tuple[int, int, int]:
@@ -803,7 +856,26 @@ class Config:
 
 def sections() -> dict[str, Any]:
   """Returns the name and the dataclass of each section, in order."""
-  return {field.name: field.type for field in dataclasses.fields(Config)}
+  fields = dataclasses.fields(Config)
+  return {field.name: field.type for field in fields if dataclasses.is_dataclass(field.type)}
+
+
+def _read_history(content: Any) -> tuple[Change, ...]:
+  """Returns the changes that are a part of the JSON of a configuration."""
+  expected = f"a history of changes with {', '.join(_CHANGE_KEYS)}"
+  settings.require(isinstance(content, list), "config", expected, content)
+  changes = []
+  for item in content:
+    known = isinstance(item, dict) and item.keys() == set(_CHANGE_KEYS)
+    settings.require(known, "config", expected, item)
+    step, name, *values = (item[key] for key in _CHANGE_KEYS)
+    old, new = (tuple(value) if isinstance(value, list) else value for value in values)
+    change = Change(step, name, old, new)
+    settings.require(
+      isinstance(change.step, int) and isinstance(change.setting, str), "config", expected, item
+    )
+    changes.append(change)
+  return tuple(changes)
 
 
 def _unknown_setting(name: str) -> settings.InputError:

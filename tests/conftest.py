@@ -1,9 +1,13 @@
 """Options of the test suite, commands that run in this process, and models that tests share."""
 
 import dataclasses
+import errno
 import gc
 import importlib
+import os
+import pathlib
 import sys
+import tempfile
 
 import pytest
 
@@ -67,6 +71,22 @@ def fixture_run(capfd):
     return Result(status, *capfd.readouterr())
 
   return run
+
+
+@pytest.fixture(name="read_only")
+def fixture_read_only(monkeypatch):
+  """Returns a function that lets a folder look as if its disk could only be read."""
+  make_file = tempfile.TemporaryFile
+
+  def make_read_only(folder):
+    def make(*args, **options):
+      if pathlib.Path(options["dir"]).is_relative_to(folder):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+      return make_file(*args, **options)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", make)
+
+  return make_read_only
 
 
 @pytest.fixture(name="recorder")

@@ -1,8 +1,12 @@
 """Configurations: their values, JSON, flagfiles, and the errors of wrong settings."""
 
 import dataclasses
+import functools
 import json
+import pathlib
+import re
 
+import numpy as np
 import pytest
 
 from iddpm_tf import config as config_lib
@@ -14,6 +18,7 @@ from iddpm_tf.config import EvaluationConfig
 from iddpm_tf.config import NetworkConfig
 from iddpm_tf.config import SamplingConfig
 from iddpm_tf.config import TrainingConfig
+from iddpm_tf.settings import arguments
 
 EVERYTHING = Config(
   NetworkConfig(
@@ -89,6 +94,11 @@ EVERYTHING = Config(
     eval_features="features.pb",
     eval_reference="reference.npz",
     best_score="nll",
+  ),
+  history=(
+    config_lib.Change(3, "learning_rate", 1e-3, 2e-4),
+    config_lib.Change(4, "ema", (0.9,), (0.9, 0.99)),
+    config_lib.Change(4, "data_dir", None, "/somewhere"),
   ),
 )
 
@@ -166,6 +176,7 @@ def test_settings_that_an_older_version_lacks_say_what_it_did(version):
 
   def make_older(content):
     content["version"] = version
+    del content["history"]  # Since version 5.
     for section, name in newer:
       content[section].pop(name)
     if not content["evaluation"]:
@@ -215,6 +226,53 @@ def test_a_default_gives_way_to_what_an_earlier_version_did():
 def test_impossible_ways_of_reading_pictures_are_refused(name, value):
   refused(name, DataConfig, **{name: value})
   assert config_lib.background_colour("1, 2,3") == (1, 2, 3)
+
+
+def test_the_history_of_a_run_is_a_list_of_changes():
+  content = json.loads(EVERYTHING.to_json())
+  assert content["history"][0] == {
+    "step": 3,
+    "setting": "learning_rate",
+    "from": 1e-3,
+    "to": 2e-4,
+  }
+  later = EVERYTHING.with_settings(learning_rate=1e-4).continuing(EVERYTHING, 7)
+  assert later.history == (
+    *EVERYTHING.history,
+    config_lib.Change(7, "learning_rate", 2e-4, 1e-4),
+  )
+  assert later.continuing(later, 9) == later
+
+
+@pytest.mark.parametrize("history", [3, [3], [{"step": 3}], [dict.fromkeys(["step", "setting"])]])
+def test_another_history_is_refused(history):
+  with pytest.raises(
+    settings.InputError, match=r"^config: expected a history of changes with step"
+  ):
+    Config.from_json(changed(lambda content: content.update(history=history)))
+
+
+@pytest.mark.parametrize(
+  "change, received",
+  [
+    ({"learning_rate": 1e-4, "warmup_steps": 3, "weight_decay": 0.0, "batch_size": 12}, None),
+    ({"precision": "float32", "decay_steps": 9, "microbatches": 1}, None),
+    ({"ema": (0.99, 0.5, 0.9)}, None),
+    (
+      {"ema": (0.9,)},
+      "ema: expected 0.9,0.99, perhaps with more, the value in runs/a, received 0.9",
+    ),
+    ({"dropout": 0.2}, "dropout: expected 0.1, the value in runs/a, received 0.2"),
+    ({"objective": "hybrid"}, "objective: expected 'vlb', the value in runs/a, received 'hybrid'"),
+  ],
+)
+def test_a_run_may_change_what_its_numbers_do_not_contradict(change, received):
+  if received is None:
+    assert EVERYTHING.changed(change, "runs/a") == EVERYTHING.with_settings(**change)
+    return
+  with pytest.raises(settings.InputError) as caught:
+    EVERYTHING.changed(change, "runs/a")
+  assert str(caught.value) == received
 
 
 def test_unknown_names_are_named():
@@ -367,7 +425,7 @@ def test_a_wrong_choice_is_refused_with_all_choices(make, name):
   ],
 )
 def test_a_number_out_of_range_is_refused(make, name, value):
-  shown = ",".join(map(str, value)) if isinstance(value, tuple) else repr(value)
+  shown = ",".join(map(str, value)) or "nothing" if isinstance(value, tuple) else repr(value)
   assert refused(name, make, **{name: value}).endswith(f"received {shown}")
 
 
@@ -549,8 +607,8 @@ def test_a_run_may_change_some_settings():
   assert changed_config.training.train_steps == 5000
   assert changed_config.sampling.samplers == ("ddim:5",)
   with pytest.raises(settings.InputError) as caught:
-    config.changed({"batch_size": 7}, "runs/one")
-  message = "batch_size: expected 128, the value in runs/one, received 7"
+    config.changed({"num_res_blocks": 2}, "runs/one")
+  message = "num_res_blocks: expected 1, the value in runs/one, received 2"
   assert str(caught.value) == message
 
 
@@ -560,3 +618,85 @@ def test_the_images_are_filled_in_and_the_network_must_fit_them():
   assert filled.data.image_shape == (8, 8, 3) and filled.data.num_classes == 2
   assert Config.from_json(filled.to_json()).data.class_names == ("ant", "bee")
   refused("channel_multipliers", config.with_data, image_shape=(7, 7, 3), num_classes=2)
+
+
+VALUES = (
+  "1,2",
+  "0.5",
+  "nan",
+  "a\nb",
+  "",
+  "9" * 5000,
+  0.5,
+  float("nan"),
+  float("inf"),
+  True,
+  -1,
+  2**70,
+  10**5000,
+  None,
+  (),
+  [1],
+  ("x", 1),
+  [[1]],
+  {"a": 1},
+  b"x",
+  object(),
+)
+FIELDS = [
+  (section, field.name)
+  for section, dataclass in config_lib.sections().items()
+  for field in settings.by_name(dataclass).values()
+]
+
+
+@pytest.mark.parametrize("section, name", FIELDS)
+def test_a_wrong_value_is_refused_in_one_short_line_wherever_it_is_given(section, name):
+  known = settings.by_name(*config_lib.sections().values())
+  refusals = 0
+  for value in VALUES:
+    makers = [
+      lambda value=value: Config.from_settings(**{name: value}),
+      lambda value=value: config_lib.sections()[section](**{name: value}),
+    ]
+    if isinstance(value, str):
+      text = [arguments.Argument(f"--{name}={value}")]
+      makers.append(lambda text=text: Config.from_settings(**arguments.parse(text, known)))
+    if isinstance(value, (str, int, float, list)) and value != 10**5000:
+      content = json.loads(Config().to_json())
+      content[section][name] = value
+      makers.append(functools.partial(Config.from_json, json.dumps(content)))
+    for make in makers:
+      try:
+        make()
+      except settings.InputError as error:
+        refusals += 1
+        assert re.fullmatch(r"\w+: expected .+, received .+", str(error)), error
+        assert len(str(error)) < 500
+  assert refusals >= 20
+
+
+@pytest.mark.parametrize(
+  "name, text, message",
+  [
+    ("vlb_weight", "1,2", "vlb_weight: expected a number, received '1,2'"),
+    ("class_conditional", "0.5", "class_conditional: expected true or false, received '0.5'"),
+    ("ema", "0.9,", "ema: expected comma-separated numbers, received '0.9,'"),
+    ("batch_size", "1e3", "batch_size: expected a whole number, received '1e3'"),
+  ],
+)
+def test_texts_of_another_kind(name, text, message, tmp_path):
+  path = tmp_path / "a.flags"
+  path.write_text(f"--{name}={text}\n")
+  with pytest.raises(settings.InputError) as caught:
+    Config.from_flagfile(path)
+  assert str(caught.value) == f"{message} ({path}, line 1)"
+  with pytest.raises(settings.InputError, match=rf"^{name}: expected .+, received '{text}'$"):
+    Config.from_settings(**{name: text})
+
+
+def test_sections_convert_what_notebooks_have():
+  network = NetworkConfig(base_channels=np.int64(64), channel_multipliers=[1, 2])
+  assert network == NetworkConfig(base_channels=64, channel_multipliers=(1, 2))
+  assert type(network.base_channels) is int and hash(network)
+  assert DataConfig(data_dir=pathlib.Path("x")).data_dir == "x"

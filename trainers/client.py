@@ -35,8 +35,12 @@ class Options:
 
   model: str = settings.required("the name of the model on the server")
   output_dir: str = settings.required(f"a folder for the images, SEED.png, and for {GRID}")
-  address: str | None = settings.setting(None, "HOST:PORT of a server's gRPC interface")
-  url: str | None = settings.setting(None, "http://HOST:PORT of a server's REST interface")
+  address: str | None = settings.setting(
+    None, "HOST:PORT of a server's gRPC interface", remote=True
+  )
+  url: str | None = settings.setting(
+    None, "http://HOST:PORT of a server's REST interface", remote=True
+  )
   model_version: int | None = settings.setting(None, "version of the model; unset: the newest")
   signature: str = settings.setting(
     layout.DEFAULT_SIGNATURE, "name of a sampler on the server, such as ddim_50"

@@ -17,6 +17,7 @@ from typing import Any
 from iddpm_tf import settings
 from iddpm_tf.serving import config as serving_config
 from iddpm_tf.serving import layout
+from iddpm_tf.utils import files
 from iddpm_tf.utils import progress as progress_lib
 from trainers.cli import command
 from trainers.cli import model_options
@@ -67,6 +68,7 @@ def main(options: Options, given: dict[str, Any]) -> int:
   layout.require_name(name)
   folder = pathlib.Path(options.output_dir) / name
   layout.require_new_version(folder, version)
+  files.require_writable(folder)
   command.load_tensorflow()
 
   progress = progress_lib.Console()

@@ -87,6 +87,9 @@ def main(options: Options, given: dict[str, Any]) -> int:
   folder = files.make_folder(
     options.output_dir or model_dir_lib.ModelDir(options.model_dir or "").samples
   )
+  if options.png:
+    for sampler in samplers:
+      files.make_folder(folder / str(sampler))
   output = _Output(folder, options.seed, labels, options.png)
   _say_what(model, upsampler, options, count)
 

@@ -36,8 +36,8 @@ def load(
     best: whether to take the checkpoint of the best score, not the newest one.
     ensemble: a second model for the first and the last timesteps (Appendix D), or its folder.
     changes: settings with other values than those of the folder, such as
-      `{"clip_denoised": False}`. The values that a run may change can change, `precision` can, and
-      there is `fixed_variance` (fixed_small or fixed_large) for a model that learns no variance.
+      `{"clip_denoised": False}`. The values that a run may change can change, and there is
+      `fixed_variance` (fixed_small or fixed_large) for a model that learns no variance.
     strategy: the devices that draw images, such as `tf.distribute.MirroredStrategy()`. None is one
       device.
     progress: True shows notes on the console, False shows none; or a `Progress`.
@@ -45,6 +45,7 @@ def load(
   Raises:
     InputError: there is no model at the path, or an argument does not fit it.
   """
+  settings.require_local("path", path)
   version = _exported_version(pathlib.Path(path))
   if version is None:
     return load_run(
@@ -74,8 +75,8 @@ def load_run(
 ) -> model_lib.Model:
   """Loads the trained model of a model folder; the arguments are those of `load`."""
   progress = progress_lib.make(progress)
-  folder = model_dir_lib.ModelDir(path)
   with settings.renamed({"model_dir": "path"}):
+    folder = model_dir_lib.ModelDir(path)
     model = trained_model.load(
       folder,
       folder.changed_config(changes or {}),

@@ -436,6 +436,7 @@ class Model:
       layout.require_name(folder.name)
     deployment.require_models_config(folder.parent)
     layout.require_new_version(folder, version)
+    files.require_writable(folder, "path")
     graphs: list[servable.Sampler] = [self.trained.make_image_sampler(each) for each in parsed]
     assets = {layout.CONFIG: self.config.to_json()}
     line = f"exporting {self.trained}: {', '.join(map(str, parsed))}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import dataclasses
+import functools
 import os
 import signal
 
@@ -14,6 +15,7 @@ from iddpm_tf.api import loading
 from iddpm_tf.api import model as model_lib
 from iddpm_tf.data import arrays
 from iddpm_tf.data import sources
+from iddpm_tf.interop import initialisation
 from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.training import loop
 from iddpm_tf.utils import devices
@@ -42,6 +44,8 @@ def train(
   labels: np.ndarray | Sequence[int] | None = None,
   *,
   model_dir: str | os.PathLike[str],
+  init_from: str | os.PathLike[str] | None = None,
+  init_ema: float | None = None,
   strategy: tf.distribute.Strategy | None = None,
   progress: bool | progress_lib.Progress = True,
 ) -> model_lib.Model:
@@ -57,6 +61,11 @@ def train(
       and `len` that NumPy can index; or a `Source`. None reads `config.data.dataset`.
     labels: the labels of the images, integers `[N]` from 0 on, or None for images without labels.
     model_dir: the folder of the run, which is made if necessary.
+    init_from: a trained model whose weights a new run begins with: a model folder, or a checkpoint
+      of the authors' code (`.pt` or `.safetensors`). Its network may have other classes and
+      channels, whose weights begin anew. A run that is continued does not read it again.
+    init_ema: the rate of the averages to take from the model folder `init_from`; 0 for the raw
+      weights. None takes its first rate.
     strategy: the devices. None is all GPUs, or the CPU where there is none.
     progress: True shows bars and notes, False shows none; or a `Progress`.
 
@@ -68,7 +77,16 @@ def train(
     TrainingInterrupted: SIGINT or SIGTERM came. The last step is saved, and the same call
       continues.
   """
-  run_training(config, images, labels, model_dir=model_dir, strategy=strategy, progress=progress)
+  run_training(
+    config,
+    images,
+    labels,
+    model_dir=model_dir,
+    init_from=init_from,
+    init_ema=init_ema,
+    strategy=strategy,
+    progress=progress,
+  )
   return loading.load_run(model_dir, progress=False)
 
 
@@ -78,6 +96,8 @@ def run_training(
   labels: np.ndarray | Sequence[int] | None = None,
   *,
   model_dir: str | os.PathLike[str],
+  init_from: str | os.PathLike[str] | None = None,
+  init_ema: float | None = None,
   strategy: tf.distribute.Strategy | None = None,
   progress: bool | progress_lib.Progress = True,
 ) -> int:
@@ -86,7 +106,15 @@ def run_training(
   if not isinstance(config, config_lib.Config):
     raise settings.InputError("config", f"expected a Config, received {config!r}")
   folder = model_dir_lib.ModelDir(model_dir)
+  settings.require_local("data_dir", config.data.data_dir)
   stored = folder.read_config()
+  if init_ema is not None and init_from is None:
+    raise settings.InputError("init_ema", "requires init_from")
+  if init_from is not None:
+    if stored:
+      initialisation.require_same_source(folder, init_from)
+    else:
+      initialisation.require_source(init_from, init_ema)
   if stored and stored.data.dataset == sources.ARRAYS and images is None:
     message = f"expected those that {folder} was trained on, which no file holds, received none"
     raise settings.InputError("images", message)
@@ -104,8 +132,20 @@ def run_training(
     progress.say(
       f"note: {folder} was made with dataset={stored.data.dataset} and continues with {source.name}"
     )
-  strategy = strategy or devices.make_strategy()
-  outcome = loop.train(config, source, folder, strategy=strategy, progress=progress)
+
+  begin = None
+  if init_from is not None:
+    begin = functools.partial(
+      initialisation.initialise, folder=folder, source=init_from, ema=init_ema, progress=progress
+    )
+  outcome = loop.train(
+    config,
+    source,
+    folder,
+    strategy=strategy or devices.make_strategy(),
+    progress=progress,
+    begin=begin,
+  )
   if outcome.signal:
     raise TrainingInterrupted(outcome.signal, outcome.step)
   return outcome.step

@@ -32,6 +32,7 @@ class ScoringConfig:
 
   def __post_init__(self) -> None:
     """Checks the values, and raises `InputError` for a wrong one."""
+    settings.convert(self)
     require_scores(self.scores)
     settings.require_seed(self.seed)
     settings.require_positive(self, "batch_size")
@@ -58,6 +59,7 @@ class ReferenceConfig:
 
   def __post_init__(self) -> None:
     """Checks the values, and raises `InputError` for a wrong one."""
+    settings.convert(self)
     settings.require(self.split in SPLITS, "split", f"one of {', '.join(SPLITS)}", self.split)
     settings.require_not_negative(self, "num_examples", "num_images")
     settings.require_positive(self, "batch_size")

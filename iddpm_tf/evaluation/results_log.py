@@ -11,6 +11,7 @@ from typing import Any
 
 import iddpm_tf
 from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.utils import files
 
 if TYPE_CHECKING:  # Reading results needs no TensorFlow.
   from iddpm_tf.diffusion.samplers import base as samplers
@@ -61,6 +62,16 @@ def read(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     with contextlib.suppress(json.JSONDecodeError):
       results.append(json.loads(line))
   return [result for result in results if isinstance(result, dict)]
+
+
+def require_writable(folder: str | os.PathLike[str]) -> None:
+  """Checks that results can be added to those in a folder.
+
+  Raises:
+    InputError: the folder or its file of results cannot be written.
+  """
+  path = model_dir_lib.ModelDir(folder).results
+  files.require_writable(path if path.exists() else folder)
 
 
 def append(folder: str | os.PathLike[str], *results: dict[str, Any]) -> pathlib.Path:

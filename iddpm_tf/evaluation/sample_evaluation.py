@@ -53,6 +53,7 @@ class SampleEvaluation:
     """
     self.scoring = scoring
     self._output_dir = files.make_folder(output_dir)
+    results_log.require_writable(output_dir)
     self._make_scorer, self._sample_sets = make_scorer, sample_sets
     self._progress = progress
 
@@ -78,8 +79,8 @@ def prepare_model(
 ) -> SampleEvaluation:
   """Returns an evaluation of samples that a model draws, by each sampler of its configuration.
 
-  The samples are kept in the model folder. So are the statistics of the training images, if they
-  are the reference.
+  The samples are kept in the model folder, or in `output_dir` if the model folder cannot be
+  written. So are the statistics of the training images, if they are the reference.
 
   Args:
     model: the model.
@@ -104,13 +105,14 @@ def prepare_model(
     reference=config.reference,
     num_samples=count,
   )
+  keeping = _keeping_folder(model.folder, output_dir)
 
   def sample_sets():
     progress.say(f"scoring {count:,} samples of {model}")
     for sampler in samplers:
       # Sets of two seeds share no image. Image i of seed 0 has the seed i.
       store = sample_store.SampleStore(
-        model.folder.evaluations, model, sampler, first_seed=config.seed << 32
+        keeping.evaluations, model, sampler, first_seed=config.seed << 32
       )
       images = store.draw(count, batch_size=config.batch_size, progress=progress)
       about = results_log.describe_model(model, seed=config.seed)
@@ -120,7 +122,7 @@ def prepare_model(
     scoring,
     output_dir or model.folder.path,
     make_scorer=lambda: scoring.with_reference_of(
-      model.config, model.folder, batch_size=config.batch_size, progress=progress
+      model.config, keeping, batch_size=config.batch_size, progress=progress
     ),
     sample_sets=sample_sets,
     progress=progress,
@@ -165,13 +167,13 @@ def prepare_file(
   if folder is None:
     message = "expected a folder for the results, because there is no model_dir, received none"
     raise settings.InputError("output_dir", message)
+  keeping = _keeping_folder(run[0], output_dir) if run else model_dir_lib.ModelDir(folder)
 
   def make_scorer():
     if run is None:
       return scoring.make_scorer(batch_size=config.batch_size, progress=progress)
-    model_folder, model_config = run
     return scoring.with_reference_of(
-      model_config, model_folder, batch_size=config.batch_size, progress=progress
+      run[1], keeping, batch_size=config.batch_size, progress=progress
     )
 
   def sample_sets():
@@ -184,6 +186,19 @@ def prepare_file(
     sample_sets=sample_sets,
     progress=progress,
   )
+
+
+def _keeping_folder(
+  folder: model_dir_lib.ModelDir, output_dir: str | os.PathLike[str] | None
+) -> model_dir_lib.ModelDir:
+  """Returns the folder that keeps samples and statistics: the model's, if it can be written."""
+  try:
+    files.require_writable(folder.evaluations)
+  except settings.InputError:
+    if output_dir is None:
+      raise
+    return model_dir_lib.ModelDir(output_dir)
+  return folder
 
 
 def describe(result: dict[str, Any]) -> str:

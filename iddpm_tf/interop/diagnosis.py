@@ -168,7 +168,7 @@ def _describe(
 
 
 def _values(setting: str, of_checkpoint: str, value: object) -> str:
-  shown = value if isinstance(value, str) else settings.shown(value) or "none"
+  shown = value if isinstance(value, str) else "none" if value == () else settings.shown(value)
   return f"{setting} is {of_checkpoint} in the checkpoint and {shown} in the configuration"
 
 

@@ -3,9 +3,11 @@
 TensorFlow is imported only once the checkpoint is known to fit.
 """
 
+from collections.abc import Callable
 from collections.abc import Mapping
 import os
 import pathlib
+from typing import TYPE_CHECKING
 from typing import Any
 from typing import NamedTuple
 
@@ -18,6 +20,9 @@ from iddpm_tf.interop import state_dicts
 from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.utils import files
 from iddpm_tf.utils import progress as progress_lib
+
+if TYPE_CHECKING:
+  from iddpm_tf.training import state as state_lib
 
 PathLike = str | os.PathLike[str]
 _MAX_STEP = 2**31 - 1
@@ -102,6 +107,8 @@ def require_importable(
   Raises:
     InputError: a setting is wrong, there is no such file, or the folder is not new or empty.
   """
+  for name, path in (("checkpoint", checkpoint), ("model_dir", model_dir)):
+    settings.require_local(name, path)
   settings.require(
     step is None or 0 <= step <= _MAX_STEP, "step", f"a number from 0 to {_MAX_STEP}", step
   )
@@ -131,6 +138,40 @@ def _describe(state_dict: Mapping[str, np.ndarray], config: config_lib.Config) -
   return f"{parameters:,} parameters, images of {shape}, {classes}"
 
 
+def write_folder(
+  state: "state_lib.TrainState",
+  config: config_lib.Config,
+  folder: PathLike,
+  write_record: Callable[[model_dir_lib.ModelDir], object],
+) -> None:
+  """Writes the model folder of a state at its step. It appears whole or not at all.
+
+  Args:
+    state: the state.
+    config: the configuration.
+    folder: the new or empty folder.
+    write_record: writes where the weights are from.
+
+  Raises:
+    InputError: the folder cannot be written.
+  """
+  import tensorflow as tf
+
+  from iddpm_tf.models import checkpoints
+
+  try:
+    with files.whole_folder(folder) as temporary:
+      unfinished = model_dir_lib.ModelDir(temporary)
+      checkpoints.Checkpoints(state, unfinished.checkpoints).save(int(state.step.value))
+      write_record(unfinished)
+      unfinished.write_config(config)
+  except (OSError, tf.errors.OpError) as error:
+    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    raise settings.InputError(
+      "model_dir", f"expected a folder that can be written, received {folder} ({reason})"
+    ) from None
+
+
 def _write(
   state_dict: Mapping[str, np.ndarray],
   config: config_lib.Config,
@@ -138,28 +179,14 @@ def _write(
   record: dict[str, Any],
 ) -> None:
   """Writes the model folder of weights and averages that are those of a state dict."""
-  import tensorflow as tf
-
   from iddpm_tf.interop import openai
   from iddpm_tf.models import batched_sampling
-  from iddpm_tf.models import checkpoints
   from iddpm_tf.training import state as state_lib
 
   batched_sampling.parse_samplers(config)  # Raises an error if a sampler does not fit the process.
   state = state_lib.TrainState(config)
   openai.load_state_dict(state.network, state_dict)
-  for averages in state.averages.averages:
-    for average, variable in zip(averages, state.network.trainable_variables, strict=True):
-      average.assign(variable.value)
+  for rate in state.averages.rates:
+    state.averages.begin(rate)
   state.optimizer.start_at(record["step"])
-  try:
-    with files.whole_folder(folder) as temporary:
-      unfinished = model_dir_lib.ModelDir(temporary)
-      checkpoints.Checkpoints(state, unfinished.checkpoints).save(record["step"])
-      unfinished.write_imported(record)
-      unfinished.write_config(config)
-  except (OSError, tf.errors.OpError) as error:
-    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-    raise settings.InputError(
-      "model_dir", f"expected a folder that can be written, received {folder} ({reason})"
-    ) from None
+  write_folder(state, config, folder, lambda new: new.write_imported(record))

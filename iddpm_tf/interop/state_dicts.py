@@ -106,6 +106,7 @@ def step_in_name(path: PathLike) -> int | None:
 
 
 def _require_suffix(path: PathLike, setting: str) -> pathlib.Path:
+  settings.require_local(setting, path)
   path = pathlib.Path(path)
   if path.suffix not in SUFFIXES:
     raise settings.InputError(

@@ -1,5 +1,6 @@
 """Saving and restoring checkpoints, from which a run continues as if it had never stopped."""
 
+from collections.abc import Collection
 import math
 import os
 import pathlib
@@ -18,8 +19,11 @@ _LOWER_IS_BETTER = ("fid", "sfid", *config_lib.LIKELIHOODS)
 class Saveable(Protocol):
   """Something that a checkpoint holds, such as the state of a training."""
 
-  def checkpoint(self, *, moments_start: bool = True) -> tf.train.Checkpoint:
-    """Returns the checkpoint; without the optimizer's `moments_start` for files of version 1."""
+  def checkpoint(self, names: Collection[str] | None = None) -> tf.train.Checkpoint:
+    """Returns the checkpoint, or the part of it that a file holds whose variables have `names`."""
+
+  def complete(self, names: Collection[str]) -> None:
+    """Gives values to the parts that a file lacks, after it has been restored."""
 
 
 class Checkpoints:
@@ -100,11 +104,12 @@ class Checkpoints:
     Raises:
       InputError: the checkpoint is damaged, or holds something else.
     """
-    path = self.newest() if step is None else str(self._path(step))
+    path = self.newest() if step is None else self.path(step)
     if path is None:
       return 0
     try:
-      status = self._matching(path).restore(path)
+      names = [name for name, _ in tf.train.list_variables(path)]
+      status = self._matching(names).restore(path)
       if partial:
         status.assert_existing_objects_matched()
       else:
@@ -116,17 +121,29 @@ class Checkpoints:
         f"expected a whole checkpoint of this model, received a damaged or other one ({reason})"
       )
       raise settings.InputError(path, message) from None
+    if not isinstance(self._content, tf.train.Checkpoint):
+      self._content.complete(names)
     return model_dir_lib.step_of(path)
+
+  def path(self, step: int) -> str:
+    """Returns the path of the checkpoint of a step, without the suffixes of its files."""
+    return str(self._path(step))
 
   def _path(self, step: int) -> pathlib.Path:
     return model_dir_lib.ModelDir.checkpoint_path(self.folder, step)
 
-  def _matching(self, path: str) -> tf.train.Checkpoint:
-    """Returns what to restore from a file: one of version 1 lacks the optimizer's moments_start."""
-    names = [name for name, _ in tf.train.list_variables(path)]
-    if self._content is not self._checkpoint and not any("moments_start" in name for name in names):
-      return self._content.checkpoint(moments_start=False)
-    return self._checkpoint
+  def _matching(self, names: Collection[str]) -> tf.train.Checkpoint:
+    """Returns what to restore from a file whose variables have these names."""
+    if isinstance(self._content, tf.train.Checkpoint):
+      return self._content
+    return self._content.checkpoint(names)
+
+
+def average_rates(names: Collection[str]) -> set[float]:
+  """Returns the rates of the moving averages in a checkpoint whose variables have these names."""
+  parts = [name.split("/") for name in names]
+  # TensorFlow writes a dot in a name as two.
+  return {float(part[1].replace("..", ".")) for part in parts if part[0] == "averages"}
 
 
 def variables_by_path(
@@ -156,7 +173,7 @@ def restore_network(
     The step of the checkpoint.
 
   Raises:
-    InputError: there is no checkpoint, or it is damaged.
+    InputError: there is no checkpoint, it is damaged, or it lacks the rate.
   """
   variables = variables_by_path(network)
   checkpoint = (
@@ -165,10 +182,26 @@ def restore_network(
     else tf.train.Checkpoint(network=variables)
   )
   checkpoints = Checkpoints(checkpoint, folder)
-  if checkpoints.newest() is None:
+  newest = checkpoints.newest()
+  if newest is None:
     message = f"expected a model with a checkpoint, received {folder}, which holds none"
     raise settings.InputError("model_dir", message)
+  if ema:
+    path = newest if step is None else checkpoints.path(step)
+    _require_rate(path, ema)
   return checkpoints.restore(partial=True, step=step)
+
+
+def _require_rate(path: str, ema: float) -> None:
+  """Checks that a checkpoint holds a rate, which may have been added to the run later."""
+  try:
+    rates = average_rates([name for name, _ in tf.train.list_variables(path)])
+  except (tf.errors.OpError, ValueError, IndexError):
+    return  # Restoring the checkpoint says what is wrong with it.
+  if rates and ema not in rates:
+    present = ", ".join(map(str, sorted(rates)))
+    message = f"expected a rate that {path} holds ({present}, or 0), received {ema}, which is newer"
+    raise settings.InputError("ema", message)
 
 
 def keep_if_better(

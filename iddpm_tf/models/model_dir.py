@@ -47,11 +47,14 @@ class ModelDir:
     evaluations: the folder of likelihoods in full, kept samples and references.
     results: the file of all scores, one JSON object per line.
     imported: the file that says where imported weights are from; there is none otherwise.
+    initialised: the file that says which model's weights the run began from; there is none where
+      they were random.
     checksum: the file with the checksum of the images and labels that the run was trained on; there
       is none for a run on files of an earlier version.
   """
 
   def __init__(self, path: str | os.PathLike[str]):
+    settings.require_local("model_dir", path)
     self.path = pathlib.Path(path)
     self.checkpoints = self.path / "checkpoints"
     self.best_checkpoints = self.path / "best"
@@ -60,6 +63,7 @@ class ModelDir:
     self.evaluations = self.path / "evaluations"
     self.results = self.path / "results.jsonl"
     self.imported = self.path / "imported.json"
+    self.initialised = self.path / "init_from.json"
     self.checksum = self.path / "images.crc32"
 
   def __str__(self) -> str:
@@ -101,19 +105,17 @@ class ModelDir:
     """Returns the configuration of the run with other values for some settings.
 
     Args:
-      changes: settings by their names. Those that a run may change may differ from the folder, and
-        `precision` may. There is one more name: `fixed_variance`, another variance of the reverse
-        process (fixed_small or fixed_large), on which the weights of a model that learns no
-        variance do not depend. A value of None changes nothing.
+      changes: settings by their names. Those that a run may change may differ from the folder.
+        There is one more name: `fixed_variance`, another variance of the reverse process
+        (fixed_small or fixed_large), on which the weights of a model that learns no variance do
+        not depend. A value of None changes nothing.
 
     Raises:
       InputError: there is no run in the folder, or a value contradicts it.
     """
     values = {name: value for name, value in changes.items() if value is not None}
-    variance, precision = values.pop("fixed_variance", None), values.pop("precision", None)
+    variance = values.pop("fixed_variance", None)
     config = self.require_config().changed(values, self.path)
-    if precision is not None:
-      config = config.with_settings(precision=precision)
     if variance is None:
       return config
     settings.require(
@@ -138,6 +140,23 @@ class ModelDir:
     except OSError as error:
       message = f"expected a folder that can be written, received {self.path} ({error.strerror})"
       raise settings.InputError("model_dir", message) from None
+
+  def require_writable(self) -> None:
+    """Checks that everything that a training writes can be written.
+
+    Raises:
+      InputError: a file or a folder cannot be written, as on a disk that can only be read.
+    """
+    for path in (
+      self.path,
+      self.checkpoints,
+      self.best_checkpoints,
+      self.tensorboard,
+      self.samples,
+      self.evaluations,
+      self.results,
+    ):
+      files.require_writable(path, "model_dir")
 
   def newest_step(self) -> int:
     """Returns the step of the newest checkpoint, or 0 where there is none."""
@@ -194,6 +213,28 @@ class ModelDir:
   def write_imported(self, record: dict[str, Any]) -> None:
     """Writes where the weights were imported from."""
     files.write_json(self.imported, record, indent=2)
+
+  def read_initialised(self) -> dict[str, Any] | None:
+    """Returns which model's weights the run began from, or None for random weights.
+
+    Raises:
+      InputError: the file holds something else.
+    """
+    if not self.initialised.exists():
+      return None
+    try:
+      record = json.loads(self.initialised.read_text(errors="replace"))
+      if isinstance(record, dict) and isinstance(record.get("init_from"), str):
+        return record
+      reason = "no init_from"
+    except ValueError as error:
+      reason = str(error)
+    message = f"expected JSON with init_from, received another file ({reason})"
+    raise settings.InputError(self.initialised, message)
+
+  def write_initialised(self, record: dict[str, Any]) -> None:
+    """Writes which model's weights the run begins from: `init_from`, the model's path, and more."""
+    files.write_json(self.initialised, record, indent=2)
 
   def read_checksum(self) -> DataChecksum | None:
     """Returns the checksum of the images and labels that the run was trained on, or None."""

@@ -164,8 +164,9 @@ def load(
       ema,
       step=chosen.step if chosen else None,
     )
-  # The averages of an imported model began at its weights, and its step may be unknown.
-  if progress and ema and step * (1 - ema) < 1 and not folder.imported.exists():
+  # The averages of an imported or fine-tuned model began at trained weights.
+  trained_start = folder.imported.exists() or folder.initialised.exists()
+  if progress and ema and step * (1 - ema) < 1 and not trained_start:
     progress.say(
       f"note: the average of rate {ema} spans {1 / (1 - ema):.0f} steps and the model has made "
       f"{step}, so it is still close to its random start; ema=0 takes the raw weights"
@@ -188,8 +189,8 @@ def with_ends(
   Raises:
     InputError: the models differ in their process, images or classes, or there are too few steps.
   """
-  folder = model_dir_lib.ModelDir(ensemble.model_dir)
   with settings.renamed({"model_dir": "ensemble_dir", "ema": "ensemble_ema"}):
+    folder = model_dir_lib.ModelDir(ensemble.model_dir)
     config = folder.require_config()
   _require_same_process(model.config, config, folder)
   total = model.config.diffusion.diffusion_steps

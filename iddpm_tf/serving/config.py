@@ -32,6 +32,8 @@ class ServableConfig:
   )
 
   def __post_init__(self) -> None:
+    """Checks the values, and raises `InputError` for a wrong one."""
+    settings.convert(self)
     settings.require(
       self.trajectory == 0 or self.trajectory > 1,
       "trajectory",

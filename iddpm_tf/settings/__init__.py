@@ -6,10 +6,12 @@ from iddpm_tf.settings.fields import MAX_SEED
 from iddpm_tf.settings.fields import by_name
 from iddpm_tf.settings.fields import changed
 from iddpm_tf.settings.fields import choices_of
+from iddpm_tf.settings.fields import convert
 from iddpm_tf.settings.fields import recorded
 from iddpm_tf.settings.fields import require
 from iddpm_tf.settings.fields import require_choices
 from iddpm_tf.settings.fields import require_count
+from iddpm_tf.settings.fields import require_local
 from iddpm_tf.settings.fields import require_not_negative
 from iddpm_tf.settings.fields import require_positive
 from iddpm_tf.settings.fields import require_seed
@@ -23,11 +25,13 @@ __all__ = [
   "by_name",
   "changed",
   "choices_of",
+  "convert",
   "recorded",
   "renamed",
   "require",
   "require_choices",
   "require_count",
+  "require_local",
   "require_not_negative",
   "require_positive",
   "require_seed",

@@ -20,6 +20,9 @@ from typing import NamedTuple
 
 from iddpm_tf.settings.errors import InputError
 from iddpm_tf.settings.fields import choices_of
+from iddpm_tf.settings.fields import require_64_bits
+from iddpm_tf.settings.fields import require_local
+from iddpm_tf.settings.fields import shown
 
 _NAMED = re.compile(r"--?(?P<name>[a-zA-Z]\w*(-\w+)*)(=(?P<value>.*))?", re.DOTALL)
 _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
@@ -120,13 +123,16 @@ def _value(field: dataclasses.Field[Any], text: str, where: str) -> Any:
     values = tuple(_KINDS[element][0](part) for part in parts)
   except (ValueError, KeyError):
     raise InputError(
-      field.name, f"expected {expected}, received {text!r}{in_parentheses(where)}"
+      field.name, f"expected {expected}, received {shown(text)}{in_parentheses(where)}"
     ) from None
   value = values if typing.get_origin(kind) is tuple else values[0]
+  require_64_bits(field.name, value, in_parentheses(where))
+  if not field.metadata.get("remote"):
+    require_local(field.name, value, in_parentheses(where))
   if choices and value not in choices:
     raise InputError(
       field.name,
-      f"expected one of {', '.join(choices)}, received {text!r}{in_parentheses(where)}",
+      f"expected one of {', '.join(choices)}, received {shown(text)}{in_parentheses(where)}",
     )
   return value
 

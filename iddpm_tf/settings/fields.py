@@ -3,12 +3,20 @@
 import dataclasses
 import math
 import numbers
+import os
+import re
+import types
+import typing
 from typing import Any
 
 from iddpm_tf.settings.errors import InputError
 from iddpm_tf.settings.registry import Registry
 
 MAX_SEED = 2**31 - 1
+_TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+_LONGEST = 200  # Characters of a value in an error.
+# gs://bucket/run, or gs:/bucket/run as pathlib writes it.
+_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
 _SAME: Any = object()  # Older versions behaved as the default value does.
 
 
@@ -18,6 +26,8 @@ def setting(
   *,
   choices: tuple[str, ...] | Registry[Any] = (),
   changeable: bool = False,
+  extendable: bool = False,
+  remote: bool = False,
   since: int = 1,
   old: Any = _SAME,
 ) -> Any:
@@ -29,6 +39,8 @@ def setting(
     choices: all values that the setting can take, or the registry of their names; empty if any
       value is possible.
     changeable: whether the value may change when a run is resumed.
+    extendable: whether a list may get more elements when a run is resumed.
+    remote: whether a text may be an address of another machine.
     since: the first version of `config.json` that holds the setting.
     old: the value that a configuration of an earlier version has; unset: the default value.
   """
@@ -38,6 +50,8 @@ def setting(
       "help": text,
       "choices": choices,
       "changeable": changeable,
+      "extendable": extendable,
+      "remote": remote,
       "since": since,
       "old": default if old is _SAME else old,
     },
@@ -67,6 +81,49 @@ def recorded(default: Any, *, changeable: bool = False, since: int = 1) -> Any:
   """
   metadata = {"recorded": True, "changeable": changeable, "since": since, "old": default}
   return dataclasses.field(default=default, metadata=metadata)
+
+
+def convert(config: Any) -> None:
+  """Converts the values of a frozen dataclass of settings to the types of its fields.
+
+  Paths become texts, lists become tuples, and NumPy's numbers become Python's.
+
+  Raises:
+    InputError: a value is of another type than its field.
+  """
+  for field in dataclasses.fields(config):
+    object.__setattr__(config, field.name, checked(field, getattr(config, field.name)))
+
+
+def checked(field: dataclasses.Field[Any], value: Any) -> Any:
+  """Returns the value of a field; a list is returned as a tuple.
+
+  Raises:
+    InputError: the value is of another type than the field.
+  """
+  if isinstance(value, os.PathLike):
+    value = os.fspath(value)
+  elif hasattr(value, "tolist"):  # NumPy's scalars and arrays.
+    value = value.tolist()
+  converted = tuple(value) if isinstance(value, list) else value
+  if not _is_of_type(converted, field.type):
+    raise InputError(field.name, f"expected {_described(field.type)}, received {shown(value)}")
+  require_64_bits(field.name, converted)
+  return converted
+
+
+def require_64_bits(name: str, value: object, where: str = "") -> None:
+  """Raises an `InputError` for a whole number that NumPy and TensorFlow cannot hold.
+
+  Args:
+    name: the name of the setting.
+    value: its value; a tuple is looked into, anything else but a whole number is accepted.
+    where: the place of the setting as the end of the message.
+  """
+  for item in value if isinstance(value, tuple) else (value,):
+    if isinstance(item, int) and item.bit_length() > 63:
+      message = f"expected whole numbers of at most 64 bits, received {shown(item)}{where}"
+      raise InputError(name, message)
 
 
 def by_name(*classes: Any) -> dict[str, dataclasses.Field[Any]]:
@@ -106,9 +163,34 @@ def require_seed(seed: int) -> None:
   require(0 <= seed <= MAX_SEED, "seed", f"a number from 0 to {MAX_SEED}", seed)
 
 
+def require_local(name: str, path: object, where: str = "") -> None:
+  """Raises an `InputError` for a path that is an address of remote storage.
+
+  A folder of such a name would otherwise be made on this machine. Windows' drive letters are no
+  addresses.
+
+  Args:
+    name: the name of the setting.
+    path: the path; anything else is accepted.
+    where: the place of the setting as the end of the message; see `arguments.in_parentheses`.
+  """
+  text = os.fspath(path) if isinstance(path, os.PathLike) else path
+  if isinstance(text, str) and _ADDRESS.match(text):
+    message = f"expected a path on this machine, received the address {text!r}{where}"
+    raise InputError(name, f"{message}; remote storage must be mounted, or copied from and to")
+
+
 def shown(value: object) -> str:
-  """Returns a value as text: a tuple comma-separated, any other as Python writes it."""
-  return ",".join(map(str, value)) if isinstance(value, tuple) else repr(value)
+  """Returns a value as text in one line: a tuple comma-separated, any other as Python writes it."""
+  try:
+    text = (",".join(map(str, value)) or "nothing") if isinstance(value, tuple) else repr(value)
+  except ValueError:  # Python writes no whole number of thousands of digits.
+    return "a number of too many digits"
+  if not text.isprintable():
+    text = repr(text)
+  if len(text) <= _LONGEST:
+    return text
+  return f"{text[:_LONGEST]}... ({len(text):,} characters)"
 
 
 def choices_of(field: dataclasses.Field) -> tuple[str, ...]:
@@ -136,4 +218,24 @@ def require_not_negative(config: Any, *names: str) -> None:
   """Raises an `InputError` for the first of the fields that is not finite and at least 0."""
   for name in names:
     value = getattr(config, name)
-    require(value >= 0 and math.isfinite(value), name, "a number of at least 0", value)
+    require(0 <= value < math.inf, name, "a number of at least 0", value)
+
+
+def _is_of_type(value: Any, kind: Any) -> bool:
+  if typing.get_origin(kind) is tuple:
+    element = typing.get_args(kind)[0]
+    return isinstance(value, tuple) and all(_is_of_type(item, element) for item in value)
+  if isinstance(kind, types.UnionType):
+    return any(_is_of_type(value, option) for option in typing.get_args(kind))
+  if kind is float:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+  return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _described(kind: Any) -> str:
+  """Returns a type in words."""
+  if typing.get_origin(kind) is tuple:
+    return f"a list of values that are each {_described(typing.get_args(kind)[0])}"
+  if isinstance(kind, types.UnionType):
+    return " or ".join(_described(option) for option in typing.get_args(kind))
+  return _TYPES.get(kind, "nothing")

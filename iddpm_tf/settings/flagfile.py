@@ -13,6 +13,7 @@ import re
 from iddpm_tf.settings.arguments import Argument
 from iddpm_tf.settings.arguments import in_parentheses
 from iddpm_tf.settings.errors import InputError
+from iddpm_tf.settings.fields import require_local
 
 SETTING = "flagfile"
 _FLAGFILE = re.compile(rf"--?{SETTING}(=(?P<path>.*))?")
@@ -86,6 +87,7 @@ def _lines(name: str, where: str, parents: tuple[pathlib.Path, ...]) -> Iterator
 
 
 def _found(name: str, where: str, parents: tuple[pathlib.Path, ...]) -> pathlib.Path:
+  require_local(SETTING, name, in_parentheses(where))
   given = pathlib.Path(name).expanduser()
   if given.is_absolute():
     candidates = [given]

@@ -2,14 +2,10 @@
 
 from collections.abc import Mapping
 import dataclasses
-import os
-import types
-import typing
 from typing import Any
 
 from iddpm_tf.settings.errors import InputError
-
-_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+from iddpm_tf.settings.fields import checked
 
 
 def read(section: Any, content: dict[str, Any] | None, version: int) -> Any:
@@ -44,43 +40,7 @@ def read(section: Any, content: dict[str, Any] | None, version: int) -> Any:
   return section(**older, **values)
 
 
-def checked(field: dataclasses.Field[Any], value: Any) -> Any:
-  """Returns the value of a field; a list is returned as a tuple.
-
-  Raises:
-    InputError: the value is of another type than the field.
-  """
-  if isinstance(value, os.PathLike):
-    value = os.fspath(value)
-  elif hasattr(value, "tolist"):  # NumPy's scalars and arrays.
-    value = value.tolist()
-  converted = tuple(value) if isinstance(value, list) else value
-  if not _is_of_type(converted, field.type):
-    raise InputError(field.name, f"expected {_described(field.type)}, received {value!r}")
-  return converted
-
-
 def require_empty(content: Mapping[str, Any], kind: str) -> None:
   """Raises an `InputError` that names what a dictionary still holds."""
   if content:
     raise InputError("config", f"expected known {kind}, received {', '.join(sorted(content))}")
-
-
-def _is_of_type(value: Any, kind: Any) -> bool:
-  if typing.get_origin(kind) is tuple:
-    element = typing.get_args(kind)[0]
-    return isinstance(value, tuple) and all(_is_of_type(item, element) for item in value)
-  if isinstance(kind, types.UnionType):
-    return any(_is_of_type(value, option) for option in typing.get_args(kind))
-  if kind is float:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-  return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-
-
-def _described(kind: Any) -> str:
-  """Returns a type in words."""
-  if typing.get_origin(kind) is tuple:
-    return f"a list of values that are each {_described(typing.get_args(kind)[0])}"
-  if isinstance(kind, types.UnionType):
-    return " or ".join(_described(option) for option in typing.get_args(kind))
-  return _NAMES.get(kind, "nothing")

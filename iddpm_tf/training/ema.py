@@ -41,6 +41,11 @@ class MovingAverages(tf.Module):
       for average, source in zip(averages, self._sources):
         average.assign_add((1.0 - rate) * (source.value - average))
 
+  def begin(self, rate: float) -> None:
+    """Sets the averages of one rate to the weights, as at the start of a training."""
+    for average, source in zip(self.at_rate(rate), self._sources, strict=True):
+      average.assign(source.value)
+
   def at_rate(self, rate: float) -> list[tf.Variable]:
     """Returns the averages of one rate, in the order of the variables.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Iterator
+import dataclasses
 import signal
 import threading
 import time
@@ -93,6 +94,8 @@ def resolve_config(
   )
   if stored:
     stored.require_changeable(config, folder.path)
+  else:
+    config = dataclasses.replace(config, history=())
   present = len(np.unique(source.labels))
   settings.require(
     present > 1 or not config.network.class_conditional,
@@ -111,6 +114,7 @@ def train(
   *,
   strategy: tf.distribute.Strategy,
   progress: progress_lib.Progress,
+  begin: Callable[[state_lib.TrainState], object] | None = None,
 ) -> Outcome:
   """Trains until `config.training.train_steps`, or until SIGINT or SIGTERM.
 
@@ -120,6 +124,8 @@ def train(
     folder: the model folder. If it holds a checkpoint, the run continues from it.
     strategy: the devices.
     progress: shows what the training does.
+    begin: gives a new run its initial weights, and writes its folder with a checkpoint of step 0.
+      None begins with random weights.
 
   Raises:
     InputError: a setting is wrong, a checkpoint is damaged, or a gradient is not finite.
@@ -134,10 +140,20 @@ def train(
   batches = _batches(source, config, first_step, strategy)
   evaluations = periodic_evaluation.PeriodicEvaluation(state, source, folder, strategy, progress)
   finished = first_step >= options.train_steps
-  if not finished or not folder.read_config():
+  stored = folder.read_config()
+  if stored:
+    config = config.continuing(stored, first_step)
+  if not finished or evaluations.missed(first_step):
+    folder.require_writable()
+  progress.say(_first_line(folder, config, first_step, strategy))
+  if begin and not stored:
+    begin(state)
+    checkpoints = checkpoints_lib.Checkpoints(state, folder.checkpoints, options.keep_checkpoints)
+  elif not finished or not stored:
     folder.write_config(config)
   _note_other_images(source, folder, progress)
-  progress.say(_first_line(folder, first_step, options.train_steps, strategy))
+  if stored and not finished:
+    _say_changes(stored, config, progress)
   if finished and not evaluations.missed(first_step):
     return Outcome(first_step, None)
   estimates.report(state, source, strategy, progress)
@@ -326,10 +342,23 @@ def _note_other_images(source, folder, progress):
     folder.write_checksum(checksum)
 
 
-def _first_line(folder, first_step, train_steps, strategy):
-  where = devices.describe(strategy)
+def _say_changes(stored, config, progress):
+  """Says which settings have changed since a run was stopped."""
+  changes = config.history[len(stored.history) :]
+  if changes:
+    values = ", ".join(
+      f"{change.setting} from {settings.shown(change.old)} to {settings.shown(change.new)}"
+      for change in changes
+    )
+    progress.say(f"changed at step {changes[0].step}: {values}")
+  if config.training.batch_size != stored.training.batch_size:
+    progress.say("note: with another batch_size, the images come in another order from here on")
+
+
+def _first_line(folder, config, first_step, strategy):
+  train_steps, where = config.training.train_steps, devices.describe(strategy)
   if first_step >= train_steps:
     return f"{folder} has finished its {first_step} steps; a larger train_steps continues it"
   if first_step:
     return f"resuming {folder} at step {first_step} of {train_steps}, {where}"
-  return f"training {folder}: {train_steps} steps, {where}"
+  return f"new run {folder}: {train_steps} steps on {config.data.dataset}, {where}"

@@ -1,5 +1,6 @@
 """The state of a training: everything that changes, and thus everything that a checkpoint holds."""
 
+from collections.abc import Collection
 import random
 
 import keras
@@ -47,16 +48,17 @@ class TrainState:
     """The network's trainable variables."""
     return [variable.value for variable in self.network.trainable_variables]
 
-  def checkpoint(self, *, moments_start: bool = True) -> tf.train.Checkpoint:
-    """Returns a checkpoint of the whole state.
+  def checkpoint(self, names: Collection[str] | None = None) -> tf.train.Checkpoint:
+    """Returns a checkpoint of the whole state, or of the part that a file holds.
 
     Variables are listed by their paths, because TensorFlow silently leaves out Keras layers in
     lists and dictionaries if it is given the network itself.
 
     Args:
-      moments_start: whether to include the optimizer's `moments_start`. Checkpoints of version 1
-        have none, and their value is 0.
+      names: the names of the variables in the file; None for the whole state. Files of version 1
+        have no `moments_start`, and its value is 0. Rates of averages may be newer than a file.
     """
+    moments_start = names is None or any("moments_start" in name for name in names)
     return tf.train.Checkpoint(
       network=checkpoints.variables_by_path(self.network),
       optimizer={
@@ -67,6 +69,16 @@ class TrainState:
       averages={
         str(rate): checkpoints.variables_by_path(self.network, self.averages.at_rate(rate))
         for rate in self.averages.rates
+        if names is None or rate in checkpoints.average_rates(names)
       },
       timestep_sampler=self.timestep_sampler,
     )
+
+  def complete(self, names: Collection[str]) -> None:
+    """Begins the averages of the rates that a restored file lacks at the restored weights.
+
+    Args:
+      names: the names of the variables in the file.
+    """
+    for rate in set(self.averages.rates) - checkpoints.average_rates(names):
+      self.averages.begin(rate)

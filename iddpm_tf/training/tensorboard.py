@@ -8,6 +8,7 @@ from tensorboard.plugins.hparams import api as hparams
 import tensorflow as tf
 
 from iddpm_tf import config as config_lib
+from iddpm_tf import settings
 from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.training import noise_scale
 from iddpm_tf.training import state as state_lib
@@ -42,6 +43,8 @@ class Writer:
     with self._writer.as_default(step=first_step):
       hparams.hparams(_flat(config))
       tf.summary.text("config", f"```\n{config.to_json()}\n```")
+      if config.history:
+        tf.summary.text("history", _table(config.history))
 
   def add(self, records: train_step.StepRecord, seconds: float) -> None:
     """Adds the records of some steps.
@@ -129,11 +132,21 @@ class Writer:
       tf.summary.scalar("gradient_noise_scale", scale)
 
 
+def _table(history: tuple[config_lib.Change, ...]) -> str:
+  """Returns changes of settings as a table in Markdown."""
+  rows = [
+    f"| {change.step} | {change.setting} | {settings.shown(change.old)} | "
+    f"{settings.shown(change.new)} |"
+    for change in history
+  ]
+  return "\n".join(["| step | setting | from | to |", "| --- | --- | --- | --- |", *rows])
+
+
 def _flat(config: config_lib.Config) -> dict[str, Any]:
   """Returns the configuration as TensorBoard's hyperparameters: numbers, booleans and strings."""
   flat = {}
-  for section, values in dataclasses.asdict(config).items():
-    for name, value in values.items():
+  for section in config_lib.sections():
+    for name, value in dataclasses.asdict(getattr(config, section)).items():
       simple = isinstance(value, (bool, int, float, str))
       flat[f"{section}.{name}"] = value if simple else str(value)
   return flat

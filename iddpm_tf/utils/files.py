@@ -117,18 +117,49 @@ def held(folder: PathLike, *, wait: bool = False, setting: str = "output_dir") -
 
 
 def make_folder(path: PathLike, setting: str = "output_dir") -> pathlib.Path:
-  """Makes a folder and its parents, and returns its path.
+  """Makes a folder and its parents, checks that files can be written to it, and returns its path.
 
   Raises:
-    InputError: the folder cannot be made. `setting` is its name in the error.
+    InputError: the folder cannot be made or written. `setting` is its name in the error.
   """
   path = pathlib.Path(path)
+  require_writable(path, setting)
   try:
     path.mkdir(parents=True, exist_ok=True)
   except OSError as error:
-    message = f"expected a folder that can be written, received {path} ({error.strerror})"
-    raise settings.InputError(setting, message) from None
+    raise _not_writable(path, setting, error) from None
   return path
+
+
+def require_writable(path: PathLike, setting: str = "output_dir") -> None:
+  """Checks that a file, or files in a folder, can be written. Nothing is changed.
+
+  A command tries what it will write before it begins its work, which may take hours.
+
+  Args:
+    path: a file or a folder. Neither it nor its parents need exist yet.
+    setting: its name in the error.
+
+  Raises:
+    InputError: it cannot be written, as on a disk that can only be read.
+  """
+  settings.require_local(setting, path)
+  path = pathlib.Path(path)
+  existing = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
+  try:
+    if existing == path and not path.is_dir():
+      os.close(os.open(path, os.O_WRONLY | os.O_APPEND))
+    else:
+      with tempfile.TemporaryFile(dir=existing):
+        pass
+  except OSError as error:
+    raise _not_writable(path, setting, error) from None
+
+
+def _not_writable(path: pathlib.Path, setting: str, error: OSError) -> settings.InputError:
+  kind = "file" if path.is_file() and not isinstance(error, FileExistsError) else "folder"
+  message = f"expected a {kind} that can be written, received {path} ({error.strerror})"
+  return settings.InputError(setting, message)
 
 
 def _flush(path: pathlib.Path) -> None:

@@ -13,10 +13,12 @@ from iddpm_tf import registries
 from iddpm_tf import settings
 from iddpm_tf.api import training
 from iddpm_tf.diffusion.samplers import base
+from iddpm_tf.interop import importing
 from iddpm_tf.models import seeds
 from iddpm_tf.serving import layout
 from iddpm_tf.settings import arguments
 from iddpm_tf.training import state as state_lib
+from iddpm_tf.utils import files
 from iddpm_tf.utils import progress as progress_lib
 from tests import small_model
 
@@ -146,3 +148,27 @@ def test_a_sampler_that_is_defined_anew_draws_anew(model_dir):
   finally:
     registries.SAMPLERS._registered.pop("anew")
   assert np.any(first != second) and np.all(second == 128)
+
+
+@pytest.mark.parametrize(
+  "name, call",
+  [
+    ("model_dir", lambda path: iddpm.train(iddpm.Config(), model_dir=path)),
+    ("init_from", lambda path: iddpm.train(iddpm.Config(), model_dir="new", init_from=path)),
+    ("path", iddpm.load),
+    ("model_dir", lambda path: importing.import_checkpoint("a.pt", path, iddpm.Config())),
+    ("checkpoint", lambda path: importing.import_checkpoint(path, "new", iddpm.Config())),
+    ("data_dir", lambda path: iddpm.Config.from_settings(data_dir=path)),
+    ("eval_reference", lambda path: iddpm.Config.from_settings(eval_reference=path)),
+    ("flagfile", iddpm.Config.from_flagfile),
+    ("output_dir", files.make_folder),
+  ],
+)
+def test_remote_storage_is_refused(tmp_path, monkeypatch, name, call):
+  monkeypatch.chdir(tmp_path)
+  for path in ("gs://bucket/run.pt", pathlib.Path("s3://bucket/run.pt")):
+    with pytest.raises(
+      iddpm.InputError, match=rf"^{name}: expected a path on this machine, receiv"
+    ):
+      call(path)
+  assert not any(tmp_path.iterdir())

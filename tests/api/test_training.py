@@ -165,10 +165,10 @@ def test_a_run_with_another_configuration_or_other_data_is_refused(trained, digi
   folder = trained.trained.folder.path
   for config, images, labels, message in (
     (
-      CONFIG.with_settings(learning_rate=0.5),
+      CONFIG.with_settings(dropout=0.5),
       digits.images,
       digits.labels,
-      f"learning_rate: expected 0.001, the value in {folder}, received 0.5",
+      f"dropout: expected 0.0, the value in {folder}, received 0.5",
     ),
     (
       CONFIG,

@@ -13,6 +13,7 @@ import iddpm_tf
 from iddpm_tf import config as config_lib
 from iddpm_tf import registries
 from iddpm_tf.data import sources
+from iddpm_tf.interop import initialisation
 from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.training import loop
 from tests import small_model
@@ -81,8 +82,10 @@ def fixture_small_models(
       loaded[key] = model
     return loaded[key]
 
-  def train(config, images=None, labels=None, *, model_dir):
+  def train(config, images=None, labels=None, *, model_dir, init_from=None):
     """Checks the arguments, and returns a model with random weights."""
+    if init_from is not None:
+      initialisation.require_source(init_from)
     if images is None:
       source = sources.load(config.data, "train")
     elif isinstance(images, sources.Source):

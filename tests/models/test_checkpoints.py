@@ -107,7 +107,8 @@ def test_a_state_is_restored_also_from_the_first_version(tmp_path):
   config = small_model.make_config()
   state = state_lib.TrainState(config)
   state.step.assign(3)
-  checkpoints_lib.Checkpoints(state.checkpoint(moments_start=False), tmp_path / "old").save(3)
+  old = state.checkpoint(["averages/0..9/", "averages/0..5/"])
+  checkpoints_lib.Checkpoints(old, tmp_path / "old").save(3)
   state.optimizer.moments_start.assign(2)
   checkpoints_lib.Checkpoints(state, tmp_path / "new").save(3)
   for name, moments_start in (("new", 2), ("old", 0)):
@@ -115,6 +116,23 @@ def test_a_state_is_restored_also_from_the_first_version(tmp_path):
     assert checkpoints_lib.Checkpoints(restored, tmp_path / name).restore() == 3
     assert int(restored.step.value) == 3
     assert int(restored.optimizer.moments_start.value) == moments_start
+
+
+def test_a_checkpoint_without_a_rate_begins_its_averages_at_the_weights(model_dir):
+  """A run resumed with one more rate and in other arithmetic continues from the same numbers."""
+  folder = model_dir_lib.ModelDir(model_dir)
+  config = folder.require_config().with_settings(ema=(0.999, 0.9, 0.5), precision="mixed_bfloat16")
+  state = state_lib.TrainState(config)
+  checkpoints = checkpoints_lib.Checkpoints(state, folder.checkpoints)
+  assert checkpoints.restore() == small_model.STEP
+  average, others = state.averages.at_rate(0.999), state.averages.at_rate(0.9)
+  for value, weight, other in zip(average, state.weights, others, strict=True):
+    np.testing.assert_array_equal(value, weight)
+    assert np.any(value != other)
+  network = networks.build_network(config)
+  message = r"^ema: expected a rate that .*step-10 holds \(0\.5, 0\.9, or 0\), received 0\.999"
+  with pytest.raises(settings.InputError, match=message):
+    checkpoints_lib.restore_network(network, folder.checkpoints, 0.999)
 
 
 def test_a_network_takes_the_raw_or_averaged_weights(model_dir):

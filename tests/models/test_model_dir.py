@@ -37,6 +37,7 @@ def test_the_layout_is_that_of_earlier_versions(tmp_path):
     "evaluations": "evaluations",
     "results": "results.jsonl",
     "imported": "imported.json",
+    "initialised": "init_from.json",
     "checksum": "images.crc32",
   }
   assert folder.checkpoint_path(folder.checkpoints, 500) == tmp_path / "checkpoints/step-500"
@@ -85,9 +86,9 @@ def test_some_settings_of_a_run_can_change(folder):
   config = folder.changed_config({"samplers": ("ddim:5",), "precision": "mixed_bfloat16"})
   assert config == CONFIG.with_settings(samplers=("ddim:5",), precision="mixed_bfloat16")
   assert folder.changed_config({"samplers": None, "fixed_variance": None}) == CONFIG
-  message = f"^batch_size: expected 8, the value in {folder.path}, received 9$"
+  message = f"^dropout: expected 0.0, the value in {folder.path}, received 0.5$"
   with pytest.raises(settings.InputError, match=message):
-    folder.changed_config({"batch_size": 9})
+    folder.changed_config({"dropout": 0.5})
 
 
 def test_the_variance_can_change_where_none_is_learned(folder):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import pathlib
 
 import pytest
 
@@ -100,3 +101,17 @@ def test_errors_are_raised_under_another_name():
     settings.renamed({"inside": "outside"}),
   ):
     settings.require(False, "other", "more", 1)
+
+
+def test_addresses_of_remote_storage_are_no_paths():
+  for path in (
+    "gs://bucket/run",
+    "s3://a",
+    "file:///a",
+    "hdfs://host:9000/a",
+    pathlib.Path("gs://a"),
+  ):
+    with pytest.raises(settings.InputError, match=r"^output_dir: expected a path on this machine"):
+      settings.require_local("output_dir", path)
+  for path in (None, "runs/a", "/a:/b", r"C:\runs", "C:/runs", "a:b/c", "huggingface:mnist", 3):
+    settings.require_local("output_dir", path)

@@ -1,5 +1,6 @@
 """Wrong input is reported in one line, with exit status 2, and nothing is left behind."""
 
+import importlib
 import json
 import pathlib
 import shutil
@@ -9,10 +10,16 @@ import sys
 import numpy as np
 import pytest
 
+from iddpm_tf import settings
 from iddpm_tf.data import pictures
+from iddpm_tf.evaluation.nll import full_sum
 from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.models import seeds
+from iddpm_tf.settings import arguments
+from iddpm_tf.training import loop
 from tests.trainers import conftest
 from trainers.cli import command as command_lib
+from trainers.cli import listing
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -93,6 +100,56 @@ def test_wrong_flags_are_reported_before_tensorflow_loads(run, monkeypatch, comm
   if command == "train":
     flags = (*flags, "--model_dir=/none")
   assert_refused(run(command, *flags), *words)
+
+
+def texts_of_commands():
+  """Yields each command and each of its flags whose value is a text, but for addresses."""
+  for name in listing.commands():
+    command = importlib.import_module(f"trainers.{name}").COMMAND
+    for field in command._flags().values():
+      is_text = arguments.kind_of(field) is str and not settings.choices_of(field)
+      if is_text and not field.metadata.get("remote"):
+        yield name, field.name
+
+
+@pytest.mark.parametrize("command, name", texts_of_commands())
+def test_remote_storage_is_refused_before_tensorflow_loads(
+  run, tmp_path, monkeypatch, command, name
+):
+  monkeypatch.setattr(command_lib, "load_tensorflow", None)
+  monkeypatch.chdir(tmp_path)
+  for address in ("gs://bucket/run", "s3://bucket/run", "hdfs:/run"):
+    result = run(command, f"--{name}={address}")
+    message = f"--{name}: expected a path on this machine, received the address '{address}'"
+    assert_refused(result, message)
+  assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  "command, flags, name",
+  [
+    ("sample", (), "output_dir"),
+    ("evaluate", ("--nll", "--num_examples=2"), "output_dir"),
+    ("evaluate", ("--fid", "--num_samples=70"), "output_dir"),
+    ("train", ("--train_steps=20",), "model_dir"),
+    ("export", ("--output_dir={folder}/saved",), "output_dir"),
+  ],
+)
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(
+  run, model_dir, read_only, monkeypatch, command, flags, name
+):
+  def work(*_, **__):
+    raise AssertionError("the work has begun")
+
+  for module, function in ((seeds, "make_inputs"), (full_sum, "FullSum"), (loop, "_run")):
+    monkeypatch.setattr(module, function, work)
+  before = sorted(model_dir.rglob("*"))
+  read_only(model_dir)
+  flags = [flag.format(folder=model_dir) for flag in flags]
+  result = run(command, f"--model_dir={model_dir}", *flags)
+  assert_refused(result, f"{command}: --{name}: expected a folder that can be written, received")
+  assert "(Read-only file system)" in result.err and str(model_dir) in result.err
+  assert sorted(model_dir.rglob("*")) == before
 
 
 def test_missing_data_is_reported_with_how_to_get_it(run, tmp_path):

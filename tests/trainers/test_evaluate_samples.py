@@ -91,6 +91,20 @@ def test_the_fid_is_that_of_the_images_that_sample_draws(run, copy, tmp_path):
   assert of_file["scores"]["fid"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_model_that_cannot_be_written_is_scored_into_another_folder(
+  run, copy, tmp_path, read_only
+):
+  before = sorted(copy.rglob("*"))
+  read_only(copy)
+  flags = ("--samplers=ddim:5", "--num_samples=70", f"--output_dir={tmp_path / 'out'}")
+  assert run("evaluate", f"--model_dir={copy}", "--fid", *flags).status == 0
+  assert sorted(copy.rglob("*")) == before
+  (line,) = results_log.read(tmp_path / "out")
+  assert line["num_samples"] == 70 and line["model"] == str(copy)
+  written = (tmp_path / "out/evaluations").rglob("*")
+  assert {path.suffix for path in written if path.is_file()} == {".npz", ".npy"}
+
+
 def test_samples_in_a_file_need_no_model(run, samples, tmp_path):
   """They may be of any program. The distance between equal images is 0."""
   output = f"--output_dir={tmp_path / 'out'}"

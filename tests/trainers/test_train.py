@@ -1,5 +1,6 @@
 """The train command: runs, stops, continues, and what it writes."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -107,6 +108,38 @@ def test_the_number_of_microbatches_may_change_and_shows_the_noise_scale(
   assert scale and scalars["gradient_noise_scale"] == pytest.approx(scale, rel=1e-4)
 
 
+def test_what_may_change_is_said_recorded_and_shown(run, trained_dir, tmp_path):
+  folder = tmp_path / "run"
+  shutil.copytree(trained_dir, folder)
+  flags = ("--learning_rate=1e-5", "--batch_size=16", "--ema=0.9,0.5,0.8", "--train_steps=15")
+  resumed = run("train", f"--model_dir={folder}", *flags)
+  assert resumed.status == 0
+  line = (
+    "changed at step 10: train_steps from 10 to 15, batch_size from 8 to 16, learning_rate from "
+    "0.001 to 1e-05, ema from 0.9,0.5 to 0.9,0.5,0.8"
+  )
+  assert line in resumed.out.splitlines()
+  assert "note: with another batch_size, the images come in another order" in resumed.out
+  history = json.loads((folder / "config.json").read_text())["history"]
+  assert history[2] == {"step": 10, "setting": "learning_rate", "from": 0.001, "to": 1e-5}
+  assert [change["setting"] for change in history] == [
+    "train_steps",
+    "batch_size",
+    "learning_rate",
+    "ema",
+  ]
+  ((step, table),) = events.texts(folder)["history"].items()
+  assert step == 10 and "| 10 | learning_rate | 0.001 | 1e-05 |" in table
+  assert events.scalars(folder)["learning_rate"][15] == pytest.approx(1e-5)
+  before, after = variables(trained_dir), variables(folder)
+  for name, value in before.items():
+    if name.startswith("network/"):
+      assert np.max(np.abs(after[name] - value)) < 1e-4, name
+  # The next time nothing has changed.
+  finished = run("train", f"--model_dir={folder}", "--train_steps=15")
+  assert finished.status == 0 and "changed at" not in finished.out
+
+
 def test_a_killed_run_continues_as_if_it_had_never_stopped(run, tmp_path):
   """Weights, optimizer, averages, and the losses in the timestep sampler are bit for bit equal."""
   whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -167,7 +200,7 @@ def test_a_finished_run_is_continued_with_other_steps_per_call(run, tmp_path, tr
 @pytest.mark.parametrize(
   "flags, words",
   [
-    (("--learning_rate=0.5",), ("--learning_rate", "0.001", "0.5")),
+    (("--ema=0.9",), ("--ema", "0.9,0.5", "0.9")),
     (("--channel_multipliers=1,2",), ("--channel_multipliers", "1,2")),
     (("--seed=3",), ("--seed", "0", "3")),
     (("--random_flip",), ("--random_flip", "False", "True")),
@@ -183,8 +216,56 @@ def test_the_folder_is_named_after_the_flagfile(run, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   (tmp_path / "tiny.flags").write_text("\n".join([*small_model.FLAGS, "--train_steps=5"]))
   result = run("train", "--flagfile=tiny.flags")
-  assert result.status == 0 and result.out.startswith("training runs/tiny: 5 steps, on the CPU")
+  assert result.status == 0 and result.out.startswith(
+    "new run runs/tiny: 5 steps on digits, on the CPU"
+  )
+  images, network = result.out.splitlines()[1].split("; ")
+  assert images.startswith("1,437 images of 8x8x1 in 10 classes") and "parameters" in network
   result = run("train", "--flagfile=tiny.flags")
   assert result.status == 0 and "runs/tiny has finished its 5 steps" in result.out
   result = run("train", "--batch_size=8")
   assert result.status == 2 and result.err.startswith("train: --model_dir: expected the folder of")
+
+
+def test_a_run_begins_from_another_model_once(run, model_dir, tmp_path):
+  source, folder = tmp_path / "source", tmp_path / "run"
+  shutil.copytree(model_dir, source)
+  begin = (f"--init_from={source}", f"--model_dir={folder}")
+  options = small_model.FLAGS[-1:]  # class_conditional; the network is that of the source.
+  rest = ("--batch_size=8", "--ema=0.9,0.5", "--log_every=5", "--num_samples=12")
+  for flags, words in (
+    (("--batch_size=2000",), "--batch_size: expected at most 1437"),
+    (("--init_ema=0.99",), "--init_ema: expected one of 0.9, 0.5, 0, received 0.99"),
+    (("--base_channels=64",), "base_channels is 32 there and 64 here"),
+  ):
+    result = run("train", *begin, *options, *rest, *flags, "--train_steps=5")
+    assert result.status == 2 and words in result.err and result.err.count("\n") == 1
+    assert not folder.exists()
+  result = run("train", *begin, *options, *rest, "--train_steps=5", "--learning_rate=1e-3")
+  assert result.status == 0
+  lines = result.out.splitlines()
+  assert lines[0].startswith(f"new run {folder}: 5 steps on digits")
+  assert lines[1] == f"initial weights: {source}, step 10, EMA 0.9"
+  shutil.rmtree(source)
+  result = run("train", f"--model_dir={folder}", "--train_steps=10")
+  assert result.status == 0 and "initial weights: " not in result.out
+  result = run("train", *begin, "--train_steps=10")
+  assert result.status == 0 and f"{folder} has finished its 10 steps" in result.out
+  result = run("train", f"--model_dir={folder}", f"--init_from={model_dir}")
+  assert result.status == 2 and f"began from {source}, received {model_dir}" in result.err
+  begun, trained = variables(model_dir), variables(folder)
+  for name, value in begun.items():  # Five steps at 0.001 move no weight far.
+    if name.startswith("averages/0..9"):
+      weight = trained[name.replace("averages/0..9", "network")]
+      assert 0 < np.max(np.abs(weight - value)) < 0.02, name
+
+
+def test_a_misspelt_folder_begins_no_run(run, tmp_path):
+  (tmp_path / "empty").mkdir()
+  for name, state in (("mispelt", "does not exist"), ("empty", "is empty")):
+    folder = tmp_path / name
+    result = run("train", f"--model_dir={folder}")
+    assert result.status == 2 and result.err.count("\n") == 1
+    message = f"--model_dir: expected the folder of a run to continue, received {folder}, which"
+    assert f"{message} {state}" in result.err and "--flagfile=" in result.err
+  assert [path.name for path in tmp_path.rglob("*")] == ["empty"]

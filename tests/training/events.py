@@ -26,3 +26,12 @@ def scalars(folder):
     if is_float and not value.tensor.tensor_shape.dim:
       scalars[value.tag][step] = float(tf.make_ndarray(value.tensor))
   return scalars
+
+
+def texts(folder):
+  """Returns `{tag: {step: text}}` of all texts."""
+  texts = collections.defaultdict(dict)
+  for step, value in _values(folder):
+    if value.tensor.dtype == tf.string.as_datatype_enum and len(value.tensor.string_val) == 1:
+      texts[value.tag][step] = value.tensor.string_val[0].decode(errors="replace")
+  return texts

@@ -104,3 +104,20 @@ def test_a_folder_that_cannot_be_made_is_an_input_error(tmp_path):
   ):
     files.make_folder(tmp_path / "file/a", "model_dir")
   assert files.make_folder(tmp_path / "a/b").is_dir()
+
+
+def test_what_cannot_be_written_is_refused_before_it_is_made(tmp_path, read_only):
+  (tmp_path / "file").touch()
+  files.require_writable(tmp_path / "file")
+  files.require_writable(tmp_path / "new/deep")
+  assert [path.name for path in tmp_path.iterdir()] == ["file"]
+  for name in ("file", "file/below"):
+    with pytest.raises(settings.InputError, match=r"^here: expected a folder that can be written"):
+      files.make_folder(tmp_path / name, "here")
+  read_only(tmp_path)
+  for function in (files.make_folder, files.require_writable):
+    with pytest.raises(settings.InputError) as caught:
+      function(tmp_path / "new/deep")
+    message = f"output_dir: expected a folder that can be written, received {tmp_path}/new/deep"
+    assert str(caught.value) == f"{message} (Read-only file system)"
+  assert not (tmp_path / "new").exists()

@@ -36,6 +36,8 @@ class Sampler(abc.ABC):
     Raises:
       InputError: a field has an impossible value.
     """
+    with settings.renamed({field.name: "samplers" for field in dataclasses.fields(self)}):
+      settings.convert(self)
     settings.require(
       self.steps is None or self.steps > 0, "samplers", "a positive number of steps", self.steps
     )

@@ -47,6 +47,7 @@ class NllConfig:
 
   def __post_init__(self) -> None:
     """Checks the values, and raises `InputError` for a wrong one."""
+    settings.convert(self)
     settings.require(self.split in SPLITS, "split", f"one of {', '.join(SPLITS)}", self.split)
     require_schedule(self.nll_schedule)
     settings.require_not_negative(self, "num_examples", "nll_steps")

@@ -57,7 +57,7 @@ class NllEvaluation:
 
     Raises:
       InputError: the data is not there or is not the model's, there are fewer images or timesteps
-        than `config` says, or the folder cannot be made.
+        than `config` says, or the folder cannot be written.
     """
     nll_config.require_steps(config.nll_steps, model.config.diffusion.diffusion_steps)
     if images is None:
@@ -80,6 +80,7 @@ class NllEvaluation:
     self.config = dataclasses.replace(config, num_examples=config.num_examples or available)
     self._progress = progress
     self._log_folder = pathlib.Path(output_dir or model.folder.path)
+    results_log.require_writable(self._log_folder)
     self._folder = files.make_folder(output_dir or model.folder.evaluations)
 
   def run(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class ServerConfig:
   """
 
   models_dir: str = settings.setting("saved_models", "folder of the exported models")
-  host: str = settings.setting("127.0.0.1", "address to listen on")
+  host: str = settings.setting("127.0.0.1", "address to listen on", remote=True)
   port: int = settings.setting(8500, "port of gRPC; 0: a free port")
   rest_port: int = settings.setting(8501, "port of REST and of the page; 0: a free port")
   max_batch: int = settings.setting(64, "largest number of images per request")
