@@ -482,6 +482,13 @@ class SamplingConfig:
   )
   num_samples: int = settings.setting(100, "images to draw", changeable=True)
   clip_denoised: bool = settings.setting(True, "clip the predicted x_0 to [-1, 1]", changeable=True)
+  dynamic_threshold: float = settings.setting(
+    0.0,
+    "clip each predicted x_0 to this quantile of its absolute values and scale it into [-1, 1], in "
+    "place of clip_denoised, such as 0.995 (dynamic thresholding); 0: off",
+    changeable=True,
+    since=5,
+  )
   consistent: bool = settings.setting(
     False,
     "hold each predicted x_0 of a super-resolution model to the image that it enlarges",
@@ -493,6 +500,12 @@ class SamplingConfig:
     """Checks the values, and raises `InputError` for a wrong one."""
     settings.convert(self)
     settings.require_positive(self, "num_samples")
+    settings.require(
+      0 <= self.dynamic_threshold <= 1,
+      "dynamic_threshold",
+      "a quantile in (0, 1], or 0 for none",
+      self.dynamic_threshold,
+    )
     settings.require(
       self.samplers, "samplers", "one sampler or more, such as ancestral:250,ddim:50", self.samplers
     )

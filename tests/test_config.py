@@ -83,7 +83,11 @@ EVERYTHING = Config(
     keep_checkpoints=1,
   ),
   SamplingConfig(
-    samplers=("ancestral", "ddim:50:0.5"), num_samples=9, clip_denoised=False, consistent=True
+    samplers=("ancestral", "ddim:50:0.5"),
+    num_samples=9,
+    clip_denoised=False,
+    dynamic_threshold=0.995,
+    consistent=True,
   ),
   EvaluationConfig(
     eval_every=5,
@@ -421,6 +425,8 @@ def test_a_wrong_choice_is_refused_with_all_choices(make, name):
     (TrainingConfig, "ema", (1.0,)),
     (TrainingConfig, "ema", (0.0,)),
     (SamplingConfig, "num_samples", 0),
+    (SamplingConfig, "dynamic_threshold", -0.1),
+    (SamplingConfig, "dynamic_threshold", 99.5),
     (SamplingConfig, "samplers", ()),
   ],
 )

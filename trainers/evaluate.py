@@ -35,7 +35,7 @@ if TYPE_CHECKING:
   from iddpm_tf.models import trained_model
 
 _NLL_FLAGS = ("split", "num_examples", "nll_steps", "nll_schedule", "nll_stderr", "decoder")
-_SAMPLING_FLAGS = ("num_samples", "samplers", "clip_denoised")
+_SAMPLING_FLAGS = ("num_samples", "samplers", "clip_denoised", "dynamic_threshold")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """Repeats the experiments of the paper, and reports which of its claims hold.
 
-  python -m trainers.reproduce --experiment=fig2 --output_dir=reproduced
+  python -m trainers.reproduce --experiment=fig2,table1 --output_dir=reproduced
 
 Runs the trainings and evaluations that an experiment needs and that the output folder does not have
-yet. Experiments share their models. Writes report.html, which needs no network, and report.json. A
-run that was stopped or killed is continued by the same command.
+yet. Experiments share their models. Writes report.html, which needs no network, and report.json,
+with the experiments of --experiment. A run that was stopped or killed is continued by the same
+command.
 
 The small scale uses data that comes with the package, and takes from seconds to hours on a CPU. The
 scales cifar10 and imagenet64 use the paper's models and data.
@@ -30,8 +31,10 @@ class Options:
   """The settings of this command."""
 
   output_dir: str = settings.required("folder for the models, the results and the report")
-  experiment: str = settings.setting(
-    _ALL, "figure or table of the paper to repeat", choices=(*experiments.names(), _ALL)
+  experiment: tuple[str, ...] = settings.setting(
+    (_ALL,),
+    "figures and tables of the paper to repeat and to report",
+    choices=(*experiments.names(), _ALL),
   )
   scale: str = settings.setting("small", "data and models to use", choices=tuple(scales.SCALES))
   data_dir: str | None = settings.setting(
@@ -59,6 +62,8 @@ class Options:
   )
 
   def __post_init__(self) -> None:
+    """Checks the values, and raises `InputError` for a wrong one."""
+    settings.require(self.experiment, "experiment", "one name or more", self.experiment)
     for name in ("seeds", "microbatches", "workers"):
       value = getattr(self, name)
       settings.require(value is None or value > 0, name, "a positive number", value)
@@ -84,8 +89,9 @@ class Options:
 
   @property
   def names(self) -> tuple[str, ...]:
-    """The names of the experiments to run."""
-    return experiments.names() if self.experiment == _ALL else (self.experiment,)
+    """The names of the experiments to run, in the paper's order."""
+    every = _ALL in self.experiment
+    return tuple(name for name in experiments.names() if every or name in self.experiment)
 
   @property
   def needs_features(self) -> bool:
@@ -99,7 +105,7 @@ def main(options: Options, given: dict[str, Any]) -> int:
   output = pathlib.Path(options.output_dir)
   scale = _scale(options, output)
   if options.needs_features and options.scale != "small":
-    _require_features(scale.fid.features, options.experiment)
+    _require_features(scale.fid.features, options.names)
   command.load_tensorflow()
   from iddpm_tf.evaluation import features as features_lib
   from trainers.reproduction import executors
@@ -145,13 +151,13 @@ def _scale(options: Options, output: pathlib.Path) -> scales.Scale:
   return scale
 
 
-def _require_features(features: str | None, experiment: str) -> None:
+def _require_features(features: str | None, names: tuple[str, ...]) -> None:
   """Requires that the feature extractor exists, without loading it."""
   registered = features in registries.FEATURE_EXTRACTORS.names()
   settings.require(
     features and (registered or pathlib.Path(features).exists()),
     "features",
-    f"the path of the Inception graph or of a SavedModel, for the FID of {experiment}",
+    f"the path of the Inception graph or of a SavedModel, for the FID of {', '.join(names)}",
     features,
   )
 

@@ -94,7 +94,7 @@ def main(options: Options, given: dict[str, Any]) -> int:
   _say_what(model, upsampler, options, count)
 
   def draw(model, sampler, labels, low_res):
-    return model.sample(
+    images = model.sample(
       count,
       sampler=sampler,
       labels=labels if model.num_classes else None,
@@ -103,6 +103,8 @@ def main(options: Options, given: dict[str, Any]) -> int:
       batch_size=options.batch_size,
       progress=progress,
     )
+    print(model.describe_range(sampler))
+    return images
 
   for sampler in samplers:
     images = draw(model, sampler, labels, low_res)

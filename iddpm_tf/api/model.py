@@ -164,7 +164,8 @@ class Model:
       seed: the seed of the first image (image i has seed + i), or one seed per image.
       low_res: for a super-resolution model, the images to enlarge, uint8 `[N, h, w, C]`.
       batch_size: images at a time, over all devices.
-      progress: True shows a bar, False shows none; or a `Progress`.
+      progress: True shows a bar, and a note where unclipped images are black and white; False
+        shows nothing; or a `Progress`.
 
     Returns:
       uint8 `[count, H, W, C]`.
@@ -172,10 +173,23 @@ class Model:
     Raises:
       InputError: a wrong argument.
     """
-    inputs = self._inputs(count, seed, labels, low_res)
-    return self._batched(sampler).draw(
-      inputs, batch_size=_positive(batch_size), progress=progress_lib.make(progress)
-    )
+    inputs, progress = self._inputs(count, seed, labels, low_res), progress_lib.make(progress)
+    batched = self._batched(sampler)
+    images = batched.draw(inputs, batch_size=_positive(batch_size), progress=progress)
+    if note := batched.note_of_extremes():
+      progress.say(note)
+    return images
+
+  def describe_range(self, sampler: str | samplers_lib.Sampler | None = None) -> str:
+    """Returns how much of the predicted x_0 left [-1, 1] in the last call of `sample`, in words.
+
+    Args:
+      sampler: the sampler of that call.
+
+    Raises:
+      InputError: the sampler has drawn nothing yet.
+    """
+    return self._batched(sampler).describe_range()
 
   def trajectory(
     self,

@@ -23,6 +23,8 @@ class Prediction(NamedTuple):
   mean: tf.Tensor  # Of p(x_{t-1} | x_t), [B, H, W, C].
   log_variance: tf.Tensor  # Broadcasts against the mean.
   x_start: tf.Tensor  # The predicted x_0, [B, H, W, C].
+  free_x_start: tf.Tensor  # The same before it was clipped or constrained.
+  v: tf.Tensor | None  # The variance's place in its range (Eq. 15), nominally in [0, 1], or None.
 
 
 class GaussianDiffusion(tf.Module):
@@ -55,6 +57,7 @@ class GaussianDiffusion(tf.Module):
     t: tf.Tensor,
     *,
     clip: bool,
+    dynamic_threshold: float = 0.0,
     constrain: Callable[[tf.Tensor], tf.Tensor] | None = None,
   ) -> Prediction:
     """Returns p(x_{t-1} | x_t) of a network's output.
@@ -64,11 +67,14 @@ class GaussianDiffusion(tf.Module):
       x_t: `[B, H, W, C]`.
       t: timesteps of the process, int32 `[B]`.
       clip: whether to clip the predicted x_0 to [-1, 1].
+      dynamic_threshold: the quantile of `scale_into_range`, in place of clipping; 0 for none.
       constrain: maps the predicted x_0 to the nearest image that agrees with what is known of it.
     """
     mean_output, variance_output = self.split_output(output)
-    x_start = self._x_start(mean_output, x_t, t)
-    if clip:
+    free_x_start = x_start = self._x_start(mean_output, x_t, t)
+    if dynamic_threshold:
+      x_start = scale_into_range(x_start, dynamic_threshold)
+    elif clip:
       x_start = tf.clip_by_value(x_start, -1.0, 1.0)
     if constrain:
       x_start = constrain(x_start)
@@ -76,7 +82,9 @@ class GaussianDiffusion(tf.Module):
       mean = mean_output
     else:
       mean = self.process.q_posterior(x_start, x_t, t).mean
-    return Prediction(mean, self._log_variance(variance_output, t), x_start)
+    v = self._v(variance_output)
+    log_variance = self._log_variance(variance_output, v, t)
+    return Prediction(mean, log_variance, x_start, free_x_start, v)
 
   def split_output(self, output: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Splits a network's output into the parts for the mean and for the variance.
@@ -95,16 +103,46 @@ class GaussianDiffusion(tf.Module):
       return self.process.x_start_from_x_prev(x_t, t, mean_output)
     return mean_output
 
-  def _log_variance(self, variance_output: tf.Tensor | None, t: tf.Tensor) -> tf.Tensor:
-    if variance_output is not None and self.config.variance_type == "learned":
+  def _v(self, variance_output: tf.Tensor | None) -> tf.Tensor | None:
+    if variance_output is None or self.config.variance_type != "learned_range":
+      return None
+    # The network's output is 2 v - 1, which begins at 0, the middle of the range.
+    return (variance_output + 1.0) / 2.0
+
+  def _log_variance(
+    self, variance_output: tf.Tensor | None, v: tf.Tensor | None, t: tf.Tensor
+  ) -> tf.Tensor:
+    if variance_output is not None and v is None:
       return variance_output
     lower = at(self.process.posterior_log_variance_clipped, t)
-    if variance_output is None:
+    if v is None:
       small = self.config.variance_type == "fixed_small"
       return lower if small else at(self.process.large_log_variance, t)
-    # Eq. 15. The network's output is 2 v - 1, which begins at 0, the middle of the range.
-    v = (variance_output + 1.0) / 2.0
-    return v * at(np.log(self.process.betas), t) + (1.0 - v) * lower
+    return v * at(np.log(self.process.betas), t) + (1.0 - v) * lower  # Eq. 15.
+
+
+def scale_into_range(x_start: tf.Tensor, quantile: float) -> tf.Tensor:
+  """Returns images in [-1, 1] by dynamic thresholding (Saharia et al., 2022, section 2.3).
+
+  Each image is clipped to [-s, s] and divided by s, the quantile of its absolute values. Where s is
+  below 1, the image is clipped to [-1, 1].
+
+  Args:
+    x_start: predicted x_0, `[B, H, W, C]`.
+    quantile: a number in (0, 1], such as 0.995.
+  """
+  shape = tf.shape(x_start)
+  magnitudes = tf.sort(tf.reshape(tf.abs(x_start), [shape[0], -1]))  # [B, H W C]
+  last = tf.shape(magnitudes)[1] - 1
+  # Linear between the two nearest values, as NumPy has it.
+  position = quantile * tf.cast(last, tf.float64)
+  below = tf.cast(tf.floor(position), tf.int32)
+  weight = tf.cast(position - tf.floor(position), x_start.dtype)
+  low, high = (
+    tf.gather(magnitudes, index, axis=1) for index in (below, tf.minimum(below + 1, last))
+  )
+  s = tf.maximum(low + weight * (high - low), 1.0)[:, None, None, None]  # [B, 1, 1, 1]
+  return tf.clip_by_value(x_start, -s, s) / s
 
 
 def make_diffusion(config: config_lib.DiffusionConfig) -> GaussianDiffusion:

@@ -48,10 +48,12 @@ def describe_sampler(
   model: "trained_model.TrainedModel", sampler: "samplers.Sampler"
 ) -> dict[str, Any]:
   """Returns the part of a result that says by which sampler the images were drawn."""
-  return {
+  description = {
     "sampler": str(sampler),
     "sampling_steps": sampler.num_steps(model.config.diffusion.diffusion_steps),
   }
+  threshold = model.config.sampling.dynamic_threshold
+  return description | ({"dynamic_threshold": threshold} if threshold else {})
 
 
 def read(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:

@@ -74,6 +74,7 @@ class SampleStore:
         with files.whole(self._path(start)) as temporary:
           np.save(temporary, images)
         start += len(images)
+      progress.say(sampler.describe_range())
     return reading.RecordImages(self._files(count), self._image_shape)
 
   def _labels(self, count, start):
@@ -91,6 +92,8 @@ class SampleStore:
       "clip_denoised": model.config.sampling.clip_denoised,
       "image_shape": list(self._image_shape),
     }
+    if model.config.sampling.dynamic_threshold:
+      drawn_by["dynamic_threshold"] = model.config.sampling.dynamic_threshold
     if model.other_variance:
       drawn_by["fixed_variance"] = model.other_variance
     # The step alone does not distinguish a run from one that was started anew in the same folder.

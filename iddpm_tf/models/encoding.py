@@ -64,8 +64,12 @@ class Encoder:
 
   def _latents(self, image, label):
     x_start = images_lib.to_unit_range(image)
-    clip = self._model.config.sampling.clip_denoised
-    options = loop.LoopOptions(clip=clip, on_step=self._on_step)
+    sampling = self._model.config.sampling
+    options = loop.LoopOptions(
+      clip=sampling.clip_denoised,
+      dynamic_threshold=sampling.dynamic_threshold,
+      on_step=self._on_step,
+    )
     model_fn = self._model.model_fn_for(x_start, label)
     return loop.encode(model_fn, self._diffusion, x_start, options).image
 

@@ -47,6 +47,7 @@ class ImageSampler(tf.Module):
     ends: Ends | None = None,
     weights: Sequence[tf.Variable] | None = None,
     on_step: Callable[[int], object] | None = None,
+    on_end: Callable[[list[int]], object] | None = None,
   ):
     """Prepares the graph, which is traced when it first draws.
 
@@ -58,6 +59,8 @@ class ImageSampler(tf.Module):
       weights: values to use in place of the network's trainable variables, such as moving averages.
       on_step: a Python function that is called with the number of finished steps. A sampler with
         one cannot be exported.
+      on_end: a Python function that is called with the numbers of a `loop.OutOfRange` after each
+        batch. A sampler with one cannot be exported.
 
     Raises:
       InputError: the model has fewer timesteps than the sampler takes.
@@ -73,6 +76,7 @@ class ImageSampler(tf.Module):
       [variable.value for variable in ends.network.trainable_variables] if ends else []
     )
     self._on_step = loop.python_callback(on_step) if on_step else None
+    self._on_end = loop.python_callback(on_end) if on_end else None
     self.draw = tf.function(
       lambda *inputs: images_lib.to_uint8(self._samples(*inputs).image),
       input_signature=self.input_signature(),
@@ -125,7 +129,9 @@ class ImageSampler(tf.Module):
       clip=self.config.sampling.clip_denoised,
       constrain=hold_to_low_res if self.config.sampling.consistent else None,
       trajectory=trajectory,
+      dynamic_threshold=self.config.sampling.dynamic_threshold,
       on_step=self._on_step,
+      on_end=self._on_end,
       start=latents,
     )
     return loop.draw(

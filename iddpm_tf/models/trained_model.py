@@ -62,19 +62,24 @@ class TrainedModel:
     return chosen if stored and chosen != stored.diffusion.variance_type else None
 
   def make_image_sampler(
-    self, sampler: samplers.Sampler, *, on_step: Callable[[int], object] | None = None
+    self,
+    sampler: samplers.Sampler,
+    *,
+    on_step: Callable[[int], object] | None = None,
+    on_end: Callable[[list[int]], object] | None = None,
   ) -> image_sampler.ImageSampler:
     """Returns the graph that draws images.
 
     Args:
       sampler: the sampler.
       on_step: a Python function that is called with the number of finished steps.
+      on_end: a Python function that is called with the numbers of a `loop.OutOfRange`.
     """
     ends = None
     if self.ends is not None:
       ends = image_sampler.Ends(self.ends.network, self.end_steps)
     return image_sampler.ImageSampler(
-      self.config, self.network, sampler, ends=ends, on_step=on_step
+      self.config, self.network, sampler, ends=ends, on_step=on_step, on_end=on_end
     )
 
   def model_fn(

@@ -129,7 +129,7 @@ def _value(field: dataclasses.Field[Any], text: str, where: str) -> Any:
   require_64_bits(field.name, value, in_parentheses(where))
   if not field.metadata.get("remote"):
     require_local(field.name, value, in_parentheses(where))
-  if choices and value not in choices:
+  if choices and not set(values) <= set(choices):
     raise InputError(
       field.name,
       f"expected one of {', '.join(choices)}, received {shown(text)}{in_parentheses(where)}",

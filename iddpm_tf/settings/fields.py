@@ -200,11 +200,13 @@ def choices_of(field: dataclasses.Field) -> tuple[str, ...]:
 
 
 def require_choices(config: Any) -> None:
-  """Raises an `InputError` unless each field of a dataclass that has choices has one of them."""
+  """Raises an `InputError` unless each field of a dataclass that has choices has some of them."""
   for field in dataclasses.fields(config):
     choices = choices_of(field)
     value = getattr(config, field.name)
-    require(not choices or value in choices, field.name, f"one of {', '.join(choices)}", value)
+    values = value if isinstance(value, tuple) else (value,)
+    known = not choices or all(item in choices for item in values)
+    require(known, field.name, f"one of {', '.join(choices)}", value)
 
 
 def require_positive(config: Any, *names: str) -> None:

@@ -36,6 +36,7 @@ _MEASURED = (
   "num_timesteps",
   "decoder",
   "clip_denoised",
+  "dynamic_threshold",
 )
 
 

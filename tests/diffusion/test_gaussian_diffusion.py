@@ -116,7 +116,7 @@ def test_predictions_of_a_process_of_one_step_are_finite(betas, timesteps, mean)
     if config.learns_variance:
       output = tf.concat([output, output], axis=-1)
     for part in diffusion.predict(tf.constant(output), x_t, t, clip=False):
-      assert np.all(np.isfinite(part))
+      assert part is None or np.all(np.isfinite(part))
 
 
 def test_the_output_is_split_where_the_variance_is_learned():
@@ -126,3 +126,30 @@ def test_the_output_is_split_where_the_variance_is_learned():
   np.testing.assert_array_equal(variance_output, output[..., 3:])
   whole, nothing = make_diffusion(**FIXED).split_output(output)
   assert whole is output and nothing is None
+
+
+@pytest.mark.parametrize("quantile", [0.5, 0.9, 0.995, 1.0])
+def test_dynamic_thresholding_divides_by_the_quantile_of_each_image(quantile):
+  x_start = normal(0, 4, 5, 3, 2) * np.array([0.1, 1, 3, 30], np.float32)[:, None, None, None]
+  scaled = gaussian_diffusion.scale_into_range(tf.constant(x_start), quantile).numpy()
+  for ours, image in zip(scaled, x_start, strict=True):
+    s = max(np.quantile(np.abs(image), quantile), 1.0)
+    np.testing.assert_allclose(ours, np.clip(image, -s, s) / s, rtol=1e-5)
+  np.testing.assert_array_equal(scaled[0], x_start[0])  # Inside the range already.
+  assert np.max(np.abs(scaled)) <= 1
+
+
+@pytest.mark.parametrize("clip", [True, False])
+def test_dynamic_thresholding_takes_the_place_of_clipping(clip):
+  diffusion = make_diffusion(mean_type="x_start", **FIXED)
+  t, x_start, eps = all_timesteps(diffusion)
+  x_start = 5 * x_start
+  x_t = diffusion.process.q_sample(x_start, t, eps)
+  prediction = diffusion.predict(tf.constant(x_start), x_t, t, clip=clip, dynamic_threshold=0.9)
+  expected = gaussian_diffusion.scale_into_range(tf.constant(x_start), 0.9)
+  np.testing.assert_array_equal(prediction.x_start, expected)
+  np.testing.assert_array_equal(prediction.free_x_start, x_start)
+  np.testing.assert_array_equal(
+    prediction.mean, diffusion.process.q_posterior(expected, x_t, t).mean
+  )
+  assert prediction.v is None

@@ -117,6 +117,7 @@ def test_the_folder_depends_on_everything_that_the_samples_depend_on(model, tmp_
     folder(dataclasses.replace(model, ema=0.5)),
     folder(dataclasses.replace(model, ends=model, end_steps=2)),
     folder(with_settings(clip_denoised=False)),
+    folder(with_settings(dynamic_threshold=0.995)),
     folder(with_settings(variance_type="learned")),
   ]
   assert len(set(folders)) == len(folders)

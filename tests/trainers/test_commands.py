@@ -1,6 +1,7 @@
 """What `sample`, `evaluate` and `export` make of a model folder alone."""
 
 import json
+import re
 
 import numpy as np
 from PIL import Image
@@ -12,6 +13,32 @@ def arrays(folder, name):
   (path,) = folder.glob(f"{name}_samples_*.npz")
   with np.load(path) as content:
     return path.name, dict(content)
+
+
+def test_what_left_the_range_is_said_and_can_be_held(run, model_dir, tmp_path):
+  flags = (f"--model_dir={model_dir}", "--samplers=ddim:5", "--num_samples=20", "--seed=3")
+  flags = (*flags, f"--output_dir={tmp_path}")
+  shares, extreme = {}, {}
+  for name, flag, words in (
+    ("clipped", "--clip_denoised", "was clipped"),
+    ("free", "--noclip_denoised", "was not clipped"),
+    ("scaled", "--dynamic_threshold=0.9", "was scaled back by dynamic_threshold=0.9"),
+  ):
+    result = run("sample", *flags, flag)
+    (line,) = [line for line in result.out.splitlines() if "of the predicted x_0 left" in line]
+    assert result.status == 0 and f"in the last step, and {words}; " in line
+    note = "outside [-1, 1] and become black or white; clip_denoised or dynamic_threshold=0.995"
+    assert (note in result.out) == (name == "free")
+    numbers = re.fullmatch(
+      r"(.*)% of the predicted x_0 left \[-1, 1\], (.*)% in .* (.*)% of v left \[0, 1\]", line
+    )
+    shares[name] = [float(number) for number in numbers.groups()]
+    images = arrays(tmp_path, "ddim_5")[1]["arr_0"]
+    extreme[name] = 100 * np.mean((images == 0) | (images == 255))
+  # Random weights predict an x_0 that is far outside.
+  assert shares["free"][1] > 10
+  assert extreme["free"] == pytest.approx(shares["free"][1], abs=1)
+  assert extreme["scaled"] < 0.9 * extreme["free"]
 
 
 def test_sample_writes_a_grid_and_the_authors_npz(run, model_dir, tmp_path):

@@ -32,7 +32,7 @@ def run(
 ) -> int:
   """Runs experiments, and writes the report each time that one more experiment can be shown.
 
-  The report also shows every other experiment whose results are in the output folder.
+  The report shows these experiments, and no other whose results may be in the output folder.
 
   Args:
     names: the names of the experiments to run.
@@ -46,11 +46,12 @@ def run(
     The exit status of the process.
   """
   experiments = experiments or experiments_lib.load_all()
+  experiments = {name: experiment for name, experiment in experiments.items() if name in names}
   tasks = {
     name: scheduler_lib.with_trainings(experiment.needs(scale))
     for name, experiment in experiments.items()
   }
-  needed = list(dict.fromkeys(task for name in names for task in tasks[name]))
+  needed = list(dict.fromkeys(task for each in tasks.values() for task in each))
   scheduler = scheduler_lib.Scheduler(needed, output, data_flags=data_flags)
   commands = {
     name: [tasks_lib.command_line(task, output, data_flags) for task in tasks[name]]

@@ -6,6 +6,7 @@ Each loop is one loop of the graph.
 from collections.abc import Callable
 import dataclasses
 import types
+from typing import Any
 from typing import NamedTuple
 import weakref
 
@@ -28,22 +29,36 @@ class Samples(NamedTuple):
   trajectory: tf.Tensor | None  # [steps + 1, B, H, W, C] from the start of the loop on, or None.
 
 
+class OutOfRange(NamedTuple):
+  """How many predicted values were outside their ranges, before they were clipped."""
+
+  x_start: int  # Values of x_0 outside [-1, 1], in all steps.
+  last_x_start: int  # The same in the last step, which makes the image.
+  v: int  # Values of v outside [0, 1], in all steps.
+  values: int  # Values of x_0 or of v in all steps.
+  last_values: int  # The same in the last step.
+
+
 @dataclasses.dataclass(frozen=True)
 class LoopOptions:
   """Options of all loops.
 
   Attributes:
     clip: whether to clip the predicted x_0 to [-1, 1].
+    dynamic_threshold: the quantile of dynamic thresholding, in place of clipping; 0 for none.
     constrain: maps the predicted x_0, `[B, H, W, C]`, to an image that agrees with what is known.
     trajectory: whether to return every x_t.
     on_step: called with the number of finished steps, an int32 tensor; see `python_callback`.
+    on_end: called once by `draw` with an `OutOfRange`, as one int64 tensor; see `python_callback`.
     start: x_T, `[B, H, W, C]`, to begin `draw` with. None begins with noise.
   """
 
   clip: bool = True
+  dynamic_threshold: float = 0.0
   constrain: Callable[[tf.Tensor], tf.Tensor] | None = None
   trajectory: bool = False
   on_step: Callable[[tf.Tensor], None] | None = None
+  on_end: Callable[[tf.Tensor], None] | None = None
   start: tf.Tensor | None = None
 
 
@@ -70,11 +85,16 @@ def draw(
     noise = (
       noise_fn(k + 1) * at(_no_noise_at_the_end(diffusion), t) if sampler.is_stochastic else 0.0
     )
-    return sampler.step(diffusion, prediction, x_t, t, noise)
+    x = sampler.step(diffusion, prediction, x_t, t, noise)
+    return (x, _out_of_range(prediction, k == last)) if options.on_end else (x,)
 
   last = diffusion.num_timesteps - 1
   start = noise_fn(tf.constant(0)) if options.start is None else options.start
-  return _run(step, start, lambda k: last - k, diffusion.num_timesteps, options)
+  state = (start, tf.zeros([len(OutOfRange._fields)], tf.int64)) if options.on_end else (start,)
+  samples, *counts = _run(step, state, lambda k: last - k, diffusion.num_timesteps, options)
+  if options.on_end:
+    options.on_end(*counts)
+  return samples
 
 
 def encode(
@@ -97,9 +117,9 @@ def encode(
   def step(x_t, t, k):
     del k
     prediction = _predict(model_fn, diffusion, x_t, t, options)
-    return ddim.reverse_step(diffusion, prediction, x_t, t)
+    return (ddim.reverse_step(diffusion, prediction, x_t, t),)
 
-  return _run(step, image, lambda k: k, diffusion.num_timesteps, options)
+  return _run(step, (image,), lambda k: k, diffusion.num_timesteps, options)[0]
 
 
 def seeded_noise(seeds: tf.Tensor, shape: tuple[int, int, int], stream: int = 0) -> NoiseFn:
@@ -123,8 +143,10 @@ def seeded_noise(seeds: tf.Tensor, shape: tuple[int, int, int], stream: int = 0)
   return noise_fn
 
 
-def python_callback(callback: Callable[[int], object]) -> Callable[[tf.Tensor], None]:
-  """Returns an `on_step` that calls a Python function. A graph with it cannot be exported.
+def python_callback(callback: Callable[[Any], object]) -> Callable[[tf.Tensor], None]:
+  """Returns an `on_step` or `on_end` that calls a Python function with a whole number or a list.
+
+  A graph with it cannot be exported.
 
   TensorFlow keeps each function of a graph for ever. So that it does not keep the object of a
   method, and with it a network, a method is called only while its object exists.
@@ -132,38 +154,60 @@ def python_callback(callback: Callable[[int], object]) -> Callable[[tf.Tensor], 
   is_method = isinstance(callback, types.MethodType)
   reference = weakref.WeakMethod(callback) if is_method else lambda: callback
 
-  def report(done):
+  def report(value):
     if current := reference():
-      current(int(done))  # What the callback returns is not a tensor.
+      current(value.numpy().tolist())  # What the callback returns is not a tensor.
 
-  return lambda done: tf.py_function(report, [done], [])
+  return lambda value: tf.py_function(report, [value], [])
 
 
 def _predict(model_fn, diffusion, x_t, t, options):
   output = model_fn(x_t, diffusion.process.network_timesteps(t))
-  return diffusion.predict(output, x_t, t, clip=options.clip, constrain=options.constrain)
+  return diffusion.predict(
+    output,
+    x_t,
+    t,
+    clip=options.clip,
+    dynamic_threshold=options.dynamic_threshold,
+    constrain=options.constrain,
+  )
+
+
+def _out_of_range(prediction, is_last):
+  """Returns the `OutOfRange` of one step, int64 `[5]`."""
+  x_start, v = prediction.free_x_start, prediction.v
+  outside = tf.math.count_nonzero(tf.abs(x_start) > 1.0)
+  values = tf.size(x_start, tf.int64)
+  outside_v = tf.zeros([], tf.int64) if v is None else tf.math.count_nonzero((v < 0) | (v > 1))
+  if_last = tf.cast(is_last, tf.int64)
+  return tf.stack([outside, if_last * outside, outside_v, values, if_last * values])
 
 
 def _no_noise_at_the_end(diffusion):
   return [0.0] + [1.0] * (diffusion.num_timesteps - 1)
 
 
-def _run(step, x, timestep_of, steps, options):
-  """Computes `x = step(x, t, k)` for k = 0 to steps - 1, with t = timestep_of(k) for all images."""
+def _run(step, state, timestep_of, steps, options):
+  """Computes `x, *counts = step(x, t, k)` for k = 0 to steps - 1, with t = timestep_of(k).
+
+  Returns `Samples`, and the sums of the counts. `state` is the first x, and zeros for the counts.
+  """
+  x, *counts = state
   frames = tf.TensorArray(tf.float32, steps + 1 if options.trajectory else 0, element_shape=x.shape)
   if options.trajectory:
     frames = frames.write(0, x)
 
-  def body(k, x, frames):
+  def body(k, x, frames, *counts):
     shape = x.shape
-    x = tf.ensure_shape(step(x, tf.fill(tf.shape(x)[:1], timestep_of(k)), k), shape)
+    x, *others = step(x, tf.fill(tf.shape(x)[:1], timestep_of(k)), k)
+    x = tf.ensure_shape(x, shape)
     if options.trajectory:
       frames = frames.write(k + 1, x)
     if options.on_step:
       options.on_step(k + 1)
-    return k + 1, x, frames
+    return k + 1, x, frames, *(count + other for count, other in zip(counts, others, strict=True))
 
-  _, x, frames = tf.while_loop(
-    lambda k, *_: k < steps, body, [tf.constant(0), x, frames], parallel_iterations=1
+  _, x, frames, *counts = tf.while_loop(
+    lambda k, *_: k < steps, body, [tf.constant(0), x, frames, *counts], parallel_iterations=1
   )
-  return Samples(x, frames.stack() if options.trajectory else None)
+  return Samples(x, frames.stack() if options.trajectory else None), *counts

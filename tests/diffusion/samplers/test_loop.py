@@ -84,6 +84,32 @@ def test_the_callback_gets_the_number_of_each_finished_step(wrap):
   np.testing.assert_allclose(image, draw_toy("ancestral:6").image, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("wrap", [lambda function: function, tf.function])
+@pytest.mark.parametrize("clip", [True, False])
+def test_values_outside_their_ranges_are_counted(wrap, clip):
+  """x_0 is outside in one value of four, but not in the last step; v is outside in half of them."""
+  config = DiffusionConfig(mean_type="x_start", diffusion_steps=5)
+  diffusion = gaussian_diffusion.make_diffusion(config)
+
+  def model_fn(x_t, t):
+    x_start = tf.constant([2.0, -1.0, 0.5, 1.0])[None, None, :, None] + tf.zeros_like(x_t)
+    x_start = tf.where(t[:, None, None, None] == 0, 0.0, x_start)
+    v = tf.constant([-0.1, 0.0, 1.1, 1.0])[None, None, :, None] + tf.zeros_like(x_t)
+    return tf.concat([x_start, 2 * v - 1], axis=-1)
+
+  ends = []
+  options = loop.LoopOptions(clip=clip, on_end=loop.python_callback(ends.append))
+  noise_fn, sampler = make_noise(), base.parse("ancestral")
+  image = wrap(lambda: loop.draw(model_fn, diffusion, sampler, noise_fn, options).image)()
+  size = int(np.prod(gaussian_data.SHAPE))
+  expected = loop.OutOfRange(
+    x_start=4 * size // 4, last_x_start=0, v=5 * size // 2, values=5 * size, last_values=size
+  )
+  assert ends == [list(expected)]
+  plain = loop.draw(model_fn, diffusion, sampler, noise_fn, loop.LoopOptions(clip=clip)).image
+  np.testing.assert_allclose(image, plain, rtol=1e-5, atol=1e-5)
+
+
 def test_clipping_keeps_images_in_the_range():
   noise_fn = make_noise()
 

@@ -48,10 +48,27 @@ def test_figures_without_training(tmp_path, capsys):
   assert figure["tables"][0]["rows"][1][2] == pytest.approx(expected)
 
 
+def test_the_report_shows_what_is_asked_for(tmp_path, capsys):
+  for asked, shown in (
+    ("fig5,fig1", ["fig1", "fig5"]),
+    ("fig3", ["fig3"]),
+    ("fig3,fig3", ["fig3"]),
+  ):
+    assert run(f"--experiment={asked}", f"--output_dir={tmp_path}") == 0
+    assert capsys.readouterr().err == ""
+    content = json.loads((tmp_path / "report.json").read_text())
+    assert list(content["experiments"]) == shown
+    assert content["claims_not_judged_yet"] == {}
+    page = html_page.Page((tmp_path / "report.html").read_text())
+    assert len(page.sources) == len(shown) and "Not judged yet" not in page.text
+
+
 @pytest.mark.parametrize(
   "flags, message",
   [
     (("--output_dir={tmp}/r", "--experiment=fig99"), "--experiment: expected"),
+    (("--output_dir={tmp}/r", "--experiment=fig1,fig99"), "--experiment: expected"),
+    (("--output_dir={tmp}/r", "--experiment="), "--experiment: expected"),
     (("--output_dir={tmp}/r", "--scale=huge"), "--scale: expected"),
     (("--experiment=fig1",), "--output_dir: expected"),
     (("--output_dir={tmp}/file",), "--output_dir: expected a folder"),
