@@ -162,7 +162,7 @@ def write_folder(
   try:
     with files.whole_folder(folder) as temporary:
       unfinished = model_dir_lib.ModelDir(temporary)
-      checkpoints.Checkpoints(state, unfinished.checkpoints).save(int(state.step.value))
+      checkpoints.Checkpoints(state, unfinished.checkpoints).save(int(state.step.value.numpy()))
       write_record(unfinished)
       unfinished.write_config(config)
   except (OSError, tf.errors.OpError) as error:

@@ -16,10 +16,12 @@ from iddpm_tf import networks
 from iddpm_tf.data import batches as batches_lib
 from iddpm_tf.data import sources
 from iddpm_tf.evaluation import results_log
+from iddpm_tf.interop import initialisation
 from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.networks import stateless
 from iddpm_tf.training import state as state_lib
 from iddpm_tf.training import train_step
+from iddpm_tf.utils import devices
 from tests import small_model
 from tests.training import events
 from tests.training import test_moments
@@ -67,6 +69,7 @@ test_replicas.drop_units_on_two_devices(folder + "/dropped.npz")
 test_moments.train_on_two_devices(folder + "/moments")
 model_dir = f"--model_dir={folder}/run"
 assert train.COMMAND.run(["train", *test_replicas.FLAGS, model_dir, "--microbatches=2"]) == 0
+test_replicas.begin_on_two_devices(f"{folder}/run", f"{folder}/begun")
 flags = (model_dir, *test_replicas.SAMPLE, f"--output_dir={folder}/drawn")
 assert sample.COMMAND.run(["sample", *flags]) == 0
 """
@@ -91,6 +94,14 @@ def fixture_one_device(tmp_path_factory):
   return folder
 
 
+def begin_on_two_devices(source, folder):
+  """Begins a run of more rates with the weights of another one."""
+  config = model_dir_lib.ModelDir(source).require_config().with_settings(ema=(0.9, 0.5))
+  with devices.make_strategy().scope():
+    state = state_lib.TrainState(config)
+  initialisation.initialise(state, model_dir_lib.ModelDir(folder), source)
+
+
 def numbers(folder):
   """Returns all numbers of the newest checkpoint by name."""
   reader = tf.train.load_checkpoint(str(folder / "checkpoints"))
@@ -110,6 +121,15 @@ def test_two_devices_with_two_microbatches_make_the_steps_of_one(two_devices, on
     np.testing.assert_allclose(ours[name], value, rtol=tolerance, atol=5e-5, err_msg=name)
   (losses,) = [value for name, value in ours.items() if name.startswith("timestep_sampler/losses")]
   assert np.ptp(np.mean(losses, axis=1)) > 0.01  # The losses of all parts have arrived.
+
+
+def test_a_run_on_two_devices_begins_from_another_one(two_devices):
+  source, begun = numbers(two_devices / "run"), numbers(two_devices / "begun")
+  averages = {name: value for name, value in source.items() if name.startswith("averages/0..9/")}
+  assert averages
+  for name, value in averages.items():
+    for place in ("network", "averages/0..9", "averages/0..5"):
+      np.testing.assert_array_equal(begun[name.replace("averages/0..9", place)], value, name)
 
 
 def test_two_devices_show_the_losses_and_norms_of_one(two_devices, one_device):
