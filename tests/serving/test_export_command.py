@@ -76,7 +76,7 @@ def test_a_models_config_that_takes_no_model_is_refused_first(run, tmp_path, tex
     (("--name=",), "--name: expected"),
     (("--name=models.config",), "--name: expected a name other than"),
     (("--warmup=65",), "--warmup"),
-    (("--version=9223372036854775808",), "--version: expected a number below 2**63"),
+    (("--version=9223372036854775808",), "--version: expected whole numbers of at most 64 bits"),
     (("--output_dir=",), "--output_dir: expected"),
     ((f"--name={'n' * 101}",), "--name: expected at most 100"),
     (("--name=a b",), "--name: expected at most"),
