@@ -120,7 +120,8 @@ def require_same(images, expected):
   """
   assert images.shape == expected.shape
   differences = np.abs(images.astype(int) - expected)
-  assert differences.max() <= 1 and np.mean(differences > 0) <= 1e-3
+  # Kernels for another number of images round differently. One image has 64 values.
+  assert differences.max() <= 1 and np.sum(differences > 0) <= max(1, 1e-3 * differences.size)
 
 
 class Server:
