@@ -29,7 +29,7 @@ class Best(NamedTuple):
 
 
 class DataChecksum(NamedTuple):
-  """What distinguishes the images and labels of a run from others."""
+  """Distinguishes the images and labels of a run from others."""
 
   checksum: str  # See `sources.checksum`.
   images: int | None  # The number of images; None for a file of an earlier version.
