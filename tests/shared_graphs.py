@@ -1,7 +1,7 @@
 """Graphs that several tests use, because tracing them takes most of the time of a test.
 
 Trainings of the same configuration share a state, its traced steps and its sample grids; the state
-gets its initial values again. Their evaluations share a network. Commands that load the same
+gets its initial values again. Commands that load the same
 model folder share the model. Samplers and bounds of the same network share their graphs. Nothing
 else differs from what a user runs.
 """
@@ -13,13 +13,11 @@ import pathlib
 import types
 
 from iddpm_tf import api
-from iddpm_tf import networks
 from iddpm_tf.api import loading
 from iddpm_tf.evaluation.nll import full_sum
 from iddpm_tf.models import batched_sampling
 from iddpm_tf.training import estimates
 from iddpm_tf.training import loop
-from iddpm_tf.training import periodic_evaluation
 from iddpm_tf.training import sample_grids
 from iddpm_tf.training import state as state_lib
 from iddpm_tf.utils import progress as progress_lib
@@ -46,7 +44,6 @@ class SharedGraphs:
     """
     self._trainings: collections.OrderedDict[object, _Training] = collections.OrderedDict()
     self._models: collections.OrderedDict[object, _Loaded] = collections.OrderedDict()
-    self._networks: collections.OrderedDict[object, object] = collections.OrderedDict()
     self._graphs: collections.OrderedDict[object, object] = collections.OrderedDict()
     self._size = size
 
@@ -60,8 +57,6 @@ class SharedGraphs:
       grids = types.SimpleNamespace(SampleGrids=self._make_grids)
       patch.setattr(loop, "sample_grids", grids)
       patch.setattr(estimates, "flops_per_second", lambda *_: 1e10)
-      build_network = types.SimpleNamespace(build_network=self._build_network)
-      patch.setattr(periodic_evaluation, "networks", build_network)
       patch.setattr(batched_sampling, "BatchedSampler", self._make_batched_sampler)
       patch.setattr(full_sum, "FullSum", self._make_full_sum)
       for module in (api, loading):
@@ -70,7 +65,7 @@ class SharedGraphs:
 
   def clear(self):
     """Forgets all models, and all trainings but the newest."""
-    for cache in (self._models, self._networks, self._graphs):
+    for cache in (self._models, self._graphs):
       cache.clear()
     while len(self._trainings) > 1:
       self._trainings.popitem(last=False)
@@ -112,12 +107,6 @@ class SharedGraphs:
 
   def _training_of(self, state):
     return next(each for each in self._trainings.values() if each.state is state)
-
-  def _build_network(self, config, original=networks.build_network):
-    key = (config.network, config.data.image_shape, config.num_classes, config.out_channels)
-    if _recent(self._networks, key, self._size) is None:
-      self._networks[key] = original(config)
-    return self._networks[key]
 
   def _make_batched_sampler(self, model, sampler, original=batched_sampling.BatchedSampler):
     key = (*_graph_key(model), type(sampler), sampler, id(model.strategy))
@@ -198,9 +187,15 @@ def _recent(cache, key, size):
 
 def _variables(state):
   """Returns all variables of a state."""
-  optimizer = [variable.value for variable in state.optimizer.variables]
-  averages = [average for averages in state.averages.averages for average in averages]
-  return [*state.weights, *optimizer, *averages, *state.timestep_sampler.variables]
+  optimizer = state.optimizer
+  flat = [state.weights, optimizer.momentum, optimizer.velocity, *state.averages.averages]
+  return [
+    *(variable.value for variable in state.network.trainable_variables),
+    *(values.variable for values in flat),
+    optimizer.iterations,
+    optimizer.moments_start,
+    *state.timestep_sampler.variables,
+  ]
 
 
 def _fingerprint(path):

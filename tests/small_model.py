@@ -55,9 +55,13 @@ def write(folder: str | os.PathLike[str], config: config_lib.Config, *, seed: in
   folder.write_config(config)
   state = state_lib.TrainState(config)
   random = np.random.default_rng(seed)
-  for weights in (state.weights, *state.averages.averages):
-    for weight in weights:
-      weight.assign_add(0.1 * random.standard_normal(weight.shape).astype(np.float32))
+  for values in (state.weights, *state.averages.averages):
+    values.assign(
+      [
+        value + 0.1 * random.standard_normal(value.shape).astype(np.float32)
+        for value in values.read()
+      ]
+    )
   state.step.assign(STEP)
   checkpoints.Checkpoints(state, folder.checkpoints).save(STEP)
   return folder.path

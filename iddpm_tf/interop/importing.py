@@ -162,7 +162,7 @@ def write_folder(
   try:
     with files.whole_folder(folder) as temporary:
       unfinished = model_dir_lib.ModelDir(temporary)
-      checkpoints.Checkpoints(state, unfinished.checkpoints).save(int(state.step.value.numpy()))
+      checkpoints.Checkpoints(state, unfinished.checkpoints).save(int(state.step.numpy()))
       write_record(unfinished)
       unfinished.write_config(config)
   except (OSError, tf.errors.OpError) as error:
@@ -186,7 +186,6 @@ def _write(
   batched_sampling.parse_samplers(config)  # Raises an error if a sampler does not fit the process.
   state = state_lib.TrainState(config)
   openai.load_state_dict(state.network, state_dict)
-  for rate in state.averages.rates:
-    state.averages.begin(rate)
+  state.begin_at_network()
   state.optimizer.start_at(record["step"])
   write_folder(state, config, folder, lambda new: new.write_imported(record))

@@ -149,8 +149,7 @@ def initialise(
       entry.variable.assign(entry.from_torch(np.asarray(weights.state_dict[name])))
     elif name == "label_emb.weight" and name not in received:
       entry.variable.assign(np.zeros(entry.variable.shape))
-  for rate in state.averages.rates:
-    state.averages.begin(rate)
+  state.begin_at_network()
   progress.say(
     f"initial weights: {weights.description}"
     + (f"; not taken: {', '.join(differing.values())}" if differing else "")

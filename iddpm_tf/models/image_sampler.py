@@ -1,7 +1,6 @@
 """Networks and samplers as graphs: seeds, labels and small images in, images out."""
 
 from collections.abc import Callable
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import keras
@@ -45,7 +44,6 @@ class ImageSampler(tf.Module):
     sampler: samplers.Sampler,
     *,
     ends: Ends | None = None,
-    weights: Sequence[tf.Variable] | None = None,
     on_step: Callable[[int], object] | None = None,
     on_end: Callable[[list[int]], object] | None = None,
   ):
@@ -56,7 +54,6 @@ class ImageSampler(tf.Module):
       network: its built network. The sampler tracks its variables.
       sampler: the rule for each step.
       ends: a second network for the first and the last timesteps.
-      weights: values to use in place of the network's trainable variables, such as moving averages.
       on_step: a Python function that is called with the number of finished steps. A sampler with
         one cannot be exported.
       on_end: a Python function that is called with the numbers of a `loop.OutOfRange` after each
@@ -69,7 +66,7 @@ class ImageSampler(tf.Module):
     self.config, self.sampler = config, sampler
     self.diffusion = sampler.respace(gaussian_diffusion.make_diffusion(config.diffusion))
     # Keras layers are no modules: a SavedModel holds their variables only if they are listed.
-    self.weights = list(weights or [variable.value for variable in network.trainable_variables])
+    self.weights = [variable.value for variable in network.trainable_variables]
     self._network = _Untracked(network)
     self._ends = _Untracked(ends)
     self.ends_weights = (
@@ -139,15 +136,11 @@ class ImageSampler(tf.Module):
     )
 
   def _model_fn(self, label, low_res):
-    def close_over(network, weights):
-      return lambda x_t, t: inference.call_network(
-        network, x_t, t, label, low_res=low_res, weights=weights
-      )
-
-    middle_fn, ends = close_over(self._network.value, self.weights), self._ends.value
+    middle_fn = inference.make_model_fn(self._network.value, label, low_res)
+    ends = self._ends.value
     if ends is None:
       return middle_fn
-    ends_fn = close_over(ends.network, self.ends_weights)
+    ends_fn = inference.make_model_fn(ends.network, label, low_res)
     return ensembles.ends_and_middle(ends_fn, middle_fn, self.diffusion, ends.steps)
 
 

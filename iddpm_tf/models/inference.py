@@ -1,26 +1,30 @@
-"""Calls of a network outside training."""
-
-from collections.abc import Sequence
+"""Networks outside training."""
 
 import keras
 import tensorflow as tf
 
+from iddpm_tf.diffusion import gaussian_diffusion
 from iddpm_tf.networks import stateless
 from iddpm_tf.utils import gradients
 
 
-def call_network(
-  network: keras.Model,
-  x_t: tf.Tensor,
-  t: tf.Tensor,
-  label: tf.Tensor | None,
-  *,
-  low_res: tf.Tensor | None = None,
-  weights: Sequence[tf.Variable] | None = None,
-) -> tf.Tensor:
-  """Returns the output of a network without dropout, as `networks.stateless.call_network` does.
+def make_model_fn(
+  network: keras.Model, label: tf.Tensor | None, low_res: tf.Tensor | None = None
+) -> gaussian_diffusion.ModelFn:
+  """Returns a network without dropout as a function of x_t and t.
 
-  A graph in which it is traced is freed with the last object that uses it.
+  The weights are cast once, here. A graph in which the function is traced is freed with the last
+  object that uses it.
+
+  Args:
+    network: a built network.
+    label: the labels of the images, int32 `[B]`, or None.
+    low_res: for a super-resolution network, the images to enlarge, `[B, h, w, C]` in [-1, 1].
   """
-  with gradients.forgotten_custom_gradients():
-    return stateless.call_network(network, x_t, t, label, low_res=low_res, weights=weights)
+  weights = stateless.cast_weights(network)
+
+  def model_fn(x_t, t):
+    with gradients.forgotten_custom_gradients():
+      return stateless.call_network(network, x_t, t, label, low_res=low_res, weights=weights)
+
+  return model_fn

@@ -92,16 +92,12 @@ class TrainedModel:
       low_res: for a super-resolution model, the images to enlarge, `[B, h, w, C]` in [-1, 1].
     """
     label = label if self.config.num_classes else None
-
-    def close_over(network):
-      return lambda x_t, t: inference.call_network(network, x_t, t, label, low_res=low_res)
-
+    middle_fn = inference.make_model_fn(self.network, label, low_res)
     if self.ends is None:
-      return close_over(self.network)
+      return middle_fn
     diffusion = gaussian_diffusion.make_diffusion(self.config.diffusion)
-    return ensembles.ends_and_middle(
-      close_over(self.ends.network), close_over(self.network), diffusion, self.end_steps
-    )
+    ends_fn = inference.make_model_fn(self.ends.network, label, low_res)
+    return ensembles.ends_and_middle(ends_fn, middle_fn, diffusion, self.end_steps)
 
   def model_fn_for(self, x_start: tf.Tensor, label: tf.Tensor | None) -> gaussian_diffusion.ModelFn:
     """Returns the model as a function of x_t and t, for images whose likelihood is evaluated.

@@ -28,7 +28,7 @@ def call_network(
     label: class labels, int [B], for a class-conditional network.
     low_res: small images, float [B, h, w, C], for a `SuperResolutionUNet`.
     weights: values to use in place of `network.trainable_variables`, in their order, such as moving
-      averages.
+      averages. They may have the types of `computation_dtypes`.
     dropout_seed: int [2]. The network drops units out as in training, as a function of this seed.
       None means no dropout.
   """
@@ -36,8 +36,42 @@ def call_network(
   state = [] if weights is None else list(zip(network.trainable_variables, weights, strict=True))
   if dropout_seed is not None:
     state += dropout_state(network, dropout_seed)
-  with keras.StatelessScope(state):
+  with keras.StatelessScope() as scope:
+    for pair in state:
+      scope.add_update(pair)  # The scope's constructor would cast weights back to float32.
     return network(x, t, label, training=dropout_seed is not None, **conditioning)
+
+
+def computation_dtypes(network: UNet) -> list[str]:
+  """Returns the type in which the network uses each of its trainable variables, in their order.
+
+  Convolutions and dense layers cast their weights to the type of their policy.
+
+  Args:
+    network: a built network.
+  """
+  # Keras has no public list of the layers inside of layers.
+  dtypes = {
+    id(variable): layer.compute_dtype
+    for layer in network._flatten_layers()
+    if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense))
+    for variable in layer.trainable_variables
+  }
+  return [dtypes.get(id(variable), variable.dtype) for variable in network.trainable_variables]
+
+
+def cast_weights(network: UNet) -> list[Tensor]:
+  """Returns the weights in the types in which the network uses them, for `call_network`.
+
+  Outside of a loop, they are then cast once and not in each call.
+
+  Args:
+    network: a built network.
+  """
+  return [
+    variable.value if variable.dtype == dtype else ops.cast(variable.value, dtype)
+    for variable, dtype in zip(network.trainable_variables, computation_dtypes(network))
+  ]
 
 
 def dropout_state(network: UNet, seed: Tensor) -> list[tuple[keras.Variable, Tensor]]:

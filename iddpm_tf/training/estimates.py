@@ -44,7 +44,7 @@ def report(
   device = strategy.extended.worker_devices[0]
   rate = flops_per_second(state.network, (height, width), share, device)
   step, grid = step_seconds(config, cost, rate, strategy), grid_seconds(config, cost, rate)
-  first_step = int(state.step.value.numpy())
+  first_step = int(state.step.numpy())
   grids = num_grids(first_step, options)
   classes = f" in {source.num_classes} classes" if source.num_classes else ""
   epochs = options.train_steps * options.batch_size / len(source.images)

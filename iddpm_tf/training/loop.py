@@ -254,7 +254,7 @@ class _Run(NamedTuple):
 def _run(run, steps, iterator):
   """Takes the steps, and returns the last one."""
   options = run.state.config.training
-  step = int(run.state.step.value.numpy())
+  step = int(run.state.step.numpy())
   saved = step
   if run.evaluations.missed(step):
     run.evaluations.run(step, run.stop)

@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from iddpm_tf import config as config_lib
-from iddpm_tf import networks
 from iddpm_tf import settings
 from iddpm_tf.data import sources
 from iddpm_tf.evaluation import results_log
@@ -82,11 +81,9 @@ class PeriodicEvaluation:
         raise settings.InputError("best_score", "requires eval_every")
       return
     folder.read_best()  # A damaged file would stop the run at its first evaluation.
-    with strategy.scope():
-      network = networks.build_network(state.config)
-    # One network, which takes one set of weights after the other.
+    # The network takes one set of weights after the other.
     self._model = trained_model.TrainedModel(
-      folder, state.config, network, step=0, ema=0.0, strategy=strategy
+      folder, state.config, state.network, step=0, ema=0.0, strategy=strategy
     )
     names = {"num_samples": "eval_samples", "features": "eval_features"}
     names |= {"reference": "eval_reference", "nll_steps": "eval_nll_steps"}
@@ -135,8 +132,7 @@ class PeriodicEvaluation:
     """
     results = []
     for rate, values in self._weight_sets().items():
-      for variable, value in zip(self._model.network.trainable_variables, values, strict=True):
-        variable.assign(value)
+      self._state.load_into_network(values)
       model = dataclasses.replace(self._model, step=step, ema=rate)
       result: dict[str, Any] = {"scores": {}}
       result |= results_log.describe_model(model, seed=0) | {"in_training": True}

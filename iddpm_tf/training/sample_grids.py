@@ -1,7 +1,6 @@
 """Sample grids during training, from the raw weights and from each moving average."""
 
 import numpy as np
-import tensorflow as tf
 
 from iddpm_tf.data import images as images_lib
 from iddpm_tf.data import pictures
@@ -43,10 +42,9 @@ class SampleGrids:
     self._folder, self._writer, self._progress = folder.samples, writer, progress
     self._sampler = batched_sampling.parse_samplers(state.config)[0]
     self._bar: progress_lib.Bar | None = None
-    # A copy of the weights, which takes one set of values after the other: one graph draws all.
-    self._weights = [tf.Variable(value, trainable=False) for value in state.weights]
+    # The network takes one set of weights after the other: one graph draws all.
     self._image_sampler = image_sampler.ImageSampler(
-      state.config, state.network, self._sampler, weights=self._weights, on_step=self._on_step
+      state.config, state.network, self._sampler, on_step=self._on_step
     )
 
   def draw(self, step: int) -> None:
@@ -59,8 +57,7 @@ class SampleGrids:
     self._bar = self._progress.bar(total=total, unit="step", description="sample grid")
     with self._bar:
       for name, values in weight_sets.items():
-        for weight, value in zip(self._weights, values, strict=True):
-          weight.assign(value)
+        self._state.load_into_network(values)
         images = self._image_sampler.draw(*arrays).numpy()
         if originals is None:
           picture = pictures.class_grid(images, inputs["label"])

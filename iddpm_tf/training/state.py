@@ -12,12 +12,24 @@ from iddpm_tf.diffusion import gaussian_diffusion
 from iddpm_tf.diffusion import timestep_sampling
 from iddpm_tf.models import checkpoints
 from iddpm_tf.networks import build_network
+from iddpm_tf.networks import stateless
 from iddpm_tf.training import ema
+from iddpm_tf.training import flat
 from iddpm_tf.training import optimizer as optimizer_lib
 
 
 class TrainState:
-  """The network, the optimizer, the moving averages and the timestep sampler of a run."""
+  """The weights, the optimizer, the moving averages and the timestep sampler of a run.
+
+  Attributes:
+    config: the configuration.
+    diffusion: the diffusion process and the objective.
+    network: the network. Its own variables hold the initial weights, and later what is drawn from.
+    weights: the weights that are trained.
+    optimizer: the optimizer with its moments.
+    averages: the moving averages of the weights.
+    timestep_sampler: the distribution of timesteps.
+  """
 
   def __init__(self, config: config_lib.Config):
     """Initialises the state from the seed of the configuration.
@@ -30,44 +42,51 @@ class TrainState:
     self.config = config
     self.diffusion = gaussian_diffusion.make_diffusion(config.diffusion)
     self.network = build_network(config)
-    self.optimizer = optimizer_lib.make_optimizer(config.training)
-    # Under a strategy, the optimizer cannot be built while a graph is traced.
-    self.optimizer.build(self.network.trainable_variables)
-    self.averages = ema.MovingAverages(self.network.trainable_variables, config.training.ema)
+    variables = self.network.trainable_variables
+    layout = flat.Layout(
+      [variable.shape for variable in variables], stateless.computation_dtypes(self.network)
+    )
+    self.weights = flat.FlatVariable(layout, [variable.value for variable in variables])
+    self.optimizer = optimizer_lib.make_optimizer(config.training, self.weights)
+    self.averages = ema.MovingAverages(self.weights, config.training.ema)
     self.timestep_sampler = timestep_sampling.make_timestep_sampler(config.diffusion)
     random.setstate(states[0])
     np.random.set_state(states[1])
 
   @property
-  def step(self) -> keras.Variable:
+  def step(self) -> tf.Variable:
     """The number of finished steps."""
     return self.optimizer.iterations
 
-  @property
-  def weights(self) -> list[tf.Variable]:
-    """The network's trainable variables."""
-    return [variable.value for variable in self.network.trainable_variables]
+  def load_into_network(self, values: flat.FlatVariable) -> None:
+    """Gives the network the weights or an average, to draw or to evaluate."""
+    for variable, value in zip(self.network.trainable_variables, values.read(), strict=True):
+      variable.assign(value)
+
+  def begin_at_network(self) -> None:
+    """Sets the weights and all averages to those of the network, as at the start of a training."""
+    self.weights.assign([variable.value for variable in self.network.trainable_variables])
+    for rate in self.averages.rates:
+      self.averages.begin(rate)
 
   def checkpoint(self, names: Collection[str] | None = None) -> tf.train.Checkpoint:
     """Returns a checkpoint of the whole state, or of the part that a file holds.
 
-    Variables are listed by their paths, because TensorFlow silently leaves out Keras layers in
-    lists and dictionaries if it is given the network itself.
+    Weights are listed by the paths of the network's variables, whatever their layout in memory.
 
     Args:
       names: the names of the variables in the file; None for the whole state. Files of version 1
         have no `moments_start`, and its value is 0. Rates of averages may be newer than a file.
     """
-    moments_start = names is None or any("moments_start" in name for name in names)
+    paths = [variable.path for variable in self.network.trainable_variables]
+    optimizer = self.optimizer.checkpointed(paths)
+    if names is not None and not any("moments_start" in name for name in names):
+      del optimizer["adamw/moments_start"]
     return tf.train.Checkpoint(
-      network=checkpoints.variables_by_path(self.network),
-      optimizer={
-        variable.path: variable.value
-        for variable in self.optimizer.variables
-        if moments_start or variable is not self.optimizer.moments_start
-      },
+      network=self.weights.checkpointed(paths),
+      optimizer=optimizer,
       averages={
-        str(rate): checkpoints.variables_by_path(self.network, self.averages.at_rate(rate))
+        str(rate): self.averages.at_rate(rate).checkpointed(paths)
         for rate in self.averages.rates
         if names is None or rate in checkpoints.average_rates(names)
       },

@@ -70,7 +70,7 @@ class Writer:
       )
       self._write_noise_scale(records)
       tf.summary.scalar("norm/gradients", np.mean(records.grad_norm))
-      tf.summary.scalar("norm/weights", tf.linalg.global_norm(state.weights))
+      tf.summary.scalar("norm/weights", tf.norm(state.weights.variable))
       tf.summary.scalar("learning_rate", state.optimizer.learning_rate)
       tf.summary.scalar("images_per_second", rate)
     self._writer.flush()

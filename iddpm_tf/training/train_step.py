@@ -44,7 +44,7 @@ def train_step(state: state_lib.TrainState, batch: Mapping[str, tf.Tensor]) -> S
   replica = tf.distribute.get_replica_context()
   count = tf.shape(batch["image"])[0]
   total = count * replica.num_replicas_in_sync
-  seed_for = functools.partial(_seed, state.config.training.seed, state.step.value)
+  seed_for = functools.partial(_seed, state.config.training.seed, state.step.read_value())
 
   def own_part(whole):
     start = replica.replica_id_in_sync_group * count
@@ -63,9 +63,9 @@ def train_step(state: state_lib.TrainState, batch: Mapping[str, tf.Tensor]) -> S
     return loss_and_gradients(state, part, t, weights, noise, seed)
 
   losses, gradients = microbatches.accumulate(
-    part_gradients, parts, (batch, t, weights, noise), state.network.trainable_variables
+    part_gradients, parts, (batch, t, weights, noise), state.weights.layout.flat_shape
   )
-  grad_norm = apply_gradients(state, gradients.mean)
+  grad_norm = apply_gradient(state, gradients.mean)
   part_squared_norm = replica.all_reduce(tf.distribute.ReduceOp.MEAN, gradients.part_squared_norm)
   return StepRecord(t, weights, losses.loss, losses.mse, losses.vlb, grad_norm, part_squared_norm)
 
@@ -77,8 +77,8 @@ def loss_and_gradients(
   weights: tf.Tensor,
   noise: tf.Tensor,
   dropout_seed: tf.Tensor,
-) -> tuple[losses_lib.Losses, list[tf.Tensor]]:
-  """Returns the losses of each image, and the gradients of their weighted mean (Eq. 18).
+) -> tuple[losses_lib.Losses, tf.Tensor]:
+  """Returns the losses of each image, and the gradient of their weighted mean (Eq. 18).
 
   Args:
     state: the state of the training.
@@ -87,6 +87,9 @@ def loss_and_gradients(
     weights: the weights of the losses, float32 `[N]`.
     noise: standard normal noise, float32 `[N, H, W, C]`.
     dropout_seed: the seed of dropout's masks, int64 `[2]`.
+
+  Returns:
+    The losses, `[N]` each, and the gradient with respect to all weights, as their layout joins it.
   """
   config, process = state.config, state.diffusion.process
   x_start = batch["image"]
@@ -94,33 +97,40 @@ def loss_and_gradients(
   label = batch["label"] if config.network.class_conditional else None
   low = config.network.low_res_size
   low_res = images_lib.area_downsample(x_start, low) if low else None
-  with tf.GradientTape() as tape:
+  with tf.GradientTape(watch_accessed_variables=False) as tape:
+    # In the types in which the network uses them: they are cast once, and so are their gradients.
+    parameters = state.weights.read(cast=True)
+    tape.watch(parameters)
     output = call_network(
       state.network,
       x_t,
       process.network_timesteps(t),
       label,
       low_res=low_res,
+      weights=parameters,
       dropout_seed=dropout_seed if config.network.dropout else None,
     )
     losses = losses_lib.training_losses(
       state.diffusion, output, x_start=x_start, x_t=x_t, t=t, noise=noise
     )
     mean = tf.reduce_mean(losses.loss * weights)
-  gradients = tape.gradient(mean, state.weights)
+  gradients = tape.gradient(mean, parameters)
   # The gradient of the label embedding is sparse.
-  return losses, [tf.convert_to_tensor(gradient) for gradient in gradients]
+  return losses, state.weights.layout.join(list(map(tf.convert_to_tensor, gradients)))
 
 
-def apply_gradients(state: state_lib.TrainState, gradients: list[tf.Tensor]) -> tf.Tensor:
-  """Updates weights and averages by the replicas' mean gradient, and returns its norm, `[]`."""
+def apply_gradient(state: state_lib.TrainState, gradient: tf.Tensor) -> tf.Tensor:
+  """Updates weights and averages by the replicas' mean gradient, and returns its norm, `[]`.
+
+  Args:
+    state: the state of the training.
+    gradient: the gradient of this replica, as the layout of the weights joins it.
+  """
   replica = tf.distribute.get_replica_context()
-  gradients = replica.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
-  # The optimizer sums over the replicas once more. It does not give away the norm.
-  share = 1.0 / replica.num_replicas_in_sync
-  state.optimizer.apply([gradient * share for gradient in gradients])
+  gradient = replica.all_reduce(tf.distribute.ReduceOp.MEAN, gradient)
+  state.optimizer.apply(gradient)
   state.averages.update()
-  return tf.linalg.global_norm(gradients)
+  return tf.sqrt(microbatches.squared_norm(gradient))
 
 
 def _seed(seed, step, purpose):

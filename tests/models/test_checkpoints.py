@@ -114,8 +114,8 @@ def test_a_state_is_restored_also_from_the_first_version(tmp_path):
   for name, moments_start in (("new", 2), ("old", 0)):
     restored = state_lib.TrainState(config)
     assert checkpoints_lib.Checkpoints(restored, tmp_path / name).restore() == 3
-    assert int(restored.step.value) == 3
-    assert int(restored.optimizer.moments_start.value) == moments_start
+    assert int(restored.step) == 3
+    assert int(restored.optimizer.moments_start) == moments_start
 
 
 def test_a_checkpoint_without_a_rate_begins_its_averages_at_the_weights(model_dir):
@@ -126,7 +126,7 @@ def test_a_checkpoint_without_a_rate_begins_its_averages_at_the_weights(model_di
   checkpoints = checkpoints_lib.Checkpoints(state, folder.checkpoints)
   assert checkpoints.restore() == small_model.STEP
   average, others = state.averages.at_rate(0.999), state.averages.at_rate(0.9)
-  for value, weight, other in zip(average, state.weights, others, strict=True):
+  for value, weight, other in zip(average.read(), state.weights.read(), others.read(), strict=True):
     np.testing.assert_array_equal(value, weight)
     assert np.any(value != other)
   network = networks.build_network(config)

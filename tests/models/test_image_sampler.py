@@ -79,17 +79,6 @@ def test_frames_go_from_noise_to_the_image(model):
   np.testing.assert_array_equal(images, frames[:, -1])
 
 
-def test_weights_can_be_given(model):
-  zeros = [tf.Variable(tf.zeros_like(value)) for value in model.network.trainable_variables]
-  sampler = make_sampler(model, "ddim:1", weights=zeros)
-  # A network of zeros predicts no noise, so that one step divides the noise by sqrt(alpha bar).
-  images = sampler.draw(SEEDS, LABELS).numpy()
-  noise = loop.seeded_noise(SEEDS, (8, 8, 1))(tf.constant(0)).numpy()
-  alpha = sampler.diffusion.process.alphas_cumprod[0]
-  expected = np.round((np.clip(noise / np.sqrt(alpha), -1, 1) + 1) * 127.5)
-  assert np.abs(images - expected).max() <= 1
-
-
 def test_more_steps_than_the_model_has_are_refused(model):
   message = "^samplers: expected at most 25 steps, which the model has, received ddim:26$"
   with pytest.raises(settings.InputError, match=message):

@@ -57,9 +57,7 @@ def make_state(golden, decoder):
     )
   )
   openai.load_state_dict(state.network, golden_weights(state.network))
-  for averages in state.averages.averages:
-    for average, variable in zip(averages, state.network.trainable_variables):
-      average.assign(variable.value)
+  state.begin_at_network()
   return state
 
 
@@ -86,10 +84,10 @@ def test_training_steps(train_file, decoder):
 
   @tf.function(autograph=False)
   def step(x_start, t, noise):
-    losses, gradients = train_step.loss_and_gradients(
+    losses, gradient = train_step.loss_and_gradients(
       state, {"image": x_start}, t, tf.ones_like(t, tf.float32), noise, None
     )
-    return losses, train_step.apply_gradients(state, gradients)
+    return losses, train_step.apply_gradient(state, gradient)
 
   for i, (x_start, t, noise) in enumerate(zip(golden["x_start"], golden["t"], golden["noise"])):
     losses, grad_norm = step(x_start, t, noise)
@@ -111,9 +109,9 @@ def assert_same_outputs(state, golden, name):
       state.network, golden["x_start"][0], golden["probe/t_scaled"], weights=weights
     )
 
-  difference = np.abs(probe(None) - golden["probe/model"]).max()
+  difference = np.abs(probe(state.weights.read()) - golden["probe/model"]).max()
   print(f"{name}: the trained networks' outputs differ by {difference:.1e} at most")
   assert difference < 5e-3
   for rate in state.averages.rates:
-    ours = probe([average.value() for average in state.averages.at_rate(rate)])
+    ours = probe(state.averages.at_rate(rate).read())
     np.testing.assert_allclose(ours, golden[f"probe/ema_{rate:g}"], atol=5e-3, rtol=0)

@@ -334,7 +334,7 @@ def first_step(config):
   state = state_lib.TrainState(config)
   before = state.network.out_conv.kernel.numpy()
   record = train_step.train_step(state, one_image(config))
-  assert int(state.step.value) == 1
+  assert int(state.step) == 1
   return record, np.any(state.network.out_conv.kernel.numpy() != before)
 
 

@@ -35,8 +35,12 @@ def make_state(parts, dropout=0.0):
   state = state_lib.TrainState(config)
   rng = np.random.default_rng(0)
   # Some weights start as zeros, behind which no gradient is seen.
-  for variable in state.network.trainable_variables:
-    variable.assign(variable.value + rng.normal(0, 0.02, variable.shape))
+  state.weights.assign(
+    [
+      weight + rng.normal(0, 0.02, weight.shape).astype(np.float32)
+      for weight in state.weights.read()
+    ]
+  )
   # Importance sampling has begun, so the losses are weighted.
   state.timestep_sampler.losses.assign(
     tf.repeat(tf.constant([[1.0], [2.0], [4.0], [8.0]]), 10, axis=1)
@@ -47,14 +51,14 @@ def make_state(parts, dropout=0.0):
 
 def step(parts, **options):
   """Returns the `StepRecord` of a first step, and the gradients that it applied."""
-  applied, original = [], train_step.apply_gradients
+  applied, original = [], train_step.apply_gradient
 
-  def apply_gradients(state, gradients):
-    applied.extend(gradients)
-    return original(state, gradients)
+  def apply_gradient(state, gradient):
+    applied.extend(state.weights.layout.split(gradient))
+    return original(state, gradient)
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(train_step, "apply_gradients", apply_gradients)
+    patch.setattr(train_step, "apply_gradient", apply_gradient)
     return train_step.train_step(make_state(parts, **options), IMAGES), applied
 
 
@@ -65,7 +69,7 @@ def fixture_whole():
 
 @pytest.fixture(name="calls")
 def fixture_calls(monkeypatch):
-  """Each call of `loss_and_gradients`: weights, dropout seed, `Losses` and gradients."""
+  """Each call of `loss_and_gradients`: weights, dropout seed, `Losses` and gradient."""
   seen, original = [], train_step.loss_and_gradients
 
   def record(state, batch, t, weights, noise, dropout_seed):
@@ -101,12 +105,11 @@ def test_the_norms_are_those_of_the_gradient_of_each_part(calls):
   np.testing.assert_array_equal(
     np.concatenate([losses.loss for _, _, losses, _ in calls]), ours.loss
   )
-  gradients = [[gradient.numpy() for gradient in part] for *_, part in calls]
-  norms = [sum(np.sum(gradient**2) for gradient in part) for part in gradients]
+  gradients = [gradient.numpy() for *_, gradient in calls]
+  norms = [np.sum(gradient**2) for gradient in gradients]
   assert np.std(norms) > 0.1 * np.mean(norms)
   np.testing.assert_allclose(ours.part_squared_norm, np.mean(norms), rtol=1e-4)
-  means = [np.mean(parts, axis=0) for parts in zip(*gradients, strict=True)]
-  np.testing.assert_allclose(ours.grad_norm**2, sum(np.sum(mean**2) for mean in means), rtol=1e-4)
+  np.testing.assert_allclose(ours.grad_norm**2, np.sum(np.mean(gradients, axis=0) ** 2), rtol=1e-4)
 
 
 def test_a_single_part_has_the_norm_of_the_batch(whole):

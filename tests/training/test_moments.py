@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from iddpm_tf import config as config_lib
+from iddpm_tf.training import flat
 from iddpm_tf.training import optimizer as optimizer_lib
 from iddpm_tf.utils import devices
 
@@ -14,24 +15,26 @@ START = 1000
 
 
 def make_optimizer(**settings):
-  """Returns an optimizer, and the variable that it updates."""
+  """Returns an optimizer, and the weights that it updates."""
   config = config_lib.TrainingConfig(learning_rate=0.01, **settings)
-  optimizer = optimizer_lib.make_optimizer(config)
-  variable = tf.Variable([1.0, -2.0, 3.0])
-  optimizer.build([variable])
-  return optimizer, variable
+  weights = flat.FlatVariable(flat.Layout([(3,)], ["float32"]), [tf.constant([1.0, -2.0, 3.0])])
+  return optimizer_lib.make_optimizer(config, weights), weights
 
 
-def make_checkpoint(optimizer, variable):
+def make_checkpoint(optimizer, weights):
   """Returns a checkpoint that lists the variables as `TrainState.checkpoint` does."""
   return tf.train.Checkpoint(
-    optimizer={each.path: each.value for each in optimizer.variables}, variable=variable
+    optimizer=optimizer.checkpointed(["x"]), weights=weights.checkpointed(["x"])
   )
 
 
-def apply(optimizer, variable, gradients):
+def apply(optimizer, weights, gradients):
   for gradient in gradients:
-    optimizer.apply([tf.constant(gradient)], [variable])
+    optimizer.apply(weights.layout.join([tf.convert_to_tensor(gradient)]))
+
+
+def assert_close(weights, expected):
+  np.testing.assert_allclose(weights.read()[0], expected, rtol=1e-5)
 
 
 def algorithm_2(rates=RATES):
@@ -45,30 +48,30 @@ def algorithm_2(rates=RATES):
 
 @pytest.mark.parametrize("start", (0, START, 1_500_000))
 def test_the_bias_of_moments_is_corrected_from_their_own_start(start):
-  optimizer, variable = make_optimizer()
+  optimizer, weights = make_optimizer()
   optimizer.start_at(start)
-  apply(optimizer, variable, GRADIENTS)
-  np.testing.assert_allclose(variable, algorithm_2(), rtol=1e-5)
+  apply(optimizer, weights, GRADIENTS)
+  assert_close(weights, algorithm_2())
   assert int(optimizer.iterations) == start + 6
 
 
 def test_the_learning_rate_is_that_of_the_step():
-  optimizer, variable = make_optimizer(decay_steps=2000, train_steps=2000)
+  optimizer, weights = make_optimizer(decay_steps=2000, train_steps=2000)
   optimizer.start_at(START)
-  apply(optimizer, variable, GRADIENTS)
+  apply(optimizer, weights, GRADIENTS)
   rates = [0.01 * (1 - (START + i) / 2000) for i in range(6)]
-  np.testing.assert_allclose(variable, algorithm_2(rates), rtol=1e-5)
+  assert_close(weights, algorithm_2(rates))
 
 
 def test_a_checkpoint_holds_the_start(tmp_path):
-  optimizer, variable = make_optimizer()
+  optimizer, weights = make_optimizer()
   optimizer.start_at(START)
-  apply(optimizer, variable, GRADIENTS[:3])
-  path = make_checkpoint(optimizer, variable).write(str(tmp_path / "checkpoint"))
-  optimizer, variable = make_optimizer()
-  make_checkpoint(optimizer, variable).read(path).assert_consumed()
-  apply(optimizer, variable, GRADIENTS[3:])
-  np.testing.assert_allclose(variable, algorithm_2(), rtol=1e-5)
+  apply(optimizer, weights, GRADIENTS[:3])
+  path = make_checkpoint(optimizer, weights).write(str(tmp_path / "checkpoint"))
+  optimizer, weights = make_optimizer()
+  make_checkpoint(optimizer, weights).read(path).assert_consumed()
+  apply(optimizer, weights, GRADIENTS[3:])
+  assert_close(weights, algorithm_2())
 
 
 def train_on_two_devices(path):
@@ -80,22 +83,21 @@ def train_on_two_devices(path):
     with strategy.scope():
       return make_optimizer()
 
-  def take_steps(optimizer, variable, gradients):
+  def take_steps(optimizer, weights, gradients):
     @tf.function(autograph=False)
     def step(gradient):
-      # Half of the gradient comes from each replica, and the optimizer sums over them.
-      strategy.run(lambda: optimizer.apply([gradient / 2.0], [variable]))
+      strategy.run(lambda: apply(optimizer, weights, [gradient]))
 
     for gradient in gradients:
       step(tf.constant(gradient))
 
-  optimizer, variable = begin()
+  optimizer, weights = begin()
   optimizer.start_at(START)
-  take_steps(optimizer, variable, GRADIENTS[:3])
-  make_checkpoint(optimizer, variable).write(path)
-  optimizer, variable = begin()
-  make_checkpoint(optimizer, variable).read(path).assert_consumed()
-  take_steps(optimizer, variable, GRADIENTS[3:])
-  for copy in strategy.experimental_local_results(variable):
-    np.testing.assert_allclose(copy, algorithm_2(), rtol=1e-5)
-  assert int(optimizer.iterations.value.numpy()) == START + 6
+  take_steps(optimizer, weights, GRADIENTS[:3])
+  make_checkpoint(optimizer, weights).write(path)
+  optimizer, weights = begin()
+  make_checkpoint(optimizer, weights).read(path).assert_consumed()
+  take_steps(optimizer, weights, GRADIENTS[3:])
+  for copy in strategy.experimental_local_results(weights.variable):
+    np.testing.assert_allclose(weights.layout.split(copy)[0], algorithm_2(), rtol=1e-5)
+  assert int(optimizer.iterations.numpy()) == START + 6

