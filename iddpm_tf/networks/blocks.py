@@ -39,12 +39,12 @@ class ResBlock(keras.Layer):
   def build(self, x_shape: Shape, emb_shape: Shape) -> None:
     """Creates the layers for activations of `x_shape` and embeddings of `emb_shape`."""
     channels_in, channels, dtype = x_shape[-1], self.channels, self.dtype_policy
-    self.in_norm = layers.GroupNorm(dtype=dtype, name="in_norm")
+    self.in_norm = layers.GroupNorm(silu=True, dtype=dtype, name="in_norm")
     self.in_norm.build(x_shape)
     self.in_conv = layers.conv(channels_in, channels, 3, dtype=dtype, name="in_conv")
     conditioning = 2 * channels if self.scale_shift_norm else channels
     self.emb_dense = layers.dense(emb_shape[-1], conditioning, dtype=dtype, name="emb_dense")
-    self.out_norm = layers.GroupNorm(dtype=dtype, name="out_norm")
+    self.out_norm = layers.GroupNorm(silu=True, dtype=dtype, name="out_norm")
     self.out_norm.build((*x_shape[:-1], channels))
     self.out_dropout = layers.Dropout(self.dropout, dtype=dtype, name="out_dropout")
     # Because of the zeros, the block starts as its skip connection.
@@ -55,14 +55,14 @@ class ResBlock(keras.Layer):
 
   def call(self, x: Tensor, emb: Tensor, training: bool = False) -> Tensor:
     """Returns the activations: [B, H, W, C_in], [B, E] -> [B, H, W, channels]."""
-    h = self.in_conv(ops.silu(self.in_norm(x)))
+    h = self.in_conv(self.in_norm(x))
     conditioning = self.emb_dense(ops.silu(emb))
     if self.scale_shift_norm:
       scale, shift = ops.split(conditioning, 2, axis=-1)  # [B, C] each
       h = self.out_norm(h, scale, shift)
     else:
       h = self.out_norm(h + conditioning[:, None, None])  # [B, 1, 1, C]
-    h = self.out_conv(self.out_dropout(ops.silu(h), training=training))
+    h = self.out_conv(self.out_dropout(h, training=training))
     return h + (x if self.skip is None else self.skip(x))
 
   def get_config(self) -> dict[str, Any]:

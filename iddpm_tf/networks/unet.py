@@ -103,7 +103,7 @@ class UNet(keras.Model):
     self.output_blocks = self._output_blocks(skip_channels)
     # The last two layers are float32, because their rounding errors would be seen in the image.
     channels = self.base_channels * self.channel_multipliers[0]
-    self.out_norm = layers.GroupNorm(dtype="float32", name="out_norm")
+    self.out_norm = layers.GroupNorm(silu=True, dtype="float32", name="out_norm")
     self.out_norm.build((None, None, None, channels))
     self.out_conv = layers.conv(
       channels, self.out_channels, 3, zeros=True, dtype="float32", name="out_conv"
@@ -129,7 +129,7 @@ class UNet(keras.Model):
     h = _apply(self.middle, h, emb, training)
     for block in self.output_blocks:
       h = _apply(block, ops.concatenate([h, skips.pop()], axis=-1), emb, training)
-    return self.out_conv(ops.silu(self.out_norm(ops.cast(h, "float32"))))
+    return self.out_conv(self.out_norm(ops.cast(h, "float32")))
 
   def compute_output_shape(
     self, x_shape: Shape, t_shape: Shape | None = None, label_shape: Shape | None = None

@@ -335,6 +335,7 @@ def first_step(config):
   before = state.network.out_conv.kernel.numpy()
   record = train_step.train_step(state, one_image(config))
   assert int(state.step) == 1
+  state.load_into_network(state.weights)
   return record, np.any(state.network.out_conv.kernel.numpy() != before)
 
 
