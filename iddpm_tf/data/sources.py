@@ -20,6 +20,7 @@ from iddpm_tf.utils import progress as progress_lib
 MAX_BYTES = 4 * 2**30
 # The `dataset` of a model that was trained on arrays.
 ARRAYS = "arrays"
+_CHUNK = 1000  # Images of a checksum at a time.
 _LISTINGS = {"folder": "folders", "imagenet_npz": "imagenet", "lsun": "lsun"}
 _WITHOUT_TENSORFLOW = (*_LISTINGS, "records", "photos", ARRAYS)
 
@@ -193,6 +194,23 @@ def checksum(source: Source) -> str:
   crc = zlib.crc32(repr(tuple(source.images.shape)).encode())
   for array in (source.labels, source.images[chosen]):
     crc = zlib.crc32(np.ascontiguousarray(array).data, crc)
+  return f"{crc:08x}"
+
+
+def checksum_of_all(source: Source) -> str | None:
+  """Returns a checksum of all labels and images of a source in memory.
+
+  Returns:
+    The checksum; None for images that are on the disk or above `MAX_BYTES`, which take too long.
+  """
+  images = source.images
+  in_memory = isinstance(images, np.ndarray) and not isinstance(images, np.memmap)
+  if not in_memory or int(np.prod(images.shape)) > MAX_BYTES:
+    return None
+  crc = zlib.crc32(repr(tuple(images.shape)).encode())
+  crc = zlib.crc32(np.ascontiguousarray(source.labels).data, crc)
+  for start in range(0, len(images), _CHUNK):
+    crc = zlib.crc32(np.ascontiguousarray(images[start : start + _CHUNK]).data, crc)
   return f"{crc:08x}"
 
 

@@ -204,6 +204,8 @@ def test_a_finished_run_is_continued_with_other_steps_per_call(run, tmp_path, tr
     (("--channel_multipliers=1,2",), ("--channel_multipliers", "1,2")),
     (("--seed=3",), ("--seed", "0", "3")),
     (("--random_flip",), ("--random_flip", "False", "True")),
+    # A folder without the checksum of its images.
+    (("--strict",), ("--strict: requires", "images.crc32")),
   ],
 )
 def test_flags_that_contradict_the_folder_are_refused(run, model_dir, flags, words):
