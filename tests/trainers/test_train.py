@@ -83,6 +83,9 @@ def test_tensorboard_shows_losses_norms_rates_samples_and_settings(trained_dir):
     "samples/raw",
     "samples/ema_0.9",
     "samples/ema_0.5",
+    "samples_x_start_out_of_range/raw",
+    "samples_x_start_out_of_range_last_step/ema_0.9",
+    "samples_v_out_of_range/ema_0.5",
   ):
     assert steps[tag] == 10, tag
   for name in ("loss", "mse", "vlb"):
