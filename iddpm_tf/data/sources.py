@@ -308,6 +308,9 @@ def _in_memory(config: config_lib.DataConfig, pictures: listing.Listing) -> Sour
     images[position] = pixels[..., : images.shape[-1]]
   if unreadable:
     first = unreadable[0]
+    if len(unreadable) == count:
+      message = listing.describe_unreadable(pictures, first.name, first.reason)
+      raise settings.InputError("dataset", message)
     raise settings.InputError(
       "dataset",
       f"expected pictures that can all be read, received {len(unreadable)} of {count} of "
