@@ -88,17 +88,32 @@ def test_the_best_checkpoint_is_kept_and_every_command_can_use_it(run, trained, 
 def test_the_scores_are_those_of_the_evaluate_command(run, trained, tmp_path):
   expected = {ema: scores for step, ema, scores in results(trained) if step == 12}[0.5]
   flags = ("--nll", "--num_examples=6", "--nll_steps=5", "--ema=0.5", f"--output_dir={tmp_path}")
-  evaluated = run("evaluate", f"--model_dir={trained}", *flags, *SAMPLES)
-  assert evaluated.status == 0
+  assert run("evaluate", f"--model_dir={trained}", *flags, *SAMPLES).status == 0
   scores = {
     name: value for line in results_log.read(tmp_path) for name, value in line["scores"].items()
   }
   assert scores["fid"] == pytest.approx(expected["fid"], rel=1e-6)
-  shares = results_log.read(trained)[-1]["out_of_range"]
-  assert f"{shares['x_start_out_of_range']:.1%} of the predicted x_0 left [-1, 1]" in evaluated.out
   (path,) = tmp_path.glob("nll*.json")
   content = json.loads(path.read_text())
   assert content["bits_per_dim"] == pytest.approx(expected["nll"], rel=1e-6)
+
+
+def test_what_left_its_range_is_what_sample_says(run, trained, tmp_path):
+  flags = ("--ema=0.5", "--samplers=ddim:5", "--num_samples=70", f"--output_dir={tmp_path}")
+  drawn = run("sample", f"--model_dir={trained}", *flags)
+  (line,) = [
+    line
+    for line in results_log.read(trained)
+    if (line["training_step"], line["ema"]) == (12, 0.5) and "out_of_range" in line
+  ]
+  assert line["out_of_range"].keys() == {
+    "x_start_out_of_range",
+    "x_start_out_of_range_last_step",
+    "v_out_of_range",
+  }
+  share, last, v = line["out_of_range"].values()
+  assert f"{share:.1%} of the predicted x_0 left [-1, 1], {last:.1%} in the last" in drawn.out
+  assert f"{v:.1%} of v left [0, 1]" in drawn.out
 
 
 def test_evaluations_do_not_change_the_training(run, trained, tmp_path):
