@@ -21,7 +21,8 @@ from iddpm_tf.settings import from_json
 VERSION = 5  # The version of the layout of config.json.
 _CHANGE_KEYS = ("step", "setting", "from", "to")  # How config.json calls the parts of a `Change`.
 
-SCORES = ("fid", "sfid", "inception_score", "precision_recall")  # Scores of samples.
+# Scores of samples.
+SCORES = ("fid", "sfid", "inception_score", "precision_recall", "kid")
 # Scores of a model, and the split of each. In training, `nll` is of the split val if there is
 # one beside test.
 LIKELIHOODS = {"nll": "test", "nll_train": "train"}
@@ -544,8 +545,8 @@ class EvaluationConfig:
   )
   eval_features: str | None = settings.setting(
     None,
-    "feature extractor for scores of samples: digits, the path of the Inception graph, or the "
-    "folder of a SavedModel",
+    "feature extractor for scores of samples: digits, random, the path of the Inception graph, or "
+    "the folder of a SavedModel; unset: digits for 8x8 images in one channel, otherwise random",
     changeable=True,
     since=3,
   )

@@ -524,8 +524,8 @@ def test_impossible_evaluations_are_refused(values, name):
 
 
 def test_the_best_score_can_be_any_computed_score():
-  for name in ("fid", "recall_k3", "precision_k5"):
-    EvaluationConfig(eval_scores=("precision_recall", "fid"), best_score=name)
+  for name in ("fid", "kid", "recall_k3", "precision_k5"):
+    EvaluationConfig(eval_scores=("precision_recall", "fid", "kid"), best_score=name)
 
 
 def test_a_super_resolution_model_has_no_scores_of_samples_in_training():

@@ -47,8 +47,10 @@ class Options:
   )
   num_samples: int = settings.setting(16, "number of images to draw")
   seed: int = settings.setting(0, "seed of the first image; image i has seed + i")
-  labels: tuple[int, ...] = settings.setting(
-    (0,), "classes of the images, repeated in turn, if the model has classes"
+  labels: tuple[str, ...] = settings.setting(
+    ("0",),
+    "classes of the images, by number or by name (cat,dog), repeated in turn, if the model has "
+    "classes",
   )
   batch_size: int = settings.setting(8, "number of images per request")
   timeout: float = settings.setting(600.0, "seconds to wait for an answer")
@@ -59,10 +61,11 @@ class Options:
       value = getattr(self, name)
       settings.require(0 < value <= _LIMIT, name, f"a positive number up to {_LIMIT:,}", value)
     settings.require_seed(self.seed)
+    numbers = [int(label) for label in self.labels if seeds_lib.is_number(label)]
     settings.require(
-      self.labels and 0 <= min(self.labels) <= max(self.labels) < 2**31,
+      self.labels and all(0 <= number < 2**31 for number in numbers),
       "labels",
-      "one or more classes, comma-separated numbers from 0",
+      "one or more classes, comma-separated names, or numbers from 0",
       self.labels,
     )
     settings.require(
@@ -100,10 +103,12 @@ def _draw(options: Options) -> int:
   output = pathlib.Path(options.output_dir)
   images_for_grid: list[np.ndarray] = []
   with client:
-    inputs = clients.require_image_signature(client.signatures(), options.signature)
+    signatures = client.signatures()
+    inputs = clients.require_image_signature(signatures, options.signature)
     labels = None
     if "label" in inputs:
-      labels = np.resize(np.array(options.labels, np.int32), len(seeds))
+      names = clients.class_names(client, signatures)
+      labels = _labels(options, len(seeds), names)
     files.make_folder(output, "output_dir")
     with progress_lib.Console().bar(total=len(seeds), unit="image") as bar:
       # Each batch is written when it arrives, so that it outlasts a failure of the server.
@@ -119,6 +124,23 @@ def _draw(options: Options) -> int:
   pictures.write_png(output / GRID, grid)
   print(f"wrote {len(seeds)} images and {GRID} to {output}")
   return 0
+
+
+def _labels(options: Options, count: int, class_names: tuple[str, ...]) -> np.ndarray:
+  """Returns the labels of the images, int32 [count]."""
+  chosen = seeds_lib.labels_from_texts(options.labels, class_names)
+  if class_names:
+    labels = seeds_lib.make_labels(count, len(class_names), chosen, class_names=class_names)
+    assert labels is not None
+    return labels
+  if not all(isinstance(label, int) for label in chosen):
+    raise settings.InputError(
+      "labels",
+      f"expected numbers, because the export of {options.model} has no names of classes, received "
+      f"{settings.shown(options.labels)}; an export by this version has the names that its model "
+      "folder has",
+    )
+  return np.resize(np.array(chosen, np.int32), count)  # The server knows how many classes exist.
 
 
 COMMAND = command.Command(main, Options, __doc__, sections=())

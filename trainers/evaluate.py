@@ -6,7 +6,7 @@
 term to a JSON file and a plot (Figure 2). With --nll_stderr, the bound is estimated from a part of
 its terms.
 
---fid, --sfid, --inception_score and --precision_recall draw --num_samples images by each of
+--fid, --kid, --sfid, --inception_score and --precision_recall draw --num_samples images by each of
 --samplers, and compare them with the training images or with --reference. The images are kept in
 the model folder: a command that was stopped continues with them, and so does one with more samples.
 --samples scores images of any program in place of a model's: an .npz or .npy file, a picture, a
@@ -50,6 +50,7 @@ class _ScoreOptions(model_options.EnsembleOptions):
     False, "the Inception Score, by the classifier of the features"
   )
   precision_recall: bool = settings.setting(False, "improved precision and recall, k = 3 and 5")
+  kid: bool = settings.setting(False, "the kernel distance between features (KID)")
   features: str | None = settings.setting(None, evaluation_config.FEATURES_HELP)
   reference: str | None = settings.setting(
     None,

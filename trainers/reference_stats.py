@@ -5,7 +5,7 @@ r"""Writes statistics of real images, with which samples are compared.
 
 The file has the authors' layout: `mu` and `sigma` are the mean and the covariance of the features,
 `mu_s` and `sigma_s` those of the spatial features, and `arr_0` holds --num_images of the images,
-for precision and recall. Appendix A compares with the full training set.
+for precision and recall and for KID. Appendix A compares with the full training set.
 """
 
 import dataclasses
@@ -55,6 +55,9 @@ def main(options: Options, given: dict[str, Any]) -> int:
   source = sources.load(config, options.split)
   sources.say_notes(source, progress)
   extractor = features.for_images(options.features, source.images.shape[1:])
+  note = features.note_of_default(extractor) if options.features is None else None
+  if note:
+    progress.say(note)
   reference_statistics.write(
     options.output,
     source,

@@ -40,6 +40,9 @@ class Options:
     "rate of the averaged weights to take from the model folder --init_from; 0 takes the raw "
     "weights; unset: its first rate",
   )
+  strict: bool = settings.setting(
+    False, "refuse to continue on other images or labels than the run was trained on"
+  )
   flagfiles: tuple[str, ...] = settings.recorded(())
 
   def __post_init__(self) -> None:
@@ -73,6 +76,7 @@ def main(options: Options, given: dict[str, Any]) -> int:
       model_dir=folder.path,
       init_from=options.init_from,
       init_ema=options.init_ema,
+      strict=options.strict,
       progress=progress_lib.Console(),
     )
   except api.TrainingInterrupted as interrupted:

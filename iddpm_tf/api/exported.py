@@ -49,7 +49,7 @@ class ExportedModel:
   @property
   def samplers(self) -> tuple[str, ...]:
     """The names of the exported samplers, such as `ddim_50`, sorted."""
-    kinds = (layout.PNG_PREFIX, layout.DEFAULT_SIGNATURE)
+    kinds = (layout.PNG_PREFIX, layout.DEFAULT_SIGNATURE, layout.CLASS_NAMES)
     return tuple(
       sorted(
         name

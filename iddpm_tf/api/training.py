@@ -46,6 +46,7 @@ def train(
   model_dir: str | os.PathLike[str],
   init_from: str | os.PathLike[str] | None = None,
   init_ema: float | None = None,
+  strict: bool = False,
   strategy: tf.distribute.Strategy | None = None,
   progress: bool | progress_lib.Progress = True,
 ) -> model_lib.Model:
@@ -66,6 +67,8 @@ def train(
       channels, whose weights begin anew. A run that is continued does not read it again.
     init_ema: the rate of the averages to take from the model folder `init_from`; 0 for the raw
       weights. None takes its first rate.
+    strict: whether to refuse to continue a run on other images or labels than it was trained on.
+      False continues with a note.
     strategy: the devices. None is all GPUs, or the CPU where there is none.
     progress: True shows bars and notes, False shows none; or a `Progress`.
 
@@ -84,6 +87,7 @@ def train(
     model_dir=model_dir,
     init_from=init_from,
     init_ema=init_ema,
+    strict=strict,
     strategy=strategy,
     progress=progress,
   )
@@ -98,6 +102,7 @@ def run_training(
   model_dir: str | os.PathLike[str],
   init_from: str | os.PathLike[str] | None = None,
   init_ema: float | None = None,
+  strict: bool = False,
   strategy: tf.distribute.Strategy | None = None,
   progress: bool | progress_lib.Progress = True,
 ) -> int:
@@ -128,6 +133,8 @@ def run_training(
   elif config.data.data_dir:  # Later calls may come from another working folder.
     config = config.with_settings(data_dir=os.path.abspath(config.data.data_dir))
   config = loop.resolve_config(config, source, folder)
+  if strict and stored:
+    model_dir_lib.require_same_images(source, folder)
   if stored and config.data.dataset != stored.data.dataset:
     progress.say(
       f"note: {folder} was made with dataset={stored.data.dataset} and continues with {source.name}"

@@ -140,7 +140,8 @@ def lines(split: str, report: Report) -> Iterator[str]:
     yield f"  near-duplicates: {len(pairs):,} ({_names(pairs)})"
   if report.ignored:
     extensions = listing.by_extension(report.ignored)
-    yield f"  other files, ignored: {extensions} ({_names(report.ignored)})"
+    advice = listing.advice_on_formats(report.ignored)
+    yield f"  other files, ignored: {extensions} ({_names(report.ignored)}){advice}"
   yield f"  unreadable: {len(report.unreadable)}"
   yield from (f"    {line}" for line in preparation.lines(report.unreadable))
   yield from (f"  note: {note}" for note in report.notes)

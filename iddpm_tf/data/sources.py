@@ -20,6 +20,7 @@ from iddpm_tf.utils import progress as progress_lib
 MAX_BYTES = 4 * 2**30
 # The `dataset` of a model that was trained on arrays.
 ARRAYS = "arrays"
+_CHUNK = 1000  # Images of a checksum at a time.
 _LISTINGS = {"folder": "folders", "imagenet_npz": "imagenet", "lsun": "lsun"}
 _WITHOUT_TENSORFLOW = (*_LISTINGS, "records", "photos", ARRAYS)
 
@@ -196,6 +197,23 @@ def checksum(source: Source) -> str:
   return f"{crc:08x}"
 
 
+def checksum_of_all(source: Source) -> str | None:
+  """Returns a checksum of all labels and images of a source in memory.
+
+  Returns:
+    The checksum; None for images that are on the disk or above `MAX_BYTES`, which take too long.
+  """
+  images = source.images
+  in_memory = isinstance(images, np.ndarray) and not isinstance(images, np.memmap)
+  if not in_memory or int(np.prod(images.shape)) > MAX_BYTES:
+    return None
+  crc = zlib.crc32(repr(tuple(images.shape)).encode())
+  crc = zlib.crc32(np.ascontiguousarray(source.labels).data, crc)
+  for start in range(0, len(images), _CHUNK):
+    crc = zlib.crc32(np.ascontiguousarray(images[start : start + _CHUNK]).data, crc)
+  return f"{crc:08x}"
+
+
 def needs_tensorflow(dataset: str) -> bool:
   """Returns whether reading a data set imports TensorFlow, as TFDS does."""
   return dataset not in _WITHOUT_TENSORFLOW
@@ -290,6 +308,9 @@ def _in_memory(config: config_lib.DataConfig, pictures: listing.Listing) -> Sour
     images[position] = pixels[..., : images.shape[-1]]
   if unreadable:
     first = unreadable[0]
+    if len(unreadable) == count:
+      message = listing.describe_unreadable(pictures, first.name, first.reason)
+      raise settings.InputError("dataset", message)
     raise settings.InputError(
       "dataset",
       f"expected pictures that can all be read, received {len(unreadable)} of {count} of "

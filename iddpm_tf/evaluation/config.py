@@ -7,8 +7,8 @@ from iddpm_tf import settings
 
 SPLITS = ("train", "val", "test")
 FEATURES_HELP = (
-  "feature extractor: 'digits', the path of the Inception graph, or the folder of a SavedModel; "
-  "unset: digits, for images of 8x8 pixels in one channel"
+  "feature extractor: 'digits', 'random', the path of the Inception graph, or the folder of a "
+  "SavedModel; unset: digits for images of 8x8 pixels in one channel, otherwise random"
 )
 
 
@@ -17,7 +17,7 @@ class ScoringConfig:
   """How samples are scored.
 
   Attributes:
-    scores: names of fid, sfid, inception_score and precision_recall.
+    scores: names of fid, sfid, inception_score, precision_recall and kid.
     features: the feature extractor, by its text; None for the default one.
     reference: the .npz of the reference; None for the training images of the model.
     seed: samples of two seeds have no image in common.
@@ -53,7 +53,7 @@ class ReferenceConfig:
   split: str = settings.setting("train", "split of the data", choices=SPLITS)
   num_examples: int = settings.setting(0, "number of images, evenly over the split; 0: all")
   num_images: int = settings.setting(
-    10_000, "number of images to keep for precision and recall, evenly over the others"
+    10_000, "number of images to keep for precision and recall and for KID, evenly over the others"
   )
   batch_size: int = settings.setting(100, "images at a time")
 

@@ -14,6 +14,7 @@ from iddpm_tf.evaluation import digits_classifier
 from iddpm_tf.evaluation.feature_extractors import base
 from iddpm_tf.evaluation.feature_extractors import digits
 from iddpm_tf.evaluation.feature_extractors import inception
+from iddpm_tf.evaluation.feature_extractors import random
 from iddpm_tf.utils import progress as progress_lib
 
 
@@ -40,6 +41,16 @@ def load(text: str) -> base.FeatureExtractor:
     "features",
     f"expected one of {expected}, received {text}, which {problem}; the Inception graph is at "
     f"{inception.URL}",
+  )
+
+
+def note_of_default(extractor: base.FeatureExtractor) -> str | None:
+  """Returns a line about an extractor that nobody has chosen, or None where it needs none."""
+  if extractor.name != random.NAME:
+    return None
+  return (
+    "note: these scores use random features, and can be compared with each other only; published "
+    f"scores use the Inception graph, whose path is a value of features ({inception.URL})"
   )
 
 
@@ -73,20 +84,15 @@ def for_images(text: str | None, shape: tuple[int, ...]) -> base.FeatureExtracto
   """Returns a feature extractor that was tried on images of a shape.
 
   Args:
-    text: see `load`. None chooses `digits`, for images of the shape of the embedded digits.
+    text: see `load`. None chooses `digits` for images of the shape of the embedded digits, and
+      `random` for others.
     shape: the shape (H, W, C) of the images.
 
   Raises:
     InputError: as `load`, or the extractor does not take such images.
   """
   if text is None:
-    if tuple(shape) != digits_classifier.IMAGE_SHAPE:
-      raise settings.InputError(
-        "features",
-        f"expected the path of the Inception graph for images of {base.shape_text(shape)}, "
-        f"received none; it is at {inception.URL}",
-      )
-    text = digits.NAME
+    text = digits.NAME if tuple(shape) == digits_classifier.IMAGE_SHAPE else random.NAME
   extractor = load(text)
   extractor.require_shape(shape)
   try:

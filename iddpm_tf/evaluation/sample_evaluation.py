@@ -23,7 +23,13 @@ from iddpm_tf.utils import progress as progress_lib
 # Images, and the part of a result that says what they are.
 SampleSet = tuple[arrays.Images, dict[str, Any]]
 
-_TITLES = {"fid": "FID", "sfid": "sFID", "inception_score": "Inception Score"}
+_TITLES = {
+  "fid": "FID",
+  "sfid": "sFID",
+  "inception_score": "Inception Score",
+  "kid": "KID",
+  "kid_standard_error": "standard error of KID",
+}
 
 
 class SampleEvaluation:
@@ -201,10 +207,15 @@ def _keeping_folder(
   return folder
 
 
+def _shown(value: float) -> str:
+  """Returns a score with four decimals, or with three digits where that would show fewer."""
+  return f"{value:.4f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3g}"
+
+
 def describe(result: dict[str, Any]) -> str:
   """Returns a result in words, as lines."""
   lines = [
-    f"{_TITLES.get(name, name.replace('_k', ', k = '))}: {value:.4f}"
+    f"{_TITLES.get(name, name.replace('_k', ', k = '))}: {_shown(value)}"
     for name, value in result["scores"].items()
   ]
   if "sampler" in result:

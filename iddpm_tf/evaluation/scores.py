@@ -12,6 +12,7 @@ from iddpm_tf import settings
 from iddpm_tf.evaluation import config as evaluation_config
 from iddpm_tf.evaluation import frechet
 from iddpm_tf.evaluation import inception_score
+from iddpm_tf.evaluation import kernel_distance
 from iddpm_tf.evaluation import precision_recall
 from iddpm_tf.evaluation.feature_extractors import base
 
@@ -25,6 +26,7 @@ class Selection(NamedTuple):
   sfid: bool = False
   inception_score: bool = False
   precision_recall: bool = False
+  kid: bool = False
 
   @classmethod
   def from_names(cls, names: tuple[str, ...]) -> "Selection":
@@ -39,7 +41,12 @@ class Selection(NamedTuple):
   @property
   def needs_reference(self) -> bool:
     """Whether a score compares the samples with real images; the Inception Score does not."""
-    return self.fid or self.sfid or self.precision_recall
+    return self.fid or self.sfid or self.compares_features
+
+  @property
+  def compares_features(self) -> bool:
+    """Whether a score needs the features of all images, rather than their statistics."""
+    return self.precision_recall or self.kid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +65,7 @@ class ReferenceSummary(NamedTuple):
 
   pool: frechet.Gaussian | None = None  # For FID.
   spatial: frechet.Gaussian | None = None  # For sFID.
-  features: np.ndarray | None = None  # float32 [N, D], for precision and recall.
+  features: np.ndarray | None = None  # float32 [N, D], for precision and recall, and for KID.
 
 
 def summarise(
@@ -80,7 +87,7 @@ def summarise(
   for batch in batches:
     require_parts(batch, selection)
     count += len(batch.pool)
-    if selection.fid or selection.precision_recall:
+    if selection.fid or selection.compares_features:
       frechet.require_finite(name, batch.pool)
     if selection.fid:
       pool = _merged(pool, batch.pool)
@@ -88,7 +95,7 @@ def summarise(
       part = _required(batch.spatial)
       frechet.require_finite(name, part)
       spatial = _merged(spatial, part)
-    if selection.precision_recall:
+    if selection.compares_features:
       features.append(batch.pool)
     if selection.inception_score:
       part = _required(batch.probabilities)
@@ -127,6 +134,13 @@ def compute(selection: Selection, sample: Summary, reference: ReferenceSummary) 
     )
     for k, pair in zip(neighbours, pairs):
       results |= {f"precision_k{k}": pair.precision, f"recall_k{k}": pair.recall}
+  if selection.kid:
+    distance = kernel_distance.kernel_distance(
+      _required(reference.features), _required(sample.features)
+    )
+    results["kid"] = distance.mean
+    if distance.standard_error is not None:
+      results["kid_standard_error"] = distance.standard_error
   return results
 
 

@@ -1,5 +1,6 @@
 """Scores of images against real images, in two steps: everything is checked before work begins."""
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -37,9 +38,8 @@ def score(
     images: uint8 [N, H, W, C], an array or anything that is indexed like one.
     reference: real images, the path of an .npz with them or their statistics, or a `Reference`. The
       Inception Score needs none.
-    scores: names of fid, sfid, inception_score and precision_recall.
-    features: the feature extractor; see `features.load`. None chooses the digits' features for
-      images of their size.
+    scores: names of fid, sfid, inception_score, precision_recall and kid.
+    features: the feature extractor; see `features.for_images`.
     batch_size: images at a time.
     progress: shows the images that are done, and warnings.
 
@@ -69,11 +69,13 @@ class Scoring:
     selection: the scores to compute.
     extractor: the feature extractor.
     reference: the reference; None if no score needs one, or if it is still to be made.
+    note: a line that a user should read, or None.
   """
 
   selection: scores_lib.Selection
   extractor: base.FeatureExtractor
   reference: reference_lib.Reference | None
+  note: str | None = None
 
   def make_scorer(self, *, batch_size: int, progress: progress_lib.Progress) -> "Scorer":
     """Returns the scorer, after computing what the reference's file lacks.
@@ -118,13 +120,15 @@ class Scorer:
   """Scores sets of images against one reference."""
 
   def __init__(self, scoring: Scoring, *, batch_size: int, progress: progress_lib.Progress):
-    """Computes what the reference's file lacks.
+    """Shows the note of the scoring, and computes what the reference's file lacks.
 
     Args:
       scoring: the scores, the feature extractor and the reference.
       batch_size: images at a time.
       progress: shows the images that are done.
     """
+    if scoring.note:
+      progress.say(scoring.note)
     self._selection, self._extractor = scoring.selection, scoring.extractor
     self._batch_size, self._progress = batch_size, progress
     reference = scoring.reference
@@ -203,10 +207,9 @@ def prepare(
   """Loads what scores need, and checks that it fits together and fits the samples.
 
   Args:
-    scores: names of fid, sfid, inception_score and precision_recall.
+    scores: names of fid, sfid, inception_score, precision_recall and kid.
     image_shape: the shape (H, W, C) of the samples.
-    features: the feature extractor; see `features.load`. None chooses the digits' features for
-      images of their size.
+    features: the feature extractor; see `features.for_images`.
     reference: see `reference.load`. None if no score needs one, or if it is still to be made.
     num_samples: the number of samples.
 
@@ -227,10 +230,26 @@ def prepare(
     )
   if selection.fid or selection.sfid:
     settings.require(num_samples > 1, "num_samples", "2 or more for a covariance", num_samples)
+  if selection.kid:
+    settings.require(num_samples > 1, "num_samples", "2 or more for KID", num_samples)
   if loaded is not None:
-    _require_images(selection, extractor, loaded)
-    _require_same_features(selection, extractor, loaded, example)
-  return Scoring(selection, extractor, loaded)
+    _require_images(selection, extractor, loaded, image_shape)
+    with _hint_of_default(features):
+      _require_same_features(selection, extractor, loaded, example)
+  note = features_lib.note_of_default(extractor) if features is None else None
+  return Scoring(selection, extractor, loaded, note)
+
+
+@contextlib.contextmanager
+def _hint_of_default(features):
+  """Adds to an error about features what to do, if nobody has chosen them."""
+  try:
+    yield
+  except settings.InputError as error:
+    if features is not None:
+      raise
+    message = f"{error.message}; features chooses the extractor of the statistics"
+    raise settings.InputError(error.name, message) from None
 
 
 def _require_same_features(selection, extractor, reference, example):
@@ -256,7 +275,7 @@ def _require_same_features(selection, extractor, reference, example):
       )
 
 
-def _require_images(selection, extractor, reference):
+def _require_images(selection, extractor, reference, image_shape):
   """Raises an `InputError` unless a reference has the images to compute what it lacks."""
   missing = _missing(selection, reference)
   if not any(missing):
@@ -274,6 +293,13 @@ def _require_images(selection, extractor, reference):
     extractor.require_shape(images.shape[1:])
   except settings.InputError as error:
     raise settings.InputError("reference", f"{error.message}{_in_parentheses(reference)}") from None
+  if extractor.one_size and tuple(images.shape[1:3]) != tuple(image_shape[:2]):
+    expected, received = ("x".join(map(str, s[:2])) for s in (image_shape, images.shape[1:]))
+    raise settings.InputError(
+      "reference",
+      f"expected images of {expected}, as the samples have, because {extractor.name} features of "
+      f"other sizes cannot be compared, received {received}{_in_parentheses(reference)}",
+    )
 
 
 def _missing(selection, reference):
@@ -282,6 +308,7 @@ def _missing(selection, reference):
     fid=selection.fid and reference.pool is None,
     sfid=selection.sfid and reference.spatial is None,
     precision_recall=selection.precision_recall,
+    kid=selection.kid,
   )
 
 

@@ -14,12 +14,11 @@ from iddpm_tf import settings
 from iddpm_tf.diffusion import gaussian_diffusion
 from iddpm_tf.diffusion.samplers import base as samplers
 from iddpm_tf.diffusion.samplers import loop
+from iddpm_tf.models import out_of_range
 from iddpm_tf.models import trained_model
 from iddpm_tf.utils import devices
 from iddpm_tf.utils import progress as progress_lib
 
-# The share of the last x_0 outside [-1, 1] from which one sees it.
-_NOTABLE_SHARE = 0.01
 # Arrays by the names of a sampler's inputs: `seed` int64 [N], `label` int32 [N], `low_res` uint8
 # [N, h, w, C]. Inputs that the model does not take are ignored, and may be None.
 Inputs = Mapping[str, np.ndarray | None]
@@ -41,9 +40,9 @@ class BatchedSampler:
     self._model, self._sampler = model, sampler
     self._bar: progress_lib.Bar | None = None
     self._graphs: dict[Any, Callable[..., tf.Tensor]] = {}  # Traced when they are first used.
-    self._outside: list[list[int]] = []  # The numbers of a `loop.OutOfRange` for each batch.
+    self._outside = out_of_range.Counter()
     self.image_sampler = model.make_image_sampler(
-      sampler, on_step=self._on_step, on_end=self._outside_of_batch
+      sampler, on_step=self._on_step, on_end=self._outside.add
     )
     self._draw = devices.over_replicas(model.strategy, self.image_sampler.draw)
 
@@ -118,13 +117,25 @@ class BatchedSampler:
     self._bar = progress.bar(total=total, unit="step", description=str(self._sampler))
     return self._bar
 
+  def out_of_range(self) -> loop.OutOfRange:
+    """Returns how many predicted values of the last images left their ranges.
+
+    Raises:
+      InputError: no images have been drawn.
+    """
+    outside = self._outside.total()
+    if outside is None:
+      message = f"expected one that has drawn images, received {self._sampler.to_text()}"
+      raise settings.InputError("samplers", message)
+    return outside
+
   def describe_range(self) -> str:
     """Returns how much of the predicted x_0 and v of the last images left their ranges, in words.
 
     Raises:
       InputError: no images have been drawn.
     """
-    return describe_range(self._model.config, self._out_of_range())
+    return out_of_range.describe(self._model.config, self.out_of_range())
 
   def note_of_extremes(self) -> str | None:
     """Returns a note if a notable part of the last images is black or white for lack of clipping.
@@ -132,47 +143,12 @@ class BatchedSampler:
     Raises:
       InputError: no images have been drawn.
     """
-    outside, sampling = self._out_of_range(), self._model.config.sampling
-    share = outside.last_x_start / outside.last_values
-    if sampling.clip_denoised or sampling.dynamic_threshold or share < _NOTABLE_SHARE:
-      return None
-    return (
-      f"note: {share:.1%} of the values are outside [-1, 1] and become black or white; "
-      "clip_denoised or dynamic_threshold=0.995 holds the predicted x_0 inside"
-    )
-
-  def _out_of_range(self):
-    if not self._outside:
-      message = f"expected one that has drawn images, received {self._sampler.to_text()}"
-      raise settings.InputError("samplers", message)
-    return loop.OutOfRange(*np.sum(self._outside, axis=0).tolist())
-
-  def _outside_of_batch(self, numbers):
-    self._outside.append(numbers)
+    return out_of_range.note_of_extremes(self._model.config, self.out_of_range())
 
   def _on_step(self, done):
     del done
     if self._bar is not None:
       self._bar.update()
-
-
-def describe_range(config: config_lib.Config, outside: loop.OutOfRange) -> str:
-  """Returns how much of the predicted x_0 and v left their ranges, in words.
-
-  Args:
-    config: the configuration of the model.
-    outside: the sums over all batches.
-  """
-  share, last = outside.x_start / outside.values, outside.last_x_start / outside.last_values
-  text = f"{share:.1%} of the predicted x_0 left [-1, 1], {last:.1%} in the last step"
-  sampling = config.sampling
-  if sampling.dynamic_threshold:
-    text += f", and was scaled back by dynamic_threshold={sampling.dynamic_threshold}"
-  else:
-    text += f", and was {'' if sampling.clip_denoised else 'not '}clipped"
-  if config.diffusion.variance_type == "learned_range":
-    text += f"; {outside.v / outside.values:.1%} of v left [0, 1]"
-  return text
 
 
 def parse_samplers(

@@ -13,7 +13,7 @@ from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.models import model_dir as model_dir_lib
 
-_LOWER_IS_BETTER = ("fid", "sfid", *config_lib.LIKELIHOODS)
+_LOWER_IS_BETTER = ("fid", "sfid", "kid", *config_lib.LIKELIHOODS)
 
 
 class Saveable(Protocol):

@@ -80,6 +80,11 @@ class ImageSampler(tf.Module):
       autograph=False,
     )
 
+  @property
+  def class_names(self) -> tuple[str, ...]:
+    """The names of the classes by number; empty where they are unknown, or there are none."""
+    return self.config.class_names
+
   def input_signature(self) -> list[tf.TensorSpec]:
     """Returns the inputs: `seed`, `label` for a model with classes, `low_res` for an upsampler."""
     signature = [_SEED]
@@ -163,6 +168,11 @@ class TwoStageSampler(tf.Module):
     self.base, self.upsampler = base, upsampler
     self.sampler = base.sampler
     self.draw = tf.function(self._draw, input_signature=self.input_signature(), autograph=False)
+
+  @property
+  def class_names(self) -> tuple[str, ...]:
+    """The names of the classes of the base model by number."""
+    return self.base.class_names
 
   def input_signature(self) -> list[tf.TensorSpec]:
     """Returns the inputs, which are those of the base model."""

@@ -33,6 +33,24 @@ class DataChecksum(NamedTuple):
 
   checksum: str  # See `sources.checksum`.
   images: int | None  # The number of images; None for a file of an earlier version.
+  of_all: str | None = None  # See `sources.checksum_of_all`; None where it is unknown.
+
+  @classmethod
+  def of(cls, source: sources.Source) -> "DataChecksum":
+    """Returns the checksum of a source."""
+    return cls(sources.checksum(source), len(source.images), sources.checksum_of_all(source))
+
+  def differs(self, other: "DataChecksum") -> bool:
+    """Returns whether the images or labels are others, as far as both checksums know them."""
+    if None not in (self.of_all, other.of_all) and self.of_all != other.of_all:
+      return True
+    return self.checksum != other.checksum
+
+  def describe_counts(self, now: "DataChecksum") -> str:
+    """Returns the numbers of images until now and `now`, in brackets; "" where they are equal."""
+    if self.images in (None, now.images):
+      return ""
+    return f" ({self.images:,}, now {now.images:,})"
 
 
 class ModelDir:
@@ -240,12 +258,13 @@ class ModelDir:
     """Returns the checksum of the images and labels that the run was trained on, or None."""
     if not self.checksum.exists():
       return None
-    text, *rest = self.checksum.read_text(errors="replace").split() or [""]
-    return DataChecksum(text, int(rest[0]) if rest and rest[0].isdecimal() else None)
+    text, count, of_all, *_ = [*self.checksum.read_text(errors="replace").split(), *[""] * 3]
+    return DataChecksum(text, int(count) if count.isdecimal() else None, of_all or None)
 
   def write_checksum(self, checksum: DataChecksum) -> None:
     """Writes the checksum of the images and labels that the run is trained on."""
-    files.write_text(self.checksum, f"{checksum.checksum} {checksum.images}\n")
+    parts = (checksum.checksum, str(checksum.images), checksum.of_all)
+    files.write_text(self.checksum, " ".join(part for part in parts if part) + "\n")
 
 
 def step_of(checkpoint: str) -> int:
@@ -279,6 +298,31 @@ def require_same_data(
   names = config.data.class_names
   if config.network.class_conditional and names and source.class_names not in ((), names):
     raise settings.InputError("dataset", _other_classes(names, source, folder))
+
+
+def require_same_images(source: sources.Source, folder: ModelDir) -> None:
+  """Checks that a run continues on the images and labels that it was trained on.
+
+  Args:
+    source: the training images.
+    folder: the folder of the run.
+
+  Raises:
+    InputError: the images or labels are others, or the folder does not tell.
+  """
+  stored, now = folder.read_checksum(), DataChecksum.of(source)
+  if stored is None:
+    raise settings.InputError(
+      "strict",
+      f"requires {folder.checksum}, which earlier versions did not write; a call without strict "
+      "writes it",
+    )
+  if stored.differs(now):
+    raise settings.InputError(
+      "strict",
+      f"expected the images and labels that {folder} was trained on, received others"
+      f"{stored.describe_counts(now)}; a call without strict continues on them",
+    )
 
 
 def _other_classes(

@@ -77,12 +77,13 @@ def labels_from_texts(texts: Sequence[str], class_names: Sequence[str]) -> list[
 
   A text that is neither is returned as it is, and `make_labels` refuses it.
   """
-  if all(text in class_names for text in texts) or not all(map(_is_number, texts)):
+  if all(text in class_names for text in texts) or not all(map(is_number, texts)):
     return list(texts)
   return [int(text) for text in texts]
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+  """Returns whether a text is a whole number, such as `3` or `-1`."""
   return text.removeprefix("-").isdecimal()
 
 

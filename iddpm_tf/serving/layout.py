@@ -17,6 +17,9 @@ from iddpm_tf import settings
 DEFAULT_SIGNATURE = "serving_default"
 PNG_PREFIX = "png_"
 TRAJECTORY_SUFFIX = "_trajectory"
+CLASS_NAMES = "class_names"  # The signature that returns the names of the classes.
+# Its output. REST sends an output with the suffix _bytes as base64, which holds any name.
+CLASS_NAMES_OUTPUT = "class_names_bytes"
 
 ASSETS = "assets.extra"
 CONFIG = "config.json"  # In ASSETS.

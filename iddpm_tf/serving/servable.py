@@ -42,6 +42,9 @@ def export(
   `png_ancestral_250` returns `image_bytes`, string [N], PNG files. `ancestral_250_trajectory`
   returns `frames`, uint8 [N, F, H, W, C], from noise to the image.
 
+  If the K classes have names, `class_names` returns `class_names_bytes`, string [N, K]: all names,
+  in UTF-8, for each `seed`. (A server that batches requests requires the dimension N.)
+
   Args:
     samplers: the samplers of one model.
     folder: the folder of the model, whose name is the model's name.
@@ -68,6 +71,8 @@ def export(
     signatures = {
       name: function for sampler in samplers for name, function in _signatures(sampler, config)
     }
+    if samplers[0].class_names:
+      signatures[layout.CLASS_NAMES] = _class_names(samplers[0].class_names)
     signatures[layout.DEFAULT_SIGNATURE] = signatures[str(samplers[0].sampler)]
     tf.saved_model.save(module, temporary, signatures)
     extra = temporary / layout.ASSETS
@@ -121,6 +126,17 @@ def _verify(
           f"expected {output} of the signature {name} to equal the model's, received "
           f"{different} of {tf.size(expected)} values that differ",
         )
+
+
+def _class_names(names: Sequence[str]) -> Any:
+  """Returns the concrete function of the signature that returns the names of the classes."""
+  row = tf.constant([[name.encode("utf-8", "surrogateescape") for name in names]])  # [1, K]
+
+  def repeated(seed: tf.Tensor) -> dict[str, tf.Tensor]:
+    return {layout.CLASS_NAMES_OUTPUT: tf.tile(row, [tf.size(seed), 1])}
+
+  spec = tf.TensorSpec([None], tf.int64, name="seed")
+  return tf.function(repeated, input_signature=[spec], autograph=False).get_concrete_function()
 
 
 def _signatures(sampler: Sampler, config: config_lib.ServableConfig) -> Iterator[tuple[str, Any]]:

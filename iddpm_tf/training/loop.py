@@ -333,13 +333,14 @@ def _require_finite(records, step, checkpoints):
 
 def _note_other_images(source, folder, progress):
   """Says whether a run continues on other images or labels, and records their checksum."""
-  stored, count = folder.read_checksum(), len(source.images)
-  checksum = model_dir_lib.DataChecksum(sources.checksum(source), count)
-  if stored and stored.checksum != checksum.checksum:
-    more = f" ({stored.images:,}, now {count:,})" if stored.images not in (None, count) else ""
-    progress.say(f"note: {folder} was trained on other images or labels until now{more}")
-  if stored != checksum:
-    folder.write_checksum(checksum)
+  stored, now = folder.read_checksum(), model_dir_lib.DataChecksum.of(source)
+  if stored and stored.differs(now):
+    counts = stored.describe_counts(now)
+    progress.say(f"note: {folder} was trained on other images or labels until now{counts}")
+  elif stored and now.of_all is None:
+    now = now._replace(of_all=stored.of_all)  # The same images, now on the disk.
+  if stored != now:
+    folder.write_checksum(now)
 
 
 def _say_changes(stored, config, progress):

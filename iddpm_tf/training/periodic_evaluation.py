@@ -16,6 +16,7 @@ from iddpm_tf.evaluation.nll import full_sum
 from iddpm_tf.models import batched_sampling
 from iddpm_tf.models import checkpoints
 from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.models import out_of_range
 from iddpm_tf.models import seeds
 from iddpm_tf.models import trained_model
 from iddpm_tf.training import state as state_lib
@@ -154,7 +155,8 @@ class PeriodicEvaluation:
     assert self._writer is not None, "an evaluation before `begin`"
     for result in results:
       weights = f"ema_{result['ema']}" if result["ema"] else "raw"
-      self._writer.write_scores(result["scores"], weights, step)
+      values = result["scores"] | result.get("out_of_range", {})
+      self._writer.write_values(values, "evaluation", weights, step)
 
   def _weight_sets(self):
     averages = self._state.averages
@@ -207,6 +209,11 @@ class _SampleScores:
         return None
     assert self._scorer is not None, "scores before `begin`"
     result = self._scorer.score(np.concatenate(images))
+    outside = self._batched.out_of_range()
+    if out_of_range.is_large(outside):
+      text = out_of_range.describe(self._config, outside)
+      self._progress.say(f"evaluation at step {model.step}, EMA {model.ema}: {text}")
+    result["out_of_range"] = out_of_range.shares(self._config, outside)
     return result | results_log.describe_sampler(model, self._sampler)
 
 

@@ -8,6 +8,7 @@ from iddpm_tf.data import sources
 from iddpm_tf.models import batched_sampling
 from iddpm_tf.models import image_sampler
 from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.models import out_of_range
 from iddpm_tf.models import seeds
 from iddpm_tf.training import state as state_lib
 from iddpm_tf.training import tensorboard
@@ -43,28 +44,51 @@ class SampleGrids:
     self._sampler = batched_sampling.parse_samplers(state.config)[0]
     self._bar: progress_lib.Bar | None = None
     # The network takes one set of weights after the other: one graph draws all.
+    self._outside = out_of_range.Counter()
     self._image_sampler = image_sampler.ImageSampler(
-      state.config, state.network, self._sampler, on_step=self._on_step
+      state.config,
+      state.network,
+      self._sampler,
+      on_step=self._on_step,
+      on_end=self._outside.add,
     )
 
   def draw(self, step: int) -> None:
-    """Draws the grids, writes `samples/step_N_NAME.png`, and shows them in TensorBoard."""
+    """Draws the grids, writes `samples/step_N_NAME.png`, and shows them in TensorBoard.
+
+    TensorBoard also shows how much of the predicted x_0 and v left their ranges. A line says so for
+    the weights with the largest share, if it is large.
+    """
     inputs, originals = self._inputs()
     arrays = [inputs[spec.name] for spec in self._image_sampler.input_signature()]
     self._folder.mkdir(exist_ok=True)
-    weight_sets = self._weight_sets()
-    total = len(weight_sets) * self._image_sampler.diffusion.num_timesteps
-    self._bar = self._progress.bar(total=total, unit="step", description="sample grid")
+    weight_sets, outside = self._weight_sets(), {}
+    steps = len(weight_sets) * self._image_sampler.diffusion.num_timesteps
+    self._bar = self._progress.bar(total=steps, unit="step", description="sample grid")
     with self._bar:
       for name, values in weight_sets.items():
         self._state.load_into_network(values)
+        self._outside.clear()
         images = self._image_sampler.draw(*arrays).numpy()
+        total = self._outside.total()
+        assert total is not None, "a sampler that counts nothing"
+        outside[name] = total
         if originals is None:
           picture = pictures.class_grid(images, inputs["label"])
         else:
           picture = _comparison(inputs["low_res"], images, originals)
         pictures.write_png(self._folder / f"step_{step}_{name}.png", picture)
         self._writer.write_image(f"samples/{name}", picture, step)
+        shares = out_of_range.shares(self._state.config, outside[name])
+        self._writer.write_values(shares, "samples", name, step)
+    self._say_range(outside, step)
+
+  def _say_range(self, outside, step):
+    """Says how much of x_0 left its range with the weights of the largest share, if it is large."""
+    name = max(outside, key=lambda key: outside[key].x_start)
+    if out_of_range.is_large(outside[name]):
+      text = out_of_range.describe(self._state.config, outside[name])
+      self._progress.say(f"sample grid of {name} at step {step}: {text}")
 
   def _on_step(self, done):
     del done

@@ -76,11 +76,18 @@ class Writer:
     self._writer.flush()
     return f"loss {np.mean(records.loss * records.weights):.4f}, {rate:.0f} images/s"
 
-  def write_scores(self, scores: dict[str, float], weights: str, step: int) -> None:
-    """Writes scores of the weights of a name, such as `ema_0.9999`, into shared charts."""
+  def write_values(self, values: dict[str, float], kind: str, weights: str, step: int) -> None:
+    """Writes values of some weights into one chart per value, with a curve for each weights.
+
+    Args:
+      values: the values by name.
+      kind: what they are of, with which the names of the charts begin, such as `evaluation`.
+      weights: the name of the weights, such as `ema_0.9999`.
+      step: the step of the weights.
+    """
     with self._writer.as_default(step=step):
-      for name, value in scores.items():
-        tf.summary.scalar(f"evaluation_{name}/{weights}", value)
+      for name, value in values.items():
+        tf.summary.scalar(f"{kind}_{name}/{weights}", value)
     self._writer.flush()
 
   def write_image(self, name: str, image: np.ndarray, step: int) -> None:

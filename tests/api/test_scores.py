@@ -58,4 +58,4 @@ def test_wrong_arguments_are_refused(arguments, options, message):
 
 def test_unknown_scores_are_refused():
   with pytest.raises(iddpm.InputError, match=r"^scores: expected .*fid.*, received"):
-    iddpm.score(IMAGES, OTHER, scores=["kid"])
+    iddpm.score(IMAGES, OTHER, scores=["lpips"])

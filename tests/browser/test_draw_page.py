@@ -70,6 +70,32 @@ def test_they_are_the_images_of_sample(page, drawn):
   assert np.abs(pixels(page, "#images img") - drawn["ddim_5"][..., 0].astype(int)).max() <= 1
 
 
+def test_the_time_is_shown_beside_the_estimate(page, screenshots):
+  """The answer waits until the test has seen the bar."""
+  held = []
+
+  def hold(route):
+    held.append(route)
+
+  page.route("**/estimate?*", lambda route: route.fulfill(json={"seconds": 600}))
+  page.route("**/v1/models/small:predict", hold)
+  page.get_by_role("button", name="Draw").click()
+  page.get_by_text("s of about 600.0 s, estimated from an earlier request").wait_for()
+  bar = page.get_by_label("estimated progress")
+  assert bar.is_visible() and 0 < page.locator("#progress").evaluate("bar => bar.value") < 0.1
+  page.screenshot(path=pathlib.Path(screenshots) / f"wait_{page.viewport_size['width']}.png")
+  held[0].continue_()
+  page.get_by_text("drawn in").wait_for()
+  assert bar.is_hidden()
+  page.unroute("**/estimate?*")
+  page.route("**/estimate?*", lambda route: route.fulfill(json={"seconds": None}))
+  page.get_by_role("button", name="Draw").click()
+  page.get_by_text("drawing … 0.").wait_for()
+  assert bar.is_hidden() and "about" not in page.locator("#status").inner_text()
+  held[1].continue_()
+  page.get_by_text("drawn in").wait_for()
+
+
 def test_from_noise_to_the_image(page, drawn):
   page.get_by_label("sampler").select_option("ddim_5")
   page.get_by_role("button", name="From noise to image").click()

@@ -129,7 +129,7 @@ def test_everything_that_a_folder_really_holds_is_reported(tmp_path):
     "transparent: 1; laid over white",
     "labels: 0 1: 1, 1 2: 1, 2 10: 2",
     "near-duplicates: 1 (test/10/copy.png like val/2/a.png)",
-    "other files, ignored: 1 .tif (10/scan.tif)",
+    "other files, ignored: 1 .tif (10/scan.tif); TIFF is not read (1 file): convert it, for",
     "note: pictures of 16 bits have values up to 4080, of which 16 of 256 levels are left; "
     "max_value=4080 makes use of all",
   ):

@@ -55,7 +55,7 @@ def test_a_registered_class_is_chosen_by_its_name_or_by_a_text_that_it_accepts(r
   with pytest.raises(
     settings.InputError,
     match=r"features: expected one of brightness, digits, the path .*, a power such as 'power:2', "
-    r"the folder of a SavedModel, received power, which does not exist",
+    r"random, the folder of a SavedModel, received power, which does not exist",
   ):
     features.load("power")
 
@@ -78,12 +78,10 @@ def test_an_extractor_must_return_pool_and_may_return_arrays(registered):
 
 
 def test_without_a_choice_the_digits_are_for_their_own_shape():
-  assert features.for_images(None, (8, 8, 1)).name == "digits"
-  with pytest.raises(
-    settings.InputError,
-    match=r"features: expected the path of the Inception graph for images of 32x32x3.*https://",
-  ):
-    features.for_images(None, (32, 32, 3))
+  digits = features.for_images(None, (8, 8, 1))
+  assert digits.name == "digits" and features.note_of_default(digits) is None
+  others = features.for_images(None, (32, 32, 3))
+  assert others.name == "random" and "https://" in features.note_of_default(others)
 
 
 def test_images_of_another_shape_are_refused():

@@ -6,12 +6,13 @@ import pytest
 from iddpm_tf import settings
 from iddpm_tf.evaluation import frechet
 from iddpm_tf.evaluation import inception_score
+from iddpm_tf.evaluation import kernel_distance
 from iddpm_tf.evaluation import precision_recall
 from iddpm_tf.evaluation import scores
 from iddpm_tf.evaluation.feature_extractors import base
 
 RNG = np.random.default_rng(0)
-ALL = scores.Selection(True, True, True, True)
+ALL = scores.Selection(True, True, True, True, True)
 
 
 def make_features(count, shift=0.0):
@@ -40,6 +41,8 @@ def test_scores_of_batches_are_those_of_all_features_at_once():
     for k in (3, 5):
       expected = precision_recall.precision_recall(real.pool, drawn.pool, neighbours=k)
       assert (computed[f"precision_k{k}"], computed[f"recall_k{k}"]) == expected
+    expected = kernel_distance.kernel_distance(real.pool, drawn.pool)
+    assert (computed["kid"], computed["kid_standard_error"]) == expected
 
 
 def test_only_selected_scores_are_computed_and_their_features_kept():
@@ -51,9 +54,11 @@ def test_only_selected_scores_are_computed_and_their_features_kept():
 
 
 def test_names_of_scores():
-  assert scores.Selection.from_names(("sfid", "precision_recall")) == (False, True, False, True)
+  names = ("sfid", "precision_recall", "kid")
+  assert scores.Selection.from_names(names) == (False, True, False, True, True)
   assert not scores.Selection(inception_score=True).needs_reference
   assert scores.Selection(precision_recall=True).needs_reference
+  assert scores.Selection(kid=True).needs_reference
   for names in ((), ("fid", "nll"), "fid"):
     with pytest.raises(settings.InputError, match="scores: expected names of fid, sfid, incep"):
       scores.Selection.from_names(names)

@@ -21,7 +21,7 @@ from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.utils import progress as progress_lib
 from tests.evaluation.feature_extractors import networks
 
-ALL = ("fid", "sfid", "inception_score", "precision_recall")
+ALL = ("fid", "sfid", "inception_score", "precision_recall", "kid")
 SILENT = progress_lib.Silent()
 
 
@@ -45,6 +45,7 @@ def test_images_have_the_best_scores_against_themselves(test_split):
   images = test_split.images[:100]
   scores = scoring.score(images, images, scores=ALL, progress=SILENT)
   assert scores["fid"] == pytest.approx(0, abs=1e-6) == scores["sfid"]
+  assert scores["kid"] < 0  # The unbiased estimate leaves out pairs of an image with itself.
   assert [scores[f"{name}_k{k}"] for name in ("precision", "recall") for k in (3, 5)] == [1] * 4
   assert 5 < scores["inception_score"] <= 10
 
@@ -74,6 +75,32 @@ def test_too_few_samples_for_a_covariance_are_a_warning(test_split):
   assert line.startswith("warning: 64 samples are too few for a covariance of 64 features")
   scoring.score(test_split.images[:65], test_split.images, progress=progress)
   assert len(progress.lines) == 1
+
+
+def test_images_of_any_size_have_scores_and_a_note_about_their_features():
+  progress = Lines()
+  images = np.random.default_rng(0).integers(0, 256, [40, 5, 7, 3], np.uint8)
+  scores = scoring.score(images[:20], images[20:], scores=("kid",), progress=progress)
+  assert scores["kid"] == pytest.approx(0, abs=4 * scores["kid_standard_error"])
+  (line,) = progress.lines
+  assert line.startswith("note: these scores use random features, and can be compared with each")
+  scoring.score(images[:20], images[20:], scores=("kid",), features="random", progress=progress)
+  assert len(progress.lines) == 1
+
+
+def test_statistics_of_other_features_need_a_choice(tmp_path):
+  path = tmp_path / "other.npz"
+  np.savez(path, mu=np.zeros(64), sigma=np.eye(64))
+  for chosen, hint in (
+    (None, "; features chooses the extractor of the statistics"),
+    ("random", ""),
+  ):
+    with pytest.raises(settings.InputError) as caught:
+      scoring.prepare(("fid",), (4, 4, 3), features=chosen, reference=path, num_samples=9)
+    assert str(caught.value) == (
+      "reference: expected statistics of 128 features per image for fid, which random gives, "
+      f"received 64 ({path}){hint}"
+    )
 
 
 def test_a_result_says_what_it_depends_on(test_split, tmp_path):
@@ -114,7 +141,12 @@ def test_wrong_arguments_are_refused(test_split, tmp_path):
     ({"reference": tmp_path / "no.npz"}, r"reference: .*no\.npz: expected an .npz, received none"),
     ({"scores": ("nll",)}, "scores: expected names of fid"),
     ({"features": "no.pb"}, r"features: .*no\.pb, which does not exist"),
-    ({"images": colours}, "features: expected the path of the Inception graph for images of 8x8x3"),
+    ({"images": images[:1], "scores": ("kid",)}, "images: expected 2 or more for KID, received 1"),
+    (
+      {"images": colours, "reference": np.zeros([9, 16, 16, 3], np.uint8)},
+      "reference: expected images of 8x8, as the samples have, because random features of other "
+      "sizes cannot be compared, received 16x16",
+    ),
     ({"batch_size": 0}, "batch_size: expected a positive number"),
   ):
     given = {"images": images, "reference": images} | arguments

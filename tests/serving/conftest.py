@@ -181,12 +181,14 @@ class FakeServer(http.server.ThreadingHTTPServer):
   Attributes:
     answer: the answer to a request for images.
     statuses: the status of each answer to a request for images, in turn.
+    signatures: the answer to a request for signatures.
     bodies: the requests for images.
   """
 
   def __init__(self):
     super().__init__(("127.0.0.1", 0), _FakeHandler)
     self.answer, self.statuses, self.bodies = {"outputs": [[[[7]]]]}, [], []
+    self.signatures = {"serving_default": {"inputs": {"seed": {}}}}
 
   @property
   def url(self):
@@ -201,8 +203,7 @@ class _FakeHandler(http.server.BaseHTTPRequestHandler):
     self._send(status, self.server.answer if status == 200 else error)
 
   def do_GET(self):
-    signatures = {"serving_default": {"inputs": {"seed": {}}}}
-    self._send(200, {"metadata": {"signature_def": {"signature_def": signatures}}})
+    self._send(200, {"metadata": {"signature_def": {"signature_def": self.server.signatures}}})
 
   def _send(self, status, answer):
     content = json.dumps(answer).encode()

@@ -13,6 +13,9 @@ def run(*flags):
   return client.COMMAND.run(["client", *map(str, flags)])
 
 
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
 @pytest.mark.parametrize("protocol", ["grpc", "rest"])
 def test_it_writes_the_images_of_the_model(server, drawn, tmp_path, protocol, capsys):
   where = f"--address={server.address}" if protocol == "grpc" else f"--url={server.url}"
@@ -22,7 +25,7 @@ def test_it_writes_the_images_of_the_model(server, drawn, tmp_path, protocol, ca
     "--signature=ancestral_5",
     "--num_samples=12",
     "--batch_size=12",
-    "--labels=0,1,2,3,4,5,6,7,8,9",
+    "--labels=0,1,2,3,4,5,6,7,8,9" if protocol == "grpc" else f"--labels={','.join(NAMES)}",
     f"--output_dir={tmp_path}",
   )
   assert status == 0 and "wrote 12 images" in capsys.readouterr().out
@@ -83,7 +86,8 @@ def test_required_flags_are_named(missing, capsys):
   [
     (("--signature=ddim_6",), "--signature: expected one of"),
     (("--signature=png_ddim_5",), "--signature: expected the name of a sampler"),
-    (("--labels=10",), "label: expected 0 to 9, received 10"),
+    (("--labels=10",), "--labels: expected classes from 0 to 9, received [10]"),
+    (("--labels=zero,sevn",), "received 'sevn'; did you mean seven?"),
     (("--model_version=3",), "version: expected 1"),
   ],
 )
@@ -115,6 +119,19 @@ def test_an_unexpected_answer_is_one_line(fake_server, tmp_path, capsys):
   flags = ("--model=m", "--num_samples=1", f"--output_dir={tmp_path}")
   assert run(f"--url={fake_server.url}", *flags) == 2
   assert "expected" in capsys.readouterr().err.splitlines()[-1] and not list(tmp_path.iterdir())
+
+
+def test_an_export_without_names_of_classes_takes_numbers(fake_server, tmp_path, capsys):
+  fake_server.signatures = {"serving_default": {"inputs": {"seed": {}, "label": {}}}}
+  fake_server.statuses = [200]
+  flags = (f"--url={fake_server.url}", "--model=m", "--num_samples=1", f"--output_dir={tmp_path}")
+  assert run(*flags, "--labels=cat,2") == 2
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line == (
+    "client: --labels: expected numbers, because the export of m has no names of classes, received "
+    "cat,2; an export by this version has the names that its model folder has"
+  )
+  assert run(*flags, "--labels=2") == 0 and fake_server.bodies[0]["inputs"]["label"] == [2]
 
 
 def test_images_before_a_failure_are_kept(fake_server, tmp_path, capsys):

@@ -37,6 +37,7 @@ def test_each_sampler_has_its_signatures(signatures):
   names = {"ancestral_5", "ddim_5"}
   assert set(signatures) == {
     "serving_default",
+    "class_names",
     *names,
     *(f"png_{name}" for name in names),
     *(f"{name}_trajectory" for name in names),
@@ -61,6 +62,12 @@ def test_png_files_and_the_last_frame_are_the_images(signatures, inputs, drawn, 
   other = signatures["ddim_5_trajectory"](seed=inputs["seed"], label=inputs["label"] * 0)["frames"]
   np.testing.assert_array_equal(frames[:, 0], other.numpy()[:, 0])
   assert len({frame.tobytes() for frame in frames[:, 0]}) == 12 and np.any(frames[:, 0] != images)
+
+
+def test_the_names_of_the_classes_are_returned_for_each_seed(signatures):
+  rows = signatures["class_names"](seed=tf.constant([0, 7], tf.int64))["class_names_bytes"].numpy()
+  names = "zero one two three four five six seven eight nine"
+  assert [b" ".join(row).decode() for row in rows] == [names, names]
 
 
 def test_the_first_sampler_is_the_default(signatures, inputs, drawn):
@@ -101,7 +108,8 @@ def test_the_assets_travel_with_the_version(models_dir):
 
 def test_an_export_can_hold_images_alone(ddim, tmp_path):
   path = conftest.export_model(ddim, tmp_path, config=IMAGES_ONLY, verify_with=conftest.INPUTS)
-  assert set(tf.saved_model.load(path).signatures) == {"serving_default", "ddim_2"}
+  signatures = tf.saved_model.load(path).signatures
+  assert set(signatures) == {"serving_default", "ddim_2", "class_names"}
   assert not (path / layout.ASSETS / layout.WARMUP).exists() and warmup.read(path) == []
 
 

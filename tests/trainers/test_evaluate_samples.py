@@ -16,7 +16,7 @@ from iddpm_tf.evaluation import features
 from iddpm_tf.evaluation import frechet
 from iddpm_tf.evaluation import results_log
 
-ALL = ("--fid", "--sfid", "--inception_score", "--precision_recall")
+ALL = ("--fid", "--sfid", "--inception_score", "--precision_recall", "--kid")
 
 
 @pytest.fixture(name="copy")
@@ -65,7 +65,8 @@ def test_scores_of_a_model_are_printed_and_logged(run, copy):
     assert line["reference_about"]["num_examples"] == 1437
     assert line["reference_about"]["split"] == "train"
     pairs = {f"{score}_k{k}" for score in ("precision", "recall") for k in (3, 5)}
-    assert set(line["scores"]) == {"fid", "sfid", "inception_score", *pairs}
+    kid = ("kid", "kid_standard_error")
+    assert set(line["scores"]) == {"fid", "sfid", "inception_score", *pairs, *kid}
     assert f"FID: {line['scores']['fid']:.4f}" in result.out
   assert "warning: 30 samples are too few for a covariance of 64 features" in result.out
   # Random weights draw nothing like a digit.
@@ -113,6 +114,19 @@ def test_samples_in_a_file_need_no_model(run, samples, tmp_path):
   assert line["scores"]["fid"] == pytest.approx(0, abs=1e-6) == line["scores"]["sfid"]
   assert run("evaluate", f"--samples={samples}", "--inception_score", output).status == 0
   assert 5 < results_log.read(tmp_path / "out")[1]["scores"]["inception_score"] <= 10
+
+
+def test_pictures_of_any_size_are_scored_without_a_download(run, tmp_path):
+  images = np.random.default_rng(0).integers(0, 256, [200, 6, 9, 3], np.uint8)
+  for name, part in (("samples", images[:100]), ("real", images[100:])):
+    np.save(tmp_path / f"{name}.npy", part)
+  flags = [f"--samples={tmp_path}/samples.npy", f"--reference={tmp_path}/real.npy"]
+  result = run("evaluate", "--kid", *flags, f"--output_dir={tmp_path}/out")
+  assert result.status == 0 and "note: these scores use random features" in result.out
+  (line,) = results_log.read(tmp_path / "out")
+  kid, error = line["scores"]["kid"], line["scores"]["kid_standard_error"]
+  assert line["features"] == "random" and abs(kid) < 4 * error
+  assert f"KID: {kid:.3g}\nstandard error of KID: {error:.3g}\n" in result.out
 
 
 def test_reference_stats_are_a_reference(run, samples, tmp_path):
@@ -224,7 +238,7 @@ def test_flags_that_are_wrong_alone_are_refused_without_tensorflow(
   [
     ("{model} --fid --samples={colours}", r"--samples: expected uint8 \[N, 8, 8, 1\]"),
     ("{model} --nll --samples={few}", "--samples: expected labels of the images"),
-    ("{output} --fid --samples={colours} --reference={colours}", "Inception graph for .*https"),
+    ("{output} --sfid --samples={colours} --reference={colours}", "--sfid: requires a feature"),
     ("{output} --fid --samples={floats} --reference={good}", "--samples: .*uint8"),
     (
       "{output} --precision_recall --samples={few} --reference={good}",

@@ -60,7 +60,10 @@ def test_tensorboard_has_one_chart_per_score_with_one_curve_per_rate(trained):
     tag: points for tag, points in events.scalars(trained).items() if tag.startswith("evaluation_")
   }
   names = ("fid", "nll", "nll_train")
-  assert set(curves) == {f"evaluation_{name}/ema_{ema}" for name in names for ema in (0.9, 0.5)}
+  shares = ("x_start_out_of_range", "x_start_out_of_range_last_step", "v_out_of_range")
+  assert set(curves) == {
+    f"evaluation_{name}/ema_{ema}" for name in (*names, *shares) for ema in (0.9, 0.5)
+  }
   for ema in (0.9, 0.5):
     expected = {step: scores["fid"] for step, rate, scores in results(trained) if rate == ema}
     assert curves[f"evaluation_fid/ema_{ema}"] == pytest.approx(expected, rel=1e-6)
@@ -95,9 +98,36 @@ def test_the_scores_are_those_of_the_evaluate_command(run, trained, tmp_path):
   assert content["bits_per_dim"] == pytest.approx(expected["nll"], rel=1e-6)
 
 
+def test_what_left_its_range_is_what_sample_says(run, trained, tmp_path):
+  flags = ("--ema=0.5", "--samplers=ddim:5", "--num_samples=70", f"--output_dir={tmp_path}")
+  drawn = run("sample", f"--model_dir={trained}", *flags)
+  (line,) = [
+    line
+    for line in results_log.read(trained)
+    if (line["training_step"], line["ema"]) == (12, 0.5) and "out_of_range" in line
+  ]
+  assert line["out_of_range"].keys() == {
+    "x_start_out_of_range",
+    "x_start_out_of_range_last_step",
+    "v_out_of_range",
+  }
+  share, last, v = line["out_of_range"].values()
+  assert f"{share:.1%} of the predicted x_0 left [-1, 1], {last:.1%} in the last" in drawn.out
+  assert f"{v:.1%} of v left [0, 1]" in drawn.out
+
+
 def test_evaluations_do_not_change_the_training(run, trained, tmp_path):
   plain = tmp_path / "plain"
-  assert run("train", *TRAINING, f"--model_dir={plain}").status == 0
+  output = run("train", *TRAINING, f"--model_dir={plain}").out
+  shares = {
+    name.removeprefix("samples_x_start_out_of_range/"): points[12]
+    for name, points in events.scalars(plain).items()
+    if name.startswith("samples_x_start_out_of_range/")
+  }
+  assert shares.keys() == {"raw", "ema_0.9", "ema_0.5"}
+  largest = max(shares, key=shares.get)
+  line = f"sample grid of {largest} at step 12: {shares[largest]:.1%} of the predicted x_0 left"
+  assert shares[largest] > 0.5 and line in output  # After so few steps.
   models = [iddpm.load(folder, progress=False) for folder in (trained, plain)]
   weights = [model.network.get_weights() for model in models]
   for value, expected in zip(*weights, strict=True):

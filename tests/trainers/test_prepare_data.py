@@ -266,7 +266,8 @@ def test_training_refuses_data_that_is_wrong(run, prepare, pictures, tmp_path):
   assert "--class_conditional: expected" in refused(
     "--dataset=folder", f"--data_dir={tmp_path}/one"
   )
-  assert "found none" in refused("--dataset=folder", f"--data_dir={tmp_path}/empty")
+  empty = refused("--dataset=folder", f"--data_dir={tmp_path}/empty")
+  assert "received a folder without files (hidden ones are ignored)" in empty
   assert "000.png, which is truncated" in refused(
     "--dataset=folder", f"--data_dir={pictures}/test", "--image_size=8"
   )

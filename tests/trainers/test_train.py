@@ -83,6 +83,9 @@ def test_tensorboard_shows_losses_norms_rates_samples_and_settings(trained_dir):
     "samples/raw",
     "samples/ema_0.9",
     "samples/ema_0.5",
+    "samples_x_start_out_of_range/raw",
+    "samples_x_start_out_of_range_last_step/ema_0.9",
+    "samples_v_out_of_range/ema_0.5",
   ):
     assert steps[tag] == 10, tag
   for name in ("loss", "mse", "vlb"):
@@ -204,6 +207,8 @@ def test_a_finished_run_is_continued_with_other_steps_per_call(run, tmp_path, tr
     (("--channel_multipliers=1,2",), ("--channel_multipliers", "1,2")),
     (("--seed=3",), ("--seed", "0", "3")),
     (("--random_flip",), ("--random_flip", "False", "True")),
+    # A folder without the checksum of its images.
+    (("--strict",), ("--strict: requires", "images.crc32")),
   ],
 )
 def test_flags_that_contradict_the_folder_are_refused(run, model_dir, flags, words):

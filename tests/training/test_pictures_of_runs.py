@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 from PIL import Image
 import pytest
 
@@ -48,10 +49,11 @@ def fixture_folder(pictures, tmp_path):
   return model_dir_lib.ModelDir(small_model.write(tmp_path / "run", resolved))
 
 
-def resume(config, folder):
+def resume(config, folder, **options):
   """Continues a finished run, which does not train, and returns the lines that are said."""
   recorder = recorder_lib.Recorder()
-  assert api.run_training(config, model_dir=folder.path, progress=recorder) == small_model.STEP
+  step = api.run_training(config, model_dir=folder.path, progress=recorder, **options)
+  assert step == small_model.STEP
   return recorder.lines
 
 
@@ -78,6 +80,52 @@ def test_changed_pictures_are_said_in_one_line(folder, pictures):
   assert notes(resume(config, folder)) == [f"{other} (13, now 12)"]
   draw(pictures / "1/00.png", 77)
   assert notes(resume(config, folder)) == [other]
+
+
+def test_changed_pictures_are_refused_where_the_call_is_strict(folder, pictures):
+  config = config_of(pictures)
+  with pytest.raises(settings.InputError) as caught:
+    resume(config, folder, strict=True)
+  assert str(caught.value) == (
+    f"strict: requires {folder.path}/images.crc32, which earlier versions did not write; a call "
+    "without strict writes it"
+  )
+  resume(config, folder)
+  assert notes(resume(config, folder, strict=True)) == []
+  before = folder.read_checksum()
+  draw(pictures / "2/new.png", 20)
+  with pytest.raises(settings.InputError) as caught:
+    resume(config, folder, strict=True)
+  assert str(caught.value) == (
+    f"strict: expected the images and labels that {folder} was trained on, received others (12, "
+    "now 13); a call without strict continues on them"
+  )
+  assert folder.read_checksum() == before
+
+
+def test_a_change_of_any_picture_in_memory_is_noticed(folder):
+  """The checksum of earlier versions has 1,000 images of 5,000."""
+  images, labels = np.zeros([5000, 8, 8, 1], np.uint8), np.arange(5000) % 3
+  config = config_of("unused").with_settings(dataset="arrays", data_dir=None)
+  source = sources.from_arrays(images, labels, class_names=NUMBERS)
+
+  def resume_strictly(source):
+    return resume(config, folder, images=source, strict=True)
+
+  resume(config, folder, images=source)
+  before = folder.read_checksum()
+  changed = images.copy()
+  changed[3] = 1
+  assert sources.checksum(source) == sources.checksum(source._replace(images=changed))
+  with pytest.raises(settings.InputError, match=r"^strict: expected the images and labels "):
+    resume_strictly(source._replace(images=changed))
+  # Images on the disk are compared by 1,000 of them, and so are those of an earlier version.
+  on_disk = source._replace(images=images.view(np.memmap))
+  resume_strictly(on_disk)
+  assert folder.read_checksum() == before
+  folder.checksum.write_text(f"{before.checksum} 5000\n")
+  resume_strictly(source)
+  assert folder.read_checksum() == before
 
 
 def test_the_same_pictures_as_records_are_no_change(folder, pictures, tmp_path):

@@ -66,10 +66,10 @@ class _Folder(listing.Listing):
     self._folder = folder
     self._names, self.ignored = _scan(folder, _endings(config))
     if not self._names:
-      others = f" ({listing.by_extension(self.ignored)})" if self.ignored else ""
       raise settings.InputError(
         "data_dir",
-        f"expected pictures ({', '.join(config.extensions)}) in {folder}, found none{others}",
+        f"expected pictures ({', '.join(config.extensions)}) in {folder}, received "
+        f"{listing.describe_without_pictures(self.ignored)}",
       )
     self._class_of = _CLASS_OF[config.folder_labels]
     classes = {self._class_of(name) for name in self._names}

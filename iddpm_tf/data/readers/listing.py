@@ -4,6 +4,7 @@ import abc
 import collections
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import hashlib
 import os
 import pathlib
@@ -13,6 +14,17 @@ import numpy as np
 
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
+
+# Formats of pictures that are not read, by their extensions.
+_UNREAD_FORMATS = {
+  ".tif": "TIFF",
+  ".tiff": "TIFF",
+  ".heic": "HEIF",
+  ".heif": "HEIF",
+  ".avif": "AVIF",
+  ".psd": "PSD",
+  ".pdf": "PDF",
+}
 
 
 class Picture(NamedTuple):
@@ -66,7 +78,10 @@ class Listing(abc.ABC):
     """Returns lines that a user should read, such as what was ignored."""
     notes = [self.layout] if self.layout else []
     if self.ignored:
-      notes.append(f"{len(self.ignored):,} other files are ignored: {by_extension(self.ignored)}")
+      notes.append(
+        f"{len(self.ignored):,} other files are ignored: {by_extension(self.ignored)}"
+        f"{advice_on_formats(self.ignored)}"
+      )
     return notes
 
   def digest(self) -> str:
@@ -84,6 +99,57 @@ def by_extension(names: Iterable[str]) -> str:
     f"{count:,} {printable(extension) or 'without extension'}"
     for extension, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
   )
+
+
+def advice_on_formats(names: Iterable[str]) -> str:
+  """Returns what to do with files of formats that are not read, or "" if there are none.
+
+  The text continues a sentence: `; TIFF is not read (30 files): convert them, for example to PNG`.
+  """
+  extensions = (os.path.splitext(name)[1].lower() for name in names)
+  counts = collections.Counter(
+    _UNREAD_FORMATS[extension] for extension in extensions if extension in _UNREAD_FORMATS
+  )
+  return "".join(
+    f"; {name} is not read ({counted(count, 'file')}): convert {'it' if count == 1 else 'them'}, "
+    "for example to PNG"
+    for name, count in sorted(counts.items())
+  )
+
+
+def describe_without_pictures(ignored: Sequence[str]) -> str:
+  """Returns what a folder without pictures holds and what to do, to follow `received`.
+
+  Args:
+    ignored: the names of its files, which are no pictures by their extension.
+  """
+  if not ignored:
+    return (
+      "a folder without files (hidden ones are ignored); data_dir is the folder that holds the "
+      "pictures, or their sub-folders"
+    )
+  text = f"{counted(len(ignored), 'other file')} ({by_extension(ignored)})"
+  return f"{text}{advice_on_formats(ignored) or '; extensions names the files that are pictures'}"
+
+
+def describe_unreadable(pictures: Listing, first: str, reason: str) -> str:
+  """Returns the message for pictures none of which can be read.
+
+  Args:
+    pictures: the listing.
+    first: the name of the first picture.
+    reason: why it cannot be read, to follow `which`.
+  """
+  return (
+    f"expected pictures that can be read, received {counted(len(pictures), 'picture')} of "
+    f"{pictures.name}, none of which can, the first being {printable(first)}, which {reason}; "
+    "convert them, for example to PNG"
+  )
+
+
+def counted(count: int, noun: str) -> str:
+  """Returns a number with its noun, such as `1 file` or `1,000 files`."""
+  return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def printable(name: str) -> str:

@@ -62,7 +62,8 @@ class _Lsun(listing.Listing):
     self._keys = [_keys(path) for _, path in self._parts]
     self._ends = list(itertools.accumulate(map(len, self._keys)))
     if not len(self):
-      raise settings.InputError("data_dir", f"expected pictures in {self._parts[0][1]}, found none")
+      message = f"expected pictures in {self._parts[0][1]}, received an LMDB without entries"
+      raise settings.InputError("data_dir", message)
 
   def __len__(self) -> int:
     return self._ends[-1]

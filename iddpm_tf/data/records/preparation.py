@@ -294,14 +294,14 @@ class Preparation:
 
   def _first_readable(self, pictures: listing.Listing) -> tuple[decoding.Decoded, str]:
     """Returns the first picture that can be read, and its name."""
-    for picture in pictures.pictures(0, len(pictures)):
-      with contextlib.suppress(decoding.UnreadableImage):
+    first = ("", "")  # The name of the first picture, and why it cannot be read.
+    for position, picture in enumerate(pictures.pictures(0, len(pictures))):
+      try:
         return decoding.decode(picture, self._form), picture.name
-    raise settings.InputError(
-      "data_dir",
-      f"expected pictures that can be read, received {len(pictures)} of {pictures.name} that "
-      "cannot",
-    )
+      except decoding.UnreadableImage as error:
+        if not position:
+          first = (picture.name, str(error))
+    raise settings.InputError("data_dir", listing.describe_unreadable(pictures, *first))
 
   def _any_colour(self) -> bool:
     """Returns whether a picture of any split has colour. Where one has, few are read."""

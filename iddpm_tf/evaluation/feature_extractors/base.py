@@ -42,6 +42,8 @@ class FeatureExtractor(abc.ABC):
   # What `accepts` returns True for, in words, such as "the path of a file (*.pb)"; empty if the
   # registered name chooses the class.
   accepted_texts: ClassVar[str] = ""
+  # Whether features of images of different sizes cannot be compared.
+  one_size: ClassVar[bool] = False
 
   def __init__(
     self, name: str, *, image_shape: arrays.Shape, files: Sequence[str | os.PathLike[str]]

@@ -18,6 +18,7 @@ from iddpm_tf.serving.clients.base import RetryPolicy
 from iddpm_tf.serving.clients.base import ServingError
 from iddpm_tf.serving.clients.connecting import connect
 from iddpm_tf.serving.clients.drawing import batches
+from iddpm_tf.serving.clients.drawing import class_names
 from iddpm_tf.serving.clients.drawing import draw
 from iddpm_tf.serving.clients.drawing import require_image_signature
 
@@ -27,6 +28,7 @@ __all__ = [
   "RetryPolicy",
   "ServingError",
   "batches",
+  "class_names",
   "connect",
   "draw",
   "require_image_signature",

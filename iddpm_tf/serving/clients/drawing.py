@@ -66,6 +66,29 @@ def batches(
     yield indices, outputs[0].astype(np.uint8)
 
 
+def class_names(client: base.Client, signatures: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+  """Returns the names of a model's classes by number; empty where the export does not have them.
+
+  Args:
+    client: a client of the model.
+    signatures: the inputs of each signature, from `Client.signatures`.
+
+  Raises:
+    ServingError: the server does not answer, or its answer holds no names.
+  """
+  if layout.CLASS_NAMES not in signatures:
+    return ()
+  seed = {"seed": np.zeros([1], np.int64)}
+  (names, *others) = client.predict(layout.CLASS_NAMES, seed).values()
+  values = names.ravel().tolist()
+  if others or names.ndim != 2 or len(names) != 1 or not all(isinstance(v, bytes) for v in values):
+    raise base.ServingError(
+      f"{layout.CLASS_NAMES}: expected one output [1, K] of strings, received {names.dtype} "
+      f"{list(names.shape)}"
+    )
+  return tuple(value.decode("utf-8", "surrogateescape") for value in values)
+
+
 def require_image_signature(
   signatures: Mapping[str, tuple[str, ...]], name: str
 ) -> tuple[str, ...]:
@@ -86,7 +109,8 @@ def require_image_signature(
     f"{name}, which enlarges images",
   )
   settings.require(
-    not name.startswith(layout.PNG_PREFIX) and not name.endswith(layout.TRAJECTORY_SUFFIX),
+    not name.startswith((layout.PNG_PREFIX, layout.CLASS_NAMES))
+    and not name.endswith(layout.TRAJECTORY_SUFFIX),
     "signature",
     "the name of a sampler",
     name,

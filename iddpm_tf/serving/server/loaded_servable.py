@@ -8,6 +8,7 @@ from collections.abc import Collection
 from collections.abc import Mapping
 import os
 import pathlib
+import time
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,9 @@ class LoadedServable:
       loaded = tf.compat.v1.saved_model.load(self._session, [tf.saved_model.SERVING], str(path))
     self.signature_defs = dict(loaded.signature_def)
     self.config = _config(self._path)
+    self._used: set[str] = set()  # The signatures that have run.
+    # How long the newest request of each signature and number of images took.
+    self._seconds: dict[tuple[str, int], float] = {}
 
   def warm_up(self) -> None:
     """Runs the requests of the warm-up records."""
@@ -99,8 +103,42 @@ class LoadedServable:
       key: info.name for key, info in signature.outputs.items() if not outputs or key in outputs
     }
     feeds = {signature.inputs[key].name: array for key, array in arrays.items()}
+    start = time.monotonic()
     results = self._session.run(fetches, feeds)
+    self._note_seconds(name, arrays, time.monotonic() - start)
     return {key: np.asarray(value) for key, value in results.items()}
+
+  def estimated_seconds(self, name: str, count: int) -> float | None:
+    """Returns how long a request should take, in proportion to the earlier one of the nearest size.
+
+    The first request of a signature also prepares its graph, and is no measure.
+
+    Args:
+      name: the name of the signature, or "" for the default signature.
+      count: the number of images, 1 or more.
+
+    Returns:
+      Seconds without any wait in the queue; None if the signature has run at most once.
+
+    Raises:
+      RequestError: there is no signature with this name.
+    """
+    self.signature(name)
+    measured = {
+      size: seconds
+      for (signature, size), seconds in list(self._seconds.items())
+      if signature == (name or layout.DEFAULT_SIGNATURE)
+    }
+    if not measured:
+      return None
+    nearest = min(measured, key=lambda size: abs(size - count))
+    return measured[nearest] * count / nearest
+
+  def _note_seconds(self, name: str, arrays: Mapping[str, np.ndarray], seconds: float) -> None:
+    name = name or layout.DEFAULT_SIGNATURE
+    if name in self._used and arrays:
+      self._seconds[name, len(next(iter(arrays.values())))] = seconds
+    self._used.add(name)
 
   def description(self) -> dict[str, Any]:
     """Returns what the page shows of the model, as JSON.

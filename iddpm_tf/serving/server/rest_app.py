@@ -37,7 +37,11 @@ def make_app(predictor: predictor_lib.Predictor, max_bytes: int) -> applications
   app = _App(predictor, max_bytes)
   model = "/v1/models/{name:str}"
   version = model + "/versions/{version:str}"
-  routes = [routing.Route("/", app.page), routing.Route("/models", app.models)]
+  routes = [
+    routing.Route("/", app.page),
+    routing.Route("/models", app.models),
+    routing.Route("/estimate", app.estimate),
+  ]
   for path in (version, model):
     routes += [
       routing.Route(f"{path}:predict", app.predict, methods=["POST"]),
@@ -85,6 +89,19 @@ class _App:
         "models": [servable.description() for servable in self._models.all()],
       }
     )
+
+  async def estimate(self, request: requests.Request) -> responses.Response:
+    """Returns how long a request for images should take, for the page's progress bar.
+
+    The loop over the steps is inside the exported graph, which reports nothing while it runs.
+    """
+    query = request.query_params
+    count = query.get("count", "")
+    if not (count.isascii() and count.isdecimal() and len(count) < 10 and int(count)):
+      raise errors.invalid_argument("count", "a number of images from 1", count[:60])
+    servable = self._models.get(query.get("model", ""))
+    seconds = servable.estimated_seconds(query.get("signature", ""), int(count))
+    return _Json({"seconds": seconds})
 
   async def status(self, request: requests.Request) -> responses.Response:
     states = self._models.states(*_model(request))

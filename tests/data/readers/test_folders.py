@@ -187,9 +187,18 @@ def test_a_single_class_is_a_class(tmp_path):
 
 def test_missing_and_empty_folders_are_refused(tmp_path):
   assert "does not exist" in error_of(tmp_path / "none")
-  assert "found none" in error_of(tmp_path)
+  empty = "received a folder without files (hidden ones are ignored); data_dir is the folder that"
+  assert empty in error_of(tmp_path)
   (tmp_path / "notes.txt").write_text("")
-  assert "found none (1 .txt)" in error_of(tmp_path)
+  assert error_of(tmp_path).endswith(
+    f"in {tmp_path}, received 1 other file (1 .txt); extensions names the files that are pictures"
+  )
+  for name in ("a.tif", "b.TIFF", "c.heic"):
+    (tmp_path / name).write_text("")
+  assert error_of(tmp_path).endswith(
+    "received 4 other files (1 .heic, 1 .tif, 1 .tiff, 1 .txt); HEIF is not read (1 file): convert "
+    "it, for example to PNG; TIFF is not read (2 files): convert them, for example to PNG"
+  )
   assert "is not a folder" in error_of(tmp_path / "notes.txt")
   with pytest.raises(
     settings_lib.InputError, match=r"^data_dir: expected a folder of pictures.* received nothing$"
@@ -226,6 +235,11 @@ def test_unreadable_pictures_are_counted(tmp_path):
   message = error_of(tmp_path, image_size=4)
   assert "2 of 5 of folder that cannot" in message and "1.png, which is empty" in message
   assert "prepare records of the data" in message
+  for i in (0, 2, 4):
+    (tmp_path / f"{i}.png").write_bytes(b"II*\0")
+  message = error_of(tmp_path, image_size=4)
+  assert "received 5 pictures of folder, none of which can, the first being 0.png, which" in message
+  assert "a TIFF" in message and message.endswith("; convert them, for example to PNG")
 
 
 def test_more_than_fits_in_memory_is_refused(tmp_path, monkeypatch):
@@ -392,9 +406,12 @@ def test_formats_that_can_be_read_are_read_and_others_are_counted(tmp_path):
     (tmp_path / name).write_text("x")
   source = sources.load(config(tmp_path), "train")
   assert len(source.images) == 68 and np.sum(source.images[:, 0, 0, 0] == 100) == 60
-  assert source.notes == ("4 other files are ignored: 2 .tif, 1 without extension, 1 .txt",)
+  tiff = "TIFF is not read (2 files): convert them, for example to PNG"
+  assert source.notes == (
+    f"4 other files are ignored: 2 .tif, 1 without extension, 1 .txt; {tiff}",
+  )
   assert notes(tmp_path, extensions=("PNG", "bmp")) == (
-    "34 other files are ignored: 30 .jfif, 2 .tif, 1 without extension, 1 .txt",
+    f"34 other files are ignored: 30 .jfif, 2 .tif, 1 without extension, 1 .txt; {tiff}",
   )
 
 

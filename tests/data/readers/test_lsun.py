@@ -63,7 +63,7 @@ def test_categories_are_classes(tmp_path):
 def test_folders_without_an_lmdb_and_missing_packages_are_refused(tmp_path, monkeypatch):
   assert "*_train_lmdb" in error_of(tmp_path)
   write_lmdb(tmp_path / "empty_train_lmdb", [])
-  assert "found none" in error_of(tmp_path)
+  assert "received an LMDB without entries" in error_of(tmp_path)
   (tmp_path / "empty_train_lmdb/data.mdb").write_bytes(b"hello" * 5000)
   assert "expected an LMDB" in error_of(tmp_path)
   monkeypatch.setitem(sys.modules, "lmdb", None)

@@ -224,8 +224,12 @@ def test_several_sizes_and_only_unreadable_pictures_are_refused(folder, tmp_path
     prepare(folder, tmp_path / "out", image_size=0)
   for path in folder.rglob("*.png"):
     path.write_bytes(b"")
-  with pytest.raises(settings.InputError, match=r"^data_dir: .* received 23 of folder that cannot"):
+  with pytest.raises(settings.InputError) as caught:
     prepare(folder, tmp_path / "new")
+  assert str(caught.value) == (
+    "data_dir: expected pictures that can be read, received 23 pictures of folder, none of which "
+    "can, the first being ant/00.png, which is empty; convert them, for example to PNG"
+  )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""Images in batches, and the choice of a client."""
+"""Images in batches, names of classes, and the choice of a client."""
+
+import base64
 
 import numpy as np
 import pytest
@@ -53,6 +55,25 @@ def test_answers_without_images_are_refused(fake_server, answer):
     clients.draw(client, "ddim_5", [0])
 
 
+@pytest.mark.parametrize("protocol", ["address", "url"])
+def test_the_names_of_the_classes_come_from_the_export(server, protocol):
+  with clients.connect(model="small", **{protocol: getattr(server, protocol)}) as client:
+    names = clients.class_names(client, client.signatures())
+    assert names[:2] == ("zero", "one") and len(names) == 10
+    assert clients.class_names(client, {"ddim_5": ("seed",)}) == ()
+
+
+def test_names_may_hold_any_characters(fake_server):
+  names = [base64.b64encode(text).decode() for text in ("Käse, 猫".encode(), b"\xff")]
+  with rest_client.RestClient(fake_server.url, "m") as client:
+    fake_server.answer = {"outputs": [[{"b64": name} for name in names]]}
+    fake_server.statuses = [200, 200]
+    assert clients.class_names(client, {"class_names": ("seed",)}) == ("Käse, 猫", "\udcff")
+    fake_server.answer = {"outputs": [["cat"], ["dog"]]}
+    with pytest.raises(clients.ServingError, match=r"^class_names: expected one output \[1, K\]"):
+      clients.class_names(client, {"class_names": ("seed",)})
+
+
 @pytest.mark.parametrize(
   "servers, message",
   [
@@ -76,14 +97,19 @@ def test_retries_have_limits(timeout, attempts):
 @pytest.mark.parametrize(
   "name, message",
   [
-    ("ddim_6", "signature: expected one of ddim_5, ddim_5_trajectory, enlarge_5, png_ddim_5"),
+    (
+      "ddim_6",
+      "signature: expected one of class_names, ddim_5, ddim_5_trajectory, enlarge_5, png_ddim_5",
+    ),
     ("png_ddim_5", "signature: expected the name of a sampler"),
     ("ddim_5_trajectory", "signature: expected the name of a sampler"),
+    ("class_names", "signature: expected the name of a sampler"),
     ("enlarge_5", "signature: expected one that needs no images"),
   ],
 )
 def test_a_signature_that_draws_no_images_is_refused(name, message):
   signatures = {
+    "class_names": ("seed",),
     "ddim_5": ("label", "seed"),
     "ddim_5_trajectory": ("label", "seed"),
     "enlarge_5": ("low_res", "seed"),

@@ -4,6 +4,7 @@ import gc
 import json
 import shutil
 import time
+import types
 import weakref
 
 import numpy as np
@@ -12,6 +13,7 @@ import tensorflow as tf
 
 from iddpm_tf import config as config_lib
 from iddpm_tf.serving.server import errors
+from iddpm_tf.serving.server import loaded_servable
 from iddpm_tf.serving.server import model_manager
 from iddpm_tf.utils import progress as progress_lib
 
@@ -63,6 +65,23 @@ def drawn(models):
 
 def states(models):
   return {version: state.name for version, state in models.states("m").items()}
+
+
+def test_requests_are_estimated_by_earlier_ones(models, versions, tmp_path, monkeypatch):
+  shutil.copytree(versions[1], tmp_path / "m/1")
+  models.update()
+  model, clock = models.get("m"), iter([0, 90, 100, 108, 200, 206])
+  times = types.SimpleNamespace(monotonic=lambda: next(clock))
+  monkeypatch.setattr(loaded_servable, "time", times)
+  for count in (4, 4, 2):
+    assert model.estimated_seconds("", count) == (8 / 4 * 2 if count == 2 else None)
+    model.run("", {"seed": np.zeros(count, np.int64)})
+  # The first request, of 90 s, prepared the graph.
+  assert [model.estimated_seconds("", count) for count in (1, 2, 4, 8)] == [3, 6, 8, 16]
+  assert model.estimated_seconds("serving_default", 4) == 8
+  assert model.estimated_seconds("png_ddim_2", 4) is None
+  with pytest.raises(errors.RequestError, match="signature_name: expected one of"):
+    model.estimated_seconds("ddim_3", 4)
 
 
 def test_the_newest_existing_version_is_served(models, versions, tmp_path):

@@ -91,6 +91,17 @@ def test_rest_accepts_rows_and_columns(server, drawn):
   assert base64.b64decode(file["b64"])[:4] == b"\x89PNG"
 
 
+def test_the_page_can_ask_how_long_a_request_should_take(clients, server):
+  for _ in range(2):  # The warm-up has run each signature once.
+    clients["rest"].predict("ddim_5", arrays(0, 1, 2))
+  query = {"model": "small", "signature": "ddim_5", "count": 3}
+  seconds = httpx.get(f"{server.url}/estimate", params=query).json()["seconds"]
+  assert 0 < seconds < 60
+  for change, status in (({"count": 0}, 400), ({"model": "large"}, 404), ({"signature": "a"}, 400)):
+    response = httpx.get(f"{server.url}/estimate", params=query | change)
+    assert response.status_code == status and "expected" in response.json()["error"]
+
+
 @pytest.mark.parametrize(
   "body, status, message",
   [
