@@ -18,6 +18,8 @@ from iddpm_tf.networks.annotations import Tensor
 class ResBlock(keras.Layer):
   """A residual block conditioned on an embedding: [B, H, W, C_in], [B, E] -> [B, H, W, channels].
 
+  The embedding has gone through silu, which is the same for all blocks of a network.
+
   Appendix A of Nichol & Dhariwal (2021): the conditioning is GroupNorm(h) (scale + 1) + shift if
   `scale_shift_norm` is true, otherwise GroupNorm(h + v).
   """
@@ -56,7 +58,7 @@ class ResBlock(keras.Layer):
   def call(self, x: Tensor, emb: Tensor, training: bool = False) -> Tensor:
     """Returns the activations: [B, H, W, C_in], [B, E] -> [B, H, W, channels]."""
     h = self.in_conv(self.in_norm(x))
-    conditioning = self.emb_dense(ops.silu(emb))
+    conditioning = self.emb_dense(emb)
     if self.scale_shift_norm:
       scale, shift = ops.split(conditioning, 2, axis=-1)  # [B, C] each
       h = self.out_norm(h, scale, shift)

@@ -109,8 +109,7 @@ class GroupNorm(keras.Layer):
 
   def call(self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
     """Returns the normalized `x`: [B, H, W, C] and two [B, C] -> [B, H, W, C]."""
-    gamma, beta = (ops.reshape(weight, (1, -1)) for weight in (self.gamma, self.beta))
-    return group_norm.group_norm(x, gamma, beta, scale, shift, silu=self.silu)
+    return group_norm.group_norm(x, self.gamma, self.beta, scale, shift, silu=self.silu)
 
   def get_config(self) -> dict[str, Any]:
     """Returns the arguments that make this layer again."""

@@ -80,11 +80,8 @@ def dropout_state(network: UNet, seed: Tensor) -> list[tuple[keras.Variable, Ten
   From the seed (s0, s1), layer i of n gets (s0, n s1 + i), so that no two layers share a seed.
   """
   states = [dropout.seed_generator.state for dropout in network.dropouts]
-  return [
-    (
-      state,
-      ops.cast(seed, state.dtype) * ops.array([1, len(states)], state.dtype)
-      + ops.array([0, index], state.dtype),
-    )
-    for index, state in enumerate(states)
-  ]
+  dtype = states[0].dtype
+  seeds = ops.cast(seed, dtype) * ops.array([1, len(states)], dtype) + ops.array(
+    [[0, index] for index in range(len(states))], dtype
+  )  # [layers, 2]
+  return list(zip(states, ops.unstack(seeds)))

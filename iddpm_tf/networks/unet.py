@@ -259,7 +259,7 @@ class UNet(keras.Model):
         f"expected {expected if self.num_classes else 'none for an unconditional network'}, "
         f"received {'none' if label is None else 'labels'}",
       )
-    return emb if label is None else emb + self.label_embedding(label)
+    return ops.silu(emb if label is None else emb + self.label_embedding(label))
 
   def _require_divisible(self, x_shape: Shape) -> None:
     factor = 2 ** (len(self.channel_multipliers) - 1)
