@@ -49,11 +49,14 @@ class DDIM(base.Sampler):
     """Returns sqrt(alpha_prev) x_0 + sqrt(1 - alpha_prev - sigma^2) eps + sigma noise."""
     process = diffusion.process
     eps = process.eps_from_x_start(x_t, t, prediction.x_start)
-    alpha, alpha_prev = at(process.alphas_cumprod, t), at(process.alphas_cumprod_prev, t)
-    sigma = self.eta * tf.sqrt((1 - alpha_prev) / (1 - alpha)) * tf.sqrt(1 - alpha / alpha_prev)
-    # Rounding can make it negative where sigma^2 is all of the variance.
-    direction = tf.sqrt(tf.maximum(1 - alpha_prev - tf.square(sigma), 0.0))
-    return tf.sqrt(alpha_prev) * prediction.x_start + direction * eps + sigma * noise
+    # Tables, float64 `[T]`, because differences of numbers near 1 lose digits.
+    alpha, alpha_prev = process.alphas_cumprod, process.alphas_cumprod_prev
+    sigma = self.eta * np.sqrt(process.posterior_variance)
+    # 1 - alpha_prev - sigma^2, without the difference: with eta = 1 it may be almost 0.
+    rest = alpha * (1 - alpha_prev) / (alpha_prev * (1 - alpha))
+    direction = np.sqrt((1 - alpha_prev) * (1 - self.eta**2 + self.eta**2 * rest))
+    x_prev = at(np.sqrt(alpha_prev), t) * prediction.x_start + at(direction, t) * eps
+    return x_prev + at(sigma, t) * noise if self.is_stochastic else x_prev
 
 
 def reverse_step(
@@ -65,5 +68,5 @@ def reverse_step(
   """Returns x_{t+1}, `[B, H, W, C]`: `DDIM.step` with eta = 0 and time reversed."""
   process = diffusion.process
   eps = process.eps_from_x_start(x_t, t, prediction.x_start)
-  alpha_next = at(process.alphas_cumprod_next, t)
-  return tf.sqrt(alpha_next) * prediction.x_start + tf.sqrt(1 - alpha_next) * eps
+  alpha_next = process.alphas_cumprod_next
+  return at(np.sqrt(alpha_next), t) * prediction.x_start + at(np.sqrt(1 - alpha_next), t) * eps

@@ -1,9 +1,14 @@
 """DDIM: its differential equation, its reverse, and its noise."""
 
+import fractions
+import math
+import types
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from iddpm_tf.diffusion import process as process_lib
 from iddpm_tf.diffusion.samplers import ddim
 from iddpm_tf.diffusion.samplers import loop
 from tests.diffusion.samplers import gaussian_data
@@ -55,3 +60,18 @@ def test_ddim_with_eta_0_depends_on_its_start_only():
 
   image = gaussian_data.draw_toy("ddim:10", noise_fn=start_only).image
   np.testing.assert_array_equal(image, gaussian_data.draw_toy("ddim:10").image)
+
+
+@pytest.mark.parametrize("eta", [0.5, 1.0])
+def test_the_share_of_the_noise_is_exact_where_almost_no_image_is_left(eta):
+  """With eta = 1 it is sqrt(alpha bar) or so, the difference of numbers near 1."""
+  process = process_lib.GaussianProcess(np.full(10, 0.9))
+  t = tf.range(1, 10)
+  diffusion = types.SimpleNamespace(process=process)
+  prediction = types.SimpleNamespace(x_start=tf.zeros([9, 1, 1, 1]))
+  steps = ddim.DDIM(eta=eta).step(diffusion, prediction, tf.ones([9, 1, 1, 1]), t, 0.0)
+  alphas = list(map(fractions.Fraction, process.alphas_cumprod))
+  for step, alpha, before in zip(steps.numpy().ravel(), alphas[1:], alphas[:-1], strict=True):
+    variance = fractions.Fraction(eta) ** 2 * (1 - before) / (1 - alpha) * (1 - alpha / before)
+    expected = math.sqrt((1 - before - variance) / (1 - alpha))  # The noise of x_t = 1 and x_0 = 0.
+    assert step == pytest.approx(expected, rel=1e-6)
