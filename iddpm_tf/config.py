@@ -18,7 +18,7 @@ from iddpm_tf import registries
 from iddpm_tf import settings
 from iddpm_tf.settings import from_json
 
-VERSION = 5  # The version of the layout of config.json.
+VERSION = 6  # The version of the layout of config.json.
 _CHANGE_KEYS = ("step", "setting", "from", "to")  # How config.json calls the parts of a `Change`.
 
 # Scores of samples.
@@ -404,6 +404,13 @@ class TrainingConfig:
     "memory, and averaged",
     changeable=True,
     since=3,
+  )
+  remat: bool = settings.setting(
+    False,
+    "compute the activations of each block of the network again in the backward pass, to save "
+    "memory; takes a third more time",
+    changeable=True,
+    since=6,
   )
   learning_rate: float = settings.setting(1e-3, "learning rate of AdamW", changeable=True)
   warmup_steps: int = settings.setting(

@@ -22,11 +22,13 @@ class Cost(NamedTuple):
     flops: floating-point operations of a forward pass. A multiply-add counts as two. Norms, biases
       and activations are left out.
     activation_bytes: memory that a training step keeps for the gradients.
+    remat_bytes: the same where the activations inside of blocks are computed again.
   """
 
   parameters: int
   flops: int
   activation_bytes: int
+  remat_bytes: int
 
 
 def config_cost(config: config_lib.Config) -> Cost:
@@ -50,21 +52,29 @@ def network_cost(network: networks.UNet, height: int, width: int) -> Cost:
   """Returns the cost of a built network for an image of height x width."""
   positions = height * width
   flops = _kernel_flops(network.time_in, 1) + _kernel_flops(network.time_out, 1)
-  kept = 0
+  kept = []  # By each block, with its output.
+  outputs = 0
   # The input of a block on the way up is a concatenation, which copies both of its parts.
   concatenated = {id(block[0]) for block in network.output_blocks}
   for block in network.blocks:
+    kept.append(0)
     for layer in block:
       positions = _positions_after(layer, positions)
       flops += layer_flops(layer, positions)
-      kept += _activation_bytes(layer, positions)
+      kept[-1] += _activation_bytes(layer, positions)
       if id(layer) in concatenated:
-        kept += layer.in_conv.kernel.shape[-2] * positions * _itemsize(layer)
-  # The last norm, its activation and the output are float32 under every policy.
-  kept += (
-    positions * _FLOAT32_BYTES * (3 * network.out_conv.kernel.shape[-2] + network.out_channels)
+        copied = layer.in_conv.kernel.shape[-2] * positions * _itemsize(layer)
+        kept[-1] += copied
+        outputs += copied
+    outputs += _output_channels(block[-1]) * positions * _itemsize(block[-1])
+  # The input of the last norm, its result and the output are float32 under every policy.
+  ends = positions * _FLOAT32_BYTES * (2 * network.out_conv.kernel.shape[-2] + network.out_channels)
+  return Cost(
+    network.count_params(),
+    flops + _kernel_flops(network.out_conv, positions),
+    sum(kept) + ends,
+    outputs + max(kept) + ends,
   )
-  return Cost(network.count_params(), flops + _kernel_flops(network.out_conv, positions), kept)
 
 
 def layer_flops(layer: keras.Layer, positions: int) -> int:
@@ -99,16 +109,15 @@ def _kernel_flops(layer: keras.Layer, positions: int) -> int:
 def _activation_bytes(layer: keras.Layer, positions: int) -> int:
   """Returns the memory that the gradients of a layer need, including the layer's output."""
   size = _itemsize(layer)
-  # The statistics of a norm are computed in float32, from a copy if its input has another type.
-  copy = _FLOAT32_BYTES if size != _FLOAT32_BYTES else 0
   if isinstance(layer, blocks.ResBlock):
     channels_in, channels = layer.in_conv.kernel.shape[-2:]
-    # Two norms, two activations, a convolution and the sum, then the dropped-out values and a mask.
-    kept = (2 * size + copy) * (channels_in + channels) + 2 * size * channels
+    # Two norms with their activations, a convolution and the sum, then the dropped-out values and a
+    # mask.
+    kept = size * (channels_in + channels) + 2 * size * channels
     return positions * (kept + (size + 1) * channels * bool(layer.dropout))
   if isinstance(layer, blocks.AttentionBlock):
     # The norm, q, k, v, their result and the sum, then the attention weights.
-    kept = (6 * size + copy) * layer.out_dense.units
+    kept = 6 * size * layer.out_dense.units
     return positions * (kept + layer.num_heads * positions * _FLOAT32_BYTES)
   if isinstance(layer, (layers.Downsample, layers.Upsample)):
     # The padded or repeated image, which the convolution keeps, and the output.
@@ -117,6 +126,17 @@ def _activation_bytes(layer: keras.Layer, positions: int) -> int:
     before = 4 if isinstance(layer, layers.Downsample) else 1
     return positions * size * layer.conv.filters * (before + 1)
   return positions * size * layer.filters
+
+
+def _output_channels(layer: keras.Layer) -> int:
+  """Returns the channels of the last layer of a block."""
+  if isinstance(layer, blocks.ResBlock):
+    return layer.channels
+  if isinstance(layer, blocks.AttentionBlock):
+    return layer.out_dense.units
+  if isinstance(layer, (layers.Downsample, layers.Upsample)):
+    return layer.conv.filters if layer.learned else 0  # As in `_activation_bytes`.
+  return layer.filters
 
 
 def _itemsize(layer: keras.Layer) -> int:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import keras
 from keras import ops
 
 from iddpm_tf.networks.annotations import Tensor
@@ -22,7 +23,8 @@ def group_norm(
   """Returns y = GroupNorm(x) (scale + 1) + shift (Wu & He, 2018), or silu(y).
 
   Everything after the statistics is one multiply-add over the image, forward, and two backward.
-  The arithmetic is float32 in every type of `x`.
+  The arithmetic is float32 in every type of `x`. The backward pass keeps `x` alone, and computes
+  the rest again.
 
   Args:
     x: activations, `[B, H, W, C]`.
@@ -53,11 +55,13 @@ def group_norm(
       factor = ops.cast(conditioning[0], "float32") + 1.0
       a, b = a * factor, b * factor + ops.cast(conditioning[1], "float32")
     y = values * a + b
-    sigmoid = ops.sigmoid(y) if silu else None
 
     def gradient(*upstream: Tensor, **_: Any) -> list[Tensor]:
       d_y = ops.cast(upstream[0], "float32")
+      values = ops.cast(_not_before(x, upstream[0]), "float32")
       if silu:
+        y = values * a + b
+        sigmoid = ops.sigmoid(y)
         d_y = d_y * (sigmoid + y * (sigmoid - ops.square(sigmoid)))
       # With the normalized n = (x - mean) inverse: y = n weight + bias for each image and channel.
       d_bias = ops.sum(d_y, axis=1, keepdims=True)
@@ -78,7 +82,7 @@ def group_norm(
       inputs = (x, gamma, beta, *conditioning)
       return [ops.cast(each, other.dtype) for each, other in zip(gradients, inputs)]
 
-    return ops.cast(y * sigmoid if silu else y, x.dtype), gradient
+    return ops.cast(y * ops.sigmoid(y) if silu else y, x.dtype), gradient
 
   y = normalize(ops.reshape(x, (-1, height * width, *in_group)), gamma, beta, *conditioning)
   return ops.reshape(y, (-1, height, width, channels))
@@ -86,3 +90,14 @@ def group_norm(
 
 def _group_mean(array):
   return ops.mean(array, axis=-1, keepdims=True)
+
+
+def _not_before(x, event):
+  """Returns `x`, from which TensorFlow then computes again what it has computed before `event`."""
+  if keras.backend.backend() != "tensorflow":
+    return x
+  import tensorflow as tf
+
+  # Without this, it would find that both computations are the same, and keep the first one's.
+  with tf.control_dependencies([event]):
+    return tf.identity(x)

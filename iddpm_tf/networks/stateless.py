@@ -18,6 +18,7 @@ def call_network(
   low_res: Tensor | None = None,
   weights: Sequence[Tensor] | None = None,
   dropout_seed: Tensor | None = None,
+  remat: bool = False,
 ) -> Tensor:
   """Returns the output of a network, float32 [B, H, W, out_channels].
 
@@ -31,6 +32,8 @@ def call_network(
       averages. They may have the types of `computation_dtypes`.
     dropout_seed: int [2]. The network drops units out as in training, as a function of this seed.
       None means no dropout.
+    remat: whether the backward pass computes the activations inside of each block again, which
+      saves memory. It requires `weights`, as tensors.
   """
   conditioning = {} if low_res is None else {"low_res": low_res}
   state = [] if weights is None else list(zip(network.trainable_variables, weights, strict=True))
@@ -39,7 +42,7 @@ def call_network(
   with keras.StatelessScope() as scope:
     for pair in state:
       scope.add_update(pair)  # The scope's constructor would cast weights back to float32.
-    return network(x, t, label, training=dropout_seed is not None, **conditioning)
+    return network(x, t, label, training=dropout_seed is not None, remat=remat, **conditioning)
 
 
 def computation_dtypes(network: UNet) -> list[str]:

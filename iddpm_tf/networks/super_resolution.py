@@ -35,6 +35,7 @@ class SuperResolutionUNet(unet.UNet):
     training: bool = False,
     *,
     low_res: Tensor | None = None,
+    remat: bool = False,
   ) -> Tensor:
     """Returns the network's prediction, float32 [B, H, W, out_channels].
 
@@ -44,6 +45,7 @@ class SuperResolutionUNet(unet.UNet):
       label: class labels, int [B], of a class-conditional network.
       training: whether units are dropped out.
       low_res: the images to enlarge, float [B, h, w, C'], which are required.
+      remat: see `UNet.call`.
     """
     if low_res is None:
       raise _no_small_images()
@@ -52,7 +54,8 @@ class SuperResolutionUNet(unet.UNet):
     enlarged = ops.image.resize(
       low_res, (height, width), interpolation="bilinear", data_format="channels_last"
     )
-    return super().call(ops.concatenate([x, enlarged], axis=-1), t, label, training=training)
+    x = ops.concatenate([x, enlarged], axis=-1)
+    return super().call(x, t, label, training=training, remat=remat)
 
 
 def _no_small_images() -> settings.InputError:

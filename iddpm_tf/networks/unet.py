@@ -110,7 +110,13 @@ class UNet(keras.Model):
     )
 
   def call(
-    self, x: Tensor, t: Tensor, label: Tensor | None = None, training: bool = False
+    self,
+    x: Tensor,
+    t: Tensor,
+    label: Tensor | None = None,
+    training: bool = False,
+    *,
+    remat: bool = False,
   ) -> Tensor:
     """Returns the network's prediction, float32 [B, H, W, out_channels].
 
@@ -119,16 +125,19 @@ class UNet(keras.Model):
       t: timesteps, float [B].
       label: class labels, int [B], of a class-conditional network.
       training: whether units are dropped out.
+      remat: whether the backward pass computes the activations inside of each block again, to save
+        memory. The weights must then be given by a `keras.StatelessScope`, as tensors.
     """
     self._require_divisible(x.shape)
+    apply = _apply_and_forget if remat else _apply
     emb = self._embedding(t, label)  # [B, 4 base_channels]
     h, skips = ops.cast(x, self.compute_dtype), []
     for block in self.input_blocks:
-      h = _apply(block, h, emb, training)
+      h = apply(block, h, emb, training)
       skips.append(h)
-    h = _apply(self.middle, h, emb, training)
+    h = apply(self.middle, h, emb, training)
     for block in self.output_blocks:
-      h = _apply(block, ops.concatenate([h, skips.pop()], axis=-1), emb, training)
+      h = apply(block, ops.concatenate([h, skips.pop()], axis=-1), emb, training)
     return self.out_conv(self.out_norm(ops.cast(h, "float32")))
 
   def compute_output_shape(
@@ -275,3 +284,20 @@ def _apply(block: Block, h: Tensor, emb: Tensor, training: bool) -> Tensor:
   for layer in block:
     h = layer(h, emb, training=training) if isinstance(layer, blocks_lib.ResBlock) else layer(h)
   return h
+
+
+def _apply_and_forget(block: Block, h: Tensor, emb: Tensor, training: bool) -> Tensor:
+  """Runs the layers of a block, and keeps only its inputs in memory for the backward pass."""
+  weights = [weight for layer in block for weight in layer.trainable_variables]
+  seeds = [seed for layer in block for seed in layer.non_trainable_variables]
+
+  # The weights are arguments, because the gradient is taken with respect to arguments only.
+  @keras.remat
+  def run(h, emb, *values):
+    with keras.StatelessScope() as scope:
+      for pair in zip([*weights, *seeds], [*values, *seed_values], strict=True):
+        scope.add_update(pair)
+      return _apply(block, h, emb, training)
+
+  seed_values = [seed.value for seed in seeds]
+  return run(h, emb, *(weight.value for weight in weights))

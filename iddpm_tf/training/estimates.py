@@ -81,10 +81,11 @@ def warnings(config: config_lib.Config, needed: float, available: float) -> list
     bfloat16 = config.network.precision == "float32"
     parts = options.microbatches < options.batch_size
     more_parts = f"raise microbatches={options.microbatches} or " if parts else ""
+    remat = "" if options.remat else ", set remat"
     precision = ", or take precision=mixed_bfloat16" if bfloat16 else ""
     texts.append(
       f"this is more memory than there is: {more_parts}lower batch_size={options.batch_size}"
-      f"{precision}"
+      f"{remat}{precision}"
     )
   for rate in options.ema:
     initial = rate**options.train_steps
@@ -135,19 +136,21 @@ def memory(
   # For each replica: the activations of one microbatch, and its gradients with their sums or scaled
   # copies. The weights, Adam's moments and the averages are there already.
   images = state.config.training.batch_size // state.config.training.microbatches
-  to_come = replicas * 2 * weights + images * cost.activation_bytes
-  grids = weights  # A copy of the weights, which draws.
+  activations = cost.remat_bytes if state.config.training.remat else cost.activation_bytes
+  to_come = replicas * 2 * weights + images * activations
   if devices.is_on_gpu(strategy):
-    return _gpu_bytes(strategy) + to_come // replicas + grids, _gpu_total_bytes()
+    return _gpu_bytes(strategy) + to_come // replicas, _gpu_total_bytes()
   tracing = replicas * _TRACING_BYTES * len(variables)
   used, available = host.memory()
-  return used + to_come + grids + tracing, available and used + available
+  return used + to_come + tracing, available and used + available
 
 
 def step_seconds(
   config: config_lib.Config, cost: cost_lib.Cost, rate: float, strategy: tf.distribute.Strategy
 ) -> float:
-  """Returns the seconds of a training step: one pass forward, and twice that backward.
+  """Returns the seconds of a training step.
+
+  It is one pass forward, two with `remat`, and twice that backward.
 
   Args:
     config: the configuration of the run.
@@ -156,7 +159,8 @@ def step_seconds(
     strategy: the devices. Logical CPUs share the cores.
   """
   replicas = strategy.num_replicas_in_sync if devices.is_on_gpu(strategy) else 1
-  return 3 * cost.flops * config.training.batch_size / replicas / rate
+  passes = 4 if config.training.remat else 3
+  return passes * cost.flops * config.training.batch_size / replicas / rate
 
 
 def grid_seconds(config: config_lib.Config, cost: cost_lib.Cost, rate: float) -> float:

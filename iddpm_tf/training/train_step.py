@@ -109,6 +109,7 @@ def loss_and_gradients(
       low_res=low_res,
       weights=parameters,
       dropout_seed=dropout_seed if config.network.dropout else None,
+      remat=config.training.remat,
     )
     losses = losses_lib.training_losses(
       state.diffusion, output, x_start=x_start, x_t=x_t, t=t, noise=noise

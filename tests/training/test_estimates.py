@@ -67,8 +67,8 @@ def test_the_report_has_warnings(state, strategy, monkeypatch, recorder):
   estimates.report(state, make_source(4), strategy, recorder)
   assert "estimates: 3.0 GiB of memory of 1.0," in recorder.lines[1]
   assert recorder.lines[2] == (
-    "warning: this is more memory than there is: raise microbatches=1 or lower batch_size=8, or "
-    "take precision=mixed_bfloat16"
+    "warning: this is more memory than there is: raise microbatches=1 or lower batch_size=8, set "
+    "remat, or take precision=mixed_bfloat16"
   )
 
 
@@ -109,11 +109,11 @@ def test_there_is_a_warning_if_memory_is_known_to_be_too_small():
   config = make_config(precision="mixed_bfloat16")
   assert estimates.warnings(config, 2, 2) == estimates.warnings(config, 2, 0) == []
   assert estimates.warnings(config, 2, 1) == [
-    "this is more memory than there is: raise microbatches=1 or lower batch_size=8"
+    "this is more memory than there is: raise microbatches=1 or lower batch_size=8, set remat"
   ]
-  assert estimates.warnings(make_config(precision="mixed_bfloat16", microbatches=8), 2, 1) == [
-    "this is more memory than there is: lower batch_size=8"
-  ]
+  assert estimates.warnings(
+    make_config(precision="mixed_bfloat16", microbatches=8, remat=True), 2, 1
+  ) == ["this is more memory than there is: lower batch_size=8"]
 
 
 def test_resampling_begins_when_every_timestep_has_ten_losses():
@@ -153,7 +153,7 @@ def test_memory_of_the_smallest_gpu(monkeypatch):
 
 def test_times_follow_from_the_arithmetic(strategy):
   config = make_config(batch_size=8, ema=(0.9, 0.99))
-  cost = cost_lib.Cost(parameters=1, flops=1000, activation_bytes=1)
+  cost = cost_lib.Cost(parameters=1, flops=1000, activation_bytes=1, remat_bytes=1)
   assert estimates.step_seconds(config, cost, 500.0, strategy) == 3 * 8 * 1000 / 500
   # Three sets of weights.
   assert estimates.grid_seconds(config, cost, 500.0) == 3 * 4 * 5 * 1000 / 500
@@ -163,7 +163,7 @@ def test_times_follow_from_the_arithmetic(strategy):
 
 def test_the_time_of_evaluations_counts_images_and_terms_for_each_rate():
   config = make_config(batch_size=8, ema=(0.9, 0.99))
-  cost = cost_lib.Cost(parameters=1, flops=1000, activation_bytes=1)
+  cost = cost_lib.Cost(parameters=1, flops=1000, activation_bytes=1, remat_bytes=1)
   for scores, expected in (
     (("fid",), 70 * 5),
     (("nll",), 6 * 9),
@@ -236,6 +236,6 @@ def test_replicas_of_gpus_share_the_batch():
   class Strategy:
     extended, num_replicas_in_sync = Extended, 2
 
-  cost = cost_lib.Cost(parameters=1, flops=1000, activation_bytes=1)
+  cost = cost_lib.Cost(parameters=1, flops=1000, activation_bytes=1, remat_bytes=1)
   seconds = estimates.step_seconds(make_config(batch_size=8), cost, 500.0, Strategy)
   assert seconds == 3 * 4 * 1000 / 500

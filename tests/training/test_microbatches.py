@@ -16,7 +16,7 @@ IMAGES = {
 }
 
 
-def make_state(parts, dropout=0.0):
+def make_state(parts, dropout=0.0, remat=False):
   config = config_lib.Config(
     network=config_lib.NetworkConfig(
       base_channels=64,
@@ -30,7 +30,9 @@ def make_state(parts, dropout=0.0):
       diffusion_steps=4, objective="vlb", timestep_sampler="loss_second_moment"
     ),
     data=config_lib.DataConfig(image_shape=(8, 8, 1), num_classes=10),
-    training=config_lib.TrainingConfig(batch_size=BATCH, microbatches=parts, learning_rate=1e-4),
+    training=config_lib.TrainingConfig(
+      batch_size=BATCH, microbatches=parts, learning_rate=1e-4, remat=remat
+    ),
   )
   state = state_lib.TrainState(config)
   rng = np.random.default_rng(0)
@@ -129,3 +131,13 @@ def test_the_network_is_in_the_graph_once(calls):
   state = make_state(BATCH)
   tf.function(lambda: train_step.train_step(state, IMAGES), autograph=False).get_concrete_function()
   assert len(calls) == 1
+
+
+def test_activations_that_are_computed_again_give_the_same_gradients():
+  """The masks of dropout are the same, too."""
+  (expected, expected_gradients), (ours, gradients) = (
+    step(1, dropout=0.5, remat=remat) for remat in (False, True)
+  )
+  np.testing.assert_allclose(ours.loss, expected.loss, rtol=1e-6)
+  for value, other in zip(gradients, expected_gradients, strict=True):
+    np.testing.assert_allclose(value, other, atol=1e-6 * float(expected.grad_norm))
