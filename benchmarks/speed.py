@@ -24,6 +24,15 @@ from iddpm_tf.utils import files
 from iddpm_tf.utils import host
 from trainers.cli import command
 
+_IDLE = 0.1  # The share of the cores that others use on an idle machine.
+# The contestants of the tiny network: most of the time would go into starting processes.
+_OF_EACH_KIND = (
+  "here_float32",
+  "pytorch_float32",
+  "pytorch_bfloat16_channels_last_compiled",
+  "floor_float32",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -39,7 +48,9 @@ class Options:
     True, "also measure PyTorch with torch.compile, which takes minutes for each contestant"
   )
   contestants: tuple[str, ...] = settings.setting(
-    (), "names of the contestants, such as here_float32,pytorch_float32; unset: all"
+    (),
+    "names of the contestants, such as here_float32,pytorch_float32; unset: all, or with the tiny "
+    "network one of each kind",
   )
   batch_size: int = settings.setting(8, "images of a batch")
   sampling_steps: int = settings.setting(50, "steps of the sampling loop")
@@ -73,10 +84,11 @@ class Options:
   @property
   def chosen(self) -> list[contestants_lib.Contestant]:
     """The contestants."""
+    names = self.contestants or (_OF_EACH_KIND if self.network == "tiny" else ())
     return [
       each
       for each in contestants_lib.contestants(compiled=self.compile)
-      if not self.contestants or each.name in self.contestants
+      if not names or each.name in names
     ]
 
 
@@ -104,6 +116,10 @@ def main(options: Options, given: dict[str, Any]) -> None:
     for each in chosen
   ]
   content = {"machine": machine.describe(), "work": works[0].to_json()}
+  load = content["machine"]["load"][0]
+  if load > _IDLE * host.cores():
+    # PyTorch's threads wait for each other in loops, so that other processes slow it many times.
+    print(f"note: other processes use {load:.1f} cores; the ratios hold for an idle machine only")
 
   def say(text: str) -> None:
     print(f"[{time.monotonic() - start:5.0f} s] {text}", flush=True)
