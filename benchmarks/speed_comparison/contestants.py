@@ -135,10 +135,11 @@ class Work:
   @classmethod
   def from_json(cls, content: dict[str, Any]) -> "Work":
     """Returns what `to_json` has made."""
-    network = {
+    values = dict(content)
+    # JSON has no tuples.
+    network: dict[str, Any] = {
       key: tuple(value) if isinstance(value, list) else value
-      for key, value in content["network"].items()
+      for key, value in values.pop("network").items()
     }
-    return cls(
-      **content | {"contestant": Contestant(**content["contestant"]), "network": Network(**network)}
-    )
+    contestant = Contestant(**values.pop("contestant"))
+    return cls(contestant=contestant, network=Network(**network), **values)

@@ -40,7 +40,7 @@ class PyTorch:
 
   @functools.cached_property
   def _model(self):
-    model = self._class(**unet_options(self._work.network))
+    model: Any = self._class(**unet_options(self._work.network))
     if self._work.contestant.channels_last:
       model = model.to(memory_format=self._torch.channels_last)
     return model

@@ -123,7 +123,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def shown(spread: summaries.Spread, unit: float = 1.0, digits: int = 3) -> str:
   """Returns a spread as text, such as `0.281 (0.279 to 0.290)`; a single value has no quartiles."""
   median, low, high = (f"{value / unit:.{digits}f}" for value in spread[:3])
-  return median if spread.count == 1 else f"{median} ({low} to {high})"
+  return median if spread.number == 1 else f"{median} ({low} to {high})"
 
 
 def contestant_titles(results: dict[str, Any]) -> dict[str, str]:

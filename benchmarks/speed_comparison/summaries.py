@@ -15,7 +15,7 @@ class Spread(NamedTuple):
   median: float
   low: float  # The first quartile.
   high: float  # The third quartile.
-  count: int
+  number: int  # Of values.
 
 
 class Ratio(NamedTuple):

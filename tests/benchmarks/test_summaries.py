@@ -15,7 +15,7 @@ def test_a_ratio_is_free_of_what_slows_a_whole_round():
   fast, slow = [[1.0, 1.1, 5.0], [3.0, 3.3, 3.1]], [[2.2, 2.2, 2.3], [6.2, 6.1, 9.0]]
   ratio = summaries.ratio_of_rounds(slow, fast)
   assert ratio.median == pytest.approx(2.0)
-  assert ratio.high - ratio.low < 1e-9 and ratio.count == 2
+  assert ratio.high - ratio.low < 1e-9 and ratio.number == 2
 
 
 def test_rounds_must_be_of_equal_number():
