@@ -79,7 +79,7 @@ class Options:
     )
     names = [each.name for each in contestants_lib.contestants(compiled=self.compile)]
     for name in self.contestants:
-      settings.require(name in names, "contestants", f"names of {', '.join(names)}", name)
+      settings.require(name in names, "contestants", f"one of {', '.join(names)}", name)
 
   @property
   def chosen(self) -> list[contestants_lib.Contestant]:

@@ -45,8 +45,8 @@ def fixture_content():
 
 def cells(text, first):
   """Returns the cells of the rows of a table that begin with a text."""
-  rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
-  return [row for row in rows if row[0].strip() == first]
+  rows = [line.strip()[1:-1].split("|") for line in text.splitlines() if line.startswith("|")]
+  return [list(map(str.strip, row)) for row in rows if row[0].strip() == first]
 
 
 def test_a_row_has_the_medians_with_their_quartiles(content):

@@ -55,9 +55,9 @@ def test_growth_has_points_along_five_axes():
     (("--threads=1000",), "--threads: expected 0 to"),
     (("--rounds=0",), "--rounds: expected"),
     (("--sampling_steps=5000",), "--sampling_steps: expected at most 4000, received 5000"),
-    (("--network=large",), "--network: expected cifar10 or tiny, received"),
-    (("--contestants=mxnet",), "--contestants: expected names of here_float32, "),
-    (("--contestants=pytorch_float32_compiled", "--nocompile"), "--contestants: expected names of"),
+    (("--network=large",), "--network: expected one of cifar10, tiny, received"),
+    (("--contestants=mxnet",), "--contestants: expected one of here_float32, "),
+    (("--contestants=pytorch_float32_compiled", "--nocompile"), "--contestants: expected one of"),
   ],
 )
 def test_wrong_flags_are_refused_in_one_line(flags, line, capsys, tmp_path):
