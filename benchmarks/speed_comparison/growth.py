@@ -10,27 +10,38 @@ from benchmarks.speed_comparison import contestants
 from benchmarks.speed_comparison import processes
 from benchmarks.speed_comparison import running
 
+# The values of each axis.
+_VALUES = {
+  "batch size": (1, 2, 4, 8, 16, 32, 64),
+  "pixels": (1, 2, 3, 4),  # In units of the network's own size.
+  "base channels": (32, 64, 96, 128, 160),
+  "sampling steps": (10, 25, 50, 100, 250),
+  "replicas": (1, 2, 4),
+}
+
 
 def points(work: contestants.Work) -> Iterator[tuple[str, int, contestants.Work]]:
   """Yields the name of each axis, its values, and the work at each of them.
 
   Args:
-    work: the work from which each axis begins.
+    work: the work from which each axis begins. An axis has two values for the tiny network.
   """
-  for batch_size in (1, 2, 4, 8, 16, 32, 64):
-    yield "batch size", batch_size, dataclasses.replace(work, batch_size=batch_size)
-  for factor in (1, 2, 3, 4):
-    # One image: a training step of 128 pixels then takes the memory of 16 images of 32 pixels.
-    size = factor * work.network.image_size
-    network = work.network.resized(size)
-    yield "pixels", size, dataclasses.replace(work, network=network, batch_size=1)
-  for channels in (32, 64, 96, 128, 160):
-    network = dataclasses.replace(work.network, base_channels=channels)
-    yield "base channels", channels, dataclasses.replace(work, network=network)
-  for steps in (10, 25, 50, 100, 250):
-    yield "sampling steps", steps, dataclasses.replace(work, sampling_steps=steps)
-  for replicas in (1, 2, 4):
-    yield "replicas", replicas, dataclasses.replace(work, replicas=replicas)
+  for axis, values in _VALUES.items():
+    for value in values[:2] if work.network.name == "tiny" else values:
+      network = work.network
+      if axis == "batch size":
+        yield axis, value, dataclasses.replace(work, batch_size=value)
+      elif axis == "pixels":
+        # One image: at 128 pixels, it takes the memory of 16 images of 32 pixels.
+        network = network.resized(value * network.image_size)
+        yield axis, network.image_size, dataclasses.replace(work, network=network, batch_size=1)
+      elif axis == "base channels":
+        network = dataclasses.replace(network, base_channels=value)
+        yield axis, value, dataclasses.replace(work, network=network)
+      elif axis == "sampling steps":
+        yield axis, value, dataclasses.replace(work, sampling_steps=value)
+      else:
+        yield axis, value, dataclasses.replace(work, replicas=value)
 
 
 def measure(

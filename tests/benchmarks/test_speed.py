@@ -1,5 +1,6 @@
 """The command `benchmarks.speed`, without PyTorch."""
 
+import dataclasses
 import json
 
 import pytest
@@ -42,8 +43,10 @@ def test_work_travels_as_json():
 
 def test_growth_has_points_along_five_axes():
   (work,) = works("here_bfloat16")
-  points = list(growth.points(work))
-  assert len({axis for axis, _, _ in points}) == 5
+  assert len(list(growth.points(work))) == 10
+  points = list(growth.points(dataclasses.replace(work, network=contestants.NETWORKS["cifar10"])))
+  assert len({axis for axis, _, _ in points}) == 5 and len(points) == 24
+  assert [value for axis, value, _ in points if axis == "pixels"] == [32, 64, 96, 128]
   for axis, value, each in points:
     network = each.network
     assert set(network.attention_resolutions) <= set(network.heights), (axis, value)
