@@ -117,7 +117,9 @@ def own_ratios(results: dict[str, dict[str, Any]]) -> str:
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
   """Returns a table in Markdown."""
   lines = [head, ["---"] * len(head), *rows]
-  return "\n".join(f"| {' | '.join(cells)} |".replace("|  |", "| |") for cells in lines)
+  return "\n".join(
+    "|" + "".join(f" {cell} |" if cell else " |" for cell in cells) for cells in lines
+  )
 
 
 def shown(spread: summaries.Spread, unit: float = 1.0, digits: int = 3) -> str:
