@@ -6,8 +6,9 @@ PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3.10 python3 p
 RUN = .venv/bin/python -m
 TEST = .venv-test/bin/python -m
 DEMO = demo
+BENCH = bench
 
-.PHONY: demo test lint docs quality reference super_resolution likelihood_budget reproduce ten_thousand browser test-serving clean
+.PHONY: bench growth demo test lint docs quality reference super_resolution likelihood_budget reproduce ten_thousand browser test-serving clean
 
 demo: .venv/installed
 	$(RUN) trainers.train --flagfile=configs/digits.flags --model_dir=$(DEMO)/digits
@@ -58,6 +59,15 @@ reproduce: .venv/installed
 ten_thousand: .venv-test/installed
 	$(TEST) pytest -s tests/long/test_ten_thousand.py
 
+# Speed and memory beside PyTorch, and beside the convolutions alone; on an idle machine. NETWORK=tiny to try it.
+NETWORK = cifar10
+bench: .venv-bench/installed
+	.venv-bench/bin/python -m benchmarks.speed --network=$(NETWORK) --output_dir=$(BENCH)
+
+# How time and memory grow with the batch, the pixels, the channels, the sampling steps and the replicas.
+growth: .venv/installed
+	$(RUN) benchmarks.speed --growth --network=$(NETWORK) --output_dir=$(BENCH)
+
 # The development server under 50 clients for a minute; and TensorFlow Serving itself, where docker has its image.
 test-serving: .venv-test/installed
 	$(TEST) pytest -s tests/long/test_overload.py tests/long/test_container.py
@@ -82,5 +92,13 @@ browser: .venv-test/installed
 	.venv-test/bin/python -m pip install --quiet --no-compile --editable '.[docs,lint,serving,test,torch]'
 	touch $@
 
+# As for the tests: PyTorch without CUDA, whose CPU kernels are the same.
+.venv-bench/installed: setup.cfg
+	@test -n "$(PYTHON)" || { echo "make: expected Python 3.10 to 3.13 on the path, found none" >&2; exit 1; }
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install -qq --no-compile --retries 1 --no-deps 'torch==2.13.0' --extra-index-url https://download.pytorch.org/whl/cpu
+	.venv-bench/bin/python -m pip install --quiet --no-compile --editable '.[bench]'
+	touch $@
+
 clean:
-	rm -rf .venv .venv-test $(DEMO) site
+	rm -rf .venv .venv-bench .venv-test $(BENCH) $(DEMO) site
