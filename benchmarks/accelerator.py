@@ -1,0 +1,256 @@
+"""Times the network on a GPU: Keras on JAX beside PyTorch, as shares of the matrix rate.
+
+TensorFlow is not needed. Install jax[cuda], keras, torch and diffusers, then:
+
+  python -m benchmarks.accelerator --network=imagenet64 --batch_size=128 --output=speed.json
+
+Each framework runs in a process of its own. A training step is a forward and a backward pass in
+bfloat16 with dropout, Adam and one moving average.
+"""
+
+from collections.abc import Callable
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+
+from absl import app
+from absl import flags
+
+from benchmarks.speed_comparison import contestants
+
+_NETWORKS = {
+  "cifar10": contestants.NETWORKS["cifar10"],
+  # configs/imagenet64.flags.
+  "imagenet64": contestants.Network("imagenet64", 64, 128, (1, 2, 3, 4), 3, (16, 8), 4, 0.0),
+}
+_PROGRAMS = ("jax", "pytorch", "pytorch_compiled")
+
+_NETWORK = flags.DEFINE_enum("network", "cifar10", list(_NETWORKS), "the network")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "images of each pass and step")
+_REPEATS = flags.DEFINE_integer("repeats", 20, "measurements of each, after 3 that do not count")
+_OUTPUT = flags.DEFINE_string("output", None, "where to write the result as JSON")
+_PROGRAM = flags.DEFINE_enum("program", None, _PROGRAMS, "run one program in this process")
+
+
+def main(argv: list[str]) -> None:
+  """Measures all programs, and prints a table."""
+  del argv
+  if _PROGRAM.value:
+    print(json.dumps(_measure(_PROGRAM.value)))
+    return
+  results = {}
+  for program in _PROGRAMS:
+    command = [sys.executable, "-m", "benchmarks.accelerator", f"--program={program}"]
+    command += [f"--network={_NETWORK.value}", f"--batch_size={_BATCH_SIZE.value}"]
+    command += [f"--repeats={_REPEATS.value}"]
+    environment = os.environ | {"KERAS_BACKEND": "jax", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+      sys.exit(f"{program}: {done.stderr[-2000:]}")
+    results[program] = json.loads(done.stdout.splitlines()[-1])
+    print(program, json.dumps(results[program]), flush=True)
+  result = {"network": _NETWORK.value, "batch_size": _BATCH_SIZE.value, "programs": results}
+  if _OUTPUT.value:
+    pathlib.Path(_OUTPUT.value).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+  fastest = {
+    measure: min(results[name][measure]["median"] for name in _PROGRAMS if name != "jax")
+    for measure in ("forward", "training")
+  }
+  for measure, seconds in fastest.items():
+    ours = results["jax"][measure]["median"]
+    print(
+      f"{measure}: {ours * 1e3:.1f} ms, {seconds / ours:.2f} times as fast as PyTorch's fastest"
+    )
+
+
+def _measure(program: str) -> dict[str, Any]:
+  network = _NETWORKS[_NETWORK.value]
+  subject = _Jax(network) if program == "jax" else _PyTorch(network, program != "pytorch")
+  result: dict[str, Any] = {"device": subject.device, "matrix_rate": subject.matrix_rate()}
+  flops = _flops(network) * _BATCH_SIZE.value
+  for measure, run, passes in (("forward", subject.forward, 1), ("training", subject.train, 3)):
+    start = time.perf_counter()
+    run()
+    first = time.perf_counter() - start
+    seconds = _times(run)
+    median = statistics.median(seconds)
+    result[measure] = {
+      "median": median,
+      "quartiles": statistics.quantiles(seconds, n=4),
+      "first": first,
+      "share_of_matrix_rate": passes * flops / median / result["matrix_rate"],
+    }
+  return result
+
+
+def _times(run: Callable[[], object]) -> list[float]:
+  seconds = []
+  for _ in range(3 + _REPEATS.value):
+    start = time.perf_counter()
+    run()
+    seconds.append(time.perf_counter() - start)
+  return seconds[3:]
+
+
+def _flops(network: contestants.Network) -> int:
+  """Returns the FLOP of a forward pass of one image."""
+  os.environ.setdefault("KERAS_BACKEND", "jax")
+  from iddpm_tf.networks import cost
+
+  return cost.network_cost(_keras_network(network), *network.image_shape[:2]).flops
+
+
+def _keras_network(network: contestants.Network) -> Any:
+  from iddpm_tf import config as config_lib
+  from iddpm_tf import networks
+
+  options = config_lib.NetworkConfig(
+    base_channels=network.base_channels,
+    channel_multipliers=network.channel_multipliers,
+    num_res_blocks=network.num_res_blocks,
+    attention_resolutions=network.attention_resolutions,
+    num_heads=network.num_heads,
+    dropout=network.dropout,
+    precision="mixed_bfloat16",
+  )
+  data = config_lib.DataConfig(image_shape=network.image_shape)
+  return networks.build_network(config_lib.Config(network=options, data=data))
+
+
+class _Jax:
+  """The network of this project on Keras' JAX backend."""
+
+  def __init__(self, network: contestants.Network):
+    import jax
+    from jax import numpy as jnp
+
+    from iddpm_tf.networks import stateless
+
+    self._jax = jax
+    self.device = jax.devices()[0].device_kind
+    self._network = _keras_network(network)
+    self._x = jax.random.normal(jax.random.key(0), (_BATCH_SIZE.value, *network.image_shape))
+    self._t = jnp.arange(_BATCH_SIZE.value, dtype="float32")
+    # Copies, because the training gives its buffers away.
+    weights = [jnp.copy(variable.value) for variable in self._network.trainable_variables]
+    self._weights = [jnp.copy(weight) for weight in weights]
+    self._forward = jax.jit(
+      lambda weights: stateless.call_network(self._network, self._x, self._t, weights=weights)
+    )
+
+    def loss(weights, seed):
+      x_t, noise = jax.random.normal(jax.random.key(seed), (2, *self._x.shape))
+      output = stateless.call_network(
+        self._network,
+        x_t,
+        self._t,
+        weights=weights,
+        dropout_seed=jnp.stack([seed, 0]) if network.dropout else None,
+      )
+      return jnp.mean(jnp.square(output[..., :3] - noise))
+
+    def step(count, weights, first, second, averages):
+      value, gradients = jax.value_and_grad(loss)(weights, count)
+      n = count + 1.0
+      first = [0.9 * m + 0.1 * g for m, g in zip(first, gradients)]
+      second = [0.999 * v + 0.001 * jnp.square(g) for v, g in zip(second, gradients)]
+      weights = [
+        w - contestants.LEARNING_RATE * m / (1 - 0.9**n) / (jnp.sqrt(v / (1 - 0.999**n)) + 1e-8)
+        for w, m, v in zip(weights, first, second)
+      ]
+      averages = [a + (1 - contestants.EMA) * (w - a) for a, w in zip(averages, weights)]
+      return value, weights, first, second, averages
+
+    self._step = jax.jit(step, donate_argnums=(1, 2, 3, 4))
+    zeros = [[jnp.zeros_like(weight) for weight in weights] for _ in range(2)]
+    self._state = (weights, *zeros, [jnp.copy(weight) for weight in weights])
+    self._count = 0
+
+  def matrix_rate(self) -> float:
+    """Returns FLOP per second of a bfloat16 product of matrices 8192 x 8192."""
+    from jax import numpy as jnp
+
+    key = self._jax.random.key(1)
+    a = self._jax.random.normal(key, (8192, 8192), jnp.bfloat16)
+    product = self._jax.jit(lambda a: a @ a)
+    return 2 * 8192**3 / statistics.median(_times(lambda: product(a).block_until_ready()))
+
+  def forward(self) -> None:
+    """Computes a forward pass."""
+    self._forward(self._weights).block_until_ready()
+
+  def train(self) -> None:
+    """Takes a step."""
+    value, *state = self._step(self._count, *self._state)
+    self._state, self._count = tuple(state), self._count + 1
+    value.block_until_ready()
+
+
+class _PyTorch:
+  """`diffusers`' `UNet2DModel` in channels_last, eager or compiled."""
+
+  def __init__(self, network: contestants.Network, compiled: bool):
+    import diffusers
+    import torch
+
+    from benchmarks.speed_comparison import pytorch
+
+    self._torch = torch
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cuda.matmul.allow_tf32 = True
+    self.device = torch.cuda.get_device_name()
+    self._model = diffusers.UNet2DModel(**pytorch.unet_options(network))
+    self._model.to("cuda", memory_format=torch.channels_last)
+    self._network = torch.compile(self._model) if compiled else self._model
+    height, width, channels = network.image_shape
+    x = torch.randn(_BATCH_SIZE.value, channels, height, width, device="cuda")
+    self._x = x.contiguous(memory_format=torch.channels_last)
+    self._t = torch.arange(_BATCH_SIZE.value, device="cuda")
+    weights = list(self._model.parameters())
+    self._weights, self._averages = weights, [weight.detach().clone() for weight in weights]
+    self._optimizer = torch.optim.AdamW(
+      weights, lr=contestants.LEARNING_RATE, weight_decay=0.0, fused=True
+    )
+
+  def matrix_rate(self) -> float:
+    """Returns FLOP per second of a bfloat16 product of matrices 8192 x 8192."""
+    torch = self._torch
+    a = torch.randn(8192, 8192, dtype=torch.bfloat16, device="cuda")
+
+    def product():
+      torch.mm(a, a)
+      torch.cuda.synchronize()
+
+    return 2 * 8192**3 / statistics.median(_times(product))
+
+  def forward(self) -> None:
+    """Computes a forward pass."""
+    torch = self._torch
+    self._model.eval()
+    with torch.inference_mode(), torch.autocast("cuda", dtype=torch.bfloat16):
+      self._network(self._x, self._t)
+    torch.cuda.synchronize()
+
+  def train(self) -> None:
+    """Takes a step."""
+    torch = self._torch
+    self._model.train()
+    noise, x_t = torch.randn_like(self._x), torch.randn_like(self._x)
+    with torch.autocast("cuda", dtype=torch.bfloat16):
+      output = self._network(x_t, self._t).sample
+    loss = torch.nn.functional.mse_loss(output[:, :3].float(), noise)
+    loss.backward()
+    self._optimizer.step()
+    self._optimizer.zero_grad(set_to_none=True)
+    with torch.no_grad():
+      torch._foreach_lerp_(self._averages, self._weights, 1 - contestants.EMA)
+    torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+  app.run(main)
