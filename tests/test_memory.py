@@ -1,4 +1,4 @@
-"""Models and exports that are no longer used are freed, with the graphs that hold their weights."""
+"""Models, exports and trainings that are not used any more are freed with their graphs."""
 
 import pathlib
 import subprocess
@@ -8,6 +8,8 @@ import sys
 SCRIPT = """
 import gc
 import sys
+
+import numpy as np
 
 import iddpm_tf as iddpm
 from tests import small_model
@@ -32,11 +34,14 @@ folder = sys.argv[1]
 small_model.write(folder + "/model", small_model.make_config())
 before = number_of_graphs()
 use(folder)
+images = np.zeros([8, 8, 8, 1], np.uint8)
+config = small_model.make_config(num_classes=0, class_conditional=False, train_steps=1)
+iddpm.train(config, images=images, model_dir=folder + "/run", progress=False)
 print("graphs left:", number_of_graphs() - before)
 """
 
 
-def test_models_and_exports_are_freed_after_their_use(tmp_path):
+def test_models_exports_and_trainings_are_freed_after_their_use(tmp_path):
   root = pathlib.Path(__file__).parents[1]
   command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
   result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)

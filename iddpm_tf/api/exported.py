@@ -49,12 +49,14 @@ class ExportedModel:
   @property
   def samplers(self) -> tuple[str, ...]:
     """The names of the exported samplers, such as `ddim_50`, sorted."""
-    kinds = (layout.PNG_PREFIX, layout.DEFAULT_SIGNATURE, layout.CLASS_NAMES)
+    kinds = (layout.PNG_PREFIX, layout.DEFAULT_SIGNATURE)
     return tuple(
       sorted(
         name
         for name in self._loaded.signatures
-        if not name.startswith(kinds) and not name.endswith(layout.TRAJECTORY_SUFFIX)
+        if not name.startswith(kinds)
+        and name != layout.CLASS_NAMES
+        and not name.endswith(layout.TRAJECTORY_SUFFIX)
       )
     )
 

@@ -277,10 +277,18 @@ def _require_same_features(selection, extractor, reference, example):
 
 def _require_images(selection, extractor, reference, image_shape):
   """Raises an `InputError` unless a reference has the images to compute what it lacks."""
+  images = reference.images
+  # Also where there are statistics: they are of images of this size.
+  if extractor.one_size and images is not None and images.shape[1:3] != tuple(image_shape[:2]):
+    expected, received = ("x".join(map(str, s[:2])) for s in (image_shape, images.shape[1:]))
+    raise settings.InputError(
+      "reference",
+      f"expected images of {expected}, as the samples have, because {extractor.name} features of "
+      f"other sizes cannot be compared, received {received}{_in_parentheses(reference)}",
+    )
   missing = _missing(selection, reference)
   if not any(missing):
     return
-  images = reference.images
   least = max(config_lib.NEIGHBOURS) + 1 if missing.precision_recall else 2
   if images is None or len(images) < least:
     names = " and ".join(name for name, is_missing in missing._asdict().items() if is_missing)
@@ -293,13 +301,6 @@ def _require_images(selection, extractor, reference, image_shape):
     extractor.require_shape(images.shape[1:])
   except settings.InputError as error:
     raise settings.InputError("reference", f"{error.message}{_in_parentheses(reference)}") from None
-  if extractor.one_size and tuple(images.shape[1:3]) != tuple(image_shape[:2]):
-    expected, received = ("x".join(map(str, s[:2])) for s in (image_shape, images.shape[1:]))
-    raise settings.InputError(
-      "reference",
-      f"expected images of {expected}, as the samples have, because {extractor.name} features of "
-      f"other sizes cannot be compared, received {received}{_in_parentheses(reference)}",
-    )
 
 
 def _missing(selection, reference):

@@ -146,14 +146,10 @@ def average_rates(names: Collection[str]) -> set[float]:
   return {float(part[1].replace("..", ".")) for part in parts if part[0] == "averages"}
 
 
-def variables_by_path(
-  network: keras.Model, values: list[tf.Variable] | None = None
-) -> dict[str, tf.Variable]:
-  """Returns the network's trainable variables, or `values` in their order, by path."""
+def variables_by_path(network: keras.Model) -> dict[str, tf.Variable]:
+  """Returns the network's trainable variables by path."""
   variables = network.trainable_variables
-  if values is None:
-    values = [variable.value for variable in variables]
-  named = {variable.path: value for variable, value in zip(variables, values, strict=True)}
+  named = {variable.path: variable.value for variable in variables}
   assert len(named) == len(variables), "two variables have the same path"
   return named
 

@@ -13,8 +13,9 @@ def make_model_fn(
 ) -> gaussian_diffusion.ModelFn:
   """Returns a network without dropout as a function of x_t and t.
 
-  The weights are cast once, here. A graph in which the function is traced is freed with the last
-  object that uses it.
+  The weights are cast once, here: make the function inside of the graph that uses it. What the
+  function computes eagerly may not see later changes of the weights. A graph in which it is traced
+  is freed with the last object that uses it.
 
   Args:
     network: a built network.

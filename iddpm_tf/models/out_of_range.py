@@ -1,4 +1,4 @@
-"""How much of the predicted x_0 and v left their ranges while images were drawn, and the words."""
+"""How much of the predicted x_0 and v left their ranges while images were drawn."""
 
 import numpy as np
 

@@ -68,7 +68,7 @@ def group_norm(
       d_weight = (ops.sum(d_y * values, axis=1, keepdims=True) - mean * d_bias) * inverse
       # d_x = inverse (d_n - E[d_n] - n E[n d_n]) with d_n = d_y weight, and E over the group.
       weight = gamma * factor if conditioning else gamma
-      positions = ops.shape(x)[1]
+      positions = ops.cast(ops.shape(x)[1], "float32")
       slope = _group_mean(weight * d_weight) * ops.square(inverse) / -positions
       offset = _group_mean(weight * d_bias) * inverse / -positions - mean * slope
       # Of the shape of `a`: multiplying an image by an array with a last axis of 1 is slow.

@@ -34,14 +34,20 @@ def call_network(
       None means no dropout.
     remat: whether the backward pass computes the activations inside of each block again, which
       saves memory. It requires `weights`, as tensors.
+
+  Raises:
+    ValueError: there are other weights than variables, or one has another shape.
   """
   conditioning = {} if low_res is None else {"low_res": low_res}
   state = [] if weights is None else list(zip(network.trainable_variables, weights, strict=True))
   if dropout_seed is not None:
     state += dropout_state(network, dropout_seed)
   with keras.StatelessScope() as scope:
-    for pair in state:
-      scope.add_update(pair)  # The scope's constructor would cast weights back to float32.
+    # The scope's constructor would cast weights back to float32.
+    for variable, value in state:
+      if variable.shape != tuple(value.shape):
+        raise ValueError(f"{variable.path}: expected {variable.shape}, received {value.shape}")
+      scope.add_update((variable, value))
     return network(x, t, label, training=dropout_seed is not None, remat=remat, **conditioning)
 
 

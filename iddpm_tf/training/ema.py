@@ -20,7 +20,9 @@ class MovingAverages:
     """Makes the averages; inside `strategy.scope()` if there is a strategy."""
     self.rates = tuple(rates)
     self._weights = weights
-    self.averages = [flat.FlatVariable(weights.layout, weights.read()) for _ in self.rates]
+    self.averages = [flat.FlatVariable(weights.layout) for _ in self.rates]
+    for rate in self.rates:
+      self.begin(rate)
 
   def update(self) -> None:
     """Takes one step after the weights have changed; in replica context under a strategy."""

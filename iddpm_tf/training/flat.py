@@ -67,7 +67,7 @@ class Layout:
     """
     groups = []
     for _, indices in self._groups:
-      parts = [self._padded(arrays[index], self._rows[index]) for index in indices]
+      parts = [self._padded(arrays[index], index) for index in indices]
       groups.append(tf.cast(tf.concat(parts, axis=0), tf.float32))
     return groups[0] if len(groups) == 1 else tf.concat(groups, axis=0)
 
@@ -77,10 +77,10 @@ class Layout:
       part = tf.reshape(part, [-1])[:size]
     return tf.reshape(part, shape)
 
-  def _padded(self, array, rows):
-    missing = rows * _WIDTH - math.prod(array.shape)
-    if missing:
-      array = tf.pad(tf.reshape(array, [-1]), [[0, missing]])
+  def _padded(self, array, index):
+    rows, size = self._rows[index], math.prod(self.shapes[index])
+    if rows * _WIDTH > size:
+      array = tf.pad(tf.reshape(array, [size]), [[0, rows * _WIDTH - size]])
     return tf.reshape(array, [rows, _WIDTH])
 
 
@@ -132,8 +132,12 @@ class FlatVariable:
     The arrays change when all objects have been restored.
 
     Args:
-      names: the names of the arrays, in their order.
+      names: the names of the arrays, in their order, all different.
+
+    Returns:
+      The objects by name. They serve one restore.
     """
+    assert len(set(names)) == len(names) == len(self), "two arrays have the same name"
     restored: dict[int, tf.Tensor] = {}
     return {name: _Part(self, index, restored) for index, name in enumerate(names)}
 

@@ -11,7 +11,7 @@ from iddpm_tf.diffusion import losses as losses_lib
 
 
 class Gradients(NamedTuple):
-  """A gradient with respect to all weights, as their layout joins it."""
+  """The mean gradient of all weights, as their layout joins it, and the size of its parts."""
 
   mean: tf.Tensor  # The mean over the parts, that is over all images.
   part_squared_norm: tf.Tensor  # [], the mean over the parts of |gradient of one part|^2.

@@ -1,10 +1,8 @@
 """AdamW and the schedule of its learning rate."""
 
 from collections.abc import Sequence
-from typing import Any
+import dataclasses
 
-import keras
-from keras import ops
 import numpy as np
 import tensorflow as tf
 
@@ -12,30 +10,23 @@ from iddpm_tf import config as config_lib
 from iddpm_tf.training import flat
 
 
-class LinearSchedule(keras.optimizers.schedules.LearningRateSchedule):
+@dataclasses.dataclass(frozen=True)
+class LinearSchedule:
   """A linear warm-up over `warmup_steps`, then a linear decay to 0 at `decay_steps`, if any."""
 
-  def __init__(self, learning_rate: float, warmup_steps: int, decay_steps: int):
-    self.learning_rate = learning_rate
-    self.warmup_steps, self.decay_steps = warmup_steps, decay_steps
+  learning_rate: float
+  warmup_steps: int
+  decay_steps: int
 
-  def __call__(self, step: Any) -> Any:
+  def __call__(self, step: tf.Tensor) -> tf.Tensor:
     """Returns the learning rate of a step, float32 `[]`."""
-    step = ops.cast(step, "float32")
-    factor = ops.ones_like(step)
+    step = tf.cast(step, tf.float32)
+    factor = tf.ones_like(step)
     if self.warmup_steps:
-      factor = ops.minimum(factor, (step + 1.0) / self.warmup_steps)
+      factor = tf.minimum(factor, (step + 1.0) / self.warmup_steps)
     if self.decay_steps:
-      factor *= ops.clip(1.0 - step / self.decay_steps, 0.0, 1.0)
+      factor *= tf.clip_by_value(1.0 - step / self.decay_steps, 0.0, 1.0)
     return self.learning_rate * factor
-
-  def get_config(self) -> dict[str, Any]:
-    """Returns the arguments of the constructor."""
-    return {
-      "learning_rate": self.learning_rate,
-      "warmup_steps": self.warmup_steps,
-      "decay_steps": self.decay_steps,
-    }
 
 
 class AdamW:
@@ -128,7 +119,7 @@ class AdamW:
         delta=self._weights.variable.read_value(),
       )
     # rate m / (1 - b1^n) / (sqrt(v / (1 - b2^n)) + epsilon), with the corrections in float64 and
-    # taken out of the root. The kernel would compute the same with another epsilon, in float32.
+    # taken out of the root. The kernel's own corrections are float32, and leave epsilon inside.
     steps = tf.cast(self.iterations.read_value() - self.moments_start.read_value() + 1, tf.float64)
     correction_1, correction_2 = (
       1.0 - tf.pow(tf.constant(b, tf.float64), steps) for b in self._betas

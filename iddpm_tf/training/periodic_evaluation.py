@@ -154,7 +154,7 @@ class PeriodicEvaluation:
     results_log.append(self._folder.path, *results)
     assert self._writer is not None, "an evaluation before `begin`"
     for result in results:
-      weights = f"ema_{result['ema']}" if result["ema"] else "raw"
+      weights = _weights_name(result["ema"])
       values = result["scores"] | result.get("out_of_range", {})
       self._writer.write_values(values, "evaluation", weights, step)
 
@@ -212,7 +212,7 @@ class _SampleScores:
     outside = self._batched.out_of_range()
     if out_of_range.is_large(outside):
       text = out_of_range.describe(self._config, outside)
-      self._progress.say(f"evaluation at step {model.step}, EMA {model.ema}: {text}")
+      self._progress.say(f"evaluation at step {model.step}, {_weights_name(model.ema)}: {text}")
     result["out_of_range"] = out_of_range.shares(self._config, outside)
     return result | results_log.describe_sampler(model, self._sampler)
 
@@ -291,3 +291,8 @@ def _checked(source, split, config):
     count,
   )
   return source
+
+
+def _weights_name(rate):
+  """Returns the name of an average, or of the raw weights, in TensorBoard and in lines."""
+  return f"ema_{rate}" if rate else "raw"

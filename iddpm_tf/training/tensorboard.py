@@ -77,11 +77,11 @@ class Writer:
     return f"loss {np.mean(records.loss * records.weights):.4f}, {rate:.0f} images/s"
 
   def write_values(self, values: dict[str, float], kind: str, weights: str, step: int) -> None:
-    """Writes values of some weights into one chart per value, with a curve for each weights.
+    """Writes values into one chart each, with one curve per set of weights.
 
     Args:
       values: the values by name.
-      kind: what they are of, with which the names of the charts begin, such as `evaluation`.
+      kind: the prefix of the charts' names, such as `evaluation`.
       weights: the name of the weights, such as `ema_0.9999`.
       step: the step of the weights.
     """

@@ -98,7 +98,8 @@ def loss_and_gradients(
   low = config.network.low_res_size
   low_res = images_lib.area_downsample(x_start, low) if low else None
   with tf.GradientTape(watch_accessed_variables=False) as tape:
-    # In the types in which the network uses them: they are cast once, and so are their gradients.
+    # In the types in which the network uses them: one operation casts all weights, and one all
+    # gradients.
     parameters = state.weights.read(cast=True)
     tape.watch(parameters)
     output = call_network(

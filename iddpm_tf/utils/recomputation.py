@@ -6,10 +6,10 @@ import keras
 
 
 def not_before(x: Any, event: Any) -> Any:
-  """Returns `x`, from which values are computed anew after `event`, in a graph of TensorFlow.
+  """Returns `x` so that what is computed from it is computed after `event`.
 
-  TensorFlow finds that two computations of a graph are the same, and keeps the values of the first.
-  Other backends get `x` itself.
+  Otherwise TensorFlow would find that a graph computes the same earlier, and keep those values. On
+  other backends, the function returns `x` itself.
 
   Args:
     x: a tensor.

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from iddpm_tf import networks
 from iddpm_tf.networks import stateless
+from iddpm_tf.networks import unet
 
 T = np.array([0.0, 500.0], np.float32)
 X = np.random.default_rng(0).standard_normal((2, 8, 8, 3)).astype(np.float32)
@@ -85,6 +86,62 @@ def test_other_weights_are_used(network):
 def test_too_few_weights_are_refused(network):
   with pytest.raises(ValueError, match="zip"):
     stateless.call_network(network, X, T, weights=[network.trainable_variables[0].value])
+
+
+def test_weights_of_another_shape_are_refused(network):
+  weights = [variable.value for variable in network.trainable_variables]
+  with pytest.raises(ValueError, match=r"unet/.*: expected \(.*\), received \(7,\)"):
+    stateless.call_network(network, X, T, weights=[tf.zeros([7]), *weights[1:]])
+
+
+def test_weights_are_cast_to_the_types_in_which_layers_compute():
+  mixed = networks.UNet(
+    base_channels=32,
+    channel_multipliers=(1,),
+    num_res_blocks=1,
+    attention_factors=(),
+    num_heads=1,
+    out_channels=3,
+    dtype="mixed_bfloat16",
+  )
+  mixed.build((None, 8, 8, 3))
+  weights = stateless.cast_weights(mixed)
+  types = {
+    variable.path.removeprefix("unet/"): weight.dtype.name
+    for variable, weight in zip(mixed.trainable_variables, weights, strict=True)
+  }
+  assert types["input_1_0/in_conv/kernel"] == types["middle_1/qkv/bias"] == "bfloat16"
+  assert types["input_1_0/emb_dense/kernel"] == types["input_0_0/kernel"] == "bfloat16"
+  assert types["time_in/kernel"] == types["out_conv/kernel"] == "float32"
+  assert types["input_1_0/in_norm/gamma"] == types["out_norm/beta"] == "float32"
+  # The layers would cast them in the same way.
+  np.testing.assert_array_equal(
+    stateless.call_network(mixed, X, T, weights=weights), stateless.call_network(mixed, X, T)
+  )
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_blocks_run_again_in_the_backward_pass_with_remat_only(network, remat, monkeypatch):
+  calls, apply = [], unet._apply
+
+  def counted(block, *arguments):
+    calls.append(block)
+    return apply(block, *arguments)
+
+  monkeypatch.setattr(unet, "_apply", counted)
+  weights = [tf.identity(variable.value) for variable in network.trainable_variables]
+
+  @tf.function(autograph=False)
+  def gradients():
+    with tf.GradientTape() as tape:
+      tape.watch(weights)
+      output = stateless.call_network(
+        network, X, T, weights=weights, dropout_seed=[1, 2], remat=remat
+      )
+    return tape.gradient(output, weights)
+
+  assert all(np.any(gradient) for gradient in gradients())
+  assert len(calls) == (2 if remat else 1) * len(network.blocks)
 
 
 def test_gradients_flow_to_variables_and_to_other_weights(network):

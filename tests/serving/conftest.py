@@ -56,13 +56,12 @@ def fixture_model_dir(tmp_path_factory):
   network, generator = networks.build_network(config), np.random.default_rng(0)
 
   def random_weights():
-    values = [
-      tf.Variable(variable.numpy() + 0.1 * generator.standard_normal(variable.shape))
+    return {
+      variable.path: tf.Variable(
+        (variable.numpy() + 0.1 * generator.standard_normal(variable.shape)).astype(np.float32)
+      )
       for variable in network.trainable_variables
-    ]
-    return checkpoints.variables_by_path(
-      network, [tf.Variable(tf.cast(value, tf.float32)) for value in values]
-    )
+    }
 
   content = tf.train.Checkpoint(
     network=random_weights(), averages={"0.9": random_weights(), "0.5": random_weights()}

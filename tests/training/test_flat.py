@@ -67,8 +67,8 @@ def test_checkpoints_are_those_of_separate_variables(tmp_path):
   ]
   names, others = (dict(tf.train.list_variables(path)) for path in paths)
   assert names == others
-  for path in paths:
-    restored = flat.FlatVariable(LAYOUT)
+  for path, dtypes in zip(paths, (DTYPES, ["float32"] * len(SHAPES)), strict=True):
+    restored = flat.FlatVariable(flat.Layout(SHAPES, dtypes))
     tf.train.Checkpoint(weights=restored.checkpointed(NAMES)).read(path).assert_consumed()
     assert_equal(restored.read(), make_arrays())
   for variable in separate.values():

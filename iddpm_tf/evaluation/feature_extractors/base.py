@@ -20,7 +20,7 @@ from iddpm_tf.data.records import shards
 class Features(NamedTuple):
   """The features of a batch of images, floating-point numbers."""
 
-  pool: np.ndarray  # [B, D], for FID and for precision and recall.
+  pool: np.ndarray  # [B, D], for FID, KID, precision and recall.
   spatial: np.ndarray | None  # [B, S], which depend on the places in the image, for sFID.
   probabilities: np.ndarray | None  # [B, K], p(y|x) of a classifier, for the Inception Score.
 
@@ -37,12 +37,12 @@ class FeatureExtractor(abc.ABC):
     image_shape: the shape (H, W, C) of the images that it takes; None stands for any size. An
       extractor for 3 channels also takes grey images.
     checksum: a SHA-256 that distinguishes it from other extractors.
+    one_size: whether features of images of different sizes cannot be compared.
   """
 
   # What `accepts` returns True for, in words, such as "the path of a file (*.pb)"; empty if the
   # registered name chooses the class.
   accepted_texts: ClassVar[str] = ""
-  # Whether features of images of different sizes cannot be compared.
   one_size: ClassVar[bool] = False
 
   def __init__(

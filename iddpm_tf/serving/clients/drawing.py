@@ -109,7 +109,8 @@ def require_image_signature(
     f"{name}, which enlarges images",
   )
   settings.require(
-    not name.startswith((layout.PNG_PREFIX, layout.CLASS_NAMES))
+    not name.startswith(layout.PNG_PREFIX)
+    and name != layout.CLASS_NAMES
     and not name.endswith(layout.TRAJECTORY_SUFFIX),
     "signature",
     "the name of a sampler",
