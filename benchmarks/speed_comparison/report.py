@@ -151,7 +151,7 @@ def plot_comparison(path: pathlib.Path, content: dict[str, Any]) -> None:
       median, low, high = (value / measure.unit for value in summaries.spread_of_rounds(rounds)[:3])
       error = [[median - low], [high - median]]
       axes.barh(titles[name], median, color=_COLOURS[name.split("_")[0]], xerr=error)
-    axes.set_title(measure.title, fontsize=9)
+    axes.set_title(measure.title.replace(", ", ",\n"), fontsize=9)
     axes.tick_params(labelsize=7)
   _write(figure, path)
 
