@@ -66,8 +66,8 @@ def test_height_and_width_may_be_unknown():
   def gradient(x):
     with tf.GradientTape() as tape:
       tape.watch(x)
-      y = group_norm.group_norm(x, tf.ones([64]), tf.zeros([64]), silu=True)
-    return tape.gradient(tf.square(y), x)
+      y = tf.square(group_norm.group_norm(x, tf.ones([64]), tf.zeros([64]), silu=True))
+    return tape.gradient(y, x)
 
   graph = tf.function(gradient, input_signature=[tf.TensorSpec([None, None, None, 64])])
   x = make_inputs()[0]
