@@ -25,7 +25,7 @@ from iddpm_tf.utils import progress as progress_lib
 
 _GIB = 2**30
 # Host memory of the graph per variable, measured on a small and a large network.
-_TRACING_BYTES = 2 * 2**20
+_TRACING_BYTES = 2**20
 # The work that is timed: a few tenths of a second on two cores, milliseconds on a GPU.
 _TIMED_FLOPS = {"CPU": 6e9, "GPU": 2e12}
 
