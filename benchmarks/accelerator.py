@@ -109,17 +109,8 @@ def _keras_network(network: contestants.Network) -> Any:
   from iddpm_tf import config as config_lib
   from iddpm_tf import networks
 
-  options = config_lib.NetworkConfig(
-    base_channels=network.base_channels,
-    channel_multipliers=network.channel_multipliers,
-    num_res_blocks=network.num_res_blocks,
-    attention_resolutions=network.attention_resolutions,
-    num_heads=network.num_heads,
-    dropout=network.dropout,
-    precision="mixed_bfloat16",
-  )
-  data = config_lib.DataConfig(image_shape=network.image_shape)
-  return networks.build_network(config_lib.Config(network=options, data=data))
+  config = config_lib.Config.from_settings(**network.settings("bfloat16"))
+  return networks.build_network(config.with_data(image_shape=network.image_shape, num_classes=0))
 
 
 class _Jax:

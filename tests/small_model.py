@@ -24,6 +24,15 @@ SETTINGS = {
   "log_every": 5,
   "class_conditional": True,
 }
+# The arguments of a `UNet` of that size, for images of three channels.
+NETWORK = {
+  "base_channels": 32,
+  "channel_multipliers": (1,),
+  "num_res_blocks": 1,
+  "attention_factors": (),
+  "num_heads": 1,
+  "out_channels": 3,
+}
 # The last step of the models below.
 STEP = 10
 

@@ -1,4 +1,4 @@
-"""What is measured: networks, and the programs that run them. Nothing here imports a framework."""
+"""Describes what is measured: networks, and the programs that run them, without a framework."""
 
 import dataclasses
 from typing import Any
@@ -32,6 +32,22 @@ class Network:
     """The image height of each level, the highest first."""
     return tuple(self.image_size >> level for level in range(len(self.channel_multipliers)))
 
+  def settings(self, precision: str) -> dict[str, Any]:
+    """Returns the settings of this project's network.
+
+    Args:
+      precision: `float32` or `bfloat16`.
+    """
+    return {
+      "base_channels": self.base_channels,
+      "channel_multipliers": self.channel_multipliers,
+      "num_res_blocks": self.num_res_blocks,
+      "attention_resolutions": self.attention_resolutions,
+      "num_heads": self.num_heads,
+      "dropout": self.dropout,
+      "precision": "mixed_bfloat16" if precision == "bfloat16" else precision,
+    }
+
   def resized(self, image_size: int) -> "Network":
     """Returns the network for other images, with attention at the heights that it then has."""
     resized = dataclasses.replace(self, image_size=image_size)
@@ -49,7 +65,7 @@ NETWORKS = {
 
 @dataclasses.dataclass(frozen=True)
 class Contestant:
-  """One way to run a network.
+  """Describes one way to run a network.
 
   Attributes:
     framework: `here` for this project, `pytorch` for `diffusers`, or `floor` for the convolutions
@@ -108,7 +124,7 @@ def contestants(*, compiled: bool) -> list[Contestant]:
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-  """What a worker process does.
+  """Describes what a worker process does.
 
   Attributes:
     contestant: how it runs the network.

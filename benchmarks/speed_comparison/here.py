@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import functools
+import importlib
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,8 @@ class Here:
     """Imports TensorFlow and the package, and sets the number of threads."""
     load_tensorflow(work)
     # Part of the imports, whose time is measured.
-    from iddpm_tf.evaluation.nll import full_sum  # noqa: F401
-    from iddpm_tf.training import loop  # noqa: F401
-
+    for module in ("iddpm_tf.evaluation.nll.full_sum", "iddpm_tf.training.loop"):
+      importlib.import_module(module)
     self._work, self._config = work, make_config(work)
 
   def about(self) -> dict[str, Any]:
@@ -144,15 +144,8 @@ def load_tensorflow(work: contestants.Work) -> None:
 
 def make_config(work: contestants.Work) -> config_lib.Config:
   """Returns the configuration of a contestant's network: that of configs/cifar10.flags."""
-  network, precision = work.network, work.contestant.precision
   config = config_lib.Config.from_settings(
-    base_channels=network.base_channels,
-    channel_multipliers=network.channel_multipliers,
-    num_res_blocks=network.num_res_blocks,
-    attention_resolutions=network.attention_resolutions,
-    num_heads=network.num_heads,
-    dropout=network.dropout,
-    precision="mixed_bfloat16" if precision == "bfloat16" else precision,
+    **work.network.settings(work.contestant.precision),
     diffusion_steps=contestants.DIFFUSION_STEPS,
     noise_schedule="cosine",
     objective="hybrid",
@@ -162,4 +155,4 @@ def make_config(work: contestants.Work) -> config_lib.Config:
     learning_rate=contestants.LEARNING_RATE,
     ema=(contestants.EMA,),
   )
-  return config.with_data(image_shape=network.image_shape, num_classes=0)
+  return config.with_data(image_shape=work.network.image_shape, num_classes=0)

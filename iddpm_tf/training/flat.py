@@ -143,7 +143,7 @@ class FlatVariable:
 
 
 class _Part(tf.Module):
-  """One array of a `FlatVariable`, for checkpoints: these methods are TensorFlow's protocol."""
+  """Saves and restores one array of a `FlatVariable`, by TensorFlow's protocol for checkpoints."""
 
   _KEY = "VARIABLE_VALUE"  # As of a variable, so that checkpoints do not depend on the layout.
 

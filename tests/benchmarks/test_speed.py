@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import ClassVar
 
 import pytest
 
@@ -73,7 +74,7 @@ def test_wrong_flags_are_refused_in_one_line(flags, line, capsys, tmp_path):
 class FakeProcess:
   """A worker process that takes the seconds that its name says, and may fail at a measure."""
 
-  asked: list = []  # noqa: RUF012
+  asked: ClassVar[list] = []
 
   def __init__(self, work, folder):
     del folder

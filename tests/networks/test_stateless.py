@@ -8,6 +8,7 @@ import tensorflow as tf
 from iddpm_tf import networks
 from iddpm_tf.networks import stateless
 from iddpm_tf.networks import unet
+from tests import small_model
 
 T = np.array([0.0, 500.0], np.float32)
 X = np.random.default_rng(0).standard_normal((2, 8, 8, 3)).astype(np.float32)
@@ -95,15 +96,7 @@ def test_weights_of_another_shape_are_refused(network):
 
 
 def test_weights_are_cast_to_the_types_in_which_layers_compute():
-  mixed = networks.UNet(
-    base_channels=32,
-    channel_multipliers=(1,),
-    num_res_blocks=1,
-    attention_factors=(),
-    num_heads=1,
-    out_channels=3,
-    dtype="mixed_bfloat16",
-  )
+  mixed = networks.UNet(**small_model.NETWORK, dtype="mixed_bfloat16")
   mixed.build((None, 8, 8, 3))
   weights = stateless.cast_weights(mixed)
   types = {
@@ -161,12 +154,5 @@ def test_gradients_flow_to_variables_and_to_other_weights(network):
 
 
 def test_super_resolution_takes_a_small_image():
-  network = networks.SuperResolutionUNet(
-    base_channels=32,
-    channel_multipliers=(1,),
-    num_res_blocks=1,
-    attention_factors=(),
-    num_heads=1,
-    out_channels=3,
-  )
+  network = networks.SuperResolutionUNet(**small_model.NETWORK)
   assert stateless.call_network(network, X, T, low_res=X[:, :4, :4]).shape == (2, 8, 8, 3)

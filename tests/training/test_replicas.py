@@ -185,12 +185,7 @@ def drop_units_on_two_devices(path):
   strategy = tf.distribute.MirroredStrategy(["cpu:0", "cpu:1"])
   with strategy.scope():
     network = networks.UNet(
-      base_channels=32,
-      channel_multipliers=(1,),
-      num_res_blocks=1,
-      attention_factors=(),
-      num_heads=1,
-      out_channels=3,
+      **small_model.NETWORK,
       dropout=0.5,
     )
     network.build((None, 4, 4, 3))
