@@ -1,5 +1,6 @@
 """Preparation of records: which files are written, and that interrupted work continues."""
 
+import collections
 import dataclasses
 import json
 import os
@@ -108,13 +109,14 @@ def test_an_interrupted_preparation_continues_to_the_same_bytes(
   progress = Recorder()
   prepare(folder, tmp_path / "out", progress=progress)
   assert contents(tmp_path / "out") == contents(prepared)
-  # Decoded again are the first picture that can be read, for its shape, and broken ones, since they
-  # may have been repaired.
+  # Decoded again are the pictures up to the first that can be read, for its shape, and broken ones,
+  # since they may have been repaired. Threads of the killed call may still decode unfinished ones.
   finished = after // 4 * 4
   resumed = f"resuming {tmp_path}/out after {finished} of 23 pictures"
   assert (resumed in progress.lines) == (finished > 0)
-  again = [name for name in decoded[2:] if name in NAMES[:finished]]
-  assert set(again) <= {NAMES[i] for i in BROKEN if i < finished}
+  again = collections.Counter(name for name in decoded if name in NAMES[:finished])
+  expected = collections.Counter(NAMES[:2]) + collections.Counter(NAMES[i] for i in BROKEN)
+  assert again <= expected
 
 
 def test_the_part_of_a_plan_that_a_killed_process_leaves_is_replaced(folder, prepared, tmp_path):
