@@ -8,6 +8,9 @@ TEST = .venv-test/bin/python -m
 DEMO = demo
 BENCH = bench
 
+# Containers often set it. Without its bytecode, every process compiles TensorFlow anew, which takes ten seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: bench growth demo test lint docs quality reference super_resolution likelihood_budget reproduce ten_thousand browser test-serving clean
 
 demo: .venv/installed

@@ -112,7 +112,7 @@ def texts_of_commands():
         yield name, field.name
 
 
-@pytest.mark.parametrize("command, name", texts_of_commands())
+@pytest.mark.parametrize("command, name", list(texts_of_commands()))
 def test_remote_storage_is_refused_before_tensorflow_loads(
   run, tmp_path, monkeypatch, command, name
 ):
