@@ -2,18 +2,20 @@
 
 Trainings of the same configuration share a state, its traced steps and its sample grids; the state
 gets its initial values again. Commands that load the same
-model folder share the model. Samplers and bounds of the same network share their graphs. Nothing
-else differs from what a user runs.
+model folder share the model. Samplers and bounds of the same network share their graphs. The
+digits are loaded once. Nothing else differs from what a user runs.
 """
 
 import collections
 import contextlib
 import dataclasses
+import functools
 import pathlib
 import types
 
 from iddpm_tf import api
 from iddpm_tf.api import loading
+from iddpm_tf.data import sources
 from iddpm_tf.evaluation.nll import full_sum
 from iddpm_tf.models import batched_sampling
 from iddpm_tf.training import estimates
@@ -61,6 +63,7 @@ class SharedGraphs:
       patch.setattr(full_sum, "FullSum", self._make_full_sum)
       for module in (api, loading):
         patch.setattr(module, "load_run", self._load)
+      patch.setattr(sources, "load", _load_source)
       yield
 
   def clear(self):
@@ -139,6 +142,16 @@ class SharedGraphs:
     for line in loaded.lines:
       progress.say(line)
     return loaded.model
+
+
+def _load_source(config, split, original=sources.load):
+  """Loads data sets of the package once."""
+  return _load_embedded(config, split) if config.dataset == "digits" else original(config, split)
+
+
+@functools.cache
+def _load_embedded(config, split, original=sources.load):
+  return original(config, split)
 
 
 @dataclasses.dataclass

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 import contextlib
 import io
+import itertools
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from iddpm_tf.data import arrays
 from iddpm_tf.data.readers import digits
 from iddpm_tf.data.readers import listing
 from iddpm_tf.data.readers import tfds_preparation
+
+_BATCH = 32  # The number of encoded pictures that are read at a time.
 
 
 def splits(config: config_lib.DataConfig) -> tuple[str, ...]:
@@ -89,10 +92,13 @@ class _Tfds(listing.Listing):
     return self._count
 
   def pictures(self, start: int, stop: int) -> Iterator[listing.Picture]:
-    examples = self._dataset.skip(start).take(stop - start)
-    for position, example in enumerate(examples.as_numpy_iterator(), start):
-      label = int(example["label"]) if self._has_labels else 0
-      yield listing.Picture(f"{self._split}[{position}]", example["image"], label)
+    positions = itertools.count(start)
+    # In batches, since a call of the iterator takes longer than decoding a small picture.
+    batches = self._dataset.skip(start).take(stop - start).batch(_BATCH)
+    for batch in batches.as_numpy_iterator():
+      labels = batch["label"].tolist() if self._has_labels else itertools.repeat(0)
+      for position, content, label in zip(positions, batch["image"], labels):
+        yield listing.Picture(f"{self._split}[{position}]", content, label)
 
   def identities(self) -> Iterator[str]:
     yield from (self.name, str(self._version), self._split, str(self._count))
