@@ -18,7 +18,7 @@ from iddpm_tf import registries
 from iddpm_tf import settings
 from iddpm_tf.settings import from_json
 
-VERSION = 6  # The version of the layout of config.json.
+VERSION = 7  # The version of the layout of config.json.
 _CHANGE_KEYS = ("step", "setting", "from", "to")  # How config.json calls the parts of a `Change`.
 
 # Scores of samples.
@@ -432,7 +432,32 @@ class TrainingConfig:
     0, "steps between sample grids; 0 draws one only at the end", changeable=True
   )
   save_every: int = settings.setting(500, "steps between checkpoints", changeable=True)
-  keep_checkpoints: int = settings.setting(3, "checkpoints to keep", changeable=True)
+  keep_checkpoints: int = settings.setting(3, "newest checkpoints to keep", changeable=True)
+  keep_every: int = settings.setting(
+    0,
+    "keep the checkpoints of the steps that are multiples of it, too; 0: no others than the newest",
+    changeable=True,
+    since=7,
+  )
+  max_grad_norm_ratio: float = settings.setting(
+    1000.0,
+    "skip a step whose gradient has a norm above this many times the median of the last 128 steps; "
+    "0: skip only steps that are not finite",
+    changeable=True,
+    since=7,
+  )
+  max_skipped_steps: int = settings.setting(
+    10,
+    "skipped steps in a row after which training goes back to the last checkpoint with other noise",
+    changeable=True,
+    since=7,
+  )
+  max_restarts: int = settings.setting(
+    3,
+    "times in a row that training goes back to the same checkpoint before it stops with an error",
+    changeable=True,
+    since=7,
+  )
 
   def __post_init__(self) -> None:
     """Checks the values, and raises `InputError` for a wrong one."""
@@ -447,6 +472,7 @@ class TrainingConfig:
       "log_every",
       "save_every",
       "keep_checkpoints",
+      "max_skipped_steps",
     )
     settings.require(
       self.batch_size % self.microbatches == 0,
@@ -455,7 +481,14 @@ class TrainingConfig:
       self.microbatches,
     )
     settings.require_not_negative(
-      self, "warmup_steps", "decay_steps", "weight_decay", "sample_every"
+      self,
+      "warmup_steps",
+      "decay_steps",
+      "weight_decay",
+      "sample_every",
+      "keep_every",
+      "max_grad_norm_ratio",
+      "max_restarts",
     )
     settings.require(
       self.decay_steps == 0 or self.decay_steps > self.warmup_steps,

@@ -208,6 +208,7 @@ def _variables(state):
     optimizer.iterations,
     optimizer.moments_start,
     *state.timestep_sampler.variables,
+    *state.guard.variables,
   ]
 
 

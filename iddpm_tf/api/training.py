@@ -152,6 +152,7 @@ def run_training(
     strategy=strategy or devices.make_strategy(),
     progress=progress,
     begin=begin,
+    strict=strict,
   )
   if outcome.signal:
     raise TrainingInterrupted(outcome.signal, outcome.step)

@@ -1,6 +1,8 @@
 """The layout of a model folder: everything about a run. No other file knows it."""
 
+from collections.abc import Iterator
 from collections.abc import Mapping
+import contextlib
 import json
 import os
 import pathlib
@@ -13,6 +15,7 @@ from iddpm_tf.data import sources
 from iddpm_tf.utils import files
 
 _CONFIG = "config.json"
+_LOCK = ".lock"
 _BEST = "best.json"
 _SHOWN_NAMES = 5  # Of classes, in an error.
 CHECKPOINT = "step"  # Checkpoints are files step-500.index, step-500.data-00000-of-00001.
@@ -69,6 +72,7 @@ class ModelDir:
       they were random.
     checksum: the file with the checksum of the images and labels that the run was trained on; there
       is none for a run on files of an earlier version.
+    status: the file that says how far a training is.
   """
 
   def __init__(self, path: str | os.PathLike[str]):
@@ -83,6 +87,7 @@ class ModelDir:
     self.imported = self.path / "imported.json"
     self.initialised = self.path / "init_from.json"
     self.checksum = self.path / "images.crc32"
+    self.status = self.path / "status.json"
 
   def __str__(self) -> str:
     return str(self.path)
@@ -175,6 +180,23 @@ class ModelDir:
       self.results,
     ):
       files.require_writable(path, "model_dir")
+
+  @contextlib.contextmanager
+  def held(self) -> Iterator[None]:
+    """Lets no other training use the folder while the block runs. A new folder is made.
+
+    Raises:
+      InputError: another process trains into the folder.
+    """
+    exists = self.path.exists()
+    files.make_folder(self.path, "model_dir")
+    try:
+      with files.owned(self.path / _LOCK, "model_dir"):
+        yield
+    finally:
+      if not exists:
+        with contextlib.suppress(OSError):
+          self.path.rmdir()  # If nothing was written to it.
 
   def newest_step(self) -> int:
     """Returns the step of the newest checkpoint, or 0 where there is none."""
@@ -345,5 +367,5 @@ def _other_classes(
 
 
 def _is_leftover(path: pathlib.Path) -> bool:
-  """Whether a file is what a killed process left of config.json."""
-  return path.name.startswith(".") and _CONFIG in path.name
+  """Whether a file is what a process left that was killed before it wrote config.json."""
+  return path.name == _LOCK or (path.name.startswith(".") and _CONFIG in path.name)

@@ -164,6 +164,7 @@ def load(
       folder.best_checkpoints if chosen else folder.checkpoints,
       ema,
       step=chosen.step if chosen else None,
+      progress=progress,
     )
   # The averages of an imported or fine-tuned model began at trained weights.
   trained_start = folder.imported.exists() or folder.initialised.exists()

@@ -14,7 +14,10 @@ class InputError(ValueError):
   Attributes:
     name: the name of the setting or argument, or the path of the file.
     message: what was expected and what was received, in one sentence.
+    exit_status: the exit status of a command that ends with the error.
   """
+
+  exit_status = 2
 
   # Keras turns an error inside a layer into one that lists the layer's arguments, unless the error
   # has this attribute.

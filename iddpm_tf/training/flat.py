@@ -59,6 +59,15 @@ class Layout:
     start = self._starts[index]
     return self._unpadded(flat[start : start + self._rows[index]], self.shapes[index])
 
+  def repeat_over_rows(self, values: Sequence[int]) -> tf.Tensor:
+    """Returns for each row the value of the array that it belongs to, int32 `[rows]`.
+
+    Args:
+      values: one value for each array.
+    """
+    order = [index for _, indices in self._groups for index in indices]
+    return tf.repeat([values[index] for index in order], [self._rows[index] for index in order])
+
   def join(self, arrays: Sequence[tf.Tensor]) -> tf.Tensor:
     """Returns all arrays in one, float32 `[rows, 64]`.
 
@@ -126,26 +135,50 @@ class FlatVariable:
     else:
       self.variable.assign(self.layout.join([tf.convert_to_tensor(value) for value in values]))
 
-  def checkpointed(self, names: Sequence[str]) -> dict[str, tf.Module]:
+  def is_finite(self) -> bool:
+    """Returns whether all numbers are finite."""
+    return bool(tf.reduce_all(tf.math.is_finite(self.variable.read_value())))
+
+  def checkpointed(self, names: Sequence[str], *, copied: bool = False) -> dict[str, tf.Module]:
     """Returns an object for each array, which a checkpoint keeps as it keeps a variable.
 
     The arrays change when all objects have been restored.
 
     Args:
       names: the names of the arrays, in their order, all different.
+      copied: whether the objects hold the values of now, in host memory. They cannot be restored.
 
     Returns:
       The objects by name. They serve one restore.
     """
     assert len(set(names)) == len(names) == len(self), "two arrays have the same name"
+    if copied:
+      # On the CPU this copies nothing: what changes the variable next leaves this array as it is,
+      # and takes a new one.
+      with tf.device("CPU:0"):
+        values = tf.identity(self.variable.read_value())
+      return {name: _CopiedPart(self.layout, index, values) for index, name in enumerate(names)}
     restored: dict[int, tf.Tensor] = {}
     return {name: _Part(self, index, restored) for index, name in enumerate(names)}
 
 
+_KEY = "VARIABLE_VALUE"  # As of a variable, so that checkpoints do not depend on the layout.
+
+
+class _CopiedPart(tf.Module):
+  """Saves one array of a copy of a `FlatVariable`, by TensorFlow's protocol for checkpoints."""
+
+  def __init__(self, layout: Layout, index: int, values: tf.Tensor):
+    super().__init__()
+    self._layout, self._index, self._values = layout, index, values
+
+  def _serialize_to_tensors(self):
+    with tf.device("CPU:0"):
+      return {_KEY: self._layout.part(self._values, self._index)}
+
+
 class _Part(tf.Module):
   """Saves and restores one array of a `FlatVariable`, by TensorFlow's protocol for checkpoints."""
-
-  _KEY = "VARIABLE_VALUE"  # As of a variable, so that checkpoints do not depend on the layout.
 
   def __init__(self, flat: FlatVariable, index: int, restored: dict[int, tf.Tensor]):
     """Makes a part.
@@ -161,11 +194,26 @@ class _Part(tf.Module):
 
   def _serialize_to_tensors(self):
     flat, index, _ = self._all()
-    return {self._KEY: flat.layout.part(flat.variable.read_value(), index)}
+    return {_KEY: flat.layout.part(flat.variable.read_value(), index)}
 
   def _restore_from_tensors(self, restored_tensors):
     flat, index, restored = self._all()
-    restored[index] = tf.ensure_shape(restored_tensors[self._KEY], flat.layout.shapes[index])
+    restored[index] = tf.ensure_shape(restored_tensors[_KEY], flat.layout.shapes[index])
     if len(restored) == len(flat):
       flat.assign([restored[number] for number in range(len(flat))])
       restored.clear()
+
+
+def copy_of_all(module: tf.Module) -> tf.Module:
+  """Returns a module with copies of the variables that are attributes of a module."""
+  copy = tf.Module()
+  for name, value in vars(module).items():
+    if isinstance(value, tf.Variable):
+      setattr(copy, name, copy_of(value))
+  return copy
+
+
+def copy_of(variable: tf.Variable) -> tf.Variable:
+  """Returns a variable in host memory with the value of now."""
+  with tf.device("CPU:0"):
+    return tf.Variable(variable.read_value(), trainable=False)

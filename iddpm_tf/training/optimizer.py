@@ -40,8 +40,8 @@ class AdamW:
     schedule: the learning rate as a function of the step.
     weight_decay: the rate of the decay, which is multiplied by the learning rate.
     iterations: the number of finished steps, int64.
-    moments_start: the value of `iterations` at which the moments were zero. It is not the number of
-      steps since then, because it must never change, for any number of replicas.
+    moments_start: the value of `iterations` at which the moments were zero, plus the number of
+      steps that were skipped since then. A step that is taken does not change it.
     momentum: the first moments.
     velocity: the second moments.
   """
@@ -89,20 +89,32 @@ class AdamW:
     self.iterations.assign(step)
     self.moments_start.assign(step)
 
-  def checkpointed(self, paths: Sequence[str]) -> dict[str, tf.Variable | tf.Module]:
+  def checkpointed(
+    self, paths: Sequence[str], *, copied: bool = False
+  ) -> dict[str, tf.Variable | tf.Module]:
     """Returns the variables and the moments by the names that checkpoints have for them.
 
     Args:
       paths: the paths of the weights, such as `unet/out_conv/kernel`, in their order.
+      copied: whether they are copies of now, in host memory, which cannot be restored.
     """
     content: dict[str, tf.Variable | tf.Module] = {
-      "adamw/iteration": self.iterations,
-      "adamw/moments_start": self.moments_start,
+      "adamw/iteration": flat.copy_of(self.iterations) if copied else self.iterations,
+      "adamw/moments_start": flat.copy_of(self.moments_start) if copied else self.moments_start,
     }
     for name, moments in (("momentum", self.momentum), ("velocity", self.velocity)):
       names = [f"adamw/{path.replace('/', '_')}_{name}" for path in paths]
-      content |= moments.checkpointed(names)
+      content |= moments.checkpointed(names, copied=copied)
     return content
+
+  def skip(self) -> None:
+    """Counts a step that changes no weights; in replica context under a strategy.
+
+    The bias of the moments is corrected by the number of steps that were taken, which is therefore
+    one less than the number of all.
+    """
+    for variable in (self.iterations, self.moments_start):
+      tf.raw_ops.AssignAddVariableOp(resource=variable.handle, value=tf.constant(1, tf.int64))
 
   def apply(self, gradient: tf.Tensor) -> None:
     """Takes one step; in replica context under a strategy.

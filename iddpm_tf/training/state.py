@@ -16,6 +16,7 @@ from iddpm_tf.networks import stateless
 from iddpm_tf.training import ema
 from iddpm_tf.training import flat
 from iddpm_tf.training import optimizer as optimizer_lib
+from iddpm_tf.training import step_guard
 
 
 class TrainState:
@@ -29,6 +30,7 @@ class TrainState:
     optimizer: the optimizer with its moments.
     averages: the moving averages of the weights.
     timestep_sampler: the distribution of timesteps.
+    guard: decides which steps are skipped.
   """
 
   def __init__(self, config: config_lib.Config):
@@ -50,6 +52,7 @@ class TrainState:
     self.optimizer = optimizer_lib.make_optimizer(config.training, self.weights)
     self.averages = ema.MovingAverages(self.weights, config.training.ema)
     self.timestep_sampler = timestep_sampling.make_timestep_sampler(config.diffusion)
+    self.guard = step_guard.StepGuard(config.training.max_grad_norm_ratio)
     random.setstate(states[0])
     np.random.set_state(states[1])
 
@@ -57,6 +60,16 @@ class TrainState:
   def step(self) -> tf.Variable:
     """The number of finished steps."""
     return self.optimizer.iterations
+
+  @property
+  def paths(self) -> list[str]:
+    """The paths of the network's variables, such as `unet/out_conv/kernel`."""
+    return [variable.path for variable in self.network.trainable_variables]
+
+  def is_finite(self) -> bool:
+    """Returns whether all weights, moments and averages are finite."""
+    flats = (self.weights, self.optimizer.momentum, self.optimizer.velocity)
+    return all(values.is_finite() for values in (*flats, *self.averages.averages))
 
   def load_into_network(self, values: flat.FlatVariable) -> None:
     """Gives the network the weights or an average, to draw or to evaluate."""
@@ -76,12 +89,16 @@ class TrainState:
 
     Args:
       names: the names of the variables in the file; None for the whole state. Files of version 1
-        have no `moments_start`, and its value is 0. Rates of averages may be newer than a file.
+        have no `moments_start`, and its value is 0. Earlier files have no `guard`. Rates of
+        averages may be newer than a file.
     """
-    paths = [variable.path for variable in self.network.trainable_variables]
+    paths = self.paths
     optimizer = self.optimizer.checkpointed(paths)
     if names is not None and not any("moments_start" in name for name in names):
       del optimizer["adamw/moments_start"]
+    guard = {}
+    if names is None or any(name.startswith("guard/") for name in names):
+      guard = {"guard": self.guard}
     return tf.train.Checkpoint(
       network=self.weights.checkpointed(paths),
       optimizer=optimizer,
@@ -91,6 +108,21 @@ class TrainState:
         if names is None or rate in checkpoints.average_rates(names)
       },
       timestep_sampler=self.timestep_sampler,
+      **guard,
+    )
+
+  def snapshot(self) -> tf.train.Checkpoint:
+    """Returns a checkpoint of the values of now in host memory, which later steps do not change."""
+    paths = self.paths
+    return tf.train.Checkpoint(
+      network=self.weights.checkpointed(paths, copied=True),
+      optimizer=self.optimizer.checkpointed(paths, copied=True),
+      averages={
+        str(rate): self.averages.at_rate(rate).checkpointed(paths, copied=True)
+        for rate in self.averages.rates
+      },
+      timestep_sampler=flat.copy_of_all(self.timestep_sampler),
+      guard=flat.copy_of_all(self.guard),
     )
 
   def complete(self, names: Collection[str]) -> None:

@@ -1,9 +1,11 @@
 """What a training writes for TensorBoard, and the line beside its progress bar."""
 
 import dataclasses
+import time
 from typing import Any
 
 import numpy as np
+from tensorboard.compat.proto import event_pb2
 from tensorboard.plugins.hparams import api as hparams
 import tensorflow as tf
 
@@ -18,7 +20,11 @@ _QUARTILES = 4
 
 
 class Writer:
-  """Collects the records of steps and writes their means; used in a `with` block."""
+  """Collects the records of steps and writes their means; used in a `with` block.
+
+  Attributes:
+    rates: `images_per_second` of the steps that were written last; empty before.
+  """
 
   def __init__(
     self,
@@ -38,13 +44,24 @@ class Writer:
     """
     self._config, self._part_size = config, part_size
     self._writer = tf.summary.create_file_writer(str(folder.tensorboard))
-    self._records: list[train_step.StepRecord] = []
-    self._seconds = 0.0
+    self.rates: dict[str, float] = {}
+    self.go_back(first_step)
     with self._writer.as_default(step=first_step):
       hparams.hparams(_flat(config))
       tf.summary.text("config", f"```\n{config.to_json()}\n```")
       if config.history:
         tf.summary.text("history", _table(config.history))
+
+  def go_back(self, step: int) -> None:
+    """Continues after a step: TensorBoard forgets what earlier files say of later ones."""
+    self._records: list[train_step.StepRecord] = []
+    self._seconds = 0.0
+    log = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    event = event_pb2.Event(wall_time=time.time(), step=step + 1, session_log=log)
+    with self._writer.as_default(step=step):
+      # TensorFlow 2 has no other way to write an event that is no summary.
+      tf.raw_ops.ImportEvent(writer=self._writer._resource, event=event.SerializeToString())
+    self._writer.flush()
 
   def add(self, records: train_step.StepRecord, seconds: float) -> None:
     """Adds the records of some steps.
@@ -60,8 +77,14 @@ class Writer:
     """Writes the means of the records since the last call, and returns a short text about them."""
     records = train_step.StepRecord(*map(np.concatenate, zip(*self._records)))
     rate = records.t.size / self._seconds
+    self.rates = {"images_per_second": round(rate, 3)}
     self._records, self._seconds = [], 0.0
+    skipped = records.skipped > 0
+    if not np.all(skipped):  # Otherwise the means are of what was refused.
+      records = train_step.StepRecord(*(values[~skipped] for values in records))
     with self._writer.as_default(step=step):
+      tf.summary.scalar("faults/skipped_steps", np.sum(skipped))
+      tf.summary.scalar("faults/restarts", state.guard.restarts)
       self._write_losses(records)
       tf.summary.histogram("timesteps/drawn", records.t.ravel())
       tf.summary.histogram(

@@ -11,6 +11,7 @@ from iddpm_tf.diffusion import losses as losses_lib
 from iddpm_tf.networks.stateless import call_network
 from iddpm_tf.training import microbatches
 from iddpm_tf.training import state as state_lib
+from iddpm_tf.training import step_guard
 
 # The purposes of a step's random numbers.
 _TIMESTEPS, _NOISE, _DROPOUT = range(3)
@@ -28,6 +29,13 @@ class StepRecord(NamedTuple):
   part_squared_norm: (
     tf.Tensor
   )  # [], the mean of |gradient|^2 over the microbatches of all replicas.
+  skipped: tf.Tensor  # [], 1 if the step changed no weights, otherwise 0.
+  # [groups], the norms of the gradient by group of layers if the step was skipped, otherwise 0.
+  group_norms: tf.Tensor
+
+
+# The fields that have a value for each image.
+PER_IMAGE = ("t", "weights", "loss", "mse", "vlb")
 
 
 def train_step(state: state_lib.TrainState, batch: Mapping[str, tf.Tensor]) -> StepRecord:
@@ -44,7 +52,12 @@ def train_step(state: state_lib.TrainState, batch: Mapping[str, tf.Tensor]) -> S
   replica = tf.distribute.get_replica_context()
   count = tf.shape(batch["image"])[0]
   total = count * replica.num_replicas_in_sync
-  seed_for = functools.partial(_seed, state.config.training.seed, state.step.read_value())
+  seed_for = functools.partial(
+    _seed,
+    state.config.training.seed,
+    state.step.read_value(),
+    state.guard.restarts.read_value(),
+  )
 
   def own_part(whole):
     start = replica.replica_id_in_sync_group * count
@@ -65,9 +78,12 @@ def train_step(state: state_lib.TrainState, batch: Mapping[str, tf.Tensor]) -> S
   losses, gradients = microbatches.accumulate(
     part_gradients, parts, (batch, t, weights, noise), state.weights.layout.flat_shape
   )
-  grad_norm = apply_gradient(state, gradients.mean)
-  part_squared_norm = replica.all_reduce(tf.distribute.ReduceOp.MEAN, gradients.part_squared_norm)
-  return StepRecord(t, weights, losses.loss, losses.mse, losses.vlb, grad_norm, part_squared_norm)
+  means = tf.stack([gradients.part_squared_norm, tf.reduce_mean(losses.loss)])
+  part_squared_norm, loss = tf.unstack(replica.all_reduce(tf.distribute.ReduceOp.MEAN, means))
+  applied = apply_gradient(state, gradients.mean, loss)
+  return StepRecord(
+    t, weights, losses.loss, losses.mse, losses.vlb, part_squared_norm=part_squared_norm, **applied
+  )
 
 
 def loss_and_gradients(
@@ -121,20 +137,40 @@ def loss_and_gradients(
   return losses, state.weights.layout.join(list(map(tf.convert_to_tensor, gradients)))
 
 
-def apply_gradient(state: state_lib.TrainState, gradient: tf.Tensor) -> tf.Tensor:
-  """Updates weights and averages by the replicas' mean gradient, and returns its norm, `[]`.
+def apply_gradient(
+  state: state_lib.TrainState, gradient: tf.Tensor, loss: tf.Tensor
+) -> dict[str, tf.Tensor]:
+  """Updates weights and averages by the replicas' mean gradient, unless the guard refuses it.
 
   Args:
     state: the state of the training.
     gradient: the gradient of this replica, as the layout of the weights joins it.
+    loss: the mean loss of all replicas, `[]`.
+
+  Returns:
+    `grad_norm`, `skipped` and `group_norms` of the `StepRecord`.
   """
   replica = tf.distribute.get_replica_context()
   gradient = replica.all_reduce(tf.distribute.ReduceOp.MEAN, gradient)
-  state.optimizer.apply(gradient)
-  state.averages.update()
-  return tf.sqrt(microbatches.squared_norm(gradient))
+  norm = tf.sqrt(microbatches.squared_norm(gradient))
+  layout, paths = state.weights.layout, state.paths
+
+  def take():
+    state.optimizer.apply(gradient)
+    state.averages.update()
+    return tf.constant(0.0), tf.zeros([len(step_guard.group_names(paths))])
+
+  def skip():
+    state.optimizer.skip()
+    return tf.constant(1.0), step_guard.group_norms(layout, gradient, paths)
+
+  skipped, group_norms = tf.cond(state.guard.accepts(norm, loss), take, skip)
+  return {"grad_norm": norm, "skipped": skipped, "group_norms": group_norms}
 
 
-def _seed(seed, step, purpose):
+def _seed(seed, step, restarts, purpose):
   seed = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), step)
+  # Without restarts, the seed is that of earlier versions.
+  other = tf.random.experimental.stateless_fold_in(seed, restarts)
+  seed = tf.where(restarts > 0, other, seed)
   return tf.random.experimental.stateless_fold_in(seed, purpose)

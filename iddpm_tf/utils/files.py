@@ -2,18 +2,21 @@
 
 from collections.abc import Iterator
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import pathlib
 import secrets
 import shutil
+import socket
 import tempfile
 from typing import Any
 
 from iddpm_tf import settings
 
 PathLike = str | os.PathLike[str]
+DISK_STATUS = 4  # The exit status of a command that could not write to the disk.
 _UNFINISHED = ".unfinished-"
 
 
@@ -36,8 +39,7 @@ def whole(path: PathLike, *, sole_writer: bool = False) -> Iterator[pathlib.Path
   temporary = path.with_name(f".{prefix}-{path.name}")
   try:
     yield temporary
-    _flush(temporary)
-    os.replace(temporary, path)
+    move_to_disk(temporary, path)
   finally:
     temporary.unlink(missing_ok=True)
 
@@ -87,7 +89,12 @@ def whole_folder(path: PathLike) -> Iterator[pathlib.Path]:
   with workspace(target.parent) as temporary:
     yield temporary
     temporary.chmod(0o755)
+    for folder, _, names in os.walk(temporary):
+      for name in names:
+        _flush(os.path.join(folder, name))
+      _flush(folder)
     os.rename(temporary, target)
+    _flush(target.parent)
 
 
 @contextlib.contextmanager
@@ -114,6 +121,71 @@ def held(folder: PathLike, *, wait: bool = False, setting: str = "output_dir") -
     yield
   finally:
     os.close(descriptor)
+
+
+@contextlib.contextmanager
+def owned(path: PathLike, setting: str) -> Iterator[None]:
+  """Holds a lock while the block runs. The file says who holds it, and is deleted at the end.
+
+  The system takes the lock from a process that dies. Where the file system has no locks, a file of
+  a process that runs, or of another host, is taken for a lock.
+
+  Args:
+    path: the file, in an existing folder.
+    setting: the name of the folder in errors.
+
+  Raises:
+    InputError: another process holds the lock.
+  """
+  path = pathlib.Path(path)
+  descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+  try:
+    try:
+      fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      taken = not os.path.exists(path) or not os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except BlockingIOError:
+      taken = True
+    except OSError:  # No locks.
+      taken = _is_running(path)
+    if taken:
+      owner = _owner(path)
+      who = f"process {owner['pid']} on {owner['host']}" if owner else "another process"
+      message = f"expected a folder that no other process writes to, received {path.parent}"
+      raise settings.InputError(setting, f"{message}, which {who} uses (see {path})")
+    os.ftruncate(descriptor, 0)
+    content = {"host": socket.gethostname(), "pid": os.getpid()}
+    os.pwrite(descriptor, json.dumps(content).encode(), 0)
+    try:
+      yield
+    finally:
+      path.unlink(missing_ok=True)
+  finally:
+    os.close(descriptor)
+
+
+def _owner(path: pathlib.Path) -> dict[str, Any] | None:
+  """Returns the host and the process in a lock file, or None."""
+  try:
+    owner = json.loads(path.read_text())
+    return {"host": str(owner["host"]), "pid": int(owner["pid"])}
+  except (OSError, ValueError, KeyError, TypeError):
+    return None
+
+
+def _is_running(path: pathlib.Path) -> bool:
+  """Returns whether the process in a lock file may be running."""
+  owner = _owner(path)
+  if owner is None:
+    return False
+  if owner["host"] != socket.gethostname():
+    return True
+  try:
+    os.kill(owner["pid"], 0)
+  except ProcessLookupError:
+    return False
+  except PermissionError:
+    return True
+  return owner["pid"] != os.getpid()
 
 
 def make_folder(path: PathLike, setting: str = "output_dir") -> pathlib.Path:
@@ -162,10 +234,51 @@ def _not_writable(path: pathlib.Path, setting: str, error: OSError) -> settings.
   return settings.InputError(setting, message)
 
 
-def _flush(path: pathlib.Path) -> None:
-  """Writes a file's content to the disk."""
-  with open(path, "rb") as file:
-    os.fsync(file.fileno())
+def move_to_disk(source: pathlib.Path, target: pathlib.Path) -> None:
+  """Renames a file, so that after a power loss `target` is whole, or what it was before.
+
+  The content is on the disk before the file is renamed, and the new name before this returns.
+
+  Args:
+    source: the file.
+    target: its new path in the same file system. A file there is replaced.
+  """
+  _flush(source)
+  os.replace(source, target)
+  _flush(target.parent)
+
+
+def is_of_disk(error: Exception) -> bool:
+  """Returns whether an error says that a file could not be written, such as on a full disk."""
+  if isinstance(error, OSError):
+    return True
+  if isinstance(error, settings.InputError):
+    return error.exit_status == DISK_STATUS
+  numbers = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOENT, errno.ESTALE)
+  return reason_of(error) in map(os.strerror, numbers)
+
+
+def reason_of(error: Exception) -> str:
+  """Returns why a file could not be written, in few words such as `No space left on device`."""
+  if isinstance(error, OSError) and error.strerror:
+    return error.strerror
+  if isinstance(error, settings.InputError):
+    return error.message
+  # TensorFlow puts the words of the system last: `FOLDER/step-5; No space left on device`.
+  line = (str(error).splitlines() or [type(error).__name__])[0]
+  return line.rsplit("; ", 1)[-1].split(" [Op:")[0][:200]
+
+
+def _flush(path: PathLike) -> None:
+  """Writes the content of a file, or the names in a folder, to the disk."""
+  descriptor = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  except OSError as error:
+    if error.errno not in (errno.EINVAL, errno.EBADF):  # Some file systems cannot.
+      raise
+  finally:
+    os.close(descriptor)
 
 
 def _remove_unless_held(folder: pathlib.Path) -> None:

@@ -116,6 +116,8 @@ class Command:
     Returns:
       The exit status of the process: 2 for wrong input.
     """
+    if argv is None:
+      signal.signal(signal.SIGINT, signal.default_int_handler)  # See trainers/__init__.py.
     program, *texts = sys.argv if argv is None else argv
     texts = ["--help" if text == "-h" else text for text in texts]
     name = pathlib.Path(program).stem
@@ -141,7 +143,7 @@ class Command:
       if debug:
         raise
       print(f"{name}: {self._line(error)}", file=sys.stderr)
-      return _USAGE_ERROR
+      return error.exit_status if isinstance(error, settings.InputError) else _USAGE_ERROR
 
   def _run(self, name: str, texts: Sequence[str]) -> int:
     if not texts and self.needs_flags:
@@ -239,10 +241,11 @@ def load_tensorflow() -> None:
   with open(os.devnull, "w") as nothing:
     os.dup2(nothing.fileno(), 2)
   try:
-    importlib.import_module("tensorflow").get_logger().setLevel("ERROR")
-    # TFDS logs what it does as warnings.
-    importlib.import_module("absl.logging").set_verbosity("error")
-    importlib.import_module("tensorflow_probability")
+    with signals.exits_at_once(stderr):
+      importlib.import_module("tensorflow").get_logger().setLevel("ERROR")
+      # TFDS logs what it does as warnings.
+      importlib.import_module("absl.logging").set_verbosity("error")
+      importlib.import_module("tensorflow_probability")
   finally:
     os.dup2(stderr, 2)
     os.close(stderr)

@@ -2,7 +2,11 @@
 
 from collections.abc import Iterator
 import contextlib
+import os
+import pathlib
 import signal
+import sys
+import threading
 from types import FrameType
 
 
@@ -18,6 +22,32 @@ class Stopped(KeyboardInterrupt):
   def signal(self) -> signal.Signals:
     """The signal."""
     return self.args[0]
+
+
+@contextlib.contextmanager
+def exits_at_once(descriptor: int) -> Iterator[None]:
+  """Ends the process when SIGINT or SIGTERM is received in the main thread of the block.
+
+  It is for imports: an exception in the middle of one may come out as another one.
+
+  Args:
+    descriptor: of the file that gets the line that says so.
+  """
+
+  def leave(number: int, _: FrameType | None) -> None:
+    name = pathlib.Path(sys.argv[0]).stem
+    os.write(descriptor, f"{name}: stopped by {signal.Signals(number).name}\n".encode())
+    os._exit(128 + number)
+
+  if threading.current_thread() is not threading.main_thread():
+    yield
+    return
+  before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
+  try:
+    yield
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,150 @@
+"""Finds that a training diverges, and says why."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from iddpm_tf import settings
+from iddpm_tf.training import state as state_lib
+from iddpm_tf.training import step_guard
+from iddpm_tf.training import train_step
+
+# The prediction 0 has an error of about 1, and a network without training makes it.
+MAX_ERROR = 10.0
+_RECENT = 100  # The number of steps whose error is averaged, and of which a diagnosis tells.
+_SHOWN_TIMESTEPS = 3
+
+
+class DivergedError(settings.InputError):
+  """A training diverges, also after it went back to its last checkpoint."""
+
+  exit_status = 3
+
+
+class Fault(NamedTuple):
+  """Why a run cannot go on from where it is."""
+
+  step: int
+  reason: str
+
+
+class Monitor:
+  """Follows the steps of a run.
+
+  Attributes:
+    skipped: the number of skipped steps since the run was started or continued.
+    last: what was wrong last, or None.
+  """
+
+  def __init__(self, state: state_lib.TrainState):
+    """Makes a monitor.
+
+    Args:
+      state: the state of the training, which a diagnosis looks at.
+    """
+    self._state = state
+    self.skipped = 0
+    self.last: Fault | None = None
+    self.begin()
+
+  def begin(self) -> None:
+    """Forgets the steps, as when a run goes back."""
+    self._in_a_row = 0
+    self._records: list[train_step.StepRecord] = []
+
+  def add(self, records: train_step.StepRecord, step: int) -> tuple[list[str], Fault | None]:
+    """Adds the records of steps.
+
+    Args:
+      records: a `StepRecord` of NumPy arrays `[steps, ...]`.
+      step: the last of the steps.
+
+    Returns:
+      A line about each skipped step, and a fault if too many were skipped in a row.
+    """
+    self._records = [*self._records, *_split(records)][-_RECENT:]
+    lines, limit = [], self._state.config.training.max_skipped_steps
+    first = step - len(records.skipped) + 1
+    for i in range(len(records.skipped)):
+      if not records.skipped[i]:
+        self._in_a_row = 0
+        continue
+      self._in_a_row += 1
+      self.skipped += 1
+      reason = _why_skipped(records, i)
+      self.last = Fault(first + i, reason)
+      lines.append(f"step {first + i} was skipped: {reason}")
+      if self._in_a_row >= limit:
+        return lines, Fault(first + i, f"{limit} steps in a row were skipped; the last: {reason}")
+    return lines, None
+
+  def check(self, step: int) -> Fault | None:
+    """Returns a fault if the state is not worth saving.
+
+    It is if the predictions of the last steps were far worse than none, or if numbers of the state
+    are not finite.
+    """
+    errors = [
+      np.mean(record.mse * record.weights) for record in self._records if not record.skipped
+    ]
+    if errors and not np.mean(errors) <= MAX_ERROR:
+      return Fault(
+        step,
+        f"the mean squared error of the last {len(errors)} steps is {np.mean(errors):.3g}, and "
+        "that of the prediction 0 is about 1",
+      )
+    if not self._state.is_finite():
+      return Fault(step, "weights, moments or averages are not finite")
+    return None
+
+  def diagnosis(self) -> str:
+    """Returns what the last steps and the weights look like, in one line."""
+    paths = self._state.paths
+    names = step_guard.group_names(paths)
+    weights = self._state.weights
+    norms = step_guard.group_norms(weights.layout, weights.variable.read_value(), paths).numpy()
+    parts = [f"worst timesteps: {_worst_timesteps(self._records)}"] if self._records else []
+    skipped = [record for record in self._records if record.skipped]
+    if skipped:
+      parts.append(f"norms of the gradient: {_by_group(names, skipped[-1].group_norms)}")
+    parts.append(f"norms of the weights: {_by_group(names, norms)}")
+    return "; ".join(parts)
+
+
+def _split(records: train_step.StepRecord) -> list[train_step.StepRecord]:
+  return [train_step.StepRecord(*values) for values in zip(*records)]
+
+
+def _why_skipped(records: train_step.StepRecord, index: int) -> str:
+  norm = float(records.grad_norm[index])
+  if not np.isfinite(norm):
+    return f"expected a finite gradient, received one of norm {norm}"
+  losses = records.loss[index]
+  if not np.all(np.isfinite(losses)):
+    return f"expected finite losses, received {losses[~np.isfinite(losses)][0]}"
+  return f"its gradient has the norm {norm:.3g}, far above those of the steps before"
+
+
+def _worst_timesteps(records: Sequence[train_step.StepRecord]) -> str:
+  """Returns the timesteps of the largest losses, and which term they are of."""
+  t, mse, vlb = (
+    np.concatenate([np.atleast_1d(getattr(record, name)) for record in records])
+    for name in ("t", "mse", "vlb")
+  )
+  terms = np.nan_to_num(np.abs(np.stack([mse, vlb])), nan=np.inf)  # [2, N]
+  texts, seen = [], set()
+  for index in np.argsort(-terms.max(axis=0), kind="stable"):
+    if t[index] in seen:
+      continue
+    seen.add(t[index])
+    term = ("mse", "vlb")[int(terms[:, index].argmax())]
+    value = {"mse": mse, "vlb": vlb}[term][index]
+    texts.append(f"{t[index]} ({term} {value:.3g})")
+    if len(texts) == _SHOWN_TIMESTEPS:
+      break
+  return ", ".join(texts)
+
+
+def _by_group(names: Sequence[str], norms: np.ndarray) -> str:
+  return ", ".join(f"{name} {norm:.3g}" for name, norm in zip(names, norms, strict=True))
