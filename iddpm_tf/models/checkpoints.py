@@ -254,6 +254,7 @@ class Checkpoints:
     try:
       self.folder.mkdir(parents=True, exist_ok=True)
       with files.workspace(self.folder) as temporary:
+        assert content.save_counter is not None  # This makes it. Earlier versions expect it.
         written = content.write(str(temporary / target.name))
         _require_readable(written)
         # The index comes last: without it, a checkpoint does not count.

@@ -1,5 +1,8 @@
 """Checkpoints: saving, restoring, damage, and the best one."""
 
+import errno
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -41,7 +44,20 @@ def test_old_checkpoints_are_deleted(tmp_path):
   (tmp_path / "step-9_temp").mkdir()  # What a killed process leaves.
   checkpoints.delete_others(3)
   assert model_dir_lib.ModelDir.checkpoint_steps(tmp_path) == {3}
-  assert (tmp_path / "step-9_temp").exists()
+  checkpoints.sweep()
+  assert sorted(path.name for path in tmp_path.iterdir()) == [
+    "checkpoint",
+    "step-3.data-00000-of-00001",
+    "step-3.index",
+  ]
+
+
+def test_checkpoints_of_multiples_are_kept(tmp_path):
+  checkpoints = checkpoints_lib.Checkpoints(make_content(), tmp_path, keep=1, keep_every=10)
+  for step in (5, 10, 15, 20, 25):
+    checkpoints.save(step)
+  assert model_dir_lib.ModelDir.checkpoint_steps(tmp_path) == {10, 20, 25}
+  assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "step-25")
 
 
 def test_a_whole_checkpoint_that_the_list_does_not_name_counts(tmp_path):
@@ -58,46 +74,153 @@ def test_a_whole_checkpoint_that_the_list_does_not_name_counts(tmp_path):
   assert checkpoints.restore() == 5
 
 
-@pytest.mark.parametrize("pattern", ["step-10.index", "step-10.data*"])
-def test_a_missing_file_of_the_newest_listed_checkpoint_is_an_error(tmp_path, pattern):
-  checkpoints, _ = open_folder(tmp_path)
+def truncate(folder):
+  os.truncate(folder / "step-10.data-00000-of-00001", 3)
+
+
+def flip_a_byte(folder):
+  path = folder / "step-10.data-00000-of-00001"
+  content = bytearray(path.read_bytes())
+  content[2] ^= 1
+  path.write_bytes(content)
+
+
+def empty_the_index(folder):
+  (folder / "step-10.index").write_bytes(b"")
+
+
+def lose_the_index(folder):
+  (folder / "step-10.index").unlink()
+
+
+def lose_the_data(folder):
+  (folder / "step-10.data-00000-of-00001").unlink()
+
+
+def lose_both(folder):
+  lose_the_index(folder)
+  lose_the_data(folder)
+
+
+DAMAGES = (truncate, flip_a_byte, empty_the_index, lose_the_index, lose_the_data, lose_both)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_the_checkpoint_before_a_damaged_one_is_restored(tmp_path, damage, recorder):
+  checkpoints, content = open_folder(tmp_path)
   for step in (5, 10):
+    content.weight.assign(step)
     checkpoints.save(step)
-  for path in tmp_path.glob(pattern):
-    path.unlink()
+  damage(tmp_path)
+  checkpoints, content = open_folder(tmp_path)
+  with pytest.raises(settings.InputError, match="step-10: expected a whole checkpoint, received a"):
+    checkpoints.restore(strict=True)
+  with pytest.raises(settings.InputError, match="step-10: expected a whole checkpoint, received a"):
+    checkpoints.restore(step=10)
+  assert checkpoints.restore() == 5 and float(content.weight) == 5
+  checkpoints_lib.say_skipped(checkpoints, 5, recorder)
+  (line,) = recorder.lines
+  assert line.startswith(
+    f"note: {tmp_path}/step-10 is damaged and was skipped for that of step 5 ("
+  )
+  checkpoints.set_aside_skipped()
   checkpoints, _ = open_folder(tmp_path)
-  message = "step-10: expected the newest checkpoint, which .*/checkpoint lists, received no such"
-  with pytest.raises(settings.InputError, match=message):
-    checkpoints.newest()
+  assert checkpoints.restore(strict=True) == 5 and not checkpoints.skipped
+  assert model_dir_lib.ModelDir.checkpoint_steps(tmp_path) == {5}
 
 
-def test_a_list_that_is_no_text_is_refused(tmp_path):
-  (tmp_path / "checkpoint").write_bytes(b"\xff\xfe\x00")
-  message = "checkpoint: expected TensorFlow's list of checkpoints, received bytes"
-  with pytest.raises(settings.InputError, match=message):
-    open_folder(tmp_path)
+def test_if_all_checkpoints_are_damaged_nothing_is_restored(tmp_path):
+  checkpoints, _ = open_folder(tmp_path)
+  checkpoints.save(10)
+  truncate(tmp_path)
+  with pytest.raises(settings.InputError, match="step-10: expected a whole checkpoint"):
+    open_folder(tmp_path)[0].restore()
 
 
-def test_damaged_and_other_checkpoints_are_refused(tmp_path):
+def test_a_list_that_is_garbage_does_not_matter(tmp_path):
+  checkpoints, content = open_folder(tmp_path)
+  checkpoints.save(10)
+  for garbage in (b"\xff\xfe\x00", b"{", b"", b'all_model_checkpoint_paths: "step-x"'):
+    (tmp_path / "checkpoint").write_bytes(garbage)
+    assert open_folder(tmp_path)[0].restore() == 10
+
+
+def test_another_model_is_refused(tmp_path):
   checkpoints, _ = open_folder(tmp_path)
   checkpoints.save(5)
   other = tf.train.Checkpoint(weight=tf.Variable(0.0), more=tf.Variable(0.0))
-  message = "step-5: expected a whole checkpoint of this model, received a damaged or other one"
+  message = "step-5: expected a checkpoint of this model, received another one"
   with pytest.raises(settings.InputError, match=message):
     checkpoints_lib.Checkpoints(other, tmp_path).restore()
   wrong_shape = tf.train.Checkpoint(weight=tf.Variable([0.0, 1.0]))
   with pytest.raises(settings.InputError, match=message):
     checkpoints_lib.Checkpoints(wrong_shape, tmp_path).restore()
-  (tmp_path / "step-5.data-00000-of-00001").write_bytes(b"")
-  with pytest.raises(settings.InputError, match=message):
-    open_folder(tmp_path)[0].restore()
+
+
+def test_numbers_that_are_not_finite_are_not_saved(tmp_path):
+  checkpoints, content = open_folder(tmp_path)
+  checkpoints.save(5)
+  content.weight.assign(np.nan)
+  with pytest.raises(
+    checkpoints_lib.SaveError, match=r"expected finite numbers, received .*weight"
+  ):
+    checkpoints.save(10)
+  assert open_folder(tmp_path)[0].restore() == 5
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_checkpoints_before(tmp_path, monkeypatch):
+  checkpoints, _ = open_folder(tmp_path, 5.0, keep=1)
+  checkpoints.save(5)
+
+  def fill(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  with monkeypatch.context() as patch:
+    patch.setattr(os, "fsync", fill)
+    message = r"^checkpoint of step 10: expected a folder that can be written, .*No space left"
+    with pytest.raises(checkpoints_lib.SaveError, match=message):
+      checkpoints.save(10)
+  assert [path.name for path in tmp_path.glob("*.index")] == ["step-5.index"]
+  assert not list(tmp_path.glob(".*"))
+  assert checkpoints.restore() == 5
+  checkpoints.save(10)
+  assert checkpoints.newest() == str(tmp_path / "step-10")
+
+
+def test_what_is_saved_in_the_background_is_the_state_of_before(tmp_path):
+  state = state_lib.TrainState(small_model.make_config(timestep_sampler="loss_second_moment"))
+  state.step.assign(3)
+  checkpoints = checkpoints_lib.Checkpoints(state, tmp_path / "background")
+  saved = []
+  before = state.weights.variable.numpy()
+  checkpoints.save_in_background(3, saved.append)
+  for values in (state.weights, state.optimizer.momentum, *state.averages.averages):
+    # As training does: in place, if nothing else holds the array.
+    tf.raw_ops.ResourceApplyGradientDescent(
+      var=values.handle, alpha=tf.constant(1.0), delta=tf.ones(values.layout.flat_shape)
+    )
+  state.step.assign(4)
+  state.timestep_sampler.counts.assign_add(tf.ones_like(state.timestep_sampler.counts))
+  checkpoints.wait()
+  assert saved == [str(tmp_path / "background/step-3")]
+  assert checkpoints.restore() == 3
+  np.testing.assert_array_equal(state.weights.variable, before)
+  np.testing.assert_array_equal(state.averages.averages[0].variable, before)
+  assert not np.any(state.optimizer.momentum.variable)
+  assert int(state.step) == 3 and not np.any(state.timestep_sampler.counts)
+  checkpoints_lib.Checkpoints(state, tmp_path / "now").save(3)
+  for suffix in (".index", ".data-00000-of-00001"):
+    contents = [
+      (tmp_path / name / f"step-3{suffix}").read_bytes() for name in ("background", "now")
+    ]
+    assert len(contents[0]) == len(contents[1])
 
 
 def test_more_than_the_content_is_refused_unless_it_is_allowed(tmp_path):
   whole = tf.train.Checkpoint(weight=tf.Variable(3.0), more=tf.Variable(0.0))
   checkpoints_lib.Checkpoints(whole, tmp_path).save(5)
   checkpoints, content = open_folder(tmp_path)
-  with pytest.raises(settings.InputError, match="expected a whole checkpoint of this model"):
+  with pytest.raises(settings.InputError, match="expected a checkpoint of this model"):
     checkpoints.restore()
   assert checkpoints.restore(partial=True) == 5 and float(content.weight) == 3
 
