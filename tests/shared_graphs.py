@@ -32,6 +32,9 @@ _OUTSIDE_THE_GRAPH = (
   "sample_every",
   "save_every",
   "keep_checkpoints",
+  "keep_every",
+  "max_skipped_steps",
+  "max_restarts",
 )
 
 

@@ -82,6 +82,10 @@ EVERYTHING = Config(
     sample_every=6,
     save_every=4,
     keep_checkpoints=1,
+    keep_every=7,
+    max_grad_norm_ratio=50.0,
+    max_skipped_steps=4,
+    max_restarts=1,
   ),
   SamplingConfig(
     samplers=("ancestral", "ddim:50:0.5"),
@@ -157,7 +161,7 @@ def test_json_is_versioned_and_ends_in_a_newline():
   "text", ["", "{", "[]", "null", "{}", '{"version": 99}', '{"version": "1"}', '"version"']
 )
 def test_other_json_is_refused(text):
-  message = "^config: expected (JSON|a configuration of version 1 to 6), received"
+  message = "^config: expected (JSON|a configuration of version 1 to 7), received"
   with pytest.raises(settings.InputError, match=message):
     Config.from_json(text)
 
@@ -423,6 +427,10 @@ def test_a_wrong_choice_is_refused_with_all_choices(make, name):
     (TrainingConfig, "sample_every", -1),
     (TrainingConfig, "save_every", 0),
     (TrainingConfig, "keep_checkpoints", 0),
+    (TrainingConfig, "keep_every", -1),
+    (TrainingConfig, "max_grad_norm_ratio", -1.0),
+    (TrainingConfig, "max_skipped_steps", 0),
+    (TrainingConfig, "max_restarts", -1),
     (TrainingConfig, "ema", (0.9, 0.9)),
     (TrainingConfig, "ema", (1.0,)),
     (TrainingConfig, "ema", (0.0,)),

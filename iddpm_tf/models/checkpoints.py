@@ -29,21 +29,8 @@ _LOWER_IS_BETTER = ("fid", "sfid", "kid", *config_lib.LIKELIHOODS)
 _LIST = "checkpoint"  # TensorFlow's list of the checkpoints in a folder.
 _DAMAGED = "damaged"  # The folder that damaged checkpoints are moved to.
 _DATA = ".data-00000-of-00001"
-# What TensorFlow raises for files that are not what was written. Other content of whole files
-# raises InvalidArgumentError.
-_DAMAGE = (
-  tf.errors.DataLossError,
-  tf.errors.NotFoundError,
-  tf.errors.OutOfRangeError,
-  tf.errors.FailedPreconditionError,
-  tf.errors.InternalError,
-  tf.errors.ResourceExhaustedError,
-  tf.errors.UnimplementedError,
-  tf.errors.UnknownError,
-  protobuf_message.DecodeError,
-  UnicodeDecodeError,
-  IndexError,
-)
+# What TensorFlow raises for files that are not what was written.
+_DAMAGE = (tf.errors.OpError, protobuf_message.DecodeError, UnicodeDecodeError, IndexError)
 
 
 class Saveable(Protocol):
@@ -329,8 +316,8 @@ def _require_readable(path: str) -> None:
   """
   reader = tf.train.load_checkpoint(path)
   for name in reader.get_variable_to_shape_map():
-    value = reader.get_tensor(name)
-    if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.all(np.isfinite(value)):
+    value = np.asarray(reader.get_tensor(name))
+    if value.dtype.kind == "f" and not np.all(np.isfinite(value)):
       raise SaveError(
         pathlib.Path(path).name, f"expected finite numbers, received others in {name}"
       )

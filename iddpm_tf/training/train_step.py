@@ -34,6 +34,14 @@ class StepRecord(NamedTuple):
   group_norms: tf.Tensor
 
 
+class Applied(NamedTuple):
+  """What `apply_gradient` did: fields of the `StepRecord`."""
+
+  grad_norm: tf.Tensor
+  skipped: tf.Tensor
+  group_norms: tf.Tensor
+
+
 # The fields that have a value for each image.
 PER_IMAGE = ("t", "weights", "loss", "mse", "vlb")
 
@@ -80,7 +88,7 @@ def train_step(state: state_lib.TrainState, batch: Mapping[str, tf.Tensor]) -> S
   )
   means = tf.stack([gradients.part_squared_norm, tf.reduce_mean(losses.loss)])
   part_squared_norm, loss = tf.unstack(replica.all_reduce(tf.distribute.ReduceOp.MEAN, means))
-  applied = apply_gradient(state, gradients.mean, loss)
+  applied = apply_gradient(state, gradients.mean, loss)._asdict()
   return StepRecord(
     t, weights, losses.loss, losses.mse, losses.vlb, part_squared_norm=part_squared_norm, **applied
   )
@@ -137,18 +145,13 @@ def loss_and_gradients(
   return losses, state.weights.layout.join(list(map(tf.convert_to_tensor, gradients)))
 
 
-def apply_gradient(
-  state: state_lib.TrainState, gradient: tf.Tensor, loss: tf.Tensor
-) -> dict[str, tf.Tensor]:
+def apply_gradient(state: state_lib.TrainState, gradient: tf.Tensor, loss: tf.Tensor) -> Applied:
   """Updates weights and averages by the replicas' mean gradient, unless the guard refuses it.
 
   Args:
     state: the state of the training.
     gradient: the gradient of this replica, as the layout of the weights joins it.
     loss: the mean loss of all replicas, `[]`.
-
-  Returns:
-    `grad_norm`, `skipped` and `group_norms` of the `StepRecord`.
   """
   replica = tf.distribute.get_replica_context()
   gradient = replica.all_reduce(tf.distribute.ReduceOp.MEAN, gradient)
@@ -165,7 +168,7 @@ def apply_gradient(
     return tf.constant(1.0), step_guard.group_norms(layout, gradient, paths)
 
   skipped, group_norms = tf.cond(state.guard.accepts(norm, loss), take, skip)
-  return {"grad_norm": norm, "skipped": skipped, "group_norms": group_norms}
+  return Applied(norm, skipped, group_norms)
 
 
 def _seed(seed, step, restarts, purpose):

@@ -39,6 +39,7 @@ def test_the_layout_is_that_of_earlier_versions(tmp_path):
     "imported": "imported.json",
     "initialised": "init_from.json",
     "checksum": "images.crc32",
+    "status": "status.json",
   }
   assert folder.checkpoint_path(folder.checkpoints, 500) == tmp_path / "checkpoints/step-500"
   assert model_dir_lib.step_of("checkpoints/step-500") == 500
@@ -47,7 +48,7 @@ def test_the_layout_is_that_of_earlier_versions(tmp_path):
 
 def test_a_configuration_is_written_and_read(folder):
   assert folder.read_config() == folder.require_config() == CONFIG
-  assert json.loads((folder.path / "config.json").read_text())["version"] == 6
+  assert json.loads((folder.path / "config.json").read_text())["version"] == 7
 
 
 def test_a_new_or_empty_folder_has_no_run(tmp_path):

@@ -87,7 +87,8 @@ def test_training_steps(train_file, decoder):
     losses, gradient = train_step.loss_and_gradients(
       state, {"image": x_start}, t, tf.ones_like(t, tf.float32), noise, None
     )
-    return losses, train_step.apply_gradient(state, gradient)
+    loss = tf.reduce_mean(losses.loss)
+    return losses, train_step.apply_gradient(state, gradient, loss).grad_norm
 
   for i, (x_start, t, noise) in enumerate(zip(golden["x_start"], golden["t"], golden["noise"])):
     losses, grad_norm = step(x_start, t, noise)

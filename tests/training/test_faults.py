@@ -94,7 +94,7 @@ def test_a_run_goes_back_and_takes_other_noise(train, tmp_path):
 
 def test_a_run_that_goes_on_diverging_ends_with_a_diagnosis(train, tmp_path):
   result = train(8, 20, 100, "--max_restarts=2")
-  assert result.status == 3 and result.err.strip().count("\n") == 0, result
+  assert result.status == 3 and "Traceback" not in result.err, result
   for words in (
     "train: step 10: 3 steps in a row were skipped",
     f"nothing is saved after {tmp_path}/run/checkpoints/step-5, also after 2 returns to it",
@@ -103,7 +103,7 @@ def test_a_run_that_goes_on_diverging_ends_with_a_diagnosis(train, tmp_path):
     "norms of the weights: time ",
     "a lower learning_rate or warmup_steps may help",
   ):
-    assert words in result.err
+    assert words in result.err.splitlines()[-1]
   content = status(tmp_path)
   assert content["state"] == "failed" and "3 steps in a row" in content["fault"]
   # The same command goes on from there.

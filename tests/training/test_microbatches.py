@@ -55,9 +55,9 @@ def step(parts, **options):
   """Returns the `StepRecord` of a first step, and the gradients that it applied."""
   applied, original = [], train_step.apply_gradient
 
-  def apply_gradient(state, gradient):
+  def apply_gradient(state, gradient, loss):
     applied.extend(state.weights.layout.split(gradient))
-    return original(state, gradient)
+    return original(state, gradient, loss)
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(train_step, "apply_gradient", apply_gradient)

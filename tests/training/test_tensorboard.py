@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing import plugin_event_accumulator
+import tensorflow as tf
 
 from iddpm_tf import config as config_lib
 from iddpm_tf.models import model_dir as model_dir_lib
@@ -28,7 +30,7 @@ def test_the_noise_scale_is_a_ratio_of_averages_where_there_is_one(
   images, norms = np.ones([2, 8], np.float32), np.array(part_squared_norm, np.float32)
   grad_norm = np.array([1.0, 3.0], np.float32)
   records = train_step.StepRecord(
-    images.astype(np.int32), images, images, images, images, grad_norm, norms
+    images.astype(np.int32), images, images, images, images, grad_norm, norms, norms, images
   )
   folder = model_dir_lib.ModelDir(tmp_path)
   writer = tensorboard.Writer(folder, config, 0, part_size=2)
@@ -38,3 +40,19 @@ def test_the_noise_scale_is_a_ratio_of_averages_where_there_is_one(
   assert scalars["gradient_noise/trace_of_covariance"].keys() == {2}
   expected = {} if scale is None else {2: pytest.approx(scale, rel=1e-5)}
   assert scalars["gradient_noise_scale"] == expected
+
+
+def test_steps_that_are_taken_again_are_shown_once(tmp_path):
+  config = config_lib.Config.from_settings()
+  folder = model_dir_lib.ModelDir(tmp_path)
+  for first_step, steps in ((0, (5, 10, 15)), (10, (15, 20)), (10, (15,))):
+    with tensorboard.Writer(folder, config, first_step, part_size=2) as writer:
+      for step in steps:
+        writer.write_values({"fid": first_step + step}, "evaluation", "raw", step)
+  accumulator = plugin_event_accumulator.EventAccumulator(
+    str(folder.tensorboard), size_guidance={plugin_event_accumulator.TENSORS: 0}
+  )
+  accumulator.Reload()
+  points = accumulator.Tensors("evaluation_fid/raw")
+  values = [(point.step, float(tf.make_ndarray(point.tensor_proto))) for point in points]
+  assert values == [(5, 5), (10, 10), (15, 25)]

@@ -1,12 +1,17 @@
 """Files and folders that appear whole or not at all."""
 
 import contextlib
+import errno
+import fcntl
 import json
+import os
 import pathlib
+import socket
 import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 
 from iddpm_tf import settings
 from iddpm_tf.utils import files
@@ -121,3 +126,105 @@ def test_what_cannot_be_written_is_refused_before_it_is_made(tmp_path, read_only
     message = f"output_dir: expected a folder that can be written, received {tmp_path}/new/deep"
     assert str(caught.value) == f"{message} (Read-only file system)"
   assert not (tmp_path / "new").exists()
+
+
+def hold_in_another_process(path):
+  """Starts a process that holds a lock until its input ends."""
+  script = f"""
+import sys
+from iddpm_tf.utils import files
+with files.owned({str(path)!r}, "model_dir"):
+  print("held", flush=True)
+  sys.stdin.read()
+"""
+  process = subprocess.Popen(
+    [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+  )
+  assert process.stdout.readline() == "held\n"
+  return process
+
+
+def test_a_lock_names_its_owner_and_ends_with_its_process(tmp_path):
+  lock = tmp_path / ".lock"
+  process = hold_in_another_process(lock)
+  message = (
+    f"^model_dir: expected a folder that no other process writes to, received {tmp_path}, which "
+    f"process {process.pid} on {socket.gethostname()} uses"
+  )
+  with pytest.raises(settings.InputError, match=message), files.owned(lock, "model_dir"):
+    pass
+  process.kill()
+  process.wait()
+  assert lock.exists()
+  with files.owned(lock, "model_dir"):
+    assert json.loads(lock.read_text())["pid"] == os.getpid()
+  assert not lock.exists()
+
+
+@pytest.mark.parametrize(
+  "host, pid, taken",
+  [
+    ("elsewhere", 1, True),
+    (socket.gethostname(), 1, True),
+    (socket.gethostname(), 2**22 + 1, False),  # Above the largest number of a process.
+    (None, 0, False),
+  ],
+)
+def test_without_locks_the_file_says_whether_its_process_runs(
+  tmp_path, monkeypatch, host, pid, taken
+):
+  def flock(*_):
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+  monkeypatch.setattr(fcntl, "flock", flock)
+  lock = tmp_path / ".lock"
+  lock.write_text(json.dumps({"host": host, "pid": pid}) if host else "{")
+  if taken:
+    message = f"process {pid} on {host} uses"
+    with pytest.raises(settings.InputError, match=message), files.owned(lock, "model_dir"):
+      pass
+    assert lock.exists()
+  else:
+    with files.owned(lock, "model_dir"):
+      pass
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+  """The content, then the name, then the folder: whatever a power loss leaves is whole."""
+  calls = []
+  fsync, replace = os.fsync, os.replace
+
+  def note_fsync(descriptor):
+    calls.append(("fsync", os.readlink(f"/proc/self/fd/{descriptor}")))
+    fsync(descriptor)
+
+  def note_replace(source, target):
+    calls.append(("replace", str(target)))
+    replace(source, target)
+
+  monkeypatch.setattr(os, "fsync", note_fsync)
+  monkeypatch.setattr(os, "replace", note_replace)
+  files.write_text(tmp_path / "a.txt", "text", sole_writer=True)
+  assert calls == [
+    ("fsync", str(tmp_path / ".part-a.txt")),
+    ("replace", str(tmp_path / "a.txt")),
+    ("fsync", str(tmp_path)),
+  ]
+
+
+@pytest.mark.parametrize(
+  "error, of_disk, reason",
+  [
+    (OSError(errno.ENOSPC, "No space left on device"), True, "No space left on device"),
+    (
+      tf.errors.ResourceExhaustedError(None, None, "/a/b; No space left on device [Op:SaveV2]"),
+      True,
+      "No space left on device",
+    ),
+    (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating"), False, "OOM when"),
+    (ValueError("one\ntwo"), False, "one"),
+  ],
+)
+def test_errors_of_the_disk(error, of_disk, reason):
+  assert files.is_of_disk(error) == of_disk
+  assert files.reason_of(error).startswith(reason)
