@@ -11,7 +11,7 @@ BENCH = bench
 # Containers often set it. Without its bytecode, every process compiles TensorFlow anew, which takes ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: bench growth demo test lint docs quality reference super_resolution likelihood_budget reproduce ten_thousand browser test-serving clean
+.PHONY: bench growth demo test lint docs quality reference super_resolution likelihood_budget reproduce ten_thousand browser test-faults test-serving clean
 
 demo: .venv/installed
 	$(RUN) trainers.train --flagfile=configs/digits.flags --model_dir=$(DEMO)/digits
@@ -70,6 +70,10 @@ bench: .venv-bench/installed
 # How time and memory grow with the batch, the pixels, the channels, the sampling steps and the replicas.
 growth: .venv/installed
 	$(RUN) benchmarks.speed --growth --network=$(NETWORK) --output_dir=$(BENCH)
+
+# Kills, power losses, damaged files, full disks and divergence. Those that mount file systems need root.
+test-faults: .venv-test/installed
+	$(TEST) pytest -s tests/long/test_faults.py
 
 # The development server under 50 clients for a minute; and TensorFlow Serving itself, where docker has its image.
 test-serving: .venv-test/installed

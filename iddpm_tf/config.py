@@ -709,7 +709,7 @@ class Config:
     """
     try:
       content = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
       raise settings.InputError("config", f"expected JSON, received other text ({error})") from None
     except TypeError:
       raise settings.InputError("config", f"expected JSON, received {text!r}") from None

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
-import json
 import os
 import pathlib
 from typing import Any
@@ -222,7 +221,7 @@ class ModelDir:
     if not path.exists():
       return None
     try:
-      best = Best(**json.loads(path.read_text(errors="replace")))
+      best = Best(**files.read_json(path))
       kinds = (str, float, int, float, dict)
       if not all(isinstance(value, kind) for value, kind in zip(best, kinds, strict=True)):
         raise TypeError("of other types")
@@ -263,7 +262,7 @@ class ModelDir:
     if not self.initialised.exists():
       return None
     try:
-      record = json.loads(self.initialised.read_text(errors="replace"))
+      record = files.read_json(self.initialised)
       if isinstance(record, dict) and isinstance(record.get("init_from"), str):
         return record
       reason = "no init_from"

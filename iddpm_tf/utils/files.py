@@ -57,6 +57,19 @@ def write_json(
   write_text(path, json.dumps(content, indent=indent) + "\n", sole_writer=sole_writer)
 
 
+def read_json(path: PathLike) -> Any:
+  """Returns the content of a JSON file.
+
+  Raises:
+    ValueError: the file is not JSON in UTF-8, or nested too deeply.
+    OSError: the file cannot be read.
+  """
+  try:
+    return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+  except RecursionError:
+    raise ValueError("lists or objects are nested too deeply") from None
+
+
 @contextlib.contextmanager
 def workspace(folder: PathLike) -> Iterator[pathlib.Path]:
   """Yields a new temporary folder inside `folder`, which the block may rename to keep.
@@ -166,7 +179,7 @@ def owned(path: PathLike, setting: str) -> Iterator[None]:
 def _owner(path: pathlib.Path) -> dict[str, Any] | None:
   """Returns the host and the process in a lock file, or None."""
   try:
-    owner = json.loads(path.read_text())
+    owner = read_json(path)
     return {"host": str(owner["host"]), "pid": int(owner["pid"])}
   except (OSError, ValueError, KeyError, TypeError):
     return None

@@ -1,6 +1,5 @@
 """Records in the output folder: one file `done/NAME.json` per finished task, and `scale.json`."""
 
-import json
 import pathlib
 import re
 from typing import Any
@@ -35,7 +34,7 @@ def read_scale(output: pathlib.Path) -> ScaleRecord | None:
   if not file.exists():
     return None
   try:
-    content = json.loads(file.read_text(encoding="utf-8"))
+    content = files.read_json(file)
     return ScaleRecord(content["scale"], content["features"])
   except (ValueError, KeyError, TypeError):
     message = "expected a record of trainers.reproduce, received other content"
@@ -97,7 +96,7 @@ def seconds_by_group(output: pathlib.Path) -> dict[tuple[str, str], list[float]]
 def _content(file: pathlib.Path) -> dict[str, Any]:
   """Reads a record; empty where there is none, or only a part of one."""
   try:
-    content = json.loads(file.read_text(encoding="utf-8"))
+    content = files.read_json(file)
   except (OSError, ValueError):
     return {}
   return content if isinstance(content, dict) else {}

@@ -7,7 +7,6 @@ of the same name share it.
 import abc
 from collections.abc import Sequence
 import dataclasses
-import json
 import pathlib
 import shlex
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 
 from iddpm_tf.evaluation import results_log
 from iddpm_tf.models import model_dir
+from iddpm_tf.utils import files
 from trainers.reproduction import records
 
 
@@ -193,7 +193,7 @@ class EvaluationTask(_ModelTask):
     """Returns the terms of the bound in bits/dim, float64 `[T]`, and their timesteps, int `[T]`."""
     # The result has the path that was written at the time. The folder may have been moved since.
     file = pathlib.Path(self.results(output)[""]["file"]).name
-    content = json.loads((self.folder(output) / file).read_text(encoding="utf-8"))
+    content = files.read_json(self.folder(output) / file)
     return np.array(content["terms"]), np.array(content["timesteps"])
 
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import contextlib
 import dataclasses
 import itertools
-import json
 import os
 import pathlib
 import shutil
@@ -188,7 +187,7 @@ class Preparation:
 
   def counts(self) -> dict[str, int]:
     """Returns the number of images per split of finished records."""
-    index = json.loads((self._folder / shards_lib.INDEX).read_text())
+    index = files.read_json(self._folder / shards_lib.INDEX)
     return {split: content["images"] for split, content in index["splits"].items()}
 
   @contextlib.contextmanager
@@ -323,7 +322,7 @@ class Preparation:
       files.write_json(path, self._plan, indent=1, sole_writer=True)
       return
     try:
-      stored = json.loads(path.read_text())
+      stored = files.read_json(path)
       older = {name: getattr(_OLD, name) for name in shards_lib.PIXEL_SETTINGS}
       stored = older | stored
       changed = [name for name in self._plan if stored.get(name) != self._plan[name]]
@@ -348,7 +347,7 @@ class Preparation:
     """Returns the files of finished records that have another size than the index says."""
     index = self._folder / shards_lib.INDEX
     try:
-      splits = json.loads(index.read_text())["splits"]
+      splits = files.read_json(index)["splits"]
       listed = {
         shard: content["files"]
         for split, shards in self._shards.items()
@@ -394,7 +393,7 @@ def _as_begun(config: config_lib.DataConfig, folder: pathlib.Path) -> config_lib
   Their other pictures then have the pixels of that version, too.
   """
   try:
-    plan = json.loads((folder / shards_lib.PLAN).read_text())
+    plan = files.read_json(folder / shards_lib.PLAN)
     old = not any(name in plan for name in shards_lib.PIXEL_SETTINGS)
     channels = config.channels or int(plan["image_shape"][-1])
   except (OSError, ValueError, KeyError, TypeError, IndexError):

@@ -1,7 +1,6 @@
 """Reading of records: shards that are mapped into memory and indexed as one array."""
 
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
@@ -11,6 +10,7 @@ from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.data.records import shards as shards_lib
 from iddpm_tf.data.records import statistics as statistics_lib
+from iddpm_tf.utils import files
 from iddpm_tf.utils import progress as progress_lib
 
 
@@ -155,7 +155,7 @@ class Records:
     total = statistics_lib.Statistics()
     for path in sorted((self._folder / split).glob("shard-*.json")):
       try:
-        facts = json.loads(path.read_text())
+        facts = files.read_json(path)
         total.merge(statistics_lib.Statistics.from_json(facts["statistics"]))
       except (ValueError, KeyError, TypeError, AttributeError):
         raise settings.InputError(
@@ -252,7 +252,7 @@ def _read_index(folder: pathlib.Path) -> dict[str, Any]:
       "prepared from pictures first",
     )
   try:
-    index = json.loads(path.read_text())
+    index = files.read_json(path)
     version = index["version"]
     complete = (
       len(index["image_shape"]) == 3

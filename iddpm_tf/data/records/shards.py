@@ -6,7 +6,6 @@ but do not change where the next shard begins. Every file appears whole or not a
 
 from collections.abc import Iterable
 import hashlib
-import json
 import pathlib
 from typing import Any
 from typing import BinaryIO
@@ -101,7 +100,7 @@ def write(
 def finished(shard: Shard) -> dict[str, Any] | None:
   """Returns the facts of a shard whose files are whole, or None if it must be made."""
   try:
-    facts = json.loads(shard.path("shard").read_text())
+    facts = files.read_json(shard.path("shard"))
     whole = all(
       (shard.folder / file["name"]).stat().st_size == file["bytes"] for file in facts["files"]
     )
