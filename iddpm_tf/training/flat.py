@@ -4,10 +4,13 @@ A network has hundreds of weights, most of them small. As one array, one kernel 
 operation casts them, and one reduction sums their gradients over the replicas.
 """
 
+from collections.abc import Callable
 from collections.abc import Sequence
+import functools
 import itertools
 import math
 
+import numpy as np
 import tensorflow as tf
 
 # The width of a row in elements. Each part begins at a row. Because a row is a multiple of 64 bytes
@@ -54,10 +57,11 @@ class Layout:
         arrays[index] = self._unpadded(part, self.shapes[index])
     return arrays
 
-  def part(self, flat: tf.Tensor, index: int) -> tf.Tensor:
-    """Returns one of the arrays of `flat`, float32."""
-    start = self._starts[index]
-    return self._unpadded(flat[start : start + self._rows[index]], self.shapes[index])
+  def part(self, flat: np.ndarray, index: int) -> np.ndarray:
+    """Returns one of the arrays of `flat`, float32 `[rows, 64]`, without a copy."""
+    start, shape = self._starts[index], self.shapes[index]
+    rows = flat[start : start + self._rows[index]]
+    return rows.reshape(-1)[: math.prod(shape)].reshape(shape)
 
   def repeat_over_rows(self, values: Sequence[int]) -> tf.Tensor:
     """Returns for each row the value of the array that it belongs to, int32 `[rows]`.
@@ -146,59 +150,59 @@ class FlatVariable:
 
     Args:
       names: the names of the arrays, in their order, all different.
-      copied: whether the objects hold the values of now, in host memory. They cannot be restored.
+      copied: whether the objects hold the values of now; otherwise, of when they are first saved.
 
     Returns:
       The objects by name. They serve one restore.
     """
     assert len(set(names)) == len(names) == len(self), "two arrays have the same name"
-    if copied:
+
+    @functools.cache
+    def values():
       # On the CPU this copies nothing: what changes the variable next leaves this array as it is,
       # and takes a new one.
       with tf.device("CPU:0"):
-        values = tf.identity(self.variable.read_value())
-      return {name: _CopiedPart(self.layout, index, values) for index, name in enumerate(names)}
+        return np.asarray(tf.identity(self.variable.read_value()))
+
+    if copied:
+      values()
     restored: dict[int, tf.Tensor] = {}
-    return {name: _Part(self, index, restored) for index, name in enumerate(names)}
-
-
-_KEY = "VARIABLE_VALUE"  # As of a variable, so that checkpoints do not depend on the layout.
-
-
-class _CopiedPart(tf.Module):
-  """Saves one array of a copy of a `FlatVariable`, by TensorFlow's protocol for checkpoints."""
-
-  def __init__(self, layout: Layout, index: int, values: tf.Tensor):
-    super().__init__()
-    self._layout, self._index, self._values = layout, index, values
-
-  def _serialize_to_tensors(self):
-    with tf.device("CPU:0"):
-      return {_KEY: self._layout.part(self._values, self._index)}
+    return {name: _Part(self, index, values, restored) for index, name in enumerate(names)}
 
 
 class _Part(tf.Module):
   """Saves and restores one array of a `FlatVariable`, by TensorFlow's protocol for checkpoints."""
 
-  def __init__(self, flat: FlatVariable, index: int, restored: dict[int, tf.Tensor]):
+  _KEY = "VARIABLE_VALUE"  # As of a variable, so that checkpoints do not depend on the layout.
+
+  def __init__(
+    self,
+    flat: FlatVariable,
+    index: int,
+    values: Callable[[], np.ndarray],
+    restored: dict[int, tf.Tensor],
+  ):
     """Makes a part.
 
     Args:
       flat: all arrays.
       index: the number of the array.
+      values: returns all arrays in host memory.
       restored: the arrays that have been restored, which all parts share.
     """
     super().__init__()
     # In a function, because attributes that hold variables would be saved as well.
-    self._all = lambda: (flat, index, restored)
+    self._all = lambda: (flat, index, values, restored)
 
   def _serialize_to_tensors(self):
-    flat, index, _ = self._all()
-    return {_KEY: flat.layout.part(flat.variable.read_value(), index)}
+    flat, index, values, _ = self._all()
+    # NumPy cuts out an array without any work; an operation would take longer than all the rest.
+    with tf.device("CPU:0"):
+      return {self._KEY: tf.constant(flat.layout.part(values(), index))}
 
   def _restore_from_tensors(self, restored_tensors):
-    flat, index, restored = self._all()
-    restored[index] = tf.ensure_shape(restored_tensors[_KEY], flat.layout.shapes[index])
+    flat, index, _, restored = self._all()
+    restored[index] = tf.ensure_shape(restored_tensors[self._KEY], flat.layout.shapes[index])
     if len(restored) == len(flat):
       flat.assign([restored[number] for number in range(len(flat))])
       restored.clear()
