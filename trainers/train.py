@@ -16,6 +16,7 @@ from iddpm_tf import settings
 from iddpm_tf.data import sources
 from iddpm_tf.interop import initialisation
 from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.utils import cluster
 from iddpm_tf.utils import progress as progress_lib
 from trainers.cli import command
 
@@ -43,10 +44,18 @@ class Options:
   strict: bool = settings.setting(
     False, "refuse to continue on other images or labels than the run was trained on"
   )
+  strategy: str = settings.setting(
+    "auto",
+    "devices; auto: all workers that TF_CONFIG, SLURM or Kubernetes describe, or all GPUs of this "
+    "machine, or its CPU",
+    choices=cluster.STRATEGIES,
+  )
   flagfiles: tuple[str, ...] = settings.recorded(())
 
   def __post_init__(self) -> None:
     """Checks the values, and raises `InputError` for a wrong one."""
+    settings.require_choices(self)
+    cluster.for_strategy(self.strategy)
     if self.init_ema is not None and self.init_from is None:
       raise settings.InputError("init_ema", "requires --init_from")
 
@@ -77,6 +86,7 @@ def main(options: Options, given: dict[str, Any]) -> int:
       init_from=options.init_from,
       init_ema=options.init_ema,
       strict=options.strict,
+      strategy=options.strategy,
       progress=progress_lib.Console(),
     )
   except api.TrainingInterrupted as interrupted:

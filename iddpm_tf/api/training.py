@@ -47,7 +47,7 @@ def train(
   init_from: str | os.PathLike[str] | None = None,
   init_ema: float | None = None,
   strict: bool = False,
-  strategy: tf.distribute.Strategy | None = None,
+  strategy: tf.distribute.Strategy | str | None = None,
   progress: bool | progress_lib.Progress = True,
 ) -> model_lib.Model:
   """Trains a model, or continues a training.
@@ -69,7 +69,9 @@ def train(
       weights. None takes its first rate.
     strict: whether to refuse to continue a run on other images or labels than it was trained on.
       False continues with a note.
-    strategy: the devices. None is all GPUs, or the CPU where there is none.
+    strategy: the devices: a strategy of TensorFlow, or auto, one_device, mirrored, multi_worker or
+      tpu. None is auto: all processes that the environment describes, or all GPUs, or the CPU where
+      there is none. With several workers, all of them make this call.
     progress: True shows bars and notes, False shows none; or a `Progress`.
 
   Returns:
@@ -103,7 +105,7 @@ def run_training(
   init_from: str | os.PathLike[str] | None = None,
   init_ema: float | None = None,
   strict: bool = False,
-  strategy: tf.distribute.Strategy | None = None,
+  strategy: tf.distribute.Strategy | str | None = None,
   progress: bool | progress_lib.Progress = True,
 ) -> int:
   """Trains as `train` does, and returns the last step instead of loading the model."""
@@ -111,6 +113,9 @@ def run_training(
   if not isinstance(config, config_lib.Config):
     raise settings.InputError("config", f"expected a Config, received {config!r}")
   folder = model_dir_lib.ModelDir(model_dir)
+  if strategy is None or isinstance(strategy, str):
+    # First, because workers have to find each other before TensorFlow does anything else.
+    strategy = devices.make_strategy(strategy or "auto")
   settings.require_local("data_dir", config.data.data_dir)
   stored = folder.read_config()
   if init_ema is not None and init_from is None:
@@ -149,7 +154,7 @@ def run_training(
     config,
     source,
     folder,
-    strategy=strategy or devices.make_strategy(),
+    strategy=strategy,
     progress=progress,
     begin=begin,
     strict=strict,

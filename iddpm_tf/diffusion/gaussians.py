@@ -14,7 +14,6 @@ _MAX_Z = 1e15
 _HALF_BIN = 1 / 255  # Half of the distance between two grey levels in [-1, 1].
 _NARROW = 0.015  # Half a bin, in standard deviations, below which a bin is narrow.
 _FAR = 50.0  # Distance from the mean, in standard deviations, beyond which a bin is far.
-_NORMAL = tfd.Normal(0.0, 1.0)
 
 
 def kl_divergence(
@@ -87,7 +86,8 @@ def _log_interval(centre, half):
   # Far out, the derivative of log_cdf is -z. The next term is smaller by a factor of z * z.
   far = -2.0 * half * centre
   near = tf.maximum(centre, -_FAR)
-  hazard = tf.exp(_NORMAL.log_prob(near) - _NORMAL.log_cdf(near))
+  normal = _standard_normal()
+  hazard = tf.exp(normal.log_prob(near) - normal.log_cdf(near))
   narrow = 2.0 * half * hazard  # The midpoint rule.
   difference = tf.where(centre < -_FAR, far, tf.where(half < _NARROW, narrow, upper - lower))
   return upper + tf.math.log(-tf.math.expm1(-difference))
@@ -97,7 +97,13 @@ def _log_cdf(z):
   """Returns log_cdf of the standard normal: TFP's, except where its gradient is NaN (z < -1e12)."""
   leading = tf.minimum(z, -_FAR)
   tail = -0.5 * tf.square(leading) - tf.math.log(-leading) - 0.5 * math.log(2 * math.pi)
-  return tf.where(z < -1e4, tail, _NORMAL.log_cdf(tf.maximum(z, -1e4)))
+  return tf.where(z < -1e4, tail, _standard_normal().log_cdf(tf.maximum(z, -1e4)))
+
+
+def _standard_normal() -> tfd.Normal:
+  # It is no constant of the module: an import that runs TensorFlow comes too early for workers of
+  # several machines, which have to find each other before.
+  return tfd.Normal(0.0, 1.0)
 
 
 def bits_per_dim(nats: tf.Tensor) -> tf.Tensor:

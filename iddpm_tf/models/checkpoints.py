@@ -157,8 +157,12 @@ class Checkpoints:
 
   def newest(self) -> str | None:
     """Returns the path of the newest checkpoint whose files are there, or None."""
-    steps = self._whole_steps()
-    return self.path(max(steps)) if steps else None
+    step = self.newest_step()
+    return self.path(step) if step >= 0 else None
+
+  def newest_step(self) -> int:
+    """Returns the step of the newest checkpoint whose files are there, or -1."""
+    return max(self._whole_steps(), default=-1)
 
   def restore(
     self,

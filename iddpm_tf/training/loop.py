@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import signal
 import threading
-import time
 from typing import Any
 from typing import NamedTuple
 
@@ -23,13 +22,13 @@ from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.training import estimates
 from iddpm_tf.training import faults
 from iddpm_tf.training import periodic_evaluation
+from iddpm_tf.training import run as run_lib
 from iddpm_tf.training import sample_grids
 from iddpm_tf.training import state as state_lib
 from iddpm_tf.training import status as status_lib
 from iddpm_tf.training import tensorboard
 from iddpm_tf.training import train_step
 from iddpm_tf.utils import devices
-from iddpm_tf.utils import files
 from iddpm_tf.utils import gradients
 from iddpm_tf.utils import progress as progress_lib
 
@@ -44,8 +43,7 @@ class Outcome(NamedTuple):
 class StopRequest:
   """Notes SIGINT, SIGTERM and SIGUSR1 in a `with` block, so that the step in progress is saved.
 
-  Clusters send SIGTERM (Kubernetes) or SIGUSR1 (SLURM's `--signal=USR1@120`) before they stop a
-  job.
+  Clusters send SIGTERM (Kubernetes) or SIGUSR1 (SLURM, if asked to) before they stop a job.
 
   A second signal raises `KeyboardInterrupt` at once. Outside the main thread, where Python delivers
   no signals, nothing is noted.
@@ -146,11 +144,19 @@ def train(
     DivergedError: the training diverges.
     SaveError: the last checkpoint cannot be saved.
   """
-  with StopRequest() as stop, folder.held():
-    return _train(config, source, folder, strategy, progress, begin, strict, stop)
+  workers = devices.Workers(strategy)
+  with StopRequest() as stop, contextlib.ExitStack() as held:
+    # A new run with initial weights makes the folder with everything in it, which fails if another
+    # process has done so meanwhile.
+    if workers.is_chief and (begin is None or folder.read_config()):
+      held.enter_context(folder.held())
+    return _train(config, source, folder, strategy, workers, progress, begin, strict, stop, held)
 
 
-def _train(config, source, folder, strategy, progress, begin, strict, stop):
+def _train(config, source, folder, strategy, workers, progress, begin, strict, stop, held):
+  if not workers.is_chief:
+    progress.say(f"worker {workers.index} of {workers.count}; worker 0 says what the run does")
+    progress = progress_lib.Silent()
   options = config.training
   part_size = images_per_part(strategy, options)
   batched_sampling.parse_samplers(config)
@@ -159,22 +165,45 @@ def _train(config, source, folder, strategy, progress, begin, strict, stop):
   checkpoints = checkpoints_lib.Checkpoints(
     state, folder.checkpoints, options.keep_checkpoints, keep_every=options.keep_every
   )
-  first_step = checkpoints.restore(strict=strict)
+  first_step = _restore(checkpoints, workers, strict=strict)
+
+  # What is wrong with the data is said before anything is written.
+  first_batches = _batches(source, config, first_step, strategy)
 
   def batches_from(step):
-    return iter(_batches(source, config, step, strategy))
+    return iter(first_batches if step == first_step else _batches(source, config, step, strategy))
 
-  batches = batches_from(first_step)
-  evaluations = periodic_evaluation.PeriodicEvaluation(state, source, folder, strategy, progress)
   finished = first_step >= options.train_steps
+  run = run_lib.Run(
+    state=state,
+    checkpoints=checkpoints,
+    workers=workers,
+    stop=stop,
+    monitor=faults.Monitor(state),
+    steps=make_steps(state, strategy),
+    batches_from=batches_from,
+  )
   stored = folder.read_config()
+  begins = workers.from_chief(int(begin is not None and not stored))
+  if not workers.is_chief:
+    if begins:
+      workers.from_chief(0)  # Waits for the initial weights.
+      checkpoints.restore(step=first_step)
+    with gradients.forgotten_custom_gradients():
+      return Outcome(first_step if finished else run.run(), stop.signal)
+  # Workers besides the chief wait for it, and cannot help with a part of its work.
+  own_devices = strategy if workers.count == 1 else tf.distribute.get_strategy()
+  evaluations = periodic_evaluation.PeriodicEvaluation(state, source, folder, own_devices, progress)
   if stored:
     config = config.continuing(stored, first_step)
   if not finished or evaluations.missed(first_step):
     folder.require_writable()
   progress.say(_first_line(folder, config, first_step, strategy))
-  if begin and not stored:
+  if begins:
+    assert begin is not None
     begin(state)
+    held.enter_context(folder.held())
+    workers.from_chief(0)
   elif not finished or not stored:
     folder.write_config(config)
   checkpoints_lib.say_skipped(checkpoints, first_step, progress)
@@ -194,20 +223,7 @@ def _train(config, source, folder, strategy, progress, begin, strict, stop):
   ):
     grids = sample_grids.SampleGrids(state, source, folder, writer, progress)
     evaluations.begin(writer)
-    run = _Run(
-      state=state,
-      checkpoints=checkpoints,
-      writer=writer,
-      grids=grids,
-      evaluations=evaluations,
-      stop=stop,
-      progress=progress,
-      status=status,
-      monitor=faults.Monitor(state),
-      steps=make_steps(state, strategy),
-      batches=batches,
-      batches_from=batches_from,
-    )
+    run.output = run_lib.Output(writer, grids, evaluations, status, progress)
     step = run.run()
     status.update(step=step, state="stopped" if step < options.train_steps else "finished")
   if stop.signal:
@@ -249,9 +265,12 @@ def make_steps(
 
   It returns a `StepRecord` of all steps, with arrays `[count, batch size]` and norms `[count]`.
   """
+  several_workers = devices.Workers(strategy).count > 1
 
   def join(name, values):
     """Joins the values of the replicas' images. Other values are the same in all replicas."""
+    if name in train_step.PER_IMAGE and several_workers:
+      return strategy.gather(values, axis=0)
     values = strategy.experimental_local_results(values)
     return tf.concat(values, axis=0) if name in train_step.PER_IMAGE else values[0]
 
@@ -284,150 +303,6 @@ def make_steps(
   return steps
 
 
-@dataclasses.dataclass
-class _Run:
-  """A running training: its parts, and what it does between the steps."""
-
-  state: state_lib.TrainState
-  checkpoints: checkpoints_lib.Checkpoints
-  writer: tensorboard.Writer
-  grids: sample_grids.SampleGrids
-  evaluations: periodic_evaluation.PeriodicEvaluation
-  stop: StopRequest
-  progress: progress_lib.Progress
-  status: status_lib.Status
-  monitor: faults.Monitor
-  steps: Callable[[Iterator, tf.Tensor], train_step.StepRecord]
-  batches: Iterator
-  batches_from: Callable[[int], Iterator]
-  _saved: int = -1  # The step of the last checkpoint.
-  _restarts: int = 0  # How often in a row the run went back to it.
-
-  def run(self) -> int:
-    """Takes the steps, and returns the last one."""
-    options = self.state.config.training
-    step = self._saved = int(self.state.step.numpy())
-    if self.evaluations.missed(step):
-      self.evaluations.run(step, self.stop)
-    self.status.update(step=step)
-    bar = self.progress.bar(total=options.train_steps, initial=step, unit="step")
-    with bar:
-      while step < options.train_steps and not self.stop.signal:
-        count = _steps_until_boundary(step, self.state.config)
-        start = time.perf_counter()
-        records = tf.nest.map_structure(np.asarray, self.steps(self.batches, tf.constant(count)))
-        step += count
-        lines, fault = self.monitor.add(records, step)
-        for line in lines:
-          self.progress.say(line)
-        self.writer.add(records, time.perf_counter() - start)
-        bar.update(count)
-        fault = fault or self._after(step, bar)
-        if fault:
-          back = self._go_back(fault)
-          bar.update(back - step)
-          step = back
-      # The signal may have come at any line above.
-      fault = self._save(step, wait=True)
-      if fault:
-        step = self._go_back(fault)
-    return step
-
-  def _after(self, step: int, bar: progress_lib.Bar) -> faults.Fault | None:
-    """Does what is due after a step. A fault means that nothing was saved."""
-    options = self.state.config.training
-    last = step == options.train_steps
-    if step % options.log_every == 0 or last:
-      with self._disk(f"TensorBoard's events of step {step}"):
-        bar.set_postfix_str(self.writer.write(step, self.state))
-      self.status.update(step=step, **self.writer.rates, **self._fault_values())
-    if step % options.save_every == 0 or last or self.evaluations.due(step):
-      fault = self._save(step)
-      if fault:
-        return fault
-    if (options.sample_every and step % options.sample_every == 0) or last:
-      with self._disk(f"the sample grids of step {step}"):
-        self.grids.draw(step)
-    if self.evaluations.due(step):  # It may take long: what was trained is saved.
-      with self._disk(f"the evaluation of step {step}"):
-        self.evaluations.run(step, self.stop)
-    return None
-
-  def _save(self, step: int, *, wait: bool = False) -> faults.Fault | None:
-    """Saves a checkpoint in the background unless the state is not worth it.
-
-    A full disk does not stop the training: what was not saved is said, and tried again when the
-    next checkpoint is due. With `wait`, at the end, it is an error.
-    """
-    try:
-      self.checkpoints.wait()
-    except checkpoints_lib.SaveError as error:
-      self.progress.say(f"warning: {error}; training goes on")
-      self._saved = -1
-    if step != self._saved:
-      fault = self.monitor.check(step)
-      if fault:
-        return fault
-      self.checkpoints.save_in_background(step, self.status.saved)
-      self._saved, self._restarts = step, 0
-    if wait:
-      self.checkpoints.wait()
-    return None
-
-  def _go_back(self, fault: faults.Fault) -> int:
-    """Goes back to the last checkpoint and takes other noise from there; returns its step.
-
-    Raises:
-      DivergedError: there is none, or the run went back to it as often as it may.
-    """
-    with contextlib.suppress(checkpoints_lib.SaveError):
-      self.checkpoints.wait()
-    newest = self.checkpoints.newest()
-    limit = self.state.config.training.max_restarts
-    self._restarts += 1
-    if newest is None or self._restarts > limit:
-      tried = f", also after {limit} returns to it with other noise" if newest and limit else ""
-      raise faults.DivergedError(
-        f"step {fault.step}",
-        f"{fault.reason}; nothing is saved after {newest or 'the start'}{tried}; "
-        f"{self.monitor.diagnosis()}; a lower learning_rate or warmup_steps may help",
-      )
-    restarts = int(self.state.guard.restarts) + 1
-    step = self.checkpoints.restore()
-    self.state.guard.restarts.assign(restarts)
-    self._saved = step
-    self.monitor.begin()
-    self.monitor.last = fault
-    self.batches = self.batches_from(step)
-    self.writer.go_back(step)
-    self.status.update(step=step, **self._fault_values())
-    self.progress.say(
-      f"step {fault.step}: {fault.reason}; going back to {newest} with other noise "
-      f"({self._restarts} of {limit})"
-    )
-    return step
-
-  def _fault_values(self) -> dict[str, Any]:
-    last = self.monitor.last
-    return {
-      "skipped_steps": self.monitor.skipped,
-      "restarts": int(self.state.guard.restarts),
-      "fault": last and last._asdict(),
-    }
-
-  @contextlib.contextmanager
-  def _disk(self, what: str) -> Iterator[None]:
-    """Lets the training go on if the block cannot write to the disk."""
-    try:
-      yield
-    except (OSError, tf.errors.OpError, checkpoints_lib.SaveError) as error:
-      if not files.is_of_disk(error):
-        raise
-      self.progress.say(
-        f"warning: {what} cannot be written ({files.reason_of(error)}); training goes on"
-      )
-
-
 @contextlib.contextmanager
 def _ended(status: status_lib.Status) -> Iterator[None]:
   """Writes to `status.json` how the block ended."""
@@ -457,18 +332,13 @@ def _batches(source, config, first_step, strategy):
   return strategy.distribute_datasets_from_function(worker_batches)
 
 
-def _steps_until_boundary(step, config):
-  """Returns the number of steps of the next call, after which something may be due."""
-  options = config.training
-  due = [options.train_steps - step, options.steps_per_call]
-  intervals = (
-    options.log_every,
-    options.save_every,
-    options.sample_every,
-    config.evaluation.eval_every,
-  )
-  due += [every - step % every for every in intervals if every]
-  return min(due)
+def _restore(checkpoints, workers, strict):
+  """Restores the chief's choice of a checkpoint in all workers, and returns its step."""
+  step = checkpoints.restore(strict=strict) if workers.is_chief else 0
+  agreed = workers.from_chief(step)
+  if agreed and not workers.is_chief:
+    checkpoints.restore(step=agreed)
+  return agreed
 
 
 def _note_other_images(source, folder, progress):

@@ -106,9 +106,7 @@ class PeriodicEvaluation:
 
   def due(self, step: int) -> bool:
     """Returns whether there is an evaluation after a step: at regular intervals and at the end."""
-    config = self._state.config
-    every = config.evaluation.eval_every
-    return bool(every) and step > 0 and (step % every == 0 or step == config.training.train_steps)
+    return is_due(self._state.config, step)
 
   def missed(self, step: int) -> bool:
     """Returns whether the evaluation that was due at a step was not finished."""
@@ -261,6 +259,12 @@ class _Likelihoods:
       "num_timesteps": self._full_sum.diffusion.num_timesteps,
       "decoder": model.config.diffusion.decoder,
     }
+
+
+def is_due(config: config_lib.Config, step: int) -> bool:
+  """Returns whether there is an evaluation after a step: at regular intervals and at the end."""
+  every = config.evaluation.eval_every
+  return bool(every) and step > 0 and (step % every == 0 or step == config.training.train_steps)
 
 
 def _measured(result):

@@ -2,34 +2,132 @@
 
 from collections.abc import Callable
 import functools
+import os
 
 import numpy as np
 import tensorflow as tf
 
+from iddpm_tf import settings
+from iddpm_tf.utils import cluster as cluster_lib
 
-def make_strategy() -> tf.distribute.Strategy:
-  """Returns a strategy over all GPUs, or over the (logical) CPUs where there is none.
 
-  It is a `MirroredStrategy`, or a `OneDeviceStrategy` where there is one device: the numbers are
-  the same, and graphs are traced in four fifths of the time. It is always the same one.
+def make_strategy(kind: str = "auto") -> tf.distribute.Strategy:
+  """Returns the strategy of this process. For each kind, it is always the same one.
+
+  Args:
+    kind: one of `cluster.STRATEGIES`. `one_device` and `mirrored` take one or all GPUs, or logical
+      CPUs where there is none. `multi_worker` takes those of all processes that the environment
+      describes, and must be made before TensorFlow has run anything. `tpu` takes the TPU of this
+      machine. `auto` is `multi_worker` where the environment describes several processes, otherwise
+      `mirrored`, or `one_device` where there is one device: the numbers are the same, and graphs
+      are traced in four fifths of the time.
+
+  Raises:
+    InputError: there is no such kind, or the environment does not fit it.
   """
+  workers = cluster_lib.for_strategy(kind)
+  if workers:
+    return _multi_worker(workers)
+  if kind == "tpu":
+    return _tpu()
   for gpu in tf.config.list_physical_devices("GPU"):
     try:
       tf.config.experimental.set_memory_growth(gpu, True)
     except RuntimeError:
       break  # The GPUs are in use already.
   devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-  return _strategy(tuple(device.name for device in devices))
+  names = tuple(device.name for device in devices)
+  return _strategy(names[:1] if kind == "one_device" else names, kind == "mirrored")
 
 
 # A second strategy on the same devices would use the collective operations of the first one, which
 # fails if their tensors have other shapes.
 @functools.cache
-def _strategy(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+def _strategy(devices: tuple[str, ...], mirrored: bool) -> tf.distribute.Strategy:
   """Returns the strategy of this process for some devices."""
-  if len(devices) == 1:
+  if len(devices) == 1 and not mirrored:
     return tf.distribute.OneDeviceStrategy(devices[0])
   return tf.distribute.MirroredStrategy(devices)
+
+
+@functools.cache
+def _multi_worker(workers: cluster_lib.Cluster) -> tf.distribute.Strategy:
+  """Returns the strategy of this process as one of several workers; waits for the others."""
+  os.environ["TF_CONFIG"] = workers.tf_config()
+  try:
+    return tf.distribute.MultiWorkerMirroredStrategy()
+  except (RuntimeError, tf.errors.OpError) as error:
+    reason = (str(error).splitlines() or [""])[0][:200]
+    raise settings.InputError(
+      workers.source,
+      f"expected {len(workers.workers)} workers that find each other, of which this is "
+      f"{workers.workers[workers.index]}; {reason}",
+    ) from None
+
+
+@functools.cache
+def _tpu() -> tf.distribute.Strategy:
+  """Returns the strategy over the TPU of this machine."""
+  try:
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu="local")
+    tf.config.experimental_connect_to_cluster(resolver)
+    tf.tpu.experimental.initialize_tpu_system(resolver)
+  except (ValueError, RuntimeError, tf.errors.OpError) as error:
+    reason = (str(error).splitlines() or [""])[0][:200]
+    message = f"expected a machine with a TPU and TensorFlow's build for it, found none ({reason})"
+    raise settings.InputError("strategy", message) from None
+  return tf.distribute.TPUStrategy(resolver)
+
+
+class Workers:
+  """The processes that train together, which have to agree on what they do next.
+
+  Attributes:
+    count: the number of processes.
+    index: the number of this one.
+  """
+
+  def __init__(self, strategy: tf.distribute.Strategy):
+    """Finds out which worker of a strategy this process is.
+
+    Args:
+      strategy: the devices. Only a `MultiWorkerMirroredStrategy` has several workers.
+    """
+    self.count, self.index = 1, 0
+    resolver = strategy.cluster_resolver
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and resolver:
+      jobs = resolver.cluster_spec().as_dict()
+      chiefs = len(jobs.get("chief", ()))
+      self.count = chiefs + len(jobs.get("worker", ()))
+      self.index = resolver.task_id + (0 if resolver.task_type == "chief" else chiefs)
+    replicas = max(1, strategy.num_replicas_in_sync // self.count)
+
+    @tf.function(autograph=False)
+    def add(value):
+      def replica():
+        context = tf.distribute.get_replica_context()
+        # The copy is on the device of the replica.
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(value))
+
+      values = strategy.experimental_local_results(strategy.run(replica))
+      return values[0] // replicas
+
+    self._add = add
+
+  @property
+  def is_chief(self) -> bool:
+    """Whether this process writes the files of a run."""
+    return self.index == 0
+
+  def from_chief(self, value: int) -> int:
+    """Returns the chief's value; in all workers at the same time."""
+    if self.count == 1:
+      return value
+    return int(self._add(tf.constant(value if self.is_chief else 0, tf.int64)))
+
+  def any(self, value: bool) -> bool:
+    """Returns whether the value is true in a worker; in all workers at the same time."""
+    return value if self.count == 1 else bool(self._add(tf.constant(int(value), tf.int64)))
 
 
 def is_on_gpu(strategy: tf.distribute.Strategy) -> bool:

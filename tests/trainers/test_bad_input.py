@@ -16,7 +16,7 @@ from iddpm_tf.evaluation.nll import full_sum
 from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.models import seeds
 from iddpm_tf.settings import arguments
-from iddpm_tf.training import loop
+from iddpm_tf.training import run as run_lib
 from tests.trainers import conftest
 from trainers.cli import command as command_lib
 from trainers.cli import listing
@@ -141,7 +141,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_work(
   def work(*_, **__):
     raise AssertionError("the work has begun")
 
-  for module, function in ((seeds, "make_inputs"), (full_sum, "FullSum"), (loop, "_run")):
+  for module, function in ((seeds, "make_inputs"), (full_sum, "FullSum"), (run_lib.Run, "run")):
     monkeypatch.setattr(module, function, work)
   before = sorted(model_dir.rglob("*"))
   read_only(model_dir)
@@ -243,13 +243,12 @@ def test_a_run_does_not_start_again_when_files_are_lost(run, tmp_path, model_dir
   assert_refused(run("train", f"--model_dir={folder}", "--train_steps=20"), "checkpoints")
 
 
-def test_a_list_of_checkpoints_that_is_not_text(run, tmp_path, model_dir):
+def test_a_list_of_checkpoints_that_is_not_text_does_not_matter(run, tmp_path, model_dir):
   folder = tmp_path / "copy"
   shutil.copytree(model_dir, folder)
   (folder / "checkpoints/checkpoint").write_bytes(b"\xff\xfe")
-  assert_refused(
-    run("train", f"--model_dir={folder}", "--train_steps=20"), "checkpoints/checkpoint"
-  )
+  result = run("sample", f"--model_dir={folder}", "--samplers=ddim:1", "--num_samples=1")
+  assert result.status == 0 and "step 10" in result.out
 
 
 def test_a_checkpoint_survives_a_kill_before_the_list_is_written(run, tmp_path, model_dir):

@@ -7,6 +7,7 @@ import pytest
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.training import loop
+from iddpm_tf.training import run
 
 TWO_REPLICAS = types.SimpleNamespace(num_replicas_in_sync=2)
 
@@ -46,4 +47,4 @@ def test_a_call_ends_where_something_is_due(step, count):
   config = config_lib.Config.from_settings(
     steps_per_call=4, log_every=10, save_every=15, sample_every=19, train_steps=29
   )
-  assert loop._steps_until_boundary(step, config) == count
+  assert run.steps_until_boundary(step, config) == count

@@ -1,0 +1,235 @@
+"""The steps of a training, and what is due between them."""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
+import dataclasses
+import time
+from typing import Any
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from iddpm_tf import config as config_lib
+from iddpm_tf.models import checkpoints as checkpoints_lib
+from iddpm_tf.training import faults
+from iddpm_tf.training import periodic_evaluation
+from iddpm_tf.training import sample_grids
+from iddpm_tf.training import state as state_lib
+from iddpm_tf.training import status as status_lib
+from iddpm_tf.training import tensorboard
+from iddpm_tf.training import train_step
+from iddpm_tf.utils import devices
+from iddpm_tf.utils import files
+from iddpm_tf.utils import progress as progress_lib
+
+
+class Stop(Protocol):
+  """Says whether the training shall stop: a signal, or None."""
+
+  signal: Any
+
+
+@dataclasses.dataclass
+class Output:
+  """What a training shows and measures between its steps. A full disk does not stop it."""
+
+  writer: tensorboard.Writer
+  grids: sample_grids.SampleGrids
+  evaluations: periodic_evaluation.PeriodicEvaluation
+  status: status_lib.Status
+  progress: progress_lib.Progress
+
+  def log(self, step: int, state: state_lib.TrainState, monitor: faults.Monitor) -> str:
+    """Writes scalars and the status; returns a short text about them."""
+    text = ""
+    with self._disk(f"TensorBoard's events of step {step}"):
+      text = self.writer.write(step, state)
+    self.status.update(step=step, **self.writer.rates, **_fault_values(state, monitor))
+    return text
+
+  def draw(self, step: int) -> None:
+    """Draws the sample grids."""
+    with self._disk(f"the sample grids of step {step}"):
+      self.grids.draw(step)
+
+  def evaluate(self, step: int, stop: Stop) -> None:
+    """Scores the weights."""
+    with self._disk(f"the evaluation of step {step}"):
+      self.evaluations.run(step, stop)
+
+  def go_back(self, step: int, state: state_lib.TrainState, monitor: faults.Monitor) -> None:
+    """Shows that the training continues from an earlier step."""
+    self.writer.go_back(step)
+    self.status.update(step=step, **_fault_values(state, monitor))
+
+  @contextlib.contextmanager
+  def _disk(self, what: str) -> Iterator[None]:
+    """Lets the training go on if the block cannot write to the disk."""
+    try:
+      yield
+    except (OSError, tf.errors.OpError, checkpoints_lib.SaveError) as error:
+      if not files.is_of_disk(error):
+        raise
+      self.progress.say(
+        f"warning: {what} cannot be written ({files.reason_of(error)}); training goes on"
+      )
+
+
+@dataclasses.dataclass
+class Run:
+  """A running training.
+
+  Every worker makes the same decisions, because all have the records of all steps. The chief alone
+  has an output and saves.
+  """
+
+  state: state_lib.TrainState
+  checkpoints: checkpoints_lib.Checkpoints
+  workers: devices.Workers
+  stop: Stop
+  monitor: faults.Monitor
+  steps: Callable[[Iterator, tf.Tensor], train_step.StepRecord]
+  batches_from: Callable[[int], Iterator]
+  output: Output | None = None
+  _saved: int = -1  # The step of the last checkpoint.
+  _restarts: int = 0  # How often in a row the run went back to it.
+
+  def run(self) -> int:
+    """Takes the steps, and returns the last one.
+
+    Raises:
+      DivergedError: the training diverges.
+      SaveError: the last checkpoint cannot be saved.
+    """
+    total = self.state.config.training.train_steps
+    step = self._saved = int(self.state.step.numpy())
+    batches = self.batches_from(step)
+    progress: progress_lib.Progress = progress_lib.Silent()
+    if self.output:
+      progress = self.output.progress
+      if self.output.evaluations.missed(step):
+        self.output.evaluate(step, self.stop)
+      self.output.status.update(step=step)
+    with progress.bar(total=total, initial=step, unit="step") as bar:
+      while step < total and not self.workers.any(bool(self.stop.signal)):
+        count = steps_until_boundary(step, self.state.config)
+        start = time.perf_counter()
+        records = tf.nest.map_structure(np.asarray, self.steps(batches, tf.constant(count)))
+        step += count
+        lines, fault = self.monitor.add(records, step)
+        for line in lines:
+          progress.say(line)
+        if self.output:
+          self.output.writer.add(records, time.perf_counter() - start)
+        bar.update(count)
+        fault = fault or self._after(step, bar)
+        if fault:
+          back = self._go_back(fault)
+          bar.update(back - step)
+          step, batches = back, self.batches_from(back)
+      # The signal may have come at any line above.
+      fault = self._save(step, wait=True)
+      if fault:
+        step = self._go_back(fault)
+    return step
+
+  def _after(self, step: int, bar: progress_lib.Bar) -> faults.Fault | None:
+    """Does what is due after a step. A fault means that nothing was saved."""
+    config = self.state.config
+    options = config.training
+    last = step == options.train_steps
+    if self.output and (step % options.log_every == 0 or last):
+      bar.set_postfix_str(self.output.log(step, self.state, self.monitor))
+    # An evaluation may take long: what was trained is saved before it.
+    evaluation_is_due = periodic_evaluation.is_due(config, step)
+    if step % options.save_every == 0 or last or evaluation_is_due:
+      fault = self._save(step)
+      if fault:
+        return fault
+    if self.output:
+      if (options.sample_every and step % options.sample_every == 0) or last:
+        self.output.draw(step)
+      if evaluation_is_due:
+        self.output.evaluate(step, self.stop)
+    return None
+
+  def _save(self, step: int, *, wait: bool = False) -> faults.Fault | None:
+    """Saves a checkpoint in the background unless the state is not worth it.
+
+    A full disk does not stop the training: what was not saved is said, and tried again when the
+    next checkpoint is due. With `wait`, at the end, it is an error.
+    """
+    try:
+      self.checkpoints.wait()
+    except checkpoints_lib.SaveError as error:
+      if self.output:
+        self.output.progress.say(f"warning: {error}; training goes on")
+      self._saved = -1
+    if step != self._saved:
+      fault = self.monitor.check(step)
+      if fault:
+        return fault
+      if self.output:
+        self.checkpoints.save_in_background(step, self.output.status.saved)
+      self._saved, self._restarts = step, 0
+    if wait:
+      self.checkpoints.wait()
+    return None
+
+  def _go_back(self, fault: faults.Fault) -> int:
+    """Goes back to the last checkpoint and takes other noise from there; returns its step.
+
+    Raises:
+      DivergedError: there is none, or the run went back to it as often as it may.
+    """
+    with contextlib.suppress(checkpoints_lib.SaveError):
+      self.checkpoints.wait()
+    newest = self.workers.from_chief(self.checkpoints.newest_step())
+    limit = self.state.config.training.max_restarts
+    self._restarts += 1
+    if newest < 0 or self._restarts > limit:
+      place = "the start" if newest < 0 else self.checkpoints.path(newest)
+      tried = f", also after {limit} returns to it with other noise" if newest >= 0 < limit else ""
+      raise faults.DivergedError(
+        f"step {fault.step}",
+        f"{fault.reason}; nothing is saved after {place}{tried}; {self.monitor.diagnosis()}; a "
+        "lower learning_rate or warmup_steps may help",
+      )
+    restarts = int(self.state.guard.restarts.numpy()) + 1
+    step = self.checkpoints.restore(step=newest)
+    self.state.guard.restarts.assign(restarts)
+    self._saved = step
+    self.monitor.begin()
+    self.monitor.last = fault
+    if self.output:
+      self.output.go_back(step, self.state, self.monitor)
+      self.output.progress.say(
+        f"step {fault.step}: {fault.reason}; going back to {self.checkpoints.path(step)} with "
+        f"other noise ({self._restarts} of {limit})"
+      )
+    return step
+
+
+def steps_until_boundary(step: int, config: config_lib.Config) -> int:
+  """Returns the number of steps of the next call, after which something may be due."""
+  options = config.training
+  due = [options.train_steps - step, options.steps_per_call]
+  intervals = (
+    options.log_every,
+    options.save_every,
+    options.sample_every,
+    config.evaluation.eval_every,
+  )
+  due += [every - step % every for every in intervals if every]
+  return min(due)
+
+
+def _fault_values(state: state_lib.TrainState, monitor: faults.Monitor) -> dict[str, Any]:
+  last = monitor.last
+  return {
+    "skipped_steps": monitor.skipped,
+    "restarts": int(state.guard.restarts.numpy()),
+    "fault": last and last._asdict(),
+  }
