@@ -21,6 +21,7 @@ from iddpm_tf.serving.server import errors
 from iddpm_tf.serving.server import loaded_servable
 from iddpm_tf.serving.server import metadata as metadata_lib
 from iddpm_tf.serving.server import predictor as predictor_lib
+from iddpm_tf.serving.server import rest_response
 
 _RECEIVE_SECONDS = 60  # The time limit for receiving a request.
 # The bytes of all requests that are received or parsed, as a multiple of the largest request.
@@ -59,13 +60,6 @@ def make_app(predictor: predictor_lib.Predictor, max_bytes: int) -> applications
   )
 
 
-class _Json(responses.JSONResponse):
-  """JSON in ASCII. A name from a request may contain surrogates, which UTF-8 cannot encode."""
-
-  def render(self, content: Any) -> bytes:
-    return json.dumps(content, separators=(",", ":")).encode("ascii")
-
-
 class _App:
   """The handlers of the routes."""
 
@@ -83,7 +77,7 @@ class _App:
   async def models(self, request: requests.Request) -> responses.Response:
     """Returns what the page shows."""
     del request
-    return _Json(
+    return rest_response.Json(
       {
         "max_batch": self._predictor.max_batch,
         "models": [servable.description() for servable in self._models.all()],
@@ -101,11 +95,11 @@ class _App:
       raise errors.invalid_argument("count", "a number of images from 1", count[:60])
     servable = self._models.get(query.get("model", ""))
     seconds = servable.estimated_seconds(query.get("signature", ""), int(count))
-    return _Json({"seconds": seconds})
+    return rest_response.Json({"seconds": seconds})
 
   async def status(self, request: requests.Request) -> responses.Response:
     states = self._models.states(*_model(request))
-    return _Json(
+    return rest_response.Json(
       json_format.MessageToDict(
         metadata_lib.status(states),
         preserving_proto_field_name=True,
@@ -115,7 +109,7 @@ class _App:
 
   async def metadata(self, request: requests.Request) -> responses.Response:
     servable = self._models.get(*_model(request))
-    return _Json(
+    return rest_response.Json(
       {
         "model_spec": {
           "name": servable.name,
@@ -255,22 +249,26 @@ def _parse_inputs(body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 def _response(body_format: str, outputs: Mapping[str, np.ndarray]) -> responses.Response:
   encoded = {name: rest_json.encode(value) for name, value in outputs.items()}
   if body_format == "instances":
-    return _Json({"predictions": rest_json.outputs_to_predictions(encoded)})
-  return _Json({"outputs": next(iter(encoded.values())) if len(encoded) == 1 else encoded})
+    return rest_response.Json({"predictions": rest_json.outputs_to_predictions(encoded)})
+  return rest_response.Json(
+    {"outputs": next(iter(encoded.values())) if len(encoded) == 1 else encoded}
+  )
 
 
 async def _on_request_error(request: requests.Request, error: Exception) -> responses.Response:
   del request
   assert isinstance(error, errors.RequestError)
-  return _Json({"error": error.message}, status_code=error.http_status)
+  return rest_response.of_error(error)
 
 
 async def _on_http_error(request: requests.Request, error: Exception) -> responses.Response:
   assert isinstance(error, exceptions.HTTPException)
   message = f"{request.method} {request.url.path}: {error.detail}"
-  return _Json({"error": message}, status_code=error.status_code)
+  return rest_response.Json({"error": message}, status_code=error.status_code)
 
 
 async def _on_failure(request: requests.Request, error: Exception) -> responses.Response:
   del request
-  return _Json({"error": f"{type(error).__name__}: {str(error)[:200]}"}, status_code=500)
+  return rest_response.Json(
+    {"error": f"{type(error).__name__}: {str(error)[:200]}"}, status_code=500
+  )

@@ -9,14 +9,19 @@ import uvicorn
 from iddpm_tf import settings
 from iddpm_tf.serving.server import config as config_lib
 from iddpm_tf.serving.server import grpc_server
+from iddpm_tf.serving.server import http_connection
 from iddpm_tf.serving.server import model_manager
 from iddpm_tf.serving.server import predictor as predictor_lib
+from iddpm_tf.serving.server import request_limit
 from iddpm_tf.serving.server import rest_app
 from iddpm_tf.utils import progress as progress_lib
 
 _GRACE_SECONDS = 30  # The time that requests in progress have when the server stops.
-# REST connections besides those that wait for images. Further connections are answered with 503.
-_EXTRA_CONNECTIONS = 100
+# REST requests in progress besides those that wait for images. Further ones are answered with 503.
+_EXTRA_REQUESTS = 100
+# Connections that are accepted at once. With those that are open, they must not exceed the number
+# of files that a process may open.
+_BACKLOG = 128
 
 _CONSOLE = progress_lib.Console()
 
@@ -57,10 +62,14 @@ def run(config: config_lib.ServerConfig, *, progress: progress_lib.Progress = _C
         f"http://{host}:{rest_socket.getsockname()[1]}"
       )
     rest = uvicorn.Config(
-      rest_app.make_app(predictor, max_bytes),
+      request_limit.RequestLimit(
+        rest_app.make_app(predictor, max_bytes), config.max_queue + _EXTRA_REQUESTS
+      ),
+      http=http_connection.Connection,
+      ws="none",
       log_level="warning",
       timeout_graceful_shutdown=_GRACE_SECONDS,
-      limit_concurrency=config.max_queue + _EXTRA_CONNECTIONS,
+      backlog=_BACKLOG,
     )
     uvicorn.Server(rest).run(sockets=[rest_socket])
 
