@@ -5,6 +5,7 @@ import re
 _MAX_LENGTH = 500  # gRPC carries no message of more than a few kilobytes.
 _HTTP_STATUS = {
   "INVALID_ARGUMENT": 400,
+  "PERMISSION_DENIED": 403,
   "NOT_FOUND": 404,
   "RESOURCE_EXHAUSTED": 429,
   "TOO_LARGE": 413,

@@ -4,11 +4,13 @@ import contextlib
 import errno
 import socket
 
+from starlette import types
 import uvicorn
 
 from iddpm_tf import settings
 from iddpm_tf.serving.server import config as config_lib
 from iddpm_tf.serving.server import grpc_server
+from iddpm_tf.serving.server import host_check
 from iddpm_tf.serving.server import http_connection
 from iddpm_tf.serving.server import model_manager
 from iddpm_tf.serving.server import predictor as predictor_lib
@@ -62,9 +64,7 @@ def run(config: config_lib.ServerConfig, *, progress: progress_lib.Progress = _C
         f"http://{host}:{rest_socket.getsockname()[1]}"
       )
     rest = uvicorn.Config(
-      request_limit.RequestLimit(
-        rest_app.make_app(predictor, max_bytes), config.max_queue + _EXTRA_REQUESTS
-      ),
+      _guarded(rest_app.make_app(predictor, max_bytes), config),
       http=http_connection.Connection,
       ws="none",
       log_level="warning",
@@ -72,6 +72,13 @@ def run(config: config_lib.ServerConfig, *, progress: progress_lib.Progress = _C
       backlog=_BACKLOG,
     )
     uvicorn.Server(rest).run(sockets=[rest_socket])
+
+
+def _guarded(app: types.ASGIApp, config: config_lib.ServerConfig) -> types.ASGIApp:
+  """Returns an application that refuses foreign requests and too many requests."""
+  limited = request_limit.RequestLimit(app, config.max_queue + _EXTRA_REQUESTS)
+  names = {config.host, *config.allowed_hosts, *host_check.names_of_this_machine()}
+  return host_check.HostCheck(limited, names)
 
 
 def _listen(host: str, port: int) -> socket.socket:
