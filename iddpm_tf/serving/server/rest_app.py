@@ -23,6 +23,7 @@ from iddpm_tf.serving.server import metadata as metadata_lib
 from iddpm_tf.serving.server import predictor as predictor_lib
 from iddpm_tf.serving.server import rest_response
 
+HEALTH = "/healthz"
 _RECEIVE_SECONDS = 60  # The time limit for receiving a request.
 # The bytes of all requests that are received or parsed, as a multiple of the largest request.
 _MAX_CONCURRENT = 8
@@ -42,6 +43,7 @@ def make_app(predictor: predictor_lib.Predictor, max_bytes: int) -> applications
     routing.Route("/", app.page),
     routing.Route("/models", app.models),
     routing.Route("/estimate", app.estimate),
+    routing.Route(HEALTH, app.health),
   ]
   for path in (version, model):
     routes += [
@@ -96,6 +98,14 @@ class _App:
     servable = self._models.get(query.get("model", ""))
     seconds = servable.estimated_seconds(query.get("signature", ""), int(count))
     return rest_response.Json({"seconds": seconds})
+
+  async def health(self, request: requests.Request) -> responses.Response:
+    """Returns the names of the served models, or an error while there is none."""
+    del request
+    names = [servable.name for servable in self._models.all()]
+    if not names:
+      raise errors.RequestError("UNAVAILABLE", "no model is loaded")
+    return rest_response.Json({"status": "ok", "models": names})
 
   async def status(self, request: requests.Request) -> responses.Response:
     states = self._models.states(*_model(request))

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import socket
 
 from starlette import types
@@ -47,22 +48,27 @@ def run(config: config_lib.ServerConfig, *, progress: progress_lib.Progress = _C
   predictor = predictor_lib.Predictor(
     models, max_batch=config.max_batch, max_queue=config.max_queue
   )
+  os.listdir(config.models_dir)  # A folder that cannot be read is an error only at the start.
   with contextlib.ExitStack() as stack:
     rest_socket = stack.enter_context(_listen(config.host, config.rest_port))
     # The predictor is closed last, after both interfaces have answered.
     stack.callback(predictor.close)
     grpc, port = grpc_server.make(predictor, config.host, config.port, max_bytes)
-    models.update()  # The models are loaded before the first answer.
-    grpc.start()
+
+    def say_address() -> None:
+      host = f"[{config.host}]" if ":" in config.host else config.host  # An address of IPv6.
+      with contextlib.suppress(OSError, ValueError):  # The output may have been closed.
+        progress.say(
+          f"development server: gRPC at {host}:{port}, REST and a page to draw on at "
+          f"http://{host}:{rest_port}"
+        )
+
+    rest_port = rest_socket.getsockname()[1]
     stack.callback(lambda: grpc.stop(_GRACE_SECONDS).wait())
-    models.watch(config.poll_seconds)
     stack.callback(models.stop)
-    host = f"[{config.host}]" if ":" in config.host else config.host  # An address of IPv6.
-    with contextlib.suppress(OSError, ValueError):  # The output may have been closed.
-      progress.say(
-        f"development server: gRPC at {host}:{port}, REST and a page to draw on at "
-        f"http://{host}:{rest_socket.getsockname()[1]}"
-      )
+    # Both interfaces already answer while the models are loaded, with UNAVAILABLE.
+    models.watch(config.poll_seconds, say_address)
+    grpc.start()
     rest = uvicorn.Config(
       _guarded(rest_app.make_app(predictor, max_bytes), config),
       http=http_connection.Connection,
@@ -76,7 +82,9 @@ def run(config: config_lib.ServerConfig, *, progress: progress_lib.Progress = _C
 
 def _guarded(app: types.ASGIApp, config: config_lib.ServerConfig) -> types.ASGIApp:
   """Returns an application that refuses foreign requests and too many requests."""
-  limited = request_limit.RequestLimit(app, config.max_queue + _EXTRA_REQUESTS)
+  limited = request_limit.RequestLimit(
+    app, config.max_queue + _EXTRA_REQUESTS, unlimited=(rest_app.HEALTH,)
+  )
   names = {config.host, *config.allowed_hosts, *host_check.names_of_this_machine()}
   return host_check.HostCheck(limited, names)
 

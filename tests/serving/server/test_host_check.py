@@ -154,7 +154,7 @@ def own_origin(server):
   return {"Origin": server.url}
 
 
-@pytest.mark.parametrize("path", ["/", "/models", "/v1/models/small/metadata"])
+@pytest.mark.parametrize("path", ["/", "/models", "/healthz", "/v1/models/small/metadata"])
 def test_the_server_refuses_foreign_requests(server, path):
   url = server.url + path
   assert httpx.get(url).status_code == 200
