@@ -13,6 +13,7 @@ _HTTP_STATUS = {
   "INTERNAL": 500,
   "UNAVAILABLE": 503,
 }
+_GRPC_CODE = {"TOO_LARGE": "RESOURCE_EXHAUSTED", "TOO_SLOW": "DEADLINE_EXCEEDED"}
 
 
 class RequestError(Exception):
@@ -32,6 +33,11 @@ class RequestError(Exception):
   def http_status(self) -> int:
     """The status code of HTTP."""
     return _HTTP_STATUS[self.code]
+
+  @property
+  def grpc_code(self) -> str:
+    """The name of the status code of gRPC, also for an error that only REST has."""
+    return _GRPC_CODE.get(self.code, self.code)
 
 
 def invalid_argument(name: str, expected: str, received: object) -> RequestError:

@@ -94,6 +94,11 @@ class ModelManager:
     if self._watch:
       self._watch.join()
 
+  def knows(self, name: str) -> bool:
+    """Returns whether a version of a model is served, or has been."""
+    with self._lock:
+      return name in self._current or any(known == name for known, _ in self._states)
+
   def get(self, name: str, version: int | None = None) -> loaded_servable.LoadedServable:
     """Returns a model.
 

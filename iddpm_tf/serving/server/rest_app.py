@@ -21,9 +21,11 @@ from iddpm_tf.serving.server import errors
 from iddpm_tf.serving.server import loaded_servable
 from iddpm_tf.serving.server import metadata as metadata_lib
 from iddpm_tf.serving.server import predictor as predictor_lib
+from iddpm_tf.serving.server import request_metrics
 from iddpm_tf.serving.server import rest_response
 
 HEALTH = "/healthz"
+METRICS = "/monitoring/prometheus/metrics"
 _RECEIVE_SECONDS = 60  # The time limit for receiving a request.
 # The bytes of all requests that are received or parsed, as a multiple of the largest request.
 _MAX_CONCURRENT = 8
@@ -44,6 +46,7 @@ def make_app(predictor: predictor_lib.Predictor, max_bytes: int) -> applications
     routing.Route("/models", app.models),
     routing.Route("/estimate", app.estimate),
     routing.Route(HEALTH, app.health),
+    routing.Route(METRICS, app.metrics),
   ]
   for path in (version, model):
     routes += [
@@ -107,6 +110,12 @@ class _App:
       raise errors.RequestError("UNAVAILABLE", "no model is loaded")
     return rest_response.Json({"status": "ok", "models": names})
 
+  async def metrics(self, request: requests.Request) -> responses.Response:
+    del request
+    # The name of a folder may not be UTF-8.
+    content = self._predictor.metrics.text().encode("utf-8", "replace")
+    return responses.Response(content, headers={"content-type": request_metrics.CONTENT_TYPE})
+
   async def status(self, request: requests.Request) -> responses.Response:
     states = self._models.states(*_model(request))
     return rest_response.Json(
@@ -135,10 +144,12 @@ class _App:
     )
 
   async def predict(self, request: requests.Request) -> responses.Response:
-    servable = self._models.get(*_model(request))
-    body_format, job = await self._receive_job(request, servable)
-    outputs = await self._result(request, job)
-    return await asyncio.to_thread(_response, body_format, outputs)
+    name = request.path_params["name"]
+    with self._predictor.metrics.measured(name, request_metrics.REST):
+      servable = self._models.get(*_model(request))
+      body_format, job = await self._receive_job(request, servable)
+      outputs = await self._result(request, job)
+      return await asyncio.to_thread(_response, body_format, outputs)
 
   async def _receive_job(
     self, request: requests.Request, servable: loaded_servable.LoadedServable

@@ -83,7 +83,9 @@ def run(config: config_lib.ServerConfig, *, progress: progress_lib.Progress = _C
 def _guarded(app: types.ASGIApp, config: config_lib.ServerConfig) -> types.ASGIApp:
   """Returns an application that refuses foreign requests and too many requests."""
   limited = request_limit.RequestLimit(
-    app, config.max_queue + _EXTRA_REQUESTS, unlimited=(rest_app.HEALTH,)
+    app,
+    config.max_queue + _EXTRA_REQUESTS,
+    unlimited=(rest_app.HEALTH, rest_app.METRICS),
   )
   names = {config.host, *config.allowed_hosts, *host_check.names_of_this_machine()}
   return host_check.HostCheck(limited, names)

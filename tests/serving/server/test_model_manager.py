@@ -225,10 +225,10 @@ def test_requests_during_the_first_update_are_asked_to_come_again(
     with pytest.raises(errors.RequestError, match="are being loaded") as error:
       ask("m")
     assert error.value.http_status == 503
-  assert not loaded.is_set()
+  assert not loaded.is_set() and not models.knows("m")
   may_load.set()
   assert loaded.wait(30)
-  assert drawn(models) == 1
+  assert drawn(models) == 1 and models.knows("m") and not models.knows("n")
   with pytest.raises(errors.RequestError, match="expected one of m") as error:
     models.get("n")
   assert error.value.http_status == 404
