@@ -24,6 +24,7 @@ def run(*flags):
     (("--port=65536",), "--port: expected a number from 0 to 65535"),
     (("--base_channels=3",), "--base_channels: there is no such flag"),
     (("--host=256.1.1.1",), "--host: expected an address"),
+    (("--allowed_hosts=http://a",), "--allowed_hosts: expected names of hosts without a scheme"),
   ],
 )
 def test_wrong_flags_are_refused_in_one_line(flags, message, tmp_path, capfd):

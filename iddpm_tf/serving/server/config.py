@@ -2,9 +2,11 @@
 
 import dataclasses
 import pathlib
+import re
 
 from iddpm_tf import settings
 
+_HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*|\*")
 _MAX_POLL_SECONDS = 86_400
 _MAX_MEGABYTES = 2047  # gRPC holds the number of bytes in an int32.
 
@@ -22,6 +24,8 @@ class ServerConfig:
     max_queue: the largest number of requests that are drawn or wait. Further requests are refused.
     max_megabytes: the largest size of a request.
     poll_seconds: the time between two searches for new versions.
+    allowed_hosts: names by which clients by REST may call the server, besides localhost, `host`,
+      IP addresses and this machine's own names; `*` allows any name.
   """
 
   models_dir: str = settings.setting("saved_models", "folder of the exported models")
@@ -36,8 +40,15 @@ class ServerConfig:
   )
   max_megabytes: int = settings.setting(16, "largest size of a request")
   poll_seconds: float = settings.setting(2.0, "time between two searches for new versions")
+  allowed_hosts: tuple[str, ...] = settings.setting(
+    (),
+    "names by which clients by REST may call the server, besides localhost, IP addresses and this "
+    "machine's own names; *: any name",
+    remote=True,
+  )
 
   def __post_init__(self) -> None:
+    settings.convert(self)
     settings.require_positive(self, "max_batch", "max_queue", "max_megabytes", "poll_seconds")
     settings.require(
       self.poll_seconds <= _MAX_POLL_SECONDS,
@@ -54,6 +65,13 @@ class ServerConfig:
     for name in ("port", "rest_port"):
       port = getattr(self, name)
       settings.require(0 <= port < 2**16, name, "a number from 0 to 65535", port)
+
+    settings.require(
+      all(_HOST_NAME.fullmatch(name) for name in self.allowed_hosts),
+      "allowed_hosts",
+      "names of hosts without a scheme and a port, or *",
+      self.allowed_hosts,
+    )
 
   def require_models_dir(self) -> None:
     """Raises an `InputError` unless the folder of the models exists."""

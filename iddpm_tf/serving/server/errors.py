@@ -5,6 +5,7 @@ import re
 _MAX_LENGTH = 500  # gRPC carries no message of more than a few kilobytes.
 _HTTP_STATUS = {
   "INVALID_ARGUMENT": 400,
+  "PERMISSION_DENIED": 403,
   "NOT_FOUND": 404,
   "RESOURCE_EXHAUSTED": 429,
   "TOO_LARGE": 413,
@@ -12,6 +13,7 @@ _HTTP_STATUS = {
   "INTERNAL": 500,
   "UNAVAILABLE": 503,
 }
+_GRPC_CODE = {"TOO_LARGE": "RESOURCE_EXHAUSTED", "TOO_SLOW": "DEADLINE_EXCEEDED"}
 
 
 class RequestError(Exception):
@@ -31,6 +33,11 @@ class RequestError(Exception):
   def http_status(self) -> int:
     """The status code of HTTP."""
     return _HTTP_STATUS[self.code]
+
+  @property
+  def grpc_code(self) -> str:
+    """The name of the status code of gRPC, also for an error that only REST has."""
+    return _GRPC_CODE.get(self.code, self.code)
 
 
 def invalid_argument(name: str, expected: str, received: object) -> RequestError:

@@ -22,6 +22,7 @@ from iddpm_tf.serving.server import errors
 from iddpm_tf.serving.server import loaded_servable
 from iddpm_tf.serving.server import metadata as metadata_lib
 from iddpm_tf.serving.server import predictor as predictor_lib
+from iddpm_tf.serving.server import request_metrics
 
 # Threads for refusals and metadata, besides the threads that wait for images.
 _EXTRA_THREADS = 16
@@ -116,6 +117,12 @@ class _Handlers:
     self._predictor, self._models = predictor, predictor.models
 
   def predict(
+    self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
+  ) -> predict_pb2.PredictResponse:
+    with self._predictor.metrics.measured(request.model_spec.name, request_metrics.GRPC):
+      return self._predict(request, context)
+
+  def _predict(
     self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
   ) -> predict_pb2.PredictResponse:
     servable = self._models.get(*_model(request.model_spec))

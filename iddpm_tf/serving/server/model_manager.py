@@ -1,5 +1,6 @@
 """The newest version of each exported model in a folder, loaded and warm before it is served."""
 
+from collections.abc import Callable
 import contextlib
 import os
 import pathlib
@@ -31,7 +32,7 @@ class ModelManager:
   """
 
   def __init__(self, folder: str | os.PathLike[str], *, progress: progress_lib.Progress = _CONSOLE):
-    """Makes the manager. `update` loads the models.
+    """Makes the manager. `update` and `watch` load the models.
 
     Args:
       folder: the folder of the models, `NAME/VERSION/`.
@@ -44,6 +45,7 @@ class ModelManager:
     # The files of each version that could not be loaded.
     self._failed: dict[tuple[str, int], list[tuple[str, int, int]]] = {}
     self._stopped = threading.Event()
+    self._is_loading = False  # Whether the first update of `watch` is still running.
     self._watch: threading.Thread | None = None
 
   def update(self) -> None:
@@ -56,21 +58,32 @@ class ModelManager:
     for name in [name for name in self._current if name not in newest]:
       self._replace(name, None)
     for name, (version, path) in newest.items():
+      if self._stopped.is_set():
+        return
       if name in self._current and self._current[name].version == version:
         continue
       files = _files(path)
       if self._failed.get((name, version)) != files and not self._load(name, version, path):
         self._failed[name, version] = files
 
-  def watch(self, seconds: float) -> None:
-    """Updates at an interval, in a thread, until `stop` is called."""
+  def watch(self, seconds: float, on_loaded: Callable[[], None] = lambda: None) -> None:
+    """Updates now and then at an interval, in a thread, until `stop` is called.
+
+    During the first update, `get` and `states` raise UNAVAILABLE for a model that is not loaded.
+
+    Args:
+      seconds: the interval.
+      on_loaded: is called in the thread after the first update.
+    """
+    self._is_loading = True
 
     def loop() -> None:
+      self._try_to_update()
+      self._is_loading = False
+      if not self._stopped.is_set():
+        on_loaded()
       while not self._stopped.wait(seconds):
-        try:
-          self.update()
-        except Exception as error:  # For example, the folder is on a network that is down.
-          self._say(f"{self._folder}: {type(error).__name__}: {error}")
+        self._try_to_update()
 
     self._watch = threading.Thread(target=loop, name="versions")
     self._watch.start()
@@ -81,6 +94,11 @@ class ModelManager:
     if self._watch:
       self._watch.join()
 
+  def knows(self, name: str) -> bool:
+    """Returns whether a version of a model is served, or has been."""
+    with self._lock:
+      return name in self._current or any(known == name for known, _ in self._states)
+
   def get(self, name: str, version: int | None = None) -> loaded_servable.LoadedServable:
     """Returns a model.
 
@@ -89,11 +107,12 @@ class ModelManager:
       version: the version, or None for the served version.
 
     Raises:
-      RequestError: there is no such model, or another version is served.
+      RequestError: there is no such model, it is not loaded yet, or another version is served.
     """
     with self._lock:
       servable, names = self._current.get(name), ", ".join(sorted(self._current))
     if servable is None:
+      self._require_loaded()
       expected = f"one of {names}" if names else "an exported model, but there is none yet"
       raise errors.RequestError("NOT_FOUND", f"model: expected {expected}, received {name!r}")
     if version is not None and version != servable.version:
@@ -116,7 +135,7 @@ class ModelManager:
       version: a version, or None for all versions.
 
     Raises:
-      RequestError: no such version is known.
+      RequestError: no such version is known, or known yet.
     """
     with self._lock:
       known = sorted(self._states.items(), reverse=True)
@@ -126,9 +145,22 @@ class ModelManager:
       if known_name == name and version in (None, known_version)
     }
     if not states:
+      self._require_loaded()
       received = repr(name) if version is None else f"{name!r} version {version}"
       raise errors.RequestError("NOT_FOUND", f"model: expected a known model, received {received}")
     return states
+
+  def _require_loaded(self) -> None:
+    if self._is_loading:
+      raise errors.RequestError(
+        "UNAVAILABLE", "the models are being loaded: send the request again later"
+      )
+
+  def _try_to_update(self) -> None:
+    try:
+      self.update()
+    except Exception as error:  # For example, the folder is on a network that is down.
+      self._say(f"{self._folder}: {type(error).__name__}: {error}")
 
   def _load(self, name: str, version: int, path: pathlib.Path) -> bool:
     """Loads a version, and returns whether that was possible."""

@@ -18,6 +18,7 @@ import tensorflow as tf
 from iddpm_tf.serving.server import errors
 from iddpm_tf.serving.server import loaded_servable
 from iddpm_tf.serving.server import model_manager
+from iddpm_tf.serving.server import request_metrics
 
 
 class Job(NamedTuple):
@@ -32,7 +33,14 @@ class Job(NamedTuple):
 
 
 class Predictor:
-  """Draws the requests of all protocols."""
+  """Draws the requests of all protocols.
+
+  Attributes:
+    models: the models to draw from.
+    max_batch: the largest number of images per request.
+    max_queue: the largest number of requests that are drawn or wait.
+    metrics: the counts of the requests.
+  """
 
   def __init__(self, models: model_manager.ModelManager, *, max_batch: int, max_queue: int):
     """Makes the predictor.
@@ -44,6 +52,7 @@ class Predictor:
         refused.
     """
     self.models, self.max_batch, self.max_queue = models, max_batch, max_queue
+    self.metrics = request_metrics.RequestMetrics(models)
     self._places = threading.BoundedSemaphore(max_queue)
     # One request at a time, because a graph uses all cores.
     self._worker = futures.ThreadPoolExecutor(1, thread_name_prefix="draw")

@@ -21,7 +21,11 @@ from iddpm_tf.serving.server import errors
 from iddpm_tf.serving.server import loaded_servable
 from iddpm_tf.serving.server import metadata as metadata_lib
 from iddpm_tf.serving.server import predictor as predictor_lib
+from iddpm_tf.serving.server import request_metrics
+from iddpm_tf.serving.server import rest_response
 
+HEALTH = "/healthz"
+METRICS = "/monitoring/prometheus/metrics"
 _RECEIVE_SECONDS = 60  # The time limit for receiving a request.
 # The bytes of all requests that are received or parsed, as a multiple of the largest request.
 _MAX_CONCURRENT = 8
@@ -41,6 +45,8 @@ def make_app(predictor: predictor_lib.Predictor, max_bytes: int) -> applications
     routing.Route("/", app.page),
     routing.Route("/models", app.models),
     routing.Route("/estimate", app.estimate),
+    routing.Route(HEALTH, app.health),
+    routing.Route(METRICS, app.metrics),
   ]
   for path in (version, model):
     routes += [
@@ -57,13 +63,6 @@ def make_app(predictor: predictor_lib.Predictor, max_bytes: int) -> applications
       500: _on_failure,
     },
   )
-
-
-class _Json(responses.JSONResponse):
-  """JSON in ASCII. A name from a request may contain surrogates, which UTF-8 cannot encode."""
-
-  def render(self, content: Any) -> bytes:
-    return json.dumps(content, separators=(",", ":")).encode("ascii")
 
 
 class _App:
@@ -83,7 +82,7 @@ class _App:
   async def models(self, request: requests.Request) -> responses.Response:
     """Returns what the page shows."""
     del request
-    return _Json(
+    return rest_response.Json(
       {
         "max_batch": self._predictor.max_batch,
         "models": [servable.description() for servable in self._models.all()],
@@ -101,11 +100,25 @@ class _App:
       raise errors.invalid_argument("count", "a number of images from 1", count[:60])
     servable = self._models.get(query.get("model", ""))
     seconds = servable.estimated_seconds(query.get("signature", ""), int(count))
-    return _Json({"seconds": seconds})
+    return rest_response.Json({"seconds": seconds})
+
+  async def health(self, request: requests.Request) -> responses.Response:
+    """Returns the names of the served models, or an error while there is none."""
+    del request
+    names = [servable.name for servable in self._models.all()]
+    if not names:
+      raise errors.RequestError("UNAVAILABLE", "no model is loaded")
+    return rest_response.Json({"status": "ok", "models": names})
+
+  async def metrics(self, request: requests.Request) -> responses.Response:
+    del request
+    # The name of a folder may not be UTF-8.
+    content = self._predictor.metrics.text().encode("utf-8", "replace")
+    return responses.Response(content, headers={"content-type": request_metrics.CONTENT_TYPE})
 
   async def status(self, request: requests.Request) -> responses.Response:
     states = self._models.states(*_model(request))
-    return _Json(
+    return rest_response.Json(
       json_format.MessageToDict(
         metadata_lib.status(states),
         preserving_proto_field_name=True,
@@ -115,7 +128,7 @@ class _App:
 
   async def metadata(self, request: requests.Request) -> responses.Response:
     servable = self._models.get(*_model(request))
-    return _Json(
+    return rest_response.Json(
       {
         "model_spec": {
           "name": servable.name,
@@ -131,10 +144,12 @@ class _App:
     )
 
   async def predict(self, request: requests.Request) -> responses.Response:
-    servable = self._models.get(*_model(request))
-    body_format, job = await self._receive_job(request, servable)
-    outputs = await self._result(request, job)
-    return await asyncio.to_thread(_response, body_format, outputs)
+    name = request.path_params["name"]
+    with self._predictor.metrics.measured(name, request_metrics.REST):
+      servable = self._models.get(*_model(request))
+      body_format, job = await self._receive_job(request, servable)
+      outputs = await self._result(request, job)
+      return await asyncio.to_thread(_response, body_format, outputs)
 
   async def _receive_job(
     self, request: requests.Request, servable: loaded_servable.LoadedServable
@@ -255,22 +270,26 @@ def _parse_inputs(body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 def _response(body_format: str, outputs: Mapping[str, np.ndarray]) -> responses.Response:
   encoded = {name: rest_json.encode(value) for name, value in outputs.items()}
   if body_format == "instances":
-    return _Json({"predictions": rest_json.outputs_to_predictions(encoded)})
-  return _Json({"outputs": next(iter(encoded.values())) if len(encoded) == 1 else encoded})
+    return rest_response.Json({"predictions": rest_json.outputs_to_predictions(encoded)})
+  return rest_response.Json(
+    {"outputs": next(iter(encoded.values())) if len(encoded) == 1 else encoded}
+  )
 
 
 async def _on_request_error(request: requests.Request, error: Exception) -> responses.Response:
   del request
   assert isinstance(error, errors.RequestError)
-  return _Json({"error": error.message}, status_code=error.http_status)
+  return rest_response.of_error(error)
 
 
 async def _on_http_error(request: requests.Request, error: Exception) -> responses.Response:
   assert isinstance(error, exceptions.HTTPException)
   message = f"{request.method} {request.url.path}: {error.detail}"
-  return _Json({"error": message}, status_code=error.status_code)
+  return rest_response.Json({"error": message}, status_code=error.status_code)
 
 
 async def _on_failure(request: requests.Request, error: Exception) -> responses.Response:
   del request
-  return _Json({"error": f"{type(error).__name__}: {str(error)[:200]}"}, status_code=500)
+  return rest_response.Json(
+    {"error": f"{type(error).__name__}: {str(error)[:200]}"}, status_code=500
+  )

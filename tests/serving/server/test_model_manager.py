@@ -3,6 +3,7 @@
 import gc
 import json
 import shutil
+import threading
 import time
 import types
 import weakref
@@ -56,7 +57,9 @@ def fixture_versions(tmp_path_factory):
 
 @pytest.fixture(name="models")
 def fixture_models(tmp_path):
-  return model_manager.ModelManager(tmp_path, progress=Lines())
+  models = model_manager.ModelManager(tmp_path, progress=Lines())
+  yield models
+  models.stop()
 
 
 def drawn(models):
@@ -204,6 +207,47 @@ def test_the_watch_continues_after_an_error(models, versions, tmp_path, monkeypa
     time.sleep(0.01)
   models.stop()
   assert not models._watch.is_alive() and "RuntimeError: no" in lines(models)[0]
+
+
+def test_requests_during_the_first_update_are_asked_to_come_again(
+  models, versions, tmp_path, monkeypatch
+):
+  update, may_load, loaded = models.update, threading.Event(), threading.Event()
+
+  def update_later():
+    assert may_load.wait(30)
+    update()
+
+  monkeypatch.setattr(models, "update", update_later)
+  shutil.copytree(versions[1], tmp_path / "m/1")
+  models.watch(60, loaded.set)
+  for ask in (models.get, models.states):
+    with pytest.raises(errors.RequestError, match="are being loaded") as error:
+      ask("m")
+    assert error.value.http_status == 503
+  assert not loaded.is_set() and not models.knows("m")
+  may_load.set()
+  assert loaded.wait(30)
+  assert drawn(models) == 1 and models.knows("m") and not models.knows("n")
+  with pytest.raises(errors.RequestError, match="expected one of m") as error:
+    models.get("n")
+  assert error.value.http_status == 404
+
+
+def test_no_further_model_is_loaded_after_a_stop(models, versions, tmp_path):
+  for name in ("m", "n"):
+    shutil.copytree(versions[1], tmp_path / name / "1")
+  load, names = models._load, []
+
+  def load_and_stop(name, *arguments):
+    names.append(name)
+    models._stopped.set()
+    return load(name, *arguments)
+
+  models._load = load_and_stop
+  models.watch(0.01, lambda: names.append("loaded"))
+  models._watch.join(30)
+  assert names == ["m"]
 
 
 def test_folders_with_other_names_are_not_versions(models, versions, tmp_path):
