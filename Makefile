@@ -71,9 +71,9 @@ bench: .venv-bench/installed
 growth: .venv/installed
 	$(RUN) benchmarks.speed --growth --network=$(NETWORK) --output_dir=$(BENCH)
 
-# Kills, power losses, damaged files, full disks and divergence. Those that mount file systems need root.
+# Kills, power losses, damaged files, full disks, divergence and several workers. Mounting file systems needs root.
 test-faults: .venv-test/installed
-	$(TEST) pytest -s tests/long/test_faults.py
+	$(TEST) pytest -s tests/long/test_faults.py tests/long/test_workers.py
 
 # The development server under 50 clients for a minute; and TensorFlow Serving itself, where docker has its image.
 test-serving: .venv-test/installed

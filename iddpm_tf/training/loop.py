@@ -143,9 +143,10 @@ def train(
     InputError: a setting is wrong, all checkpoints are damaged, or another process uses the folder.
     DivergedError: the training diverges.
     SaveError: the last checkpoint cannot be saved.
+    LostWorkerError: another process of the training has ended.
   """
   workers = devices.Workers(strategy)
-  with StopRequest() as stop, contextlib.ExitStack() as held:
+  with StopRequest() as stop, contextlib.ExitStack() as held, workers.watched():
     # A new run with initial weights makes the folder with everything in it, which fails if another
     # process has done so meanwhile.
     if workers.is_chief and (begin is None or folder.read_config()):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import signal
 import time
 from typing import Any
 from typing import Protocol
@@ -113,7 +114,7 @@ class Run:
         self.output.evaluate(step, self.stop)
       self.output.status.update(step=step)
     with progress.bar(total=total, initial=step, unit="step") as bar:
-      while step < total and not self.workers.any(bool(self.stop.signal)):
+      while step < total and not self._stops():
         count = steps_until_boundary(step, self.state.config)
         start = time.perf_counter()
         records = tf.nest.map_structure(np.asarray, self.steps(batches, tf.constant(count)))
@@ -133,7 +134,15 @@ class Run:
       fault = self._save(step, wait=True)
       if fault:
         step = self._go_back(fault)
+    self.workers.from_chief(0)  # No worker leaves before the chief has drawn, scored and saved.
     return step
+
+  def _stops(self) -> bool:
+    """Returns whether a worker has received a signal, which then stands for one in each of them."""
+    stops = self.workers.any(bool(self.stop.signal))
+    if stops and not self.stop.signal:
+      self.stop.signal = signal.SIGTERM
+    return stops
 
   def _after(self, step: int, bar: progress_lib.Bar) -> faults.Fault | None:
     """Does what is due after a step. A fault means that nothing was saved."""

@@ -150,7 +150,8 @@ def expand_hosts(text: str) -> list[str]:
   names: list[str] = []
   for part in re.findall(r"(?:[^,\[\]]|\[[^\]]*\])+", text):
     names += _expand(part)
-  if not names or len(names) > _LARGEST or "[" in "".join(names):
+  unbalanced = text.count("[") != text.count("]")
+  if not names or len(names) > _LARGEST or unbalanced or "[" in "".join(names):
     raise settings.InputError(
       "SLURM_JOB_NODELIST", f"expected names such as gpu[01-03],login, received {text!r}"
     )

@@ -1,8 +1,11 @@
 """The devices that a process runs on."""
 
 from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
 import functools
 import os
+import re
 
 import numpy as np
 import tensorflow as tf
@@ -79,6 +82,23 @@ def _tpu() -> tf.distribute.Strategy:
   return tf.distribute.TPUStrategy(resolver)
 
 
+# What TensorFlow raises where a worker waits for one that has ended.
+_LOST = (
+  tf.errors.UnavailableError,
+  tf.errors.AbortedError,
+  tf.errors.CancelledError,
+  tf.errors.DeadlineExceededError,
+  tf.errors.InternalError,
+  tf.errors.UnknownError,
+)
+
+
+class LostWorkerError(settings.InputError):
+  """Another process of the training has ended. The restarted job continues."""
+
+  exit_status = 5
+
+
 class Workers:
   """The processes that train together, which have to agree on what they do next.
 
@@ -118,6 +138,22 @@ class Workers:
   def is_chief(self) -> bool:
     """Whether this process writes the files of a run."""
     return self.index == 0
+
+  @contextlib.contextmanager
+  def watched(self) -> Iterator[None]:
+    """Raises `LostWorkerError` if another worker ends while the block needs it."""
+    try:
+      yield
+    except _LOST as error:
+      if self.count == 1:
+        raise
+      unhealthy = re.findall(r"/task:(\d+)", str(error))
+      which = f"worker {unhealthy[-1]}" if unhealthy else "another one"
+      raise LostWorkerError(
+        f"worker {self.index}",
+        f"expected {self.count} workers until the end, and lost {which}; the restarted job "
+        "continues from the newest checkpoint",
+      ) from error
 
   def from_chief(self, value: int) -> int:
     """Returns the chief's value; in all workers at the same time."""

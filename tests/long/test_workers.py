@@ -1,0 +1,151 @@
+"""Several processes on the loopback device train as one.
+
+python -m pytest -s tests/long/test_workers.py
+"""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from iddpm_tf.models import model_dir as model_dir_lib
+from tests.trainers.test_train import variables
+from tests.training import events
+from tests.training import test_replicas
+
+ROOT = pathlib.Path(__file__).parents[2]
+STEPS = 50
+FLAGS = tuple(
+  flag
+  for flag in test_replicas.FLAGS
+  if not flag.startswith(("--train_steps", "--eval_", "--best_score"))
+)
+
+
+def free_ports(count):
+  sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
+  ports = [each.getsockname()[1] for each in sockets]
+  for each in sockets:
+    each.close()
+  return ports
+
+
+def start(folder, count, *flags):
+  """Starts the processes, and returns them."""
+  workers = [f"localhost:{port}" for port in free_ports(count)]
+  processes = []
+  for index in range(count):
+    task = {"type": "worker", "index": index}
+    environ = {"TF_CONFIG": json.dumps({"cluster": {"worker": workers}, "task": task})}
+    processes.append(
+      subprocess.Popen(
+        [sys.executable, "-m", "trainers.train", *FLAGS, f"--model_dir={folder}", *flags],
+        cwd=ROOT,
+        env={**os.environ, **environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+      )
+    )
+  return processes
+
+
+def wait(processes, seconds=300):
+  """Waits for the processes, and returns the exit status and the output of each."""
+  outputs = [process.communicate(timeout=seconds)[0] for process in processes]
+  return [process.returncode for process in processes], outputs
+
+
+def wait_for(path, processes):
+  deadline = time.monotonic() + 240
+  while not path.exists():
+    alive = all(process.poll() is None for process in processes)
+    assert alive and time.monotonic() < deadline, [p.communicate()[0] for p in processes]
+    time.sleep(0.05)
+
+
+@pytest.fixture(name="one_process", scope="module")
+def fixture_one_process(tmp_path_factory):
+  from trainers import train
+
+  folder = tmp_path_factory.mktemp("one") / "run"
+  flags = (*FLAGS, f"--model_dir={folder}", f"--train_steps={STEPS}")
+  assert train.COMMAND.run(["train", *flags]) == 0
+  return folder
+
+
+def assert_same(folder, other):
+  """Compares runs whose sums had another order.
+
+  Adam turns the rounding of a gradient that is exactly zero, such as that of the bias of
+  attention's keys, into steps of the learning rate.
+  """
+  ours, theirs = variables(folder), variables(other)
+  assert ours.keys() == theirs.keys() and len(ours) > 100
+  largest = 0.0
+  for name, value in theirs.items():
+    if name.startswith(("network/", "averages/")) and "qkv.Sbias" not in name:
+      largest = max(largest, float(np.max(np.abs(ours[name] - value))))
+  losses = [events.scalars(each)["loss/loss"] for each in (folder, other)]
+  assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+  print(f"largest difference of a weight: {largest:.2g}")
+  return largest
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_workers_make_the_steps_of_one_process(tmp_path, one_process, count):
+  folder = tmp_path / "run"
+  statuses, outputs = wait(start(folder, count, f"--train_steps={STEPS}"))
+  assert statuses == [0] * count, outputs
+  for index, output in enumerate(outputs[1:], 1):
+    assert output.strip() == f"worker {index} of {count}; worker 0 says what the run does"
+  assert assert_same(folder, one_process) < 1e-5
+  assert len(list((folder / "tensorboard").iterdir())) == 1  # The chief alone writes.
+
+
+def test_a_lost_worker_ends_the_others_and_the_job_continues(tmp_path, one_process):
+  folder = tmp_path / "run"
+  flags = ("--save_every=10",)
+  processes = start(folder, 2, *flags, "--train_steps=1000000")
+  wait_for(folder / "checkpoints/step-20.index", processes)
+  processes[1].send_signal(signal.SIGKILL)
+  killed = time.monotonic()
+  status, output = processes[0].wait(timeout=60), processes[0].stdout.read()
+  seconds = time.monotonic() - killed
+  assert status == 5 and "Traceback" not in output, output
+  line = output.strip().splitlines()[-1]
+  assert line.startswith("train: worker 0: expected 2 workers until the end, and lost")
+  print(f"the other worker ended after {seconds:.0f} s: {line}")
+  saved = model_dir_lib.ModelDir(folder).newest_step()
+  assert saved < STEPS, "the run was too fast for the comparison"
+  statuses, outputs = wait(start(folder, 2, *flags, f"--train_steps={STEPS}"))
+  assert statuses == [0, 0] and f"at step {saved} of {STEPS}" in outputs[0], outputs
+  assert assert_same(folder, one_process) < 1e-5
+
+
+def test_a_signal_to_one_worker_saves_and_ends_all(tmp_path):
+  folder = tmp_path / "run"
+  processes = start(folder, 2, "--save_every=1000000", "--train_steps=1000000")
+  deadline = time.monotonic() + 200
+  while not (folder / "status.json").exists() and time.monotonic() < deadline:
+    time.sleep(0.1)
+  time.sleep(15)
+  processes[1].send_signal(signal.SIGUSR1)
+  statuses, outputs = wait(processes, 120)
+  assert statuses == [128 + signal.SIGTERM, 128 + signal.SIGUSR1], outputs
+  assert model_dir_lib.ModelDir(folder).newest_step() > 0
+
+
+def test_a_cluster_and_devices_of_one_machine_contradict_each_other(tmp_path):
+  (process, other) = start(tmp_path / "run", 2, "--strategy=mirrored", "--train_steps=1")
+  statuses, outputs = wait([process, other], 60)
+  assert statuses == [2, 2]
+  assert "--strategy: expected auto or multi_worker, because TF_CONFIG describes 2" in outputs[0]
+  assert not (tmp_path / "run").exists()
