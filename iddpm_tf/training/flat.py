@@ -15,11 +15,11 @@ import tensorflow as tf
 
 # The width of a row in elements. Each part begins at a row. Because a row is a multiple of 64 bytes
 # in every type, TensorFlow splits the array without a copy.
-_WIDTH = 64
+_WIDTH = 32
 
 
 class Layout:
-  """Where arrays lie in one array, `[rows, 64]`.
+  """Where arrays lie in one array, `[rows, 32]`.
 
   Arrays of the same type of computation lie together, so that one operation casts all of them.
 
@@ -45,7 +45,7 @@ class Layout:
     """Returns the arrays.
 
     Args:
-      flat: all arrays in one, float32 `[rows, 64]`.
+      flat: all arrays in one, float32 `[rows, 32]`.
       cast: whether to return the arrays in the types in which they are used, not in float32.
     """
     arrays: list[tf.Tensor] = [None] * len(self.shapes)
@@ -58,7 +58,7 @@ class Layout:
     return arrays
 
   def part(self, flat: np.ndarray, index: int) -> np.ndarray:
-    """Returns one of the arrays of `flat`, float32 `[rows, 64]`, without a copy."""
+    """Returns one of the arrays of `flat`, float32 `[rows, 32]`, without a copy."""
     start, shape = self._starts[index], self.shapes[index]
     rows = flat[start : start + self._rows[index]]
     return rows.reshape(-1)[: math.prod(shape)].reshape(shape)
@@ -73,7 +73,7 @@ class Layout:
     return tf.repeat([values[index] for index in order], [self._rows[index] for index in order])
 
   def join(self, arrays: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Returns all arrays in one, float32 `[rows, 64]`.
+    """Returns all arrays in one, float32 `[rows, 32]`.
 
     Args:
       arrays: the arrays, in float32 or in the types in which they are used.
@@ -102,7 +102,7 @@ class FlatVariable:
 
   Attributes:
     layout: where the arrays lie.
-    variable: the variable, float32 `[rows, 64]`.
+    variable: the variable, float32 `[rows, 32]`.
   """
 
   def __init__(self, layout: Layout, values: Sequence[tf.Tensor] | None = None):
