@@ -32,6 +32,8 @@ OTHER_FLAGS = (
   "init",
   "enable_batching",
   "model_path",
+  "signal",
+  "requeue",
 )
 # Commands that run, with flags that make them small, and the pages where they do.
 CHEAP = {
@@ -75,7 +77,9 @@ def test_the_blocks_of_a_page_run(
         with monkeypatch.context() as context:
           run_words(words, page.name, context)
     else:
-      assert block.language in ("text", "bibtex"), f"{where}: {block.language!r}"
+      # Scripts and manifests of clusters have tests of their own, in tests/utils/test_cluster.py.
+      languages = ("text", "bibtex", "bash", "dockerfile", "yaml")
+      assert block.language in languages, f"{where}: {block.language!r}"
 
 
 def run_words(words, page, monkeypatch):

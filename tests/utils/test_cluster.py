@@ -8,8 +8,11 @@ import pytest
 import yaml
 
 from iddpm_tf import settings
+from iddpm_tf.settings import arguments
+from iddpm_tf.settings import flagfile
 from iddpm_tf.utils import cluster
 from tests.docs import code_blocks
+from trainers import train
 
 TF_CONFIG = {
   "cluster": {"chief": ["a:1"], "worker": ["b:1", "c:2"]},
@@ -155,4 +158,11 @@ def test_the_manifest_of_the_page_describes_its_workers():
 
 def test_the_script_of_the_page_asks_for_what_training_answers():
   script = block("bash")
+  (command,) = re.findall(r"^srun python -m trainers.train (.*)$", script, re.MULTILINE)
+  _, job = yaml.safe_load_all(block("yaml"))
+  (container,) = job["spec"]["template"]["spec"]["containers"]
+  for texts in (command.split(), container["args"]):
+    values = arguments.parse(flagfile.expand(texts), train.COMMAND._flags())
+    assert {"model_dir", "base_channels"} < values.keys()
+  assert train.COMMAND.main.__module__ in block("dockerfile")
   assert re.search(r"--signal=USR1@\d+", script) and "-eq 138" in script and "-eq 5" in script
