@@ -431,6 +431,12 @@ class TrainingConfig:
   sample_every: int = settings.setting(
     0, "steps between sample grids; 0 draws one only at the end", changeable=True
   )
+  profile_steps: tuple[int, ...] = settings.setting(
+    (),
+    "the first and the last step that TensorBoard's profiler records, such as 101,110; unset: none",
+    changeable=True,
+    since=7,
+  )
   save_every: int = settings.setting(500, "steps between checkpoints", changeable=True)
   keep_checkpoints: int = settings.setting(3, "newest checkpoints to keep", changeable=True)
   keep_every: int = settings.setting(
@@ -503,6 +509,13 @@ class TrainingConfig:
       self.decay_steps,
     )
     settings.require_seed(self.seed)
+    settings.require(
+      not self.profile_steps
+      or (len(self.profile_steps) == 2 and 0 < self.profile_steps[0] <= self.profile_steps[1]),
+      "profile_steps",
+      "the first and the last step, such as 101,110",
+      self.profile_steps,
+    )
     settings.require(
       len(set(self.ema)) == len(self.ema) and all(0 < rate < 1 for rate in self.ema),
       "ema",

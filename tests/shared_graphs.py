@@ -33,6 +33,7 @@ _OUTSIDE_THE_GRAPH = (
   "save_every",
   "keep_checkpoints",
   "keep_every",
+  "profile_steps",
   "max_skipped_steps",
   "max_restarts",
 )

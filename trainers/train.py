@@ -50,6 +50,9 @@ class Options:
     "machine, or its CPU",
     choices=cluster.STRATEGIES,
   )
+  log_format: str = settings.setting(
+    "text", "form of the lines and bars; json: one object per line", choices=("text", "json")
+  )
   flagfiles: tuple[str, ...] = settings.recorded(())
 
   def __post_init__(self) -> None:
@@ -87,7 +90,7 @@ def main(options: Options, given: dict[str, Any]) -> int:
       init_ema=options.init_ema,
       strict=options.strict,
       strategy=options.strategy,
-      progress=progress_lib.Console(),
+      progress=progress_lib.LOG_FORMATS[options.log_format](),
     )
   except api.TrainingInterrupted as interrupted:
     return 128 + interrupted.signal

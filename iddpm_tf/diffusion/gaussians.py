@@ -106,7 +106,7 @@ def _log_cdf(z):
   return tf.where(z < -1e4, tail, _standard_normal().log_cdf(tf.maximum(z, -1e4)))
 
 
-def _standard_normal() -> tfd.Normal:
+def _standard_normal():
   # It is no constant of the module: an import that runs TensorFlow comes too early for workers of
   # several machines, which have to find each other before.
   return tfd.Normal(0.0, 1.0)

@@ -224,7 +224,9 @@ def _train(config, source, folder, strategy, workers, progress, begin, strict, s
   ):
     grids = sample_grids.SampleGrids(state, source, folder, writer, progress)
     evaluations.begin(writer)
-    run.output = run_lib.Output(writer, grids, evaluations, status, progress)
+    run.output = run_lib.Output(
+      writer, grids, evaluations, status, progress, str(folder.tensorboard)
+    )
     step = run.run()
     status.update(step=step, state="stopped" if step < options.train_steps else "finished")
   if stop.signal:

@@ -41,6 +41,7 @@ class Output:
   evaluations: periodic_evaluation.PeriodicEvaluation
   status: status_lib.Status
   progress: progress_lib.Progress
+  folder: str  # Of TensorBoard's files.
 
   def log(self, step: int, state: state_lib.TrainState, monitor: faults.Monitor) -> str:
     """Writes scalars and the status; returns a short text about them."""
@@ -96,6 +97,7 @@ class Run:
   output: Output | None = None
   _saved: int = -1  # The step of the last checkpoint.
   _restarts: int = 0  # How often in a row the run went back to it.
+  _profiles: bool = False  # Whether TensorBoard's profiler is recording.
 
   def run(self) -> int:
     """Takes the steps, and returns the last one.
@@ -116,6 +118,7 @@ class Run:
     with progress.bar(total=total, initial=step, unit="step") as bar:
       while step < total and not self._stops():
         count = steps_until_boundary(step, self.state.config)
+        self._profile(step)
         start = time.perf_counter()
         records = tf.nest.map_structure(np.asarray, self.steps(batches, tf.constant(count)))
         step += count
@@ -130,12 +133,26 @@ class Run:
           back = self._go_back(fault)
           bar.update(back - step)
           step, batches = back, self.batches_from(back)
+      if self._profiles:
+        tf.profiler.experimental.stop()
       # The signal may have come at any line above.
       fault = self._save(step, wait=True)
       if fault:
         step = self._go_back(fault)
     self.workers.from_chief(0)  # No worker leaves before the chief has drawn, scored and saved.
     return step
+
+  def _profile(self, step: int) -> None:
+    """Begins or ends what TensorBoard's profiler records, if that is due after a step."""
+    steps = self.state.config.training.profile_steps
+    if not self.output or not steps:
+      return
+    if step == steps[0] - 1 and not self._profiles:
+      tf.profiler.experimental.start(self.output.folder)
+      self._profiles = True
+    elif self._profiles and not steps[0] <= step + 1 <= steps[1]:
+      tf.profiler.experimental.stop()
+      self._profiles = False
 
   def _stops(self) -> bool:
     """Returns whether a worker has received a signal, which then stands for one in each of them."""
@@ -232,6 +249,9 @@ def steps_until_boundary(step: int, config: config_lib.Config) -> int:
     config.evaluation.eval_every,
   )
   due += [every - step % every for every in intervals if every]
+  if options.profile_steps:
+    first, last = options.profile_steps
+    due += [boundary - step for boundary in (first - 1, last) if boundary > step]
   return min(due)
 
 

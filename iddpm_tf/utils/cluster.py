@@ -20,20 +20,20 @@ class Cluster(NamedTuple):
   """The workers, and which one this process is. The first one is the chief, which writes files."""
 
   workers: tuple[str, ...]  # HOST:PORT of each.
-  index: int
+  number: int
   source: str  # What describes it, such as TF_CONFIG.
 
   @property
   def is_chief(self) -> bool:
     """Whether this process writes the files of a run."""
-    return self.index == 0
+    return self.number == 0
 
   def tf_config(self) -> str:
     """Returns the value of TF_CONFIG, which TensorFlow reads."""
     return json.dumps(
       {
         "cluster": {"worker": list(self.workers)},
-        "task": {"type": "worker", "index": self.index},
+        "task": {"type": "worker", "index": self.number},
       }
     )
 

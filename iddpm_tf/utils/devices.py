@@ -64,7 +64,7 @@ def _multi_worker(workers: cluster_lib.Cluster) -> tf.distribute.Strategy:
     raise settings.InputError(
       workers.source,
       f"expected {len(workers.workers)} workers that find each other, of which this is "
-      f"{workers.workers[workers.index]}; {reason}",
+      f"{workers.workers[workers.number]}; {reason}",
     ) from None
 
 

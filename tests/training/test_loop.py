@@ -48,3 +48,11 @@ def test_a_call_ends_where_something_is_due(step, count):
     steps_per_call=4, log_every=10, save_every=15, sample_every=19, train_steps=29
   )
   assert run.steps_until_boundary(step, config) == count
+
+
+@pytest.mark.parametrize("step, count", [(0, 2), (2, 3), (5, 4)])
+def test_a_call_ends_where_the_profiler_begins_and_ends(step, count):
+  config = config_lib.Config.from_settings(
+    steps_per_call=4, log_every=100, save_every=100, profile_steps=(3, 5)
+  )
+  assert run.steps_until_boundary(step, config) == count

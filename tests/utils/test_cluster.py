@@ -145,7 +145,7 @@ def test_the_manifest_of_the_page_describes_its_workers():
   # What Kubernetes sets in an Indexed Job.
   environ |= {"JOB_COMPLETION_INDEX": "1", "HOSTNAME": f"{job['metadata']['name']}-1"}
   found = cluster.from_environment(environ)
-  assert len(found.workers) == spec["completions"] == spec["parallelism"] and found.index == 1
+  assert len(found.workers) == spec["completions"] == spec["parallelism"] and found.number == 1
   name = service["metadata"]["name"]
   assert found.workers[0] == f"{job['metadata']['name']}-0.{name}:12345"
   assert pod["subdomain"] == name and service["spec"]["clusterIP"] == "None"
