@@ -115,8 +115,9 @@ class NetworkConfig:
   )
   precision: str = settings.setting(
     "float32",
-    "arithmetic of the network; weights are always float32",
-    choices=("float32", "mixed_bfloat16"),
+    "arithmetic of the network; weights are always float32; mixed_float16, with a loss scale, is "
+    "for GPUs without bfloat16",
+    choices=("float32", "mixed_bfloat16", "mixed_float16"),
     changeable=True,
   )
 

@@ -141,4 +141,4 @@ def _output_channels(layer: keras.Layer) -> int:
 
 def _itemsize(layer: keras.Layer) -> int:
   """Returns the size of one value of a layer's output, in bytes."""
-  return {"float32": _FLOAT32_BYTES, "bfloat16": 2}[layer.compute_dtype]
+  return {"float32": _FLOAT32_BYTES, "bfloat16": 2, "float16": 2}[layer.compute_dtype]

@@ -70,6 +70,8 @@ class Monitor:
       if not records.skipped[i]:
         self._in_a_row = 0
         continue
+      if records.loss_scale[i] > 1 and not np.isfinite(records.grad_norm[i]):
+        continue  # An overflow of float16, after which the loss is scaled less.
       self._in_a_row += 1
       self.skipped += 1
       reason = _why_skipped(records, i)

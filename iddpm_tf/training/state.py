@@ -52,7 +52,10 @@ class TrainState:
     self.optimizer = optimizer_lib.make_optimizer(config.training, self.weights)
     self.averages = ema.MovingAverages(self.weights, config.training.ema)
     self.timestep_sampler = timestep_sampling.make_timestep_sampler(config.diffusion)
-    self.guard = step_guard.StepGuard(config.training.max_grad_norm_ratio)
+    self.guard = step_guard.StepGuard(
+      config.training.max_grad_norm_ratio,
+      scales_loss=config.network.precision == "mixed_float16",
+    )
     random.setstate(states[0])
     np.random.set_state(states[1])
 
@@ -126,10 +129,11 @@ class TrainState:
     )
 
   def complete(self, names: Collection[str]) -> None:
-    """Begins the averages of the rates that a restored file lacks at the restored weights.
+    """Begins what a restored file lacks: averages at the restored weights, and the loss scale.
 
     Args:
       names: the names of the variables in the file.
     """
     for rate in set(self.averages.rates) - checkpoints.average_rates(names):
       self.averages.begin(rate)
+    self.guard.fit_precision()

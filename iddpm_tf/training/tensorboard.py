@@ -84,6 +84,8 @@ class Writer:
       records = train_step.StepRecord(*(values[~skipped] for values in records))
     with self._writer.as_default(step=step):
       tf.summary.scalar("faults/skipped_steps", np.sum(skipped))
+      if state.guard.scales_loss:
+        tf.summary.scalar("loss_scale", records.loss_scale[-1])
       tf.summary.scalar("faults/restarts", state.guard.restarts.read_value())
       self._write_losses(records)
       tf.summary.histogram("timesteps/drawn", records.t.ravel())

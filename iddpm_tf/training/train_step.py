@@ -30,6 +30,7 @@ class StepRecord(NamedTuple):
     tf.Tensor
   )  # [], the mean of |gradient|^2 over the microbatches of all replicas.
   skipped: tf.Tensor  # [], 1 if the step changed no weights, otherwise 0.
+  loss_scale: tf.Tensor  # [], the scale of the loss in float16; 0 where there is none.
   # [groups], the norms of the gradient by group of layers if the step was skipped, otherwise 0.
   group_norms: tf.Tensor
 
@@ -88,9 +89,17 @@ def train_step(state: state_lib.TrainState, batch: Mapping[str, tf.Tensor]) -> S
   )
   means = tf.stack([gradients.part_squared_norm, tf.reduce_mean(losses.loss)])
   part_squared_norm, loss = tf.unstack(replica.all_reduce(tf.distribute.ReduceOp.MEAN, means))
+  scale = state.guard.loss_scale.read_value()
   applied = apply_gradient(state, gradients.mean, loss)._asdict()
   return StepRecord(
-    t, weights, losses.loss, losses.mse, losses.vlb, part_squared_norm=part_squared_norm, **applied
+    t,
+    weights,
+    losses.loss,
+    losses.mse,
+    losses.vlb,
+    part_squared_norm=part_squared_norm,
+    loss_scale=scale,
+    **applied,
   )
 
 
@@ -140,9 +149,14 @@ def loss_and_gradients(
       state.diffusion, output, x_start=x_start, x_t=x_t, t=t, noise=noise
     )
     mean = tf.reduce_mean(losses.loss * weights)
+    if state.guard.scales_loss:
+      mean *= state.guard.loss_scale.read_value()
   gradients = tape.gradient(mean, parameters)
   # The gradient of the label embedding is sparse.
-  return losses, state.weights.layout.join(list(map(tf.convert_to_tensor, gradients)))
+  gradient = state.weights.layout.join(list(map(tf.convert_to_tensor, gradients)))
+  if state.guard.scales_loss:
+    gradient /= state.guard.loss_scale.read_value()
+  return losses, gradient
 
 
 def apply_gradient(state: state_lib.TrainState, gradient: tf.Tensor, loss: tf.Tensor) -> Applied:

@@ -129,6 +129,7 @@ def records_of(steps, *, mse=1.0, skipped=0.0):
     grad_norm=ones,
     part_squared_norm=ones,
     skipped=np.float32(skipped) * ones,
+    loss_scale=0 * ones,
     group_norms=np.ones([steps, 5], np.float32),
   )
 
@@ -155,7 +156,7 @@ def test_weights_that_are_not_finite_are_not_saved():
   monitor = faults.Monitor(state)
   assert monitor.check(5) is None
   state.averages.averages[1].variable.assign(
-    state.averages.averages[1].variable + tf.constant([np.inf] + [0.0] * 63)
+    state.averages.averages[1].variable + tf.constant([np.inf] + [0.0] * 31)
   )
   assert monitor.check(5).reason == "weights, moments or averages are not finite"
 

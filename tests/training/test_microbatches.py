@@ -1,5 +1,7 @@
 """One step in microbatches, without a graph. `test_replicas.py` has graphs of several steps."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -141,3 +143,38 @@ def test_activations_that_are_computed_again_give_the_same_gradients():
   np.testing.assert_allclose(ours.loss, expected.loss, rtol=1e-6)
   for value, other in zip(gradients, expected_gradients, strict=True):
     np.testing.assert_allclose(value, other, atol=1e-6 * float(expected.grad_norm))
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_gradients_in_float16_are_those_of_float32_to_rounding(parts):
+  """The loss scale keeps what float16 would lose: its smallest number is 6e-8."""
+
+  def gradient(precision):
+    state = make_state(parts)
+    # The gradient of L_vlb overflows until the scale has adapted.
+    config = dataclasses.replace(
+      state.config,
+      network=dataclasses.replace(state.config.network, precision=precision),
+      diffusion=dataclasses.replace(state.config.diffusion, objective="hybrid"),
+    )
+    weights = state.weights.read()
+    state = state_lib.TrainState(config)
+    state.weights.assign(weights)
+    applied = []
+
+    def keep(state, gradient, loss):
+      parts = state.weights.layout.split(gradient)
+      applied.append(np.concatenate([part.numpy().ravel() for part in parts]))
+      return original(state, gradient, loss)
+
+    original = train_step.apply_gradient
+    with pytest.MonkeyPatch.context() as patch:
+      patch.setattr(train_step, "apply_gradient", keep)
+      record = train_step.train_step(state, IMAGES)
+    assert not record.skipped
+    return applied[0]
+
+  expected = gradient("float32")
+  ours = gradient("mixed_float16")
+  assert np.linalg.norm(ours - expected) < 0.01 * np.linalg.norm(expected)
+  assert not np.array_equal(ours, expected)

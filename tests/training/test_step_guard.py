@@ -68,3 +68,33 @@ def test_norms_of_groups():
     np.linalg.norm(arrays[3]),
   ]
   np.testing.assert_allclose(norms, expected, rtol=1e-6)
+
+
+def test_the_loss_scale_follows_overflows():
+  guard = step_guard.StepGuard(0.0, scales_loss=True)
+  scale = step_guard.FIRST_SCALE
+  guard.update(tf.constant(np.inf), tf.constant(1.0))
+  guard.update(tf.constant(np.nan), tf.constant(1.0))
+  assert float(guard.loss_scale) == scale / 4
+  for _ in range(1999):
+    guard.update(tf.constant(1.0), tf.constant(0.0))
+  assert float(guard.loss_scale) == scale / 4
+  guard.update(tf.constant(1.0), tf.constant(0.0))
+  assert float(guard.loss_scale) == scale / 2
+  for _ in range(40):
+    guard.update(tf.constant(np.inf), tf.constant(1.0))
+  assert float(guard.loss_scale) == 1
+
+
+def test_the_loss_scale_begins_anew_where_the_precision_changes():
+  guard = step_guard.StepGuard(0.0, scales_loss=True)
+  guard.loss_scale.assign(8.0)
+  guard.fit_precision()
+  assert float(guard.loss_scale) == 8
+  guard.loss_scale.assign(0.0)  # As a run in another precision has it.
+  guard.fit_precision()
+  assert float(guard.loss_scale) == step_guard.FIRST_SCALE
+  other = step_guard.StepGuard(0.0)
+  other.loss_scale.assign(8.0)
+  other.fit_precision()
+  assert float(other.loss_scale) == 0

@@ -30,7 +30,7 @@ def test_the_noise_scale_is_a_ratio_of_averages_where_there_is_one(
   images, norms = np.ones([2, 8], np.float32), np.array(part_squared_norm, np.float32)
   grad_norm = np.array([1.0, 3.0], np.float32)
   records = train_step.StepRecord(
-    images.astype(np.int32), images, images, images, images, grad_norm, norms, norms, images
+    images.astype(np.int32), images, images, images, images, grad_norm, norms, norms, norms, images
   )
   folder = model_dir_lib.ModelDir(tmp_path)
   writer = tensorboard.Writer(folder, config, 0, part_size=2)
@@ -45,10 +45,14 @@ def test_the_noise_scale_is_a_ratio_of_averages_where_there_is_one(
 def test_steps_that_are_taken_again_are_shown_once(tmp_path):
   config = config_lib.Config.from_settings()
   folder = model_dir_lib.ModelDir(tmp_path)
-  for first_step, steps in ((0, (5, 10, 15)), (10, (15, 20)), (10, (15,))):
+  runs = ((0, (5, 10, 15)), (10, (15, 20)), (10, (15,)))
+  for number, (first_step, steps) in enumerate(runs):
     with tensorboard.Writer(folder, config, first_step, part_size=2) as writer:
       for step in steps:
         writer.write_values({"fid": first_step + step}, "evaluation", "raw", step)
+    # Files are read in the order of their names, which have the second, and a number without zeros.
+    (path,) = folder.tensorboard.glob("events*")
+    path.rename(folder.tensorboard / f"{number}.{path.name}")
   accumulator = plugin_event_accumulator.EventAccumulator(
     str(folder.tensorboard), size_guidance={plugin_event_accumulator.TENSORS: 0}
   )
