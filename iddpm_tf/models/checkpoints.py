@@ -144,6 +144,10 @@ class Checkpoints:
         pass  # It deletes those of this version.
       for leftover in self.folder.glob(f"{model_dir_lib.CHECKPOINT}-*_temp"):
         shutil.rmtree(leftover, ignore_errors=True)
+      steps = self._steps()
+      for path in self.folder.glob(f"{model_dir_lib.CHECKPOINT}-*.data-*"):
+        if model_dir_lib.step_of(path.stem) not in steps:
+          path.unlink(missing_ok=True)
 
   def set_aside_skipped(self) -> None:
     """Moves the skipped checkpoints to the folder `damaged`, so that no one tries them again."""
@@ -297,13 +301,10 @@ class Checkpoints:
     """Returns the steps of all checkpoints, also of those that lack files.
 
     TensorFlow's list may be older than the files, since a killed process writes it last; and files
-    that it names may be gone.
+    that it names may be gone. Data that has no index and is not in the list is none of them: a
+    process was killed while it moved the files to their place, or while it deleted them.
     """
-    steps = set()
-    for path in self.folder.glob(f"{model_dir_lib.CHECKPOINT}-*"):
-      with contextlib.suppress(ValueError):
-        if path.is_file():
-          steps.add(model_dir_lib.step_of(path.stem))
+    steps = model_dir_lib.ModelDir.checkpoint_steps(self.folder)
     with contextlib.suppress(ValueError, OSError, text_format.ParseError, tf.errors.OpError):
       state = tf.train.get_checkpoint_state(str(self.folder))
       if state:

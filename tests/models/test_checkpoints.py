@@ -41,7 +41,9 @@ def test_old_checkpoints_are_deleted(tmp_path):
   for step in (1, 2, 3):
     checkpoints.save(step)
   assert model_dir_lib.ModelDir.checkpoint_steps(tmp_path) == {2, 3}
-  (tmp_path / "step-9_temp").mkdir()  # What a killed process leaves.
+  # What killed processes leave.
+  (tmp_path / "step-9_temp").mkdir()
+  (tmp_path / "step-9.data-00000-of-00001").touch()
   checkpoints.delete_others(3)
   assert model_dir_lib.ModelDir.checkpoint_steps(tmp_path) == {3}
   checkpoints.sweep()

@@ -38,13 +38,13 @@ def assert_same_run(folder, other):
     np.testing.assert_array_equal(value, theirs[name], name)
 
 
-def start(folder, *flags):
+def start(folder, *flags, stdout=subprocess.PIPE):
   """Starts the command in a process of its own."""
   command = [sys.executable, "-m", "trainers.train", f"--model_dir={folder}"]
   return subprocess.Popen(
     [*command, *small_model.FLAGS, *flags],
     cwd=ROOT,
-    stdout=subprocess.PIPE,
+    stdout=stdout,
     stderr=subprocess.STDOUT,
     text=True,
   )
