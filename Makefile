@@ -73,7 +73,7 @@ growth: .venv/installed
 
 # Kills, power losses, damaged files, full disks, divergence and several workers. Mounting file systems needs root.
 test-faults: .venv-test/installed
-	$(TEST) pytest -s tests/long/test_faults.py tests/long/test_workers.py
+	$(TEST) pytest -s tests/long/test_faults.py tests/long/test_workers.py tests/long/test_combinations.py
 
 # The development server under 50 clients for a minute; and TensorFlow Serving itself, where docker has its image.
 test-serving: .venv-test/installed
