@@ -21,6 +21,11 @@ from tests import small_model
 NUMBERS = ("1", "2", "10")
 
 
+@pytest.fixture(autouse=True)
+def fixture_sharing(shared_graphs):
+  """Runs of the same configuration share their state."""
+
+
 def draw(path, grey):
   path.parent.mkdir(parents=True, exist_ok=True)
   Image.new("L", (8, 8), grey).save(path)
