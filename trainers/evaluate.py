@@ -27,6 +27,7 @@ from iddpm_tf.data import image_files
 from iddpm_tf.evaluation import config as evaluation_config
 from iddpm_tf.evaluation.nll import config as nll_config
 from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.utils import cluster
 from iddpm_tf.utils import progress as progress_lib
 from trainers.cli import command
 from trainers.cli import model_options
@@ -136,6 +137,9 @@ def main(options: Options, given: dict[str, Any]) -> int:
   for name in ("samples", "reference"):
     path = getattr(options, name)
     settings.require(path is None or pathlib.Path(path).exists(), name, image_files.KINDS, path)
+  workers = cluster.from_environment()
+  if options.nll or options.samples:
+    cluster.require_alone("likelihoods and images of one's own")
   command.load_tensorflow()
   from iddpm_tf.evaluation import sample_evaluation
   from iddpm_tf.evaluation.nll import evaluation as nll_evaluation
@@ -171,7 +175,11 @@ def main(options: Options, given: dict[str, Any]) -> int:
     if options.scores and not options.samples:
       evaluations.append(
         sample_evaluation.prepare_model(
-          model, options.scoring_config(), output_dir=output_dir, progress=progress
+          model,
+          options.scoring_config(),
+          output_dir=output_dir,
+          workers=workers,
+          progress=progress,
         )
       )
   for evaluation in evaluations:

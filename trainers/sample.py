@@ -25,6 +25,7 @@ from iddpm_tf.data import image_files
 from iddpm_tf.data import pictures
 from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.models import seeds as seeds_lib
+from iddpm_tf.utils import cluster
 from iddpm_tf.utils import files
 from iddpm_tf.utils import progress as progress_lib
 from trainers.cli import command
@@ -60,6 +61,7 @@ class Options(model_options.UpsamplerOptions, model_options.EnsembleOptions):
 
 def main(options: Options, given: dict[str, Any]) -> int:
   """Draws the images and writes them."""
+  cluster.require_alone("sample; trainers.evaluate divides its samples among the workers")
   config = model_options.model_config(options, given)
   upsampler_config = model_options.upsampler_config(options, config)
   low_res, labels = _conditioning(options, config)

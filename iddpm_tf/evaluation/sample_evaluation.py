@@ -17,6 +17,7 @@ from iddpm_tf.evaluation import scoring as scoring_lib
 from iddpm_tf.models import batched_sampling
 from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.models import trained_model
+from iddpm_tf.utils import cluster
 from iddpm_tf.utils import files
 from iddpm_tf.utils import progress as progress_lib
 
@@ -47,6 +48,7 @@ class SampleEvaluation:
     make_scorer: Callable[[], scoring_lib.Scorer],
     sample_sets: Callable[[], Iterator[SampleSet]],
     progress: progress_lib.Progress,
+    workers: cluster.Cluster | None = None,
   ):
     """Makes the output folder.
 
@@ -56,15 +58,23 @@ class SampleEvaluation:
       make_scorer: returns the scorer, after computing what the reference lacks.
       sample_sets: yields sets of samples.
       progress: shows the results.
+      workers: the processes that evaluate together, or None.
     """
-    self.scoring = scoring
+    self.scoring, self._workers = scoring, workers
     self._output_dir = files.make_folder(output_dir)
     results_log.require_writable(output_dir)
     self._make_scorer, self._sample_sets = make_scorer, sample_sets
     self._progress = progress
 
   def run(self) -> list[dict[str, Any]]:
-    """Scores each set of samples, adds the results to the results log, and returns them."""
+    """Scores each set of samples, adds the results to the results log, and returns them.
+
+    A worker besides the chief draws its part of the samples, and returns no results.
+    """
+    if self._workers and not self._workers.is_chief:
+      for _ in self._sample_sets():
+        pass
+      return []
     scorer = self._make_scorer()
     results = []
     for images, about in self._sample_sets():
@@ -81,6 +91,7 @@ def prepare_model(
   config: evaluation_config.ScoringConfig,
   *,
   output_dir: str | os.PathLike[str] | None = None,
+  workers: cluster.Cluster | None = None,
   progress: progress_lib.Progress,
 ) -> SampleEvaluation:
   """Returns an evaluation of samples that a model draws, by each sampler of its configuration.
@@ -92,6 +103,8 @@ def prepare_model(
     model: the model.
     config: how the samples are scored.
     output_dir: the folder of the results. None is the model folder.
+    workers: the processes that evaluate together; each draws a part of the samples, and the chief
+      scores them.
     progress: shows the results and the evaluations of the network.
 
   Raises:
@@ -120,7 +133,7 @@ def prepare_model(
       store = sample_store.SampleStore(
         keeping.evaluations, model, sampler, first_seed=config.seed << 32
       )
-      images = store.draw(count, batch_size=config.batch_size, progress=progress)
+      images = store.draw(count, batch_size=config.batch_size, progress=progress, workers=workers)
       about = results_log.describe_model(model, seed=config.seed)
       yield images, about | results_log.describe_sampler(model, sampler)
 
@@ -132,6 +145,7 @@ def prepare_model(
     ),
     sample_sets=sample_sets,
     progress=progress,
+    workers=workers,
   )
 
 

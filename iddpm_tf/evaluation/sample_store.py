@@ -7,6 +7,7 @@ samples of a smaller evaluation.
 import json
 import os
 import pathlib
+import time
 import zlib
 
 import numpy as np
@@ -16,11 +17,14 @@ from iddpm_tf.diffusion.samplers import base as samplers
 from iddpm_tf.models import batched_sampling
 from iddpm_tf.models import seeds as seeds_lib
 from iddpm_tf.models import trained_model
+from iddpm_tf.utils import cluster
 from iddpm_tf.utils import files
 from iddpm_tf.utils import npz
 from iddpm_tf.utils import progress as progress_lib
 
 _FOLDER = "samples"
+_PATIENCE = 120.0  # Seconds without a batch of another worker, at least.
+_POLL_SECONDS = 0.5
 
 
 class SampleStore:
@@ -51,35 +55,83 @@ class SampleStore:
     self.folder = pathlib.Path(evaluations) / _FOLDER / self._name()
 
   def draw(
-    self, count: int, *, batch_size: int, progress: progress_lib.Progress
-  ) -> reading.RecordImages:
+    self,
+    count: int,
+    *,
+    batch_size: int,
+    progress: progress_lib.Progress,
+    workers: cluster.Cluster | None = None,
+  ) -> reading.RecordImages | None:
     """Returns the first samples, uint8 `[count, H, W, C]` on the disk, and draws what is missing.
 
     Args:
       count: the number of samples.
-      batch_size: images at a time, over all devices.
+      batch_size: images at a time, over all devices of a process.
       progress: shows the evaluations of the network.
+      workers: the processes that make this call at the same time, on the same disk. Each draws
+        every n-th batch. The chief then waits for the others, and draws what one does not finish;
+        the others return None.
     """
     self.folder.mkdir(parents=True, exist_ok=True)
     start = sum(map(len, self._files(count)))
-    if start < count:
-      if start:
-        progress.say(f"{start:,} of {count:,} samples are in {self.folder}")
-      inputs = {
-        "seed": seeds_lib.make_seeds(count, self._first_seed)[start:],
-        "label": self._labels(count, start),
-      }
+    if start:
+      progress.say(f"{min(start, count):,} of {count:,} samples are in {self.folder}")
+    missing = list(range(start, count, batch_size))
+    if missing:
       sampler = batched_sampling.BatchedSampler(self._model, self._sampler)
-      for images in sampler.batches(inputs, batch_size=batch_size, progress=progress):
-        with files.whole(self._path(start)) as temporary:
-          np.save(temporary, images)
-        start += len(images)
+
+      def draw(positions):
+        return self._draw_batches(sampler, positions, count, batch_size, progress)
+
+      # By absolute positions: a worker that begins later finds batches of the others.
+      n = 1 if workers is None else len(workers.workers)
+      number = 0 if workers is None else workers.number
+      seconds = draw([place for place in missing if place // batch_size % n == number])
+      if workers and workers.is_chief:
+        patience = max(_PATIENCE, 10 * seconds)
+        self._wait_for_others(
+          missing, draw, lambda place: self._is_drawn(place, count, batch_size), patience, progress
+        )
       progress.say(sampler.describe_range())
+    if workers and not workers.is_chief:
+      return None
     return reading.RecordImages(self._files(count), self._image_shape)
 
-  def _labels(self, count, start):
+  def _draw_batches(self, sampler, positions, count, batch_size, progress):
+    """Draws the batches that begin at some positions; returns the longest time of one, in s."""
+    positions = [start for start in positions if not self._is_drawn(start, count, batch_size)]
+    if not positions:
+      return 0.0
+    chosen = np.concatenate([np.arange(count)[start : start + batch_size] for start in positions])
     labels = seeds_lib.make_labels(count, self._model.config.num_classes)
-    return None if labels is None else labels[start:]
+    inputs = {
+      "seed": seeds_lib.make_seeds(count, self._first_seed)[chosen],
+      "label": None if labels is None else labels[chosen],
+    }
+    batches = sampler.batches(inputs, batch_size=batch_size, progress=progress)
+    longest, before = 0.0, time.monotonic()
+    for start, images in zip(positions, batches):
+      with files.whole(self._path(start)) as temporary:
+        np.save(temporary, images)
+      now = time.monotonic()
+      longest, before = max(longest, now - before), now
+    return longest
+
+  def _wait_for_others(self, positions, draw, is_drawn, patience, progress):
+    """Waits until the batches at all positions are there, and draws those that do not come."""
+    left, deadline = positions, time.monotonic() + patience
+    while True:
+      before = len(left)
+      left = [start for start in left if not is_drawn(start)]
+      if not left:
+        return
+      if len(left) < before:
+        deadline = time.monotonic() + patience
+      elif time.monotonic() > deadline:
+        progress.say(f"note: no worker has drawn a batch for {patience:.0f} s; drawing one here")
+        draw(left[:1])
+      else:
+        time.sleep(_POLL_SECONDS)
 
   def _name(self):
     """Returns the name of the folder, which tells apart all that the samples depend on."""
@@ -106,18 +158,28 @@ class SampleStore:
   def _files(self, count):
     """Returns files up to `count` images, or up to the first image that is missing or damaged."""
     kept, start = [], 0
-    while start < count and (path := self._path(start)).exists():
-      try:
-        images = _mapped(path)
-      except OSError:  # The error says nothing about the content of the file.
-        raise
-      except npz.ERRORS:
-        break
-      if images.dtype != np.uint8 or images.shape[1:] != self._image_shape or not len(images):
-        break
-      kept.append(_File(path, min(len(images), count - start)))
-      start += len(images)
+    while start < count and (length := self._length(start)):
+      kept.append(_File(self._path(start), min(length, count - start)))
+      start += length
     return kept
+
+  def _is_drawn(self, start, count, batch_size):
+    """Returns whether there is a whole batch at a position."""
+    return self._length(start) >= min(batch_size, count - start)
+
+  def _length(self, start):
+    """Returns the number of images in the file that begins at a position, or 0 without one."""
+    path = self._path(start)
+    if not path.exists():
+      return 0
+    try:
+      images = _mapped(path)
+    except OSError:  # The error says nothing about the content of the file.
+      raise
+    except npz.ERRORS:
+      return 0
+    fits = images.dtype == np.uint8 and images.shape[1:] == self._image_shape
+    return len(images) if fits else 0
 
 
 def weights_checksum(model: trained_model.TrainedModel) -> str:

@@ -65,6 +65,22 @@ def for_strategy(kind: str, environ: Mapping[str, str] = os.environ) -> Cluster 
   return found
 
 
+def require_alone(what: str, environ: Mapping[str, str] = os.environ) -> None:
+  """Raises an error if the environment describes several workers.
+
+  Args:
+    what: what one process does, such as "a likelihood".
+    environ: the environment of the process.
+
+  Raises:
+    InputError: it does.
+  """
+  found = from_environment(environ)
+  if found:
+    message = f"expected one process for {what}, received {len(found.workers)} workers"
+    raise settings.InputError(found.source, message)
+
+
 def from_environment(environ: Mapping[str, str] = os.environ) -> Cluster | None:
   """Returns the cluster that this process belongs to, or None where it is alone.
 

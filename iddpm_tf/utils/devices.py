@@ -33,6 +33,15 @@ def make_strategy(kind: str = "auto") -> tf.distribute.Strategy:
     return _multi_worker(workers)
   if kind == "tpu":
     return _tpu()
+  return local_strategy(kind)
+
+
+def local_strategy(kind: str = "auto") -> tf.distribute.Strategy:
+  """Returns the strategy of this machine alone.
+
+  Args:
+    kind: `mirrored`, `one_device`, or `auto`; see `make_strategy`.
+  """
   for gpu in tf.config.list_physical_devices("GPU"):
     try:
       tf.config.experimental.set_memory_growth(gpu, True)

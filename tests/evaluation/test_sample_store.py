@@ -11,6 +11,7 @@ from iddpm_tf.diffusion.samplers import ddim
 from iddpm_tf.evaluation import sample_store
 from iddpm_tf.models import batched_sampling
 from iddpm_tf.models import seeds as seeds_lib
+from iddpm_tf.utils import cluster
 from iddpm_tf.utils import progress as progress_lib
 
 SILENT = progress_lib.Silent()
@@ -136,3 +137,29 @@ def test_there_may_be_more_files_than_a_process_may_open(store):
     assert images[:].shape == (64, 8, 8, 1)
   finally:
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def workers(number):
+  return cluster.Cluster(("a:1", "b:1", "c:1"), number, "test")
+
+
+def test_workers_divide_the_batches(model, store, drawn, tmp_path):
+  alone = sample_store.SampleStore(tmp_path / "alone", model, ddim.DDIM(2))
+  expected = alone.draw(18, batch_size=4, progress=SILENT)[:]
+  drawn.clear()
+  for number in (1, 2):
+    assert store.draw(18, batch_size=4, progress=SILENT, workers=workers(number)) is None
+  assert drawn == [4, 2, 4]  # Batches 1 and 4, the last of which is smaller, and batch 2.
+  images = store.draw(18, batch_size=4, progress=SILENT, workers=workers(0))
+  assert drawn == [4, 2, 4, 4, 4]
+  np.testing.assert_array_equal(images[:], expected)
+  names = [sorted(path.name for path in each.folder.iterdir()) for each in (store, alone)]
+  assert names[0] == names[1]
+
+
+def test_the_chief_draws_what_a_lost_worker_does_not(store, drawn, monkeypatch, recorder):
+  monkeypatch.setattr(sample_store, "_PATIENCE", 0.0)
+  monkeypatch.setattr(sample_store, "_POLL_SECONDS", 0.01)
+  images = store.draw(12, batch_size=4, progress=recorder, workers=workers(0))
+  assert len(images) == 12 and drawn == [4, 4, 4]
+  assert sum("no worker has drawn a batch" in line for line in recorder.lines) == 2

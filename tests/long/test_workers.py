@@ -6,6 +6,7 @@ python -m pytest -s tests/long/test_workers.py
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import time
 import numpy as np
 import pytest
 
+from iddpm_tf.evaluation import results_log
 from iddpm_tf.models import model_dir as model_dir_lib
 from tests.trainers.test_train import variables
 from tests.training import events
@@ -37,8 +39,9 @@ def free_ports(count):
   return ports
 
 
-def start(folder, count, *flags):
+def start(folder, count, *flags, command="train"):
   """Starts the processes, and returns them."""
+  own = FLAGS if command == "train" else ()
   workers = [f"localhost:{port}" for port in free_ports(count)]
   processes = []
   for index in range(count):
@@ -46,7 +49,7 @@ def start(folder, count, *flags):
     environ = {"TF_CONFIG": json.dumps({"cluster": {"worker": workers}, "task": task})}
     processes.append(
       subprocess.Popen(
-        [sys.executable, "-m", "trainers.train", *FLAGS, f"--model_dir={folder}", *flags],
+        [sys.executable, "-m", f"trainers.{command}", *own, f"--model_dir={folder}", *flags],
         cwd=ROOT,
         env={**os.environ, **environ},
         stdout=subprocess.PIPE,
@@ -141,6 +144,28 @@ def test_a_signal_to_one_worker_saves_and_ends_all(tmp_path):
   statuses, outputs = wait(processes, 120)
   assert statuses == [128 + signal.SIGTERM, 128 + signal.SIGUSR1], outputs
   assert model_dir_lib.ModelDir(folder).newest_step() > 0
+
+
+def test_workers_evaluate_the_images_of_one_process(tmp_path, one_process):
+  """64 images in batches of 4: each of four workers draws a quarter, and the chief scores them."""
+  flags = ("--samplers=ddim:2", "--num_samples=64", "--batch_size=4", "--fid", "--kid")
+  alone, together = tmp_path / "alone", tmp_path / "together"
+  for folder in (alone, together):
+    shutil.copytree(one_process, folder)
+  command = [sys.executable, "-m", "trainers.evaluate", *flags]
+  subprocess.run([*command, f"--model_dir={alone}"], cwd=ROOT, check=True, capture_output=True)
+  processes = start(together, 4, *flags, command="evaluate")
+  statuses, outputs = wait(processes)
+  assert statuses == [0] * 4, outputs
+  images = [sorted(folder.rglob("evaluations/samples/*/*.npy")) for folder in (alone, together)]
+  assert [path.name for path in images[0]] == [path.name for path in images[1]]
+  assert len(images[0]) == 16
+  for path, other in zip(*images):
+    np.testing.assert_array_equal(np.load(path), np.load(other))
+  (line,), (expected,) = (results_log.read(folder) for folder in (together, alone))
+  assert line["scores"] == expected["scores"]
+  drawn = [output.count("/8 [") > 0 for output in outputs]  # Two steps for each of four batches.
+  assert all(drawn), outputs
 
 
 def test_a_cluster_and_devices_of_one_machine_contradict_each_other(tmp_path):

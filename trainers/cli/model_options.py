@@ -128,7 +128,7 @@ def load_model(
       best=options.best,
       ensemble=ensemble,
       changes=_changes(options, given),
-      strategy=devices.make_strategy() if all_devices else None,
+      strategy=devices.local_strategy() if all_devices else None,
       progress=progress,
     )
 
@@ -182,7 +182,7 @@ def load_upsampler(
       _required(options.upsampler_dir),
       ema=options.upsampler_ema,
       changes=changes,
-      strategy=devices.make_strategy() if all_devices else None,
+      strategy=devices.local_strategy() if all_devices else None,
       progress=progress,
     )
 
