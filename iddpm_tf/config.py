@@ -442,7 +442,7 @@ class TrainingConfig:
   keep_checkpoints: int = settings.setting(3, "newest checkpoints to keep", changeable=True)
   keep_every: int = settings.setting(
     0,
-    "keep the checkpoints of the steps that are multiples of it, too; 0: no others than the newest",
+    "also keep checkpoints whose step is a multiple of this; 0: keep only the newest",
     changeable=True,
     since=7,
   )

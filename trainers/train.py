@@ -42,7 +42,9 @@ class Options:
     "weights; unset: its first rate",
   )
   strict: bool = settings.setting(
-    False, "refuse to continue on other images or labels than the run was trained on"
+    False,
+    "refuse to continue on other images or labels than the run was trained on, or from an earlier "
+    "checkpoint where the newest one is damaged",
   )
   strategy: str = settings.setting(
     "auto",

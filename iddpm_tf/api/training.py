@@ -67,8 +67,8 @@ def train(
       channels, whose weights begin anew. A run that is continued does not read it again.
     init_ema: the rate of the averages to take from the model folder `init_from`; 0 for the raw
       weights. None takes its first rate.
-    strict: whether to refuse to continue a run on other images or labels than it was trained on.
-      False continues with a note.
+    strict: whether to refuse to continue a run on other images or labels than it was trained on,
+      or from an earlier checkpoint where the newest one is damaged. False continues with a note.
     strategy: the devices: a strategy of TensorFlow, or auto, one_device, mirrored, multi_worker or
       tpu. None is auto: all processes that the environment describes, or all GPUs, or the CPU where
       there is none. With several workers, all of them make this call.

@@ -17,7 +17,7 @@ class Losses(NamedTuple):
   """Losses of each example, each `[B]`. A term that the objective does not have is 0."""
 
   loss: tf.Tensor  # The objective.
-  mse: tf.Tensor  # L_simple.
+  mse: tf.Tensor  # L_simple, also where the objective leaves it out.
   vlb: tf.Tensor  # The weighted estimate of L_vlb, bits/dim.
 
 
@@ -46,10 +46,8 @@ def training_losses(
     noise: standard normal noise, `[B, H, W, C]`.
   """
   config = diffusion.config
-  zeros = tf.zeros_like(t, tf.float32)
-  mse = vlb = zeros
-  if config.objective != "vlb":
-    mse = _simple_loss(diffusion, output, x_start, x_t, t, noise)
+  vlb = tf.zeros_like(t, tf.float32)
+  mse = _simple_loss(diffusion, output, x_start, x_t, t, noise)
   weight = vlb_weight(config)
   if weight:
     if config.objective == "hybrid":
@@ -57,7 +55,7 @@ def training_losses(
     prediction = diffusion.predict(output, x_t, t, clip=False)
     term = vlb_term(diffusion, prediction, x_start=x_start, x_t=x_t, t=t)
     vlb = weight * diffusion.num_timesteps * term
-  return Losses(mse + vlb, mse, vlb)
+  return Losses(vlb if config.objective == "vlb" else mse + vlb, mse, vlb)
 
 
 def vlb_weight(config: config_lib.DiffusionConfig) -> float:

@@ -99,6 +99,7 @@ def append(folder: str | os.PathLike[str], *results: dict[str, Any]) -> pathlib.
   file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
   try:
     os.write(file, text.encode())
+    os.fsync(file)
   finally:
     os.close(file)
   return path

@@ -43,13 +43,11 @@ class Saveable(Protocol):
     """Gives values to the parts that a file lacks, after it has been restored."""
 
   def snapshot(self) -> tf.train.Checkpoint:
-    """Returns a checkpoint of the values of now in host memory, which later steps do not change."""
+    """Returns a checkpoint of the current values in host memory, which later steps leave."""
 
 
-class SaveError(settings.InputError):
+class SaveError(files.DiskError):
   """A checkpoint was not saved. The earlier ones are as they were."""
-
-  exit_status = files.DISK_STATUS
 
 
 class Skipped(NamedTuple):
@@ -131,6 +129,11 @@ class Checkpoints:
     writing, self._writing = self._writing, None
     if writing is not None:
       writing.result()
+
+  def settle(self) -> None:
+    """Waits for the save in the background, whatever becomes of it."""
+    with contextlib.suppress(SaveError):
+      self.wait()
 
   def delete_others(self, step: int) -> None:
     """Deletes the checkpoints of all other steps."""
@@ -391,7 +394,7 @@ def restore_network(
 def say_skipped(checkpoints: Checkpoints, restored: int, progress: progress_lib.Progress) -> None:
   """Says which damaged checkpoints were skipped."""
   for path, reason in checkpoints.skipped:
-    progress.say(f"note: {path} is damaged and was skipped for that of step {restored} ({reason})")
+    progress.say(f"note: {path} is damaged ({reason}); continuing from step {restored}")
 
 
 def _require_rate(path: str, names: Collection[str], *, ema: float) -> None:

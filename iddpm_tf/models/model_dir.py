@@ -160,8 +160,7 @@ class ModelDir:
     try:
       files.write_text(self.path / _CONFIG, config.to_json())
     except OSError as error:
-      message = f"expected a folder that can be written, received {self.path} ({error.strerror})"
-      raise settings.InputError("model_dir", message) from None
+      raise files.not_writable(self.path, "model_dir", error) from None
 
   def require_writable(self) -> None:
     """Checks that everything that a training writes can be written.
@@ -179,6 +178,12 @@ class ModelDir:
       self.results,
     ):
       files.require_writable(path, "model_dir")
+
+  def remove_leftovers(self) -> None:
+    """Deletes what a process has left that was killed before it wrote the configuration."""
+    if self.path.is_dir() and all(map(_is_leftover, self.path.iterdir())):
+      for path in self.path.iterdir():
+        path.unlink()
 
   @contextlib.contextmanager
   def held(self) -> Iterator[None]:

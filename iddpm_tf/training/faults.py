@@ -81,11 +81,16 @@ class Monitor:
         return lines, Fault(first + i, f"{limit} steps in a row were skipped; the last: {reason}")
     return lines, None
 
+  @property
+  def is_skipping(self) -> bool:
+    """Whether the last step was skipped."""
+    return self._in_a_row > 0
+
   def check(self, step: int) -> Fault | None:
     """Returns a fault if the state is not worth saving.
 
-    It is if the predictions of the last steps were far worse than none, or if numbers of the state
-    are not finite.
+    It is not worth saving if the predictions of the last steps were far worse than the prediction
+    0, or if numbers of the state are not finite.
     """
     errors = [
       np.mean(record.mse * record.weights) for record in self._records if not record.skipped

@@ -29,6 +29,7 @@ from iddpm_tf.training import status as status_lib
 from iddpm_tf.training import tensorboard
 from iddpm_tf.training import train_step
 from iddpm_tf.utils import devices
+from iddpm_tf.utils import files
 from iddpm_tf.utils import gradients
 from iddpm_tf.utils import progress as progress_lib
 
@@ -125,8 +126,8 @@ def train(
   """Trains until `config.training.train_steps`, or until a signal of `StopRequest`.
 
   A step whose loss or gradient is not finite is skipped. After `max_skipped_steps` of them in a
-  row, or if the predictions are worse than none, the run goes back to its last checkpoint with
-  other noise; after `max_restarts` of these it stops with an error.
+  row, or if the mean squared error is above 10 when a checkpoint is due, the run goes back to its
+  last checkpoint with other noise; after `max_restarts` of these it stops with an error.
 
   Args:
     config: a configuration with the shape of the images; see `resolve_config`.
@@ -146,10 +147,16 @@ def train(
     LostWorkerError: another process of the training has ended.
   """
   workers = devices.Workers(strategy)
-  with StopRequest() as stop, contextlib.ExitStack() as held, workers.watched():
+  with (
+    StopRequest() as stop,
+    contextlib.ExitStack() as held,
+    workers.watched(),
+    _one_line_for_disks(folder),
+  ):
     # A new run with initial weights makes the folder with everything in it, which fails if another
-    # process has done so meanwhile.
-    if workers.is_chief and (begin is None or folder.read_config()):
+    # process has done so meanwhile. A finished run may lie on a disk that can only be read.
+    finished = folder.newest_step() >= config.training.train_steps
+    if workers.is_chief and not finished and (begin is None or folder.read_config()):
       held.enter_context(folder.held())
     return _train(config, source, folder, strategy, workers, progress, begin, strict, stop, held)
 
@@ -166,7 +173,7 @@ def _train(config, source, folder, strategy, workers, progress, begin, strict, s
   checkpoints = checkpoints_lib.Checkpoints(
     state, folder.checkpoints, options.keep_checkpoints, keep_every=options.keep_every
   )
-  first_step = _restore(checkpoints, workers, strict=strict)
+  first_step = max(0, run_lib.restore_everywhere(checkpoints, workers, strict=strict))
 
   # What is wrong with the data is said before anything is written.
   first_batches = _batches(source, config, first_step, strategy)
@@ -187,36 +194,45 @@ def _train(config, source, folder, strategy, workers, progress, begin, strict, s
   stored = folder.read_config()
   begins = workers.from_chief(int(begin is not None and not stored))
   if not workers.is_chief:
+    if workers.from_chief(0):
+      return Outcome(first_step, None)  # Nothing is to be done.
     if begins:
       workers.from_chief(0)  # Waits for the initial weights.
       checkpoints.restore(step=first_step)
     with gradients.forgotten_custom_gradients():
-      return Outcome(first_step if finished else run.run(), stop.signal)
+      return Outcome(run.run(), stop.signal or run.stopped_by)
   # Workers besides the chief wait for it, and cannot help with a part of its work.
   own_devices = strategy if workers.count == 1 else tf.distribute.get_strategy()
   evaluations = periodic_evaluation.PeriodicEvaluation(state, source, folder, own_devices, progress)
   if stored:
     config = config.continuing(stored, first_step)
-  if not finished or evaluations.missed(first_step):
+  is_done = finished and not evaluations.missed(first_step)
+  if not is_done:
     folder.require_writable()
+  workers.from_chief(int(is_done))
   progress.say(_first_line(folder, config, first_step, strategy))
   if begins:
     assert begin is not None
+    folder.remove_leftovers()
     begin(state)
     held.enter_context(folder.held())
     workers.from_chief(0)
   elif not finished or not stored:
     folder.write_config(config)
   checkpoints_lib.say_skipped(checkpoints, first_step, progress)
+  status = status_lib.Status(folder, state, checkpoints.newest())
+  if is_done:
+    status.note_end()
+    return Outcome(first_step, None)
+  if finished:
+    held.enter_context(folder.held())
+  held.callback(checkpoints.settle)  # Before the folder is free for another process.
   checkpoints.set_aside_skipped()
   checkpoints.sweep()
   _note_other_images(source, folder, progress)
   if stored and not finished:
     _say_changes(stored, config, progress)
-  if finished and not evaluations.missed(first_step):
-    return Outcome(first_step, None)
   estimates.report(state, source, strategy, progress)
-  status = status_lib.Status(folder, step=first_step, train_steps=options.train_steps)
   with (
     gradients.forgotten_custom_gradients(),
     tensorboard.Writer(folder, config, first_step, part_size) as writer,
@@ -229,12 +245,13 @@ def _train(config, source, folder, strategy, workers, progress, begin, strict, s
     )
     step = run.run()
     status.update(step=step, state="stopped" if step < options.train_steps else "finished")
-  if stop.signal:
+  stopped_by = stop.signal or run.stopped_by
+  if stopped_by:
     where = f"and saved at step {step}" if step else "before the first step"
-    progress.say(f"stopped by {stop.signal.name} {where}; the same call continues from there")
+    progress.say(f"stopped by {stopped_by.name} {where}; the same call continues from there")
   else:
     progress.say(f"trained to step {step}: {checkpoints.newest()}")
-  return Outcome(step, stop.signal)
+  return Outcome(step, stopped_by)
 
 
 def images_per_part(strategy: tf.distribute.Strategy, options: config_lib.TrainingConfig) -> int:
@@ -312,8 +329,22 @@ def _ended(status: status_lib.Status) -> Iterator[None]:
   try:
     yield
   except BaseException as error:
-    status.update(state="failed", fault=str(error))
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
+    status.update(state="failed", fault={"step": None, "reason": reason})
     raise
+
+
+@contextlib.contextmanager
+def _one_line_for_disks(folder: model_dir_lib.ModelDir) -> Iterator[None]:
+  """Raises an `InputError` where TensorFlow cannot write to the disk."""
+  try:
+    yield
+  except tf.errors.OpError as error:
+    if not files.is_of_disk(error):
+      raise
+    message = f"expected a folder that can be written, received {folder}"
+    reason = files.reason_of(error)
+    raise files.DiskError("model_dir", f"{message} ({reason})") from None
 
 
 def _batches(source, config, first_step, strategy):
@@ -333,15 +364,6 @@ def _batches(source, config, first_step, strategy):
     return batches.rebatch(context.get_per_replica_batch_size(options.batch_size))
 
   return strategy.distribute_datasets_from_function(worker_batches)
-
-
-def _restore(checkpoints, workers, strict):
-  """Restores the chief's choice of a checkpoint in all workers, and returns its step."""
-  step = checkpoints.restore(strict=strict) if workers.is_chief else 0
-  agreed = workers.from_chief(step)
-  if agreed and not workers.is_chief:
-    checkpoints.restore(step=agreed)
-  return agreed
 
 
 def _note_other_images(source, folder, progress):

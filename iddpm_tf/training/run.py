@@ -63,8 +63,19 @@ class Output:
 
   def go_back(self, step: int, state: state_lib.TrainState, monitor: faults.Monitor) -> None:
     """Shows that the training continues from an earlier step."""
-    self.writer.go_back(step)
+    with self._disk("TensorBoard's events"):
+      self.writer.go_back(step)
     self.status.update(step=step, **_fault_values(state, monitor))
+
+  def profile(self) -> None:
+    """Begins to record for TensorBoard's profiler."""
+    with self._disk("the profile"):
+      tf.profiler.experimental.start(self.folder)
+
+  def stop_profile(self) -> None:
+    """Writes what was recorded for TensorBoard's profiler."""
+    with self._disk("the profile"):
+      tf.profiler.experimental.stop()
 
   @contextlib.contextmanager
   def _disk(self, what: str) -> Iterator[None]:
@@ -74,9 +85,7 @@ class Output:
     except (OSError, tf.errors.OpError, checkpoints_lib.SaveError) as error:
       if not files.is_of_disk(error):
         raise
-      self.progress.say(
-        f"warning: {what} cannot be written ({files.reason_of(error)}); training goes on"
-      )
+      self.progress.say(f"warning: {what}: {files.reason_of(error)}; training goes on")
 
 
 @dataclasses.dataclass
@@ -97,6 +106,7 @@ class Run:
   output: Output | None = None
   _saved: int = -1  # The step of the last checkpoint.
   _restarts: int = 0  # How often in a row the run went back to it.
+  stopped_by: signal.Signals | None = None  # The signal that this or another worker has received.
   _profiles: bool = False  # Whether TensorBoard's profiler is recording.
 
   def run(self) -> int:
@@ -133,8 +143,8 @@ class Run:
           back = self._go_back(fault)
           bar.update(back - step)
           step, batches = back, self.batches_from(back)
-      if self._profiles:
-        tf.profiler.experimental.stop()
+      if self.output and self._profiles:
+        self.output.stop_profile()
       # The signal may have come at any line above.
       fault = self._save(step, wait=True)
       if fault:
@@ -148,17 +158,17 @@ class Run:
     if not self.output or not steps:
       return
     if step == steps[0] - 1 and not self._profiles:
-      tf.profiler.experimental.start(self.output.folder)
+      self.output.profile()
       self._profiles = True
     elif self._profiles and not steps[0] <= step + 1 <= steps[1]:
-      tf.profiler.experimental.stop()
+      self.output.stop_profile()
       self._profiles = False
 
   def _stops(self) -> bool:
     """Returns whether a worker has received a signal, which then stands for one in each of them."""
     stops = self.workers.any(bool(self.stop.signal))
-    if stops and not self.stop.signal:
-      self.stop.signal = signal.SIGTERM
+    if stops:
+      self.stopped_by = self.stop.signal or signal.SIGTERM
     return stops
 
   def _after(self, step: int, bar: progress_lib.Bar) -> faults.Fault | None:
@@ -170,7 +180,9 @@ class Run:
       bar.set_postfix_str(self.output.log(step, self.state, self.monitor))
     # An evaluation may take long: what was trained is saved before it.
     evaluation_is_due = periodic_evaluation.is_due(config, step)
-    if step % options.save_every == 0 or last or evaluation_is_due:
+    due = step % options.save_every == 0 or evaluation_is_due
+    # After skipped steps, a run may have to go back: further than to here.
+    if last or (due and not self.monitor.is_skipping):
       fault = self._save(step)
       if fault:
         return fault
@@ -198,11 +210,17 @@ class Run:
       if fault:
         return fault
       if self.output:
-        self.checkpoints.save_in_background(step, self.output.status.saved)
-      self._saved, self._restarts = step, 0
+        self.checkpoints.save_in_background(step, self._note_saved)
+      self._saved = step
     if wait:
       self.checkpoints.wait()
     return None
+
+  def _note_saved(self, path: str) -> None:
+    """Notes in the chief that a checkpoint is on the disk, from which the run may go on."""
+    self._restarts = 0
+    if self.output:
+      self.output.status.saved(path)
 
   def _go_back(self, fault: faults.Fault) -> int:
     """Goes back to the last checkpoint and takes other noise from there; returns its step.
@@ -210,21 +228,28 @@ class Run:
     Raises:
       DivergedError: there is none, or the run went back to it as often as it may.
     """
-    with contextlib.suppress(checkpoints_lib.SaveError):
+    try:
       self.checkpoints.wait()
-    newest = self.workers.from_chief(self.checkpoints.newest_step())
+    except checkpoints_lib.SaveError as error:
+      if self.output:
+        self.output.progress.say(f"warning: {error}")
+    # Restoring changes the weights, which the diagnosis tells of.
+    diagnosis, restarts = self.monitor.diagnosis(), int(self.state.guard.restarts.numpy()) + 1
+    self._restarts = self.workers.from_chief(self._restarts + 1)
+    step = restore_everywhere(self.checkpoints, self.workers)
+    if self.output:
+      checkpoints_lib.say_skipped(self.checkpoints, step, self.output.progress)
+      self.checkpoints.set_aside_skipped()
     limit = self.state.config.training.max_restarts
-    self._restarts += 1
-    if newest < 0 or self._restarts > limit:
-      place = "the start" if newest < 0 else self.checkpoints.path(newest)
-      tried = f", also after {limit} returns to it with other noise" if newest >= 0 < limit else ""
+    if step < 0 or self._restarts > limit:
+      saved = "no checkpoint has been saved yet"
+      if step >= 0:
+        saved = f"nothing is saved after {self.checkpoints.path(step)}"
+        saved += f", also after {limit} returns to it with other noise" if limit else ""
       raise faults.DivergedError(
         f"step {fault.step}",
-        f"{fault.reason}; nothing is saved after {place}{tried}; {self.monitor.diagnosis()}; a "
-        "lower learning_rate or warmup_steps may help",
+        f"{fault.reason}; {saved}; {diagnosis}; a lower learning_rate or warmup_steps may help",
       )
-    restarts = int(self.state.guard.restarts.numpy()) + 1
-    step = self.checkpoints.restore(step=newest)
     self.state.guard.restarts.assign(restarts)
     self._saved = step
     self.monitor.begin()
@@ -236,6 +261,33 @@ class Run:
         f"other noise ({self._restarts} of {limit})"
       )
     return step
+
+
+def restore_everywhere(
+  checkpoints: checkpoints_lib.Checkpoints, workers: devices.Workers, *, strict: bool = False
+) -> int:
+  """Restores the newest checkpoint that the chief can read in all workers.
+
+  Args:
+    checkpoints: the checkpoints of the run.
+    workers: the processes, which call this at the same time.
+    strict: whether a damaged newest checkpoint is an error.
+
+  Returns:
+    Its step, or -1 where there is none.
+
+  Raises:
+    InputError: all checkpoints are damaged, or with `strict` the newest.
+  """
+  step = -1
+  if workers.is_chief:
+    step = checkpoints.restore(strict=strict)
+    if checkpoints.newest_step() < 0:
+      step = -1
+  agreed = workers.from_chief(step)
+  if agreed >= 0 and not workers.is_chief:
+    checkpoints.restore(step=agreed)
+  return agreed
 
 
 def steps_until_boundary(step: int, config: config_lib.Config) -> int:

@@ -115,7 +115,7 @@ class TrainState:
     )
 
   def snapshot(self) -> tf.train.Checkpoint:
-    """Returns a checkpoint of the values of now in host memory, which later steps do not change."""
+    """Returns a checkpoint of the current values in host memory, which later steps leave."""
     paths = self.paths
     return tf.train.Checkpoint(
       network=self.weights.checkpointed(paths, copied=True),

@@ -79,11 +79,12 @@ class Writer:
     rate = records.t.size / self._seconds
     self.rates = {"images_per_second": round(rate, 3)}
     self._records, self._seconds = [], 0.0
-    skipped = records.skipped > 0
+    all_records, skipped = records, records.skipped > 0
     if not np.all(skipped):  # Otherwise the means are of what was refused.
       records = train_step.StepRecord(*(values[~skipped] for values in records))
     with self._writer.as_default(step=step):
-      tf.summary.scalar("faults/skipped_steps", np.sum(skipped))
+      overflows = (all_records.loss_scale > 1) & ~np.isfinite(all_records.grad_norm)
+      tf.summary.scalar("faults/skipped_steps", np.sum(skipped & ~overflows))
       if state.guard.scales_loss:
         tf.summary.scalar("loss_scale", records.loss_scale[-1])
       tf.summary.scalar("faults/restarts", state.guard.restarts.read_value())

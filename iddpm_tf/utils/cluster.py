@@ -53,7 +53,7 @@ def for_strategy(kind: str, environ: Mapping[str, str] = os.environ) -> Cluster 
   found = from_environment(environ)
   if kind == "multi_worker" and not found:
     message = (
-      "expected several workers in TF_CONFIG, or in SLURM's or Kubernetes' variables, found none"
+      "expected several workers in TF_CONFIG, or in SLURM's or Kubernetes' variables, received none"
     )
     raise settings.InputError("strategy", message)
   if found and kind not in ("auto", "multi_worker"):
@@ -175,7 +175,7 @@ def expand_hosts(text: str) -> list[str]:
 
 
 def _expand(part: str) -> list[str]:
-  match = re.fullmatch(r"([^\[\]]*)\[([\d,-]+)\](.*)", part)
+  match = re.fullmatch(r"([^\[\]]*)\[(\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*)\](.*)", part)
   if not match:
     return [part.strip()]
   before, ranges, after = match.groups()
@@ -183,7 +183,7 @@ def _expand(part: str) -> list[str]:
   for piece in ranges.split(","):
     first, _, last = piece.partition("-")
     last = last or first
-    if not first or int(last) - int(first) > _LARGEST:
+    if int(last) - int(first) > _LARGEST:
       return ["["]  # It is refused above.
     numbers = range(int(first), int(last) + 1)
     names += [

@@ -86,7 +86,9 @@ def _tpu() -> tf.distribute.Strategy:
     tf.tpu.experimental.initialize_tpu_system(resolver)
   except (ValueError, RuntimeError, tf.errors.OpError) as error:
     reason = (str(error).splitlines() or [""])[0][:200]
-    message = f"expected a machine with a TPU and TensorFlow's build for it, found none ({reason})"
+    message = (
+      f"expected a machine with a TPU and TensorFlow's build for it, received none ({reason})"
+    )
     raise settings.InputError("strategy", message) from None
   return tf.distribute.TPUStrategy(resolver)
 
@@ -156,12 +158,16 @@ class Workers:
     except _LOST as error:
       if self.count == 1:
         raise
-      unhealthy = re.findall(r"/task:(\d+)", str(error))
-      which = f"worker {unhealthy[-1]}" if unhealthy else "another one"
+      lines = [line for line in str(error).splitlines() if line.strip()]
+      tasks = re.findall(r"/task:(\d+)", str(error))
+      if not tasks and "ollective" not in str(error):
+        raise  # A fault of this process, such as data that cannot be read.
+      which = f"worker {tasks[-1]}" if tasks else "another one"
+      cause = next((line for line in lines if "ollective" in line or "/task:" in line), lines[0])
       raise LostWorkerError(
         f"worker {self.index}",
-        f"expected {self.count} workers until the end, and lost {which}; the restarted job "
-        "continues from the newest checkpoint",
+        f"expected {self.count} workers until the end, and lost {which} ({cause[:200]}); the "
+        "restarted job continues from the newest checkpoint",
       ) from error
 
   def from_chief(self, value: int) -> int:

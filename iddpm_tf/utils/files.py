@@ -16,8 +16,14 @@ from typing import Any
 from iddpm_tf import settings
 
 PathLike = str | os.PathLike[str]
-DISK_STATUS = 4  # The exit status of a command that could not write to the disk.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _UNFINISHED = ".unfinished-"
+
+
+class DiskError(settings.InputError):
+  """A file cannot be written, as on a full disk. The same call continues when there is room."""
+
+  exit_status = 4
 
 
 @contextlib.contextmanager
@@ -163,15 +169,21 @@ def owned(path: PathLike, setting: str) -> Iterator[None]:
     if taken:
       owner = _owner(path)
       who = f"process {owner['pid']} on {owner['host']}" if owner else "another process"
-      message = f"expected a folder that no other process writes to, received {path.parent}"
-      raise settings.InputError(setting, f"{message}, which {who} uses (see {path})")
+      raise settings.InputError(
+        setting,
+        f"expected a folder that no other process writes to, received {path.parent}, which {who} "
+        f"uses; delete {path} if that process no longer runs",
+      )
     os.ftruncate(descriptor, 0)
     content = {"host": socket.gethostname(), "pid": os.getpid()}
     os.pwrite(descriptor, json.dumps(content).encode(), 0)
     try:
       yield
     finally:
-      path.unlink(missing_ok=True)
+      with contextlib.suppress(OSError):
+        # Someone may have deleted the folder, and another process have made it anew.
+        if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+          path.unlink()
   finally:
     os.close(descriptor)
 
@@ -212,7 +224,7 @@ def make_folder(path: PathLike, setting: str = "output_dir") -> pathlib.Path:
   try:
     path.mkdir(parents=True, exist_ok=True)
   except OSError as error:
-    raise _not_writable(path, setting, error) from None
+    raise not_writable(path, setting, error) from None
   return path
 
 
@@ -238,13 +250,20 @@ def require_writable(path: PathLike, setting: str = "output_dir") -> None:
       with tempfile.TemporaryFile(dir=existing):
         pass
   except OSError as error:
-    raise _not_writable(path, setting, error) from None
+    raise not_writable(path, setting, error) from None
 
 
-def _not_writable(path: pathlib.Path, setting: str, error: OSError) -> settings.InputError:
+def not_writable(path: pathlib.Path, setting: str, error: OSError) -> settings.InputError:
+  """Returns the error for a file or folder that cannot be written.
+
+  Args:
+    path: the file or folder.
+    setting: its name in the error.
+    error: why.
+  """
   kind = "file" if path.is_file() and not isinstance(error, FileExistsError) else "folder"
   message = f"expected a {kind} that can be written, received {path} ({error.strerror})"
-  return settings.InputError(setting, message)
+  return (DiskError if error.errno in _FULL else settings.InputError)(setting, message)
 
 
 def move_to_disk(source: pathlib.Path, target: pathlib.Path) -> None:
@@ -266,7 +285,7 @@ def is_of_disk(error: Exception) -> bool:
   if isinstance(error, OSError):
     return True
   if isinstance(error, settings.InputError):
-    return error.exit_status == DISK_STATUS
+    return isinstance(error, DiskError)
   numbers = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOENT, errno.ESTALE)
   return reason_of(error) in map(os.strerror, numbers)
 

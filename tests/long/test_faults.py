@@ -99,17 +99,12 @@ def test_every_flipped_byte_is_noticed(two_checkpoints, tmp_path):
     damaged[position] ^= 1 << rng.randrange(8)
     path.write_bytes(damaged)
     checkpoints = checkpoints_lib.Checkpoints(state, folder / "checkpoints")
-    try:
-      restored = checkpoints.restore()
-    except settings.InputError as error:
-      assert str(folder) in str(error) and "\n" not in str(error)
-      skipped += 1
+    restored = checkpoints.restore()
+    if restored == 10:  # A byte that no number depends on, such as padding.
+      assert np.array_equal(state.weights.variable, reference(two_checkpoints, config))
     else:
-      if restored == 10:  # A byte that no number depends on, such as padding.
-        assert np.array_equal(state.weights.variable, reference(two_checkpoints, config))
-      else:
-        assert restored == 5 and checkpoints.skipped
-        skipped += 1
+      assert restored == 5 and checkpoints.skipped
+      skipped += 1
     path.write_bytes(content)
   print(f"{skipped} of {FLIPPED_BYTES} flipped bytes made a checkpoint unusable; none was used")
   assert skipped > 0.9 * FLIPPED_BYTES
@@ -141,8 +136,8 @@ def config_is_nested(folder):
 @pytest.mark.parametrize(
   "damage, words",
   [
-    (half_gone, "step-10 is damaged and was skipped for that of step 5"),
-    (truncated, "step-10 is damaged and was skipped for that of step 5"),
+    (half_gone, "; continuing from step 5"),
+    (truncated, "; continuing from step 5"),
     (list_is_garbage, "at step 10 of 15"),
     (config_is_nested, "config.json: expected the configuration of a run"),
   ],
@@ -275,7 +270,9 @@ def test_signals_at_any_moment_end_in_a_line(tmp_path):
     output, _ = process.communicate(timeout=120)
     # Before the first import, the system or Python ends the process.
     assert process.returncode in (128 + number_of_signal, -number_of_signal), output
-    if process.returncode > 0:
+    if process.returncode < 0:
+      assert "trainers" not in output, output
+    else:
       lines.add(error_line(output).split(" and saved")[0])
   print("\n".join(sorted(lines)))
 

@@ -133,6 +133,41 @@ def test_a_lost_worker_ends_the_others_and_the_job_continues(tmp_path, one_proce
   assert assert_same(folder, one_process) < 1e-5
 
 
+def test_a_signal_to_all_workers_saves_once(tmp_path):
+  """As SLURM and Kubernetes send it: to every task, one after the other."""
+  folder = tmp_path / "run"
+  flags = ("--save_every=1000000", "--train_steps=1000000", "--steps_per_call=1")
+  processes = start(folder, 2, *flags)
+  deadline = time.monotonic() + 200
+  while not (folder / "status.json").exists() and time.monotonic() < deadline:
+    time.sleep(0.1)
+  time.sleep(15)
+  for process in processes:
+    process.send_signal(signal.SIGUSR1)
+    time.sleep(0.3)
+  statuses, outputs = wait(processes, 120)
+  assert set(statuses) <= {128 + signal.SIGTERM, 128 + signal.SIGUSR1}, outputs
+  assert "Traceback" not in "".join(outputs)
+  assert model_dir_lib.ModelDir(folder).newest_step() > 0
+
+
+def test_workers_that_are_restarted_at_step_0_have_the_same_weights(tmp_path, one_process):
+  """Step 0 of a run that begins from another model is a checkpoint."""
+  runs = {}
+  for name, count in (("alone", 1), ("together", 2)):
+    folder = tmp_path / name
+    begin = (f"--init_from={one_process}", "--train_steps=5", "--ema=0.9")
+    statuses, outputs = wait(start(folder, count, *begin))
+    assert statuses == [0] * count, outputs
+    for path in (folder / "checkpoints").glob("step-5*"):
+      path.unlink()
+    (folder / "checkpoints/checkpoint").unlink()
+    statuses, outputs = wait(start(folder, count, "--train_steps=5"))
+    assert statuses == [0] * count and "at step 0 of 5" in outputs[0], outputs
+    runs[name] = folder
+  assert assert_same(runs["together"], runs["alone"]) < 1e-5
+
+
 def test_a_signal_to_one_worker_saves_and_ends_all(tmp_path):
   folder = tmp_path / "run"
   processes = start(folder, 2, "--save_every=1000000", "--train_steps=1000000")

@@ -122,9 +122,8 @@ def test_the_checkpoint_before_a_damaged_one_is_restored(tmp_path, damage, recor
   assert checkpoints.restore() == 5 and float(content.weight) == 5
   checkpoints_lib.say_skipped(checkpoints, 5, recorder)
   (line,) = recorder.lines
-  assert line.startswith(
-    f"note: {tmp_path}/step-10 is damaged and was skipped for that of step 5 ("
-  )
+  assert line.startswith(f"note: {tmp_path}/step-10 is damaged (")
+  assert line.endswith("); continuing from step 5")
   checkpoints.set_aside_skipped()
   checkpoints, _ = open_folder(tmp_path)
   assert checkpoints.restore(strict=True) == 5 and not checkpoints.skipped

@@ -1,6 +1,8 @@
 """Steps that are not finite, and trainings that diverge."""
 
+import contextlib
 import json
+import os
 
 import numpy as np
 import pytest
@@ -105,15 +107,64 @@ def test_a_run_that_goes_on_diverging_ends_with_a_diagnosis(train, tmp_path):
   ):
     assert words in result.err.splitlines()[-1]
   content = status(tmp_path)
-  assert content["state"] == "failed" and "3 steps in a row" in content["fault"]
+  assert content["state"] == "failed" and "3 steps in a row" in content["fault"]["reason"]
   # The same command goes on from there.
   result = train(0, 0, 0)
   assert result.status == 0 and "at step 5 of 20" in result.out
 
 
+def test_a_run_that_only_skips_never_finishes(train, tmp_path):
+  """Checkpoints are due in the middle of each row of skipped steps."""
+  result = train(6, 1000, 100, "--max_skipped_steps=8", "--train_steps=40")
+  assert result.status == 3 and "also after 3 returns to it" in result.err, result
+  assert model_dir_lib.ModelDir(tmp_path / "run").newest_step() == 5
+
+
+def test_a_run_goes_back_to_the_newest_checkpoint_that_is_whole(train, tmp_path, monkeypatch):
+  """The disk damages the newest one while the training runs."""
+  checkpoints = tmp_path / "run/checkpoints"
+  add = faults.Monitor.add
+
+  def damage(monitor, records, step):
+    if step > 15:
+      with (
+        contextlib.suppress(FileNotFoundError),
+        open(checkpoints / "step-15.data-00000-of-00001", "r+b") as file,
+      ):
+        file.write(b"damaged")
+    return add(monitor, records, step)
+
+  monkeypatch.setattr(faults.Monitor, "add", damage)
+  result = train(17, 1000, 1, "--train_steps=25")
+  assert result.status == 0, result
+  assert f"note: {checkpoints}/step-15 is damaged" in result.out
+  assert f"going back to {checkpoints}/step-10 with other noise" in result.out
+  assert sorted(path.name for path in (checkpoints / "damaged").iterdir()) == [
+    "step-15.data-00000-of-00001",
+    "step-15.index",
+  ]
+
+
+def test_a_finished_run_on_a_disk_that_can_only_be_read_says_so(train, tmp_path, read_only):
+  assert train(0, 0, 0).status == 0
+  read_only(tmp_path / "run")
+  result = train(0, 0, 0)
+  assert result.status == 0 and "has finished its 20 steps" in result.out
+
+
+def test_a_second_training_into_the_folder_is_refused(train, tmp_path):
+  folder = model_dir_lib.ModelDir(tmp_path / "run")
+  with folder.held():
+    result = train(0, 0, 0)
+  assert result.status == 2
+  words = f"--model_dir: expected a folder that no other process writes to, received {folder}"
+  assert f"{words}, which process {os.getpid()} on" in result.err
+  assert not folder.path.exists()
+
+
 def test_a_run_without_a_checkpoint_ends_at_once(train, tmp_path):
   result = train(1, 20, 100)
-  assert result.status == 3 and "nothing is saved after the start; worst" in result.err
+  assert result.status == 3 and "no checkpoint has been saved yet; worst" in result.err
   assert model_dir_lib.ModelDir(tmp_path / "run").newest_step() == 0
 
 

@@ -87,6 +87,7 @@ def test_tf_config_comes_first():
     (SLURM | {"SLURM_NTASKS": "4"}, "SLURM_NTASKS: expected 5, the tasks on gpu"),
     (SLURM | {"SLURM_PROCID": "5"}, "SLURM_PROCID below it, received 5 and 5"),
     (SLURM | {"SLURM_PROCID": "x"}, "SLURM_PROCID: expected a whole number"),
+    (SLURM | {"SLURM_JOB_NODELIST": "gpu[1-2-3]"}, "SLURM_JOB_NODELIST: expected names such as"),
     (SLURM | {"SLURM_JOB_NODELIST": "gpu[1"}, "SLURM_JOB_NODELIST: expected names such as"),
     (SLURM | {"SLURM_JOB_NODELIST": "gpu[1-99999999]"}, "SLURM_JOB_NODELIST: expected names"),
     (KUBERNETES | {"SERVICE": ""}, "WORKERS: expected HOSTNAME, SERVICE"),
