@@ -222,7 +222,9 @@ def _train(config, source, folder, strategy, workers, progress, begin, strict, s
   checkpoints_lib.say_skipped(checkpoints, first_step, progress)
   status = status_lib.Status(folder, state, checkpoints.newest())
   if is_done:
-    status.note_end()
+    with contextlib.suppress(OSError):  # The disk may be one that can only be read.
+      _note_other_images(source, folder, progress)
+      status.note_end()
     return Outcome(first_step, None)
   if finished:
     held.enter_context(folder.held())
