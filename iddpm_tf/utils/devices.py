@@ -163,7 +163,7 @@ class Workers:
       if not tasks and "ollective" not in str(error):
         raise  # A fault of this process, such as data that cannot be read.
       which = f"worker {tasks[-1]}" if tasks else "another one"
-      cause = next((line for line in lines if "ollective" in line or "/task:" in line), lines[0])
+      cause = next((line for line in lines if "abort" in line or "/task:" in line), lines[0])
       raise LostWorkerError(
         f"worker {self.index}",
         f"expected {self.count} workers until the end, and lost {which} ({cause[:200]}); the "

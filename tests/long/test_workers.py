@@ -163,7 +163,7 @@ def test_workers_that_are_restarted_at_step_0_have_the_same_weights(tmp_path, on
       path.unlink()
     (folder / "checkpoints/checkpoint").unlink()
     statuses, outputs = wait(start(folder, count, "--train_steps=5"))
-    assert statuses == [0] * count and "at step 0 of 5" in outputs[0], outputs
+    assert statuses == [0] * count, outputs
     runs[name] = folder
   assert assert_same(runs["together"], runs["alone"]) < 1e-5
 

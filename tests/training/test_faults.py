@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import time
 
 import numpy as np
 import pytest
@@ -127,11 +128,11 @@ def test_a_run_goes_back_to_the_newest_checkpoint_that_is_whole(train, tmp_path,
 
   def damage(monitor, records, step):
     if step > 15:
-      with (
-        contextlib.suppress(FileNotFoundError),
-        open(checkpoints / "step-15.data-00000-of-00001", "r+b") as file,
-      ):
-        file.write(b"damaged")
+      deadline = time.monotonic() + 30  # It is written in the background.
+      while not (checkpoints / "step-15.index").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+      with contextlib.suppress(FileNotFoundError):
+        os.truncate(checkpoints / "step-15.data-00000-of-00001", 100)
     return add(monitor, records, step)
 
   monkeypatch.setattr(faults.Monitor, "add", damage)
