@@ -334,7 +334,7 @@ def test_random_flags_are_one_line_or_a_step(run, tmp_path):
   rng = random.Random(0)
   statuses = {}
   for number in range(FLAG_SETS):
-    chosen = rng.sample(list(VALUES), rng.randrange(1, 5))
+    chosen = rng.sample(list(VALUES), rng.randrange(2, 8))  # One set in ten is possible.
     flags = [f"--{name}={rng.choice(VALUES[name])}" for name in chosen]
     folder = tmp_path / str(number)
     result = run("train", *small_model.FLAGS, "--train_steps=1", *flags, f"--model_dir={folder}")
@@ -347,7 +347,7 @@ def test_random_flags_are_one_line_or_a_step(run, tmp_path):
     tf.keras.backend.clear_session()
     shutil.rmtree(folder, ignore_errors=True)
   print(f"{FLAG_SETS} sets of flags by exit status: {statuses}")
-  assert statuses.keys() <= {0, 2, 3} and min(statuses[0], statuses[2]) > 30
+  assert statuses.keys() <= {0, 2, 3} and statuses[0] > 20 and statuses[2] > 200
 
 
 def resources(process):
