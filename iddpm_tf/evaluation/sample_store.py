@@ -74,10 +74,10 @@ class SampleStore:
     """
     self.folder.mkdir(parents=True, exist_ok=True)
     start = sum(map(len, self._files(count)))
-    if start:
-      progress.say(f"{min(start, count):,} of {count:,} samples are in {self.folder}")
     missing = list(range(start, count, batch_size))
     if missing:
+      if start:
+        progress.say(f"{start:,} of {count:,} samples are in {self.folder}")
       sampler = batched_sampling.BatchedSampler(self._model, self._sampler)
 
       def draw(positions):
