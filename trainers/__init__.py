@@ -17,5 +17,5 @@ def _leave(number, _):
 
 # While Python finds the module of `python -m trainers.NAME`, this is the name of the program. Once
 # the command runs, it answers signals itself.
-if sys.argv[:1] == ["-m"]:
+if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
   signal.signal(signal.SIGINT, _leave)

@@ -63,7 +63,7 @@ def write_state_dict(path: PathLike, state_dict: Mapping[str, np.ndarray]) -> No
       temporary.chmod(mode)  # safetensors makes a file that only its owner can read.
       require_new_file(path)  # Another process may have written it in the meantime.
   except (RuntimeError, safetensors.SafetensorError) as error:
-    raise OSError(f"{path}: could not be written ({_first_line(error)})") from None
+    raise OSError(f"{path}: could not be written ({settings.first_line(error)})") from None
 
 
 def require_file(path: PathLike, setting: str = "path") -> pathlib.Path:
@@ -142,7 +142,7 @@ def _read_pt(path: pathlib.Path) -> dict[str, np.ndarray]:
 def _describe_refused(error: Exception) -> str:
   """Returns what PyTorch found in a file that it did not load."""
   if not isinstance(error, pickle.UnpicklingError):
-    reason = _first_line(error)
+    reason = settings.first_line(error)
     return "a damaged file, or another kind of file" + ("" if reason.isdigit() else f" ({reason})")
   # PyTorch accepts tensors and what they are made of, and names anything else.
   match = re.search(r"GLOBAL (\S+)", str(error))
@@ -200,7 +200,7 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     raise settings.InputError(
       path,
       "expected a .safetensors file, received a damaged file, or another kind of file "
-      f"({_first_line(error)})",
+      f"({settings.first_line(error)})",
     ) from None
   for name, array in arrays.items():
     if array.dtype not in (np.float64, np.float32, np.float16, ml_dtypes.bfloat16):
@@ -213,7 +213,3 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
 def _write_safetensors(path: pathlib.Path, state_dict: Mapping[str, np.ndarray]) -> None:
   # Other libraries ask for the format, which stands for PyTorch's layouts.
   safetensors.numpy.save_file(dict(state_dict), path, metadata={"format": "pt"})
-
-
-def _first_line(error: Exception) -> str:
-  return (str(error).splitlines() or [type(error).__name__])[0][:200]

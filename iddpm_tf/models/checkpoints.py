@@ -235,7 +235,9 @@ class Checkpoints:
     except (tf.errors.InvalidArgumentError, AssertionError, ValueError) as error:
       if isinstance(error, UnicodeDecodeError):
         raise
-      message = f"expected a checkpoint of this model, received another one ({_first_line(error)})"
+      message = (
+        f"expected a checkpoint of this model, received another one ({settings.first_line(error)})"
+      )
       raise settings.InputError(path, message) from None
     if not isinstance(self._content, tf.train.Checkpoint):
       self._content.complete(names)
@@ -244,7 +246,7 @@ class Checkpoints:
     present = {path.suffix for path in self._files(step)}
     if ".index" not in present or len(present) < 2:
       return "some of its files are missing"
-    return _first_line(error)
+    return settings.first_line(error)
 
   def _write(self, content: tf.train.Checkpoint, step: int) -> None:
     """Writes a checkpoint to the disk, reads it back, and deletes those that are not kept."""
@@ -329,10 +331,6 @@ def _require_readable(path: str) -> None:
       raise SaveError(
         pathlib.Path(path).name, f"expected finite numbers, received others in {name}"
       )
-
-
-def _first_line(error: Exception) -> str:
-  return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def average_rates(names: Collection[str]) -> set[float]:

@@ -1,6 +1,7 @@
 """Settings: the fields of configurations, checks of their values, and the error for a wrong one."""
 
 from iddpm_tf.settings.errors import InputError
+from iddpm_tf.settings.errors import first_line
 from iddpm_tf.settings.errors import renamed
 from iddpm_tf.settings.fields import MAX_SEED
 from iddpm_tf.settings.fields import by_name
@@ -26,6 +27,7 @@ __all__ = [
   "changed",
   "choices_of",
   "convert",
+  "first_line",
   "recorded",
   "renamed",
   "require",

@@ -31,6 +31,11 @@ class InputError(ValueError):
     return f"{self.name}: {self.message}"
 
 
+def first_line(error: BaseException) -> str:
+  """Returns the first line of an error of another library, at most 200 characters of it."""
+  return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
 @contextlib.contextmanager
 def renamed(names: Mapping[str, str]) -> Iterator[None]:
   """Raises each `InputError` of the block under another name.

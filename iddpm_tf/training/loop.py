@@ -4,6 +4,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import functools
 import signal
 import threading
 from typing import Any
@@ -156,12 +157,15 @@ def train(
     # A new run with initial weights makes the folder with everything in it, which fails if another
     # process has done so meanwhile. A finished run may lie on a disk that can only be read.
     finished = folder.newest_step() >= config.training.train_steps
+    hold = functools.cache(lambda: held.enter_context(folder.held()))  # It is held once.
     if workers.is_chief and not finished and (begin is None or folder.read_config()):
-      held.enter_context(folder.held())
-    return _train(config, source, folder, strategy, workers, progress, begin, strict, stop, held)
+      hold()
+    return _train(
+      config, source, folder, strategy, workers, progress, begin, strict, stop, held, hold
+    )
 
 
-def _train(config, source, folder, strategy, workers, progress, begin, strict, stop, held):
+def _train(config, source, folder, strategy, workers, progress, begin, strict, stop, held, hold):
   if not workers.is_chief:
     progress.say(f"worker {workers.index} of {workers.count}; worker 0 says what the run does")
     progress = progress_lib.Silent()
@@ -215,9 +219,10 @@ def _train(config, source, folder, strategy, workers, progress, begin, strict, s
     assert begin is not None
     folder.remove_leftovers()
     begin(state)
-    held.enter_context(folder.held())
+    hold()
     workers.from_chief(0)
   elif not finished or not stored:
+    hold()  # Not yet where the newest checkpoint, of the last step, is damaged.
     folder.write_config(config)
   checkpoints_lib.say_skipped(checkpoints, first_step, progress)
   status = status_lib.Status(folder, state, checkpoints.newest())
@@ -226,8 +231,7 @@ def _train(config, source, folder, strategy, workers, progress, begin, strict, s
       _note_other_images(source, folder, progress)
       status.note_end()
     return Outcome(first_step, None)
-  if finished:
-    held.enter_context(folder.held())
+  hold()
   held.callback(checkpoints.settle)  # Before the folder is free for another process.
   checkpoints.set_aside_skipped()
   checkpoints.sweep()
@@ -331,8 +335,7 @@ def _ended(status: status_lib.Status) -> Iterator[None]:
   try:
     yield
   except BaseException as error:
-    reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
-    status.update(state="failed", fault={"step": None, "reason": reason})
+    status.update(state="failed", fault={"step": None, "reason": settings.first_line(error)})
     raise
 
 

@@ -34,7 +34,7 @@ class Stop(Protocol):
 
 @dataclasses.dataclass
 class Output:
-  """What a training shows and measures between its steps. A full disk does not stop it."""
+  """Shows and measures a training between its steps. A full disk does not stop it."""
 
   writer: tensorboard.Writer
   grids: sample_grids.SampleGrids

@@ -1,4 +1,4 @@
-"""What a running training says to schedulers: `status.json` in the model folder."""
+"""Tells schedulers how a training goes: `status.json` in the model folder."""
 
 import contextlib
 import datetime

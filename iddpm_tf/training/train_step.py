@@ -36,7 +36,7 @@ class StepRecord(NamedTuple):
 
 
 class Applied(NamedTuple):
-  """What `apply_gradient` did: fields of the `StepRecord`."""
+  """Holds what `apply_gradient` did: fields of the `StepRecord`."""
 
   grad_norm: tf.Tensor
   skipped: tf.Tensor

@@ -69,7 +69,7 @@ def _multi_worker(workers: cluster_lib.Cluster) -> tf.distribute.Strategy:
   try:
     return tf.distribute.MultiWorkerMirroredStrategy()
   except (RuntimeError, tf.errors.OpError) as error:
-    reason = (str(error).splitlines() or [""])[0][:200]
+    reason = settings.first_line(error)
     raise settings.InputError(
       workers.source,
       f"expected {len(workers.workers)} workers that find each other, of which this is "
@@ -85,7 +85,7 @@ def _tpu() -> tf.distribute.Strategy:
     tf.config.experimental_connect_to_cluster(resolver)
     tf.tpu.experimental.initialize_tpu_system(resolver)
   except (ValueError, RuntimeError, tf.errors.OpError) as error:
-    reason = (str(error).splitlines() or [""])[0][:200]
+    reason = settings.first_line(error)
     message = (
       f"expected a machine with a TPU and TensorFlow's build for it, received none ({reason})"
     )
@@ -105,7 +105,7 @@ _LOST = (
 
 
 class LostWorkerError(settings.InputError):
-  """Another process of the training has ended. The restarted job continues."""
+  """Says that another process of the training has ended. The restarted job continues."""
 
   exit_status = 5
 

@@ -17,6 +17,8 @@ from iddpm_tf import settings
 
 PathLike = str | os.PathLike[str]
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# Also of a disk that can only be read, fails, or has vanished.
+_OF_DISK = (*_FULL, errno.EROFS, errno.EACCES, errno.EIO, errno.ENOENT, errno.ESTALE)
 _UNFINISHED = ".unfinished-"
 
 
@@ -282,12 +284,11 @@ def move_to_disk(source: pathlib.Path, target: pathlib.Path) -> None:
 
 def is_of_disk(error: Exception) -> bool:
   """Returns whether an error says that a file could not be written, such as on a full disk."""
-  if isinstance(error, OSError):
-    return True
   if isinstance(error, settings.InputError):
     return isinstance(error, DiskError)
-  numbers = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOENT, errno.ESTALE)
-  return reason_of(error) in map(os.strerror, numbers)
+  if isinstance(error, OSError):
+    return error.errno in _OF_DISK
+  return reason_of(error) in map(os.strerror, _OF_DISK)
 
 
 def reason_of(error: Exception) -> str:
@@ -297,6 +298,7 @@ def reason_of(error: Exception) -> str:
   if isinstance(error, settings.InputError):
     return error.message
   # TensorFlow puts the words of the system last: `FOLDER/step-5; No space left on device`.
+  # Its first line may be long because of the path.
   line = (str(error).splitlines() or [type(error).__name__])[0]
   return line.rsplit("; ", 1)[-1].split(" [Op:")[0][:200]
 

@@ -1,4 +1,4 @@
-"""What real machines do to a training: kills, power losses, damaged files, full disks, divergence.
+"""Does to a training what real machines do: kills, power losses, damaged files, full disks.
 
 Some tests mount file systems, which needs the rights of root; they are skipped without.
 """

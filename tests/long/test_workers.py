@@ -134,7 +134,7 @@ def test_a_lost_worker_ends_the_others_and_the_job_continues(tmp_path, one_proce
 
 
 def test_a_signal_to_all_workers_saves_once(tmp_path):
-  """As SLURM and Kubernetes send it: to every task, one after the other."""
+  """Signals one task after the other, as SLURM and Kubernetes do."""
   folder = tmp_path / "run"
   flags = ("--save_every=1000000", "--train_steps=1000000", "--steps_per_call=1")
   processes = start(folder, 2, *flags)

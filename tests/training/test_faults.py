@@ -114,6 +114,17 @@ def test_a_run_that_goes_on_diverging_ends_with_a_diagnosis(train, tmp_path):
   assert result.status == 0 and "at step 5 of 20" in result.out
 
 
+def test_the_folder_is_held_also_where_the_last_checkpoint_is_damaged(train, tmp_path):
+  assert train(0, 0, 0).status == 0
+  os.truncate(tmp_path / "run/checkpoints/step-20.data-00000-of-00001", 100)
+  with model_dir_lib.ModelDir(tmp_path / "run").held():
+    result = train(0, 0, 0)
+  assert result.status == 2 and "that no other process writes to" in result.err
+  result = train(0, 0, 0)
+  assert result.status == 0 and "step-20 is damaged" in result.out
+  assert model_dir_lib.ModelDir(tmp_path / "run").newest_step() == 20
+
+
 def test_a_run_that_only_skips_never_finishes(train, tmp_path):
   """Checkpoints are due in the middle of each row of skipped steps."""
   result = train(6, 1000, 100, "--max_skipped_steps=8", "--train_steps=40")

@@ -116,7 +116,7 @@ class Command:
     Returns:
       The exit status of the process: 2 for wrong input.
     """
-    if argv is None:
+    if argv is None and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
       signal.signal(signal.SIGINT, signal.default_int_handler)  # See trainers/__init__.py.
     program, *texts = sys.argv if argv is None else argv
     texts = ["--help" if text == "-h" else text for text in texts]

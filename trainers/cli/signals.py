@@ -1,5 +1,6 @@
 """Signals that ask a command to stop."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import os
@@ -42,12 +43,8 @@ def exits_at_once(descriptor: int) -> Iterator[None]:
   if threading.current_thread() is not threading.main_thread():
     yield
     return
-  before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
-  try:
+  with _answered_by(leave):
     yield
-  finally:
-    for number, handler in before.items():
-      signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -57,9 +54,16 @@ def raised() -> Iterator[None]:
   def stop(number: int, _: FrameType | None) -> None:
     raise Stopped(signal.Signals(number))
 
-  before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+  with _answered_by(stop):
+    yield
+
+
+@contextlib.contextmanager
+def _answered_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+  """Lets a function answer SIGINT and SIGTERM while the block runs."""
+  before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
   try:
     yield
   finally:
-    for number, handler in before.items():
-      signal.signal(number, handler)
+    for number, earlier in before.items():
+      signal.signal(number, earlier)

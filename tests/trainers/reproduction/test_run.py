@@ -53,7 +53,10 @@ def test_an_experiment_is_killed_and_resumed(tmp_path, monkeypatch, capsys):
     return executors.run_command(name, arguments)
 
   def run_table2():
-    make_executor = lambda tasks: executors.InProcess(runner)  # noqa: E731
+    def make_executor(tasks):
+      del tasks
+      return executors.InProcess(runner)
+
     return run.run(["table2"], TINY, tmp_path, make_executor=make_executor)
 
   assert run_table2() == 130
