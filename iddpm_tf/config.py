@@ -18,7 +18,7 @@ from iddpm_tf import registries
 from iddpm_tf import settings
 from iddpm_tf.settings import from_json
 
-VERSION = 7  # The version of the layout of config.json.
+VERSION = 8  # The version of the layout of config.json.
 _CHANGE_KEYS = ("step", "setting", "from", "to")  # How config.json calls the parts of a `Change`.
 
 # Scores of samples.
@@ -26,6 +26,8 @@ SCORES = ("fid", "sfid", "inception_score", "precision_recall", "kid")
 # Scores of a model, and the split of each. In training, `nll` is of the split val if there is
 # one beside test.
 LIKELIHOODS = {"nll": "test", "nll_train": "train"}
+# How a noisy classifier's last activations become values of classes.
+POOLS = ("adaptive", "attention", "spatial", "spatial_v2")
 NEIGHBOURS = (3, 5)  # k of precision and recall (Kynkäänniemi et al., 2019, and Table 4).
 
 
@@ -82,14 +84,15 @@ def background_colour(text: str) -> tuple[int, int, int] | None:
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig:
-  """The UNet of Appendix A.
+  """The UNet of Appendix A, or the noisy classifier of Dhariwal & Nichol (2021).
 
   The defaults, here and in the other sections, train the embedded digits in minutes.
   """
 
   base_channels: int = settings.setting(32, "channels at the highest resolution (C in Appendix A)")
-  channel_multipliers: tuple[int, ...] = settings.setting(
-    (1, 2), "channels of each level in units of base_channels, highest resolution first"
+  channel_multipliers: tuple[float, ...] = settings.setting(
+    (1, 2),
+    "channels of each level in units of base_channels, highest resolution first, such as 0.5,1,2",
   )
   num_res_blocks: int = settings.setting(
     1, "residual blocks per level on the way down; there is one more on the way up"
@@ -99,11 +102,35 @@ class NetworkConfig:
   )
   num_heads: int = settings.setting(4, "attention heads")
   num_heads_upsample: int = settings.setting(0, "attention heads on the way up; 0 means num_heads")
+  num_head_channels: int = settings.setting(
+    0,
+    "channels of each attention head, whose number then depends on the level; 0 means that "
+    "num_heads counts",
+    since=8,
+  )
+  attention_order: str = settings.setting(
+    "interleaved",
+    "order of the channels of queries, keys and values; interleaved: those of the first head, then "
+    "those of the second; split: all queries, then all keys, then all values",
+    choices=("interleaved", "split"),
+    since=8,
+  )
   scale_shift_norm: bool = settings.setting(
     True, "condition by GroupNorm(h)(w + 1) + b; otherwise by GroupNorm(h + v)"
   )
   conv_resample: bool = settings.setting(
     True, "learned down- and upsampling; otherwise average pooling and nearest neighbours"
+  )
+  resblock_updown: bool = settings.setting(
+    False,
+    "residual blocks halve and double the resolution, in place of what conv_resample says",
+    since=8,
+  )
+  scaled_first_conv: bool = settings.setting(
+    False,
+    "the first convolution has as many channels as the first level; otherwise base_channels; the "
+    "same where channel_multipliers begins with 1",
+    since=8,
   )
   dropout: float = settings.setting(0.0, "dropout rate in the residual blocks")
   class_conditional: bool = settings.setting(False, "condition on the class labels of the data")
@@ -112,6 +139,14 @@ class NetworkConfig:
     "height of the smaller image that a super-resolution network enlarges (Appendix C); 0 means "
     "that the network draws from noise alone",
     since=2,
+  )
+  pool: str = settings.setting(
+    "none",
+    "how a noisy classifier's last activations become values of classes; adaptive: their mean; "
+    "attention: attention of their mean to all of them; spatial and spatial_v2: the means of all "
+    "blocks in two more layers; none: the network is a diffusion model's",
+    choices=("none", *POOLS),
+    since=8,
   )
   precision: str = settings.setting(
     "float32",
@@ -126,28 +161,55 @@ class NetworkConfig:
     settings.convert(self)
     settings.require_choices(self)
     settings.require_positive(self, "base_channels", "num_res_blocks", "num_heads")
-    settings.require_not_negative(self, "num_heads_upsample", "low_res_size")
+    settings.require_not_negative(self, "num_heads_upsample", "num_head_channels", "low_res_size")
     settings.require(0 <= self.dropout < 1, "dropout", "a rate in [0, 1)", self.dropout)
     settings.require(
-      self.channel_multipliers and min(self.channel_multipliers) > 0,
+      self.channel_multipliers and all(0 < m < math.inf for m in self.channel_multipliers),
       "channel_multipliers",
       "one positive number or more",
       self.channel_multipliers,
     )
+    # Whole numbers are shown without a point.
+    multipliers = tuple(int(m) if m == int(m) else m for m in self.channel_multipliers)
+    object.__setattr__(self, "channel_multipliers", multipliers)
     settings.require(
       self.base_channels % 32 == 0,
       "base_channels",
       "a multiple of 32, because group normalisation has 32 groups",
       self.base_channels,
     )
+    settings.require(
+      all(width and width % 32 == 0 for width in self.widths),
+      "channel_multipliers",
+      f"multiples of 32 channels at every level, because group normalisation has 32 groups, where "
+      f"base_channels={self.base_channels}",
+      self.channel_multipliers,
+    )
+    if self.num_head_channels:
+      self.require_heads(self.widths[-1])  # There is always attention in the middle.
+      return
     for name in ("num_heads", "num_heads_upsample"):
       heads = getattr(self, name) or 1
       settings.require(
-        all(self.base_channels * m % heads == 0 for m in self.channel_multipliers),
+        all(width % heads == 0 for width in self.widths),
         name,
         "a divisor of the channels of every level",
         heads,
       )
+
+  def require_heads(self, width: int) -> None:
+    """Raises an `InputError` if attention heads do not divide the channels of a level."""
+    settings.require(
+      not self.num_head_channels or width % self.num_head_channels == 0,
+      "num_head_channels",
+      f"a divisor of the {width} channels of a level with attention",
+      self.num_head_channels,
+    )
+
+  @property
+  def widths(self) -> tuple[int, ...]:
+    """The channels of each level, highest resolution first."""
+    return tuple(int(self.base_channels * m) for m in self.channel_multipliers)
 
   @property
   def depth(self) -> int:
@@ -576,7 +638,10 @@ class EvaluationConfig:
   """Scores of each moving average during training (Appendices F and G)."""
 
   eval_every: int = settings.setting(
-    0, "steps between evaluations of the averaged weights; 0 means none", changeable=True, since=3
+    0,
+    "steps between evaluations of the averaged weights, or of a classifier; 0 means none",
+    changeable=True,
+    since=3,
   )
   eval_scores: tuple[str, ...] = settings.setting(
     ("fid",), f"scores to compute: {', '.join((*LIKELIHOODS, *SCORES))}", changeable=True, since=3
@@ -586,8 +651,8 @@ class EvaluationConfig:
   )
   eval_examples: int = settings.setting(
     100,
-    "images of the test split (or val, if there are both) for nll, and of the training split for "
-    "nll_train; 0 means all",
+    "images of the test split (or val, if there are both) for nll and for a classifier's accuracy, "
+    "and of the training split for nll_train; 0 means all",
     changeable=True,
     since=3,
   )
@@ -683,6 +748,8 @@ class Config:
       section = getattr(self, name)
       expected = f"a {kind.__name__}; Config.from_settings takes settings by their names"
       settings.require(isinstance(section, kind), name, expected, section)
+    if self.is_classifier:
+      self._require_classifier()
     if self.data.image_shape:
       self._require_fit()
 
@@ -852,6 +919,16 @@ class Config:
     return height, width, channels
 
   @property
+  def is_classifier(self) -> bool:
+    """Whether this is the configuration of a noisy classifier, not of a diffusion model."""
+    return self.network.pool != "none"
+
+  @property
+  def uses_labels(self) -> bool:
+    """Whether the network learns from the labels of the data."""
+    return self.network.class_conditional or self.is_classifier
+
+  @property
   def num_classes(self) -> int:
     """The number of classes that the network is conditioned on; 0 for an unconditional one."""
     return self.data.num_classes if self.network.class_conditional else 0
@@ -873,6 +950,17 @@ class Config:
     """The number of channels of the network's output: for the mean, then for a learned variance."""
     return self.image_shape[-1] * (2 if self.diffusion.learns_variance else 1)
 
+  def _require_classifier(self) -> None:
+    """Checks that no setting asks for what only a diffusion model has."""
+    for section, name, none in (
+      (self.network, "class_conditional", False),
+      (self.network, "low_res_size", 0),
+      (self.training, "ema", ()),
+      (self.evaluation, "best_score", None),
+    ):
+      value = getattr(section, name)
+      settings.require(value == none, name, f"{settings.shown(none)} for a classifier", value)
+
   def _require_fit(self) -> None:
     height, width, _ = self.data.image_shape
     size = f"{height}x{width}"
@@ -892,6 +980,13 @@ class Config:
         f"heights that the network has ({', '.join(map(str, heights))})",
         self.network.attention_resolutions,
       )
+      self.network.require_heads(self.network.widths[heights.index(resolution)])
+    settings.require(
+      not self.is_classifier or self.data.num_classes > 1,
+      "dataset",
+      f"images of two or more classes for a classifier (here are {self.data.num_classes})",
+      self.data.dataset,
+    )
     settings.require(
       not self.network.class_conditional or self.data.num_classes > 1,
       "class_conditional",

@@ -28,8 +28,12 @@ EVERYTHING = Config(
     attention_resolutions=(4, 2),
     num_heads=2,
     num_heads_upsample=1,
+    num_head_channels=32,
+    attention_order="split",
     scale_shift_norm=False,
     conv_resample=False,
+    resblock_updown=True,
+    scaled_first_conv=True,
     dropout=0.1,
     class_conditional=True,
     low_res_size=4,
@@ -143,7 +147,9 @@ def test_every_setting_of_the_example_differs_from_its_default():
   for name, section in config_lib.sections().items():
     ours, default = getattr(EVERYTHING, name), section()
     for field in dataclasses.fields(section):
-      assert getattr(ours, field.name) != getattr(default, field.name), field.name
+      # A classifier would have the defaults of other settings.
+      if field.name != "pool":
+        assert getattr(ours, field.name) != getattr(default, field.name), field.name
 
 
 @pytest.mark.parametrize("config", [Config(), EVERYTHING], ids=["defaults", "everything"])
@@ -162,7 +168,7 @@ def test_json_is_versioned_and_ends_in_a_newline():
   "text", ["", "{", "[]", "null", "{}", '{"version": 99}', '{"version": "1"}', '"version"']
 )
 def test_other_json_is_refused(text):
-  message = "^config: expected (JSON|a configuration of version 1 to 7), received"
+  message = "^config: expected (JSON|a configuration of version 1 to 8), received"
   with pytest.raises(settings.InputError, match=message):
     Config.from_json(text)
 
@@ -380,6 +386,8 @@ def test_the_linear_schedule_requires_more_than_20_steps(steps):
   "make, name",
   [
     (NetworkConfig, "precision"),
+    (NetworkConfig, "attention_order"),
+    (NetworkConfig, "pool"),
     (DiffusionConfig, "noise_schedule"),
     (DiffusionConfig, "mean_type"),
     (DiffusionConfig, "variance_type"),
@@ -407,6 +415,11 @@ def test_a_wrong_choice_is_refused_with_all_choices(make, name):
     (NetworkConfig, "num_heads_upsample", 3),
     (NetworkConfig, "channel_multipliers", ()),
     (NetworkConfig, "channel_multipliers", (1, 0)),
+    (NetworkConfig, "channel_multipliers", (1, float("inf"))),
+    (NetworkConfig, "channel_multipliers", (1, float("nan"))),
+    (NetworkConfig, "channel_multipliers", (0.5, 1)),
+    (NetworkConfig, "num_head_channels", -1),
+    (NetworkConfig, "num_head_channels", 48),
     (NetworkConfig, "dropout", 1.0),
     (NetworkConfig, "dropout", -0.1),
     (NetworkConfig, "dropout", float("nan")),
@@ -453,6 +466,56 @@ def test_heads_divide_the_channels_of_every_level():
   NetworkConfig(base_channels=96, channel_multipliers=(1, 2), num_heads=6)
   refused("num_heads", NetworkConfig, base_channels=32, channel_multipliers=(3, 1), num_heads=6)
   refused("num_heads", NetworkConfig, base_channels=32, channel_multipliers=(1, 3), num_heads=6)
+
+
+def test_heads_of_a_fixed_width_divide_the_channels_where_there_is_attention():
+  config = Config.from_settings(
+    channel_multipliers=(1, 3, 2), num_head_channels=64, num_heads=5, attention_resolutions=()
+  )
+  images = {"image_shape": (16, 16, 1), "num_classes": 0}
+  config.with_data(**images)  # There is attention in the middle only, at 64 channels.
+  with_attention = config.with_settings(attention_resolutions=(8,))
+  message = refused("num_head_channels", with_attention.with_data, **images)
+  assert message.endswith(
+    "expected a divisor of the 96 channels of a level with attention, received 64"
+  )
+
+
+def test_multipliers_may_be_fractions_and_are_rounded_down():
+  network = NetworkConfig(base_channels=64, channel_multipliers=(0.5, 1.0, 1.51))
+  assert network.widths == (32, 64, 96)
+  assert network.channel_multipliers == (0.5, 1, 1.51)
+  assert settings.shown(network.channel_multipliers) == "0.5,1,1.51"
+  config = Config(network=network)
+  assert Config.from_json(config.to_json()) == config
+
+
+CLASSIFIER = {"pool": "attention", "ema": ()}
+
+
+def test_a_head_makes_the_configuration_one_of_a_classifier():
+  assert not Config().is_classifier and not Config().uses_labels
+  config = Config.from_settings(**CLASSIFIER)
+  assert config.is_classifier and config.uses_labels and config.num_classes == 0
+  config.with_data(image_shape=(8, 8, 1), num_classes=2)
+  assert Config.from_json(config.to_json()) == config
+  message = refused("pool", Config().require_changeable, other=config, made="runs/x")
+  assert "expected 'none', the value in runs/x, received 'attention'" in message
+
+
+@pytest.mark.parametrize(
+  "name, value",
+  [("class_conditional", True), ("low_res_size", 4), ("ema", (0.9,)), ("best_score", "fid")],
+)
+def test_a_classifier_has_nothing_that_only_a_diffusion_model_has(name, value):
+  message = refused(name, Config.from_settings, **(CLASSIFIER | {name: value}))
+  assert "for a classifier, received" in message
+
+
+def test_a_classifier_requires_classes():
+  config = Config.from_settings(**CLASSIFIER)
+  message = refused("dataset", config.with_data, image_shape=(8, 8, 1), num_classes=0)
+  assert "images of two or more classes for a classifier (here are 0)" in message
 
 
 @pytest.mark.parametrize("decay", [1, 99, 100])

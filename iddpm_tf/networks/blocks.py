@@ -22,6 +22,10 @@ class ResBlock(keras.Layer):
 
   Appendix A of Nichol & Dhariwal (2021): the conditioning is GroupNorm(h) (scale + 1) + shift if
   `scale_shift_norm` is true, otherwise GroupNorm(h + v).
+
+  A block may also halve ("down") or double ("up") height and width, as in BigGAN (Brock et al.,
+  2019; section 3 of Dhariwal & Nichol, 2021): the normalized activations and the input are both
+  averaged over 2x2 pixels, or both have their pixels repeated.
   """
 
   def __init__(
@@ -30,13 +34,16 @@ class ResBlock(keras.Layer):
     *,
     scale_shift_norm: bool = True,
     dropout: float = 0.0,
+    resample: str = "none",
     dtype: DType = None,
     name: str | None = None,
   ):
     super().__init__(dtype=dtype, name=name)
+    assert resample in ("none", "down", "up"), resample
     self.channels = channels
     self.scale_shift_norm = scale_shift_norm
     self.dropout = dropout
+    self.resample = resample
 
   def build(self, x_shape: Shape, emb_shape: Shape) -> None:
     """Creates the layers for activations of `x_shape` and embeddings of `emb_shape`."""
@@ -57,7 +64,11 @@ class ResBlock(keras.Layer):
 
   def call(self, x: Tensor, emb: Tensor, training: bool = False) -> Tensor:
     """Returns the activations: [B, H, W, C_in], [B, E] -> [B, H, W, channels]."""
-    h = self.in_conv(self.in_norm(x))
+    h = self.in_norm(x)
+    if self.resample != "none":
+      resize = layers.halve if self.resample == "down" else layers.double
+      h, x = resize(h), resize(x)
+    h = self.in_conv(h)
     conditioning = self.emb_dense(emb)
     if self.scale_shift_norm:
       scale, shift = ops.split(conditioning, 2, axis=-1)  # [B, C] each
@@ -75,6 +86,7 @@ class ResBlock(keras.Layer):
       "channels": self.channels,
       "scale_shift_norm": self.scale_shift_norm,
       "dropout": self.dropout,
+      "resample": self.resample,
     }
 
 
@@ -82,11 +94,24 @@ class AttentionBlock(keras.Layer):
   """Self-attention between the positions of an image, added to its input.
 
   [B, H, W, C] -> [B, H, W, C]
+
+  In the order "interleaved", the channels hold query, key and value of the first head, then those
+  of the second, and so on. In the order "split", they hold the queries of all heads, then their
+  keys, then their values.
   """
 
-  def __init__(self, num_heads: int, *, dtype: DType = None, name: str | None = None):
+  def __init__(
+    self,
+    num_heads: int,
+    *,
+    order: str = "interleaved",
+    dtype: DType = None,
+    name: str | None = None,
+  ):
     super().__init__(dtype=dtype, name=name)
+    assert order in ("interleaved", "split"), order
     self.num_heads = num_heads
+    self.order = order
 
   def build(self, x_shape: Shape) -> None:
     """Creates the layers for activations of `x_shape`."""
@@ -104,13 +129,35 @@ class AttentionBlock(keras.Layer):
   def call(self, x: Tensor) -> Tensor:
     """Returns the activations: [B, H, W, C] -> [B, H, W, C]."""
     _, height, width, channels = ops.shape(x)
-    heads, dim = self.num_heads, channels // self.num_heads
-    # The channels hold query, key and value of the first head, then those of the second, and so on.
-    qkv = ops.reshape(self.qkv(self.norm(x)), (-1, height * width, heads, 3, dim))
-    # This is softmax(q k^T / sqrt(dim)) v with the softmax in float32.
-    h = ops.dot_product_attention(*ops.unstack(qkv, axis=3))  # [B, HW, heads, dim]
+    qkv = ops.reshape(self.qkv(self.norm(x)), (-1, height * width, 3 * channels))
+    h = attention(qkv, self.num_heads, self.order)
     return x + self.out_dense(ops.reshape(h, (-1, height, width, channels)))
 
   def get_config(self) -> dict[str, Any]:
     """Returns the arguments that make this block again."""
-    return {"name": self.name, "dtype": self.dtype_policy.name, "num_heads": self.num_heads}
+    return {
+      "name": self.name,
+      "dtype": self.dtype_policy.name,
+      "num_heads": self.num_heads,
+      "order": self.order,
+    }
+
+
+def attention(qkv: Tensor, num_heads: int, order: str) -> Tensor:
+  """Returns softmax(q k^T / sqrt(dim)) v of each head: [B, N, 3 C] -> [B, N, C].
+
+  The softmax is float32.
+
+  Args:
+    qkv: queries, keys and values of N positions, float [B, N, 3 C].
+    num_heads: the number of heads, which have C / num_heads channels each.
+    order: the order of the channels; see `AttentionBlock`.
+  """
+  _, positions, channels = ops.shape(qkv)
+  dim = channels // (3 * num_heads)
+  if order == "split":
+    parts = ops.unstack(ops.reshape(qkv, (-1, positions, 3, num_heads, dim)), axis=2)
+  else:
+    parts = ops.unstack(ops.reshape(qkv, (-1, positions, num_heads, 3, dim)), axis=3)
+  h = ops.dot_product_attention(*parts)  # [B, N, heads, dim]
+  return ops.reshape(h, (-1, positions, num_heads * dim))

@@ -10,6 +10,7 @@ from iddpm_tf import config as config_lib
 from iddpm_tf import networks
 from iddpm_tf.networks import blocks
 from iddpm_tf.networks import layers
+from iddpm_tf.networks import pooling
 
 _FLOAT32_BYTES = 4
 
@@ -48,18 +49,19 @@ def config_cost(config: config_lib.Config) -> Cost:
   return network_cost(network, *config.data.image_shape[:2])
 
 
-def network_cost(network: networks.UNet, height: int, width: int) -> Cost:
+def network_cost(network: networks.Encoder, height: int, width: int) -> Cost:
   """Returns the cost of a built network for an image of height x width."""
   positions = height * width
   flops = _kernel_flops(network.time_in, 1) + _kernel_flops(network.time_out, 1)
   kept = []  # By each block, with its output.
   outputs = 0
   # The input of a block on the way up is a concatenation, which copies both of its parts.
-  concatenated = {id(block[0]) for block in network.output_blocks}
+  way_up = network.output_blocks if isinstance(network, networks.UNet) else []
+  concatenated = {id(block[0]) for block in way_up}
   for block in network.blocks:
     kept.append(0)
     for layer in block:
-      positions = _positions_after(layer, positions)
+      positions = positions_after(layer, positions)
       flops += layer_flops(layer, positions)
       kept[-1] += _activation_bytes(layer, positions)
       if id(layer) in concatenated:
@@ -67,13 +69,17 @@ def network_cost(network: networks.UNet, height: int, width: int) -> Cost:
         kept[-1] += copied
         outputs += copied
     outputs += _output_channels(block[-1]) * positions * _itemsize(block[-1])
-  # The input of the last norm, its result and the output are float32 under every policy.
-  ends = positions * _FLOAT32_BYTES * (2 * network.out_conv.kernel.shape[-2] + network.out_channels)
+  if isinstance(network, networks.UNet):
+    end_flops = _kernel_flops(network.out_conv, positions)
+    # The input of the last norm, its result and the output.
+    end_channels = 2 * network.out_conv.kernel.shape[-2] + network.out_channels
+  else:
+    end_flops = _head_flops(network.head, positions)
+    end_channels = _head_channels(network.head, positions)
+  # The ends are float32 under every policy.
+  ends = positions * _FLOAT32_BYTES * end_channels
   return Cost(
-    network.count_params(),
-    flops + _kernel_flops(network.out_conv, positions),
-    sum(kept) + ends,
-    outputs + max(kept) + ends,
+    network.count_params(), flops + end_flops, sum(kept) + ends, outputs + max(kept) + ends
   )
 
 
@@ -94,11 +100,38 @@ def layer_flops(layer: keras.Layer, positions: int) -> int:
   return _kernel_flops(layer, positions)
 
 
-def _positions_after(layer: keras.Layer, positions: int) -> int:
+def positions_after(layer: keras.Layer, positions: int) -> int:
   """Returns height x width of a layer's output, for an input with `positions` = height x width."""
-  if isinstance(layer, layers.Downsample):
+  resample = layer.resample if isinstance(layer, blocks.ResBlock) else ""
+  if resample == "down" or isinstance(layer, layers.Downsample):
     return positions // 4
-  return positions * 4 if isinstance(layer, layers.Upsample) else positions
+  return positions * 4 if resample == "up" or isinstance(layer, layers.Upsample) else positions
+
+
+def _head_flops(head: keras.Layer, positions: int) -> int:
+  """Returns the FLOP of a classifier's head for activations of `positions` = height x width."""
+  match head:
+    case pooling.AttentionHead():
+      # One position more, and only one of the results is used further.
+      products = 2 * 2 * (positions + 1) ** 2 * (head.qkv.units // 3)
+      projections = _kernel_flops(head.qkv, positions + 1) + _kernel_flops(head.out_dense, 1)
+      return products + projections
+    case pooling.MeansHead():
+      return _kernel_flops(head.in_dense, 1) + _kernel_flops(head.out_dense, 1)
+    case _:
+      return _kernel_flops(head.out_dense, 1)
+
+
+def _head_channels(head: keras.Layer, positions: int) -> int:
+  """Returns the values that the gradients of a classifier's head need, for each position."""
+  match head:
+    case pooling.AttentionHead():
+      # The input of the norm and its result with the embeddings, q, k, v and the attention weights.
+      return 6 * (head.qkv.units // 3) + head.num_heads * positions
+    case pooling.MeansHead():
+      return 0  # A few thousand values, whatever the size of the image.
+    case _:
+      return 2 * head.out_dense.kernel.shape[0]
 
 
 def _kernel_flops(layer: keras.Layer, positions: int) -> int:

@@ -116,6 +116,16 @@ class GroupNorm(keras.Layer):
     return {"name": self.name, "dtype": self.dtype_policy.name, "silu": self.silu}
 
 
+def halve(x: Tensor) -> Tensor:
+  """Returns the mean of 2x2 pixels: [B, H, W, C] -> [B, H/2, W/2, C]."""
+  return ops.average_pool(x, 2, strides=2, padding="valid", data_format="channels_last")
+
+
+def double(x: Tensor) -> Tensor:
+  """Repeats each pixel: [B, H, W, C] -> [B, 2H, 2W, C]."""
+  return ops.repeat(ops.repeat(x, 2, axis=1), 2, axis=2)
+
+
 class Downsample(keras.Layer):
   """Halves height and width: [B, H, W, C] -> [B, H/2, W/2, C].
 
@@ -145,7 +155,7 @@ class Downsample(keras.Layer):
   def call(self, x: Tensor) -> Tensor:
     """Returns the smaller image: [B, H, W, C] -> [B, H/2, W/2, C]."""
     if not self.learned:
-      return ops.average_pool(x, 2, strides=2, padding="valid", data_format="channels_last")
+      return halve(x)
     # PyTorch pads both sides by 1, and no window reaches the padding on the far side. The padding
     # "same" would be on the far side only.
     return self.conv(ops.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0))))
@@ -172,7 +182,7 @@ class Upsample(keras.Layer):
 
   def call(self, x: Tensor) -> Tensor:
     """Returns the larger image: [B, H, W, C] -> [B, 2H, 2W, C]."""
-    x = ops.repeat(ops.repeat(x, 2, axis=1), 2, axis=2)
+    x = double(x)
     return self.conv(x) if self.learned else x
 
   def get_config(self) -> dict[str, Any]:

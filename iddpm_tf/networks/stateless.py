@@ -6,11 +6,11 @@ import keras
 from keras import ops
 
 from iddpm_tf.networks.annotations import Tensor
-from iddpm_tf.networks.unet import UNet
+from iddpm_tf.networks.encoder import Encoder
 
 
 def call_network(
-  network: UNet,
+  network: Encoder,
   x: Tensor,
   t: Tensor,
   label: Tensor | None = None,
@@ -20,7 +20,7 @@ def call_network(
   dropout_seed: Tensor | None = None,
   remat: bool = False,
 ) -> Tensor:
-  """Returns the output of a network, float32 [B, H, W, out_channels].
+  """Returns the output of a network: float32 [B, H, W, out_channels] of a UNet.
 
   Args:
     network: a built network.
@@ -38,7 +38,9 @@ def call_network(
   Raises:
     ValueError: there are other weights than variables, or one has another shape.
   """
-  conditioning = {} if low_res is None else {"low_res": low_res}
+  conditioning = {
+    name: value for name, value in (("label", label), ("low_res", low_res)) if value is not None
+  }
   state = [] if weights is None else list(zip(network.trainable_variables, weights, strict=True))
   if dropout_seed is not None:
     state += dropout_state(network, dropout_seed)
@@ -48,10 +50,10 @@ def call_network(
       if variable.shape != tuple(value.shape):
         raise ValueError(f"{variable.path}: expected {variable.shape}, received {value.shape}")
       scope.add_update((variable, value))
-    return network(x, t, label, training=dropout_seed is not None, remat=remat, **conditioning)
+    return network(x, t, training=dropout_seed is not None, remat=remat, **conditioning)
 
 
-def computation_dtypes(network: UNet) -> list[str]:
+def computation_dtypes(network: Encoder) -> list[str]:
   """Returns the type in which the network uses each of its trainable variables, in their order.
 
   Convolutions and dense layers cast their weights to the type of their policy.
@@ -69,7 +71,7 @@ def computation_dtypes(network: UNet) -> list[str]:
   return [dtypes.get(id(variable), variable.dtype) for variable in network.trainable_variables]
 
 
-def cast_weights(network: UNet) -> list[Tensor]:
+def cast_weights(network: Encoder) -> list[Tensor]:
   """Returns the weights in the types in which the network uses them, for `call_network`.
 
   Outside of a loop, they are then cast once and not in each call.
@@ -83,7 +85,7 @@ def cast_weights(network: UNet) -> list[Tensor]:
   ]
 
 
-def dropout_state(network: UNet, seed: Tensor) -> list[tuple[keras.Variable, Tensor]]:
+def dropout_state(network: Encoder, seed: Tensor) -> list[tuple[keras.Variable, Tensor]]:
   """Returns the seed of each dropout layer, as pairs of the layer's variable and its value.
 
   From the seed (s0, s1), layer i of n gets (s0, n s1 + i), so that no two layers share a seed.

@@ -25,6 +25,7 @@ def make_config(image_shape=SHAPE, num_classes=0, **options):
   }
   return config_lib.Config(
     network=config_lib.NetworkConfig(**options),
+    training=config_lib.TrainingConfig(ema=() if "pool" in options else (0.9,)),
     data=config_lib.DataConfig(image_shape=image_shape, num_classes=num_classes),
   )
 
@@ -37,6 +38,8 @@ def forward_graph(config):
 
   @tf.function(autograph=False)
   def forward(x, t):
+    if config.is_classifier:
+      return network(x, t)
     label = tf.zeros([1], tf.int32) if config.num_classes else None
     return network(x, t, label, **({} if low_res is None else {"low_res": low_res}))
 
@@ -78,6 +81,11 @@ def einsum_flops(op):
     {"conv_resample": False, "num_res_blocks": 2},
     {"low_res_size": 8},
     {"attention_resolutions": ()},
+    {"resblock_updown": True, "num_head_channels": 32, "attention_order": "split"},
+    {"base_channels": 64, "channel_multipliers": (0.5, 1), "scaled_first_conv": True},
+    {"pool": "adaptive", "num_classes": 5},
+    {"pool": "attention", "num_classes": 5, "resblock_updown": True},
+    {"pool": "spatial_v2", "num_classes": 5, "channel_multipliers": (1, 2, 3)},
   ],
   ids=lambda options: "-".join(options) or "plain",
 )
@@ -91,6 +99,20 @@ def test_a_network_and_its_configuration_have_the_same_cost():
   network = networks.build_network(config)
   assert cost.network_cost(network, *SHAPE[:2]) == cost.config_cost(config)
   assert cost.config_cost(config).parameters == network.count_params()
+
+
+def test_the_activations_of_a_classifier_are_those_of_a_way_down():
+  """The head attends to 8x4 positions, and the way up of a UNet keeps more."""
+  options = {"attention_resolutions": (), "num_heads": 1}
+  unet = cost.config_cost(make_config(**options))
+  mean, attention = (
+    cost.config_cost(make_config(pool=pool, num_classes=5, **options))
+    for pool in ("adaptive", "attention")
+  )
+  assert mean.activation_bytes < attention.activation_bytes < unet.activation_bytes
+  # Of each position: four times as many channels more, and the attention weights.
+  assert attention.activation_bytes - mean.activation_bytes == 32 * 4 * (4 * 64 + 32)
+  assert mean.remat_bytes < mean.activation_bytes
 
 
 def test_cifar10_takes_16_8_gflop():

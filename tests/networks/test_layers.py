@@ -125,6 +125,28 @@ def test_res_block_starts_as_its_skip_connection():
   np.testing.assert_allclose(block(x, emb), block.skip(x))
 
 
+@pytest.mark.parametrize("direction, resized", [("down", layers.halve), ("up", layers.double)])
+def test_res_block_resamples_its_input_and_its_normalized_activations(direction, resized):
+  x, emb = normal(2, 4, 6, 32), normal(2, 16)
+  block = blocks.ResBlock(32, resample=direction)
+  y = block(x, emb)
+  np.testing.assert_allclose(y, resized(x), atol=1e-6)
+  kernel = np.zeros([3, 3, 32, 32])
+  kernel[1, 1] = np.eye(32)  # The identity.
+  block.out_conv.kernel.assign(kernel)
+  scale, shift = np.split(np.asarray(block.emb_dense(emb)), 2, axis=-1)
+  h = block.in_conv(resized(block.in_norm(x)))
+  expected = resized(x) + block.out_norm(h, scale, shift)
+  np.testing.assert_allclose(block(x, emb), expected, atol=1e-5)
+
+
+def test_resampling_is_a_mean_and_a_repetition():
+  x = np.arange(8, dtype=np.float32).reshape(1, 2, 4, 1)
+  np.testing.assert_array_equal(layers.halve(x)[0, :, :, 0], [[2.5, 4.5]])
+  doubled = np.asarray(layers.double(x))[0, :, :, 0]
+  np.testing.assert_array_equal(doubled[:2], [[0, 0, 1, 1, 2, 2, 3, 3]] * 2)
+
+
 @pytest.mark.parametrize("scale_shift_norm, width", [(True, 128), (False, 64)])
 def test_res_block_is_conditioned(scale_shift_norm, width):
   # There are 64 channels, because a group of one channel would remove what is added to it.
@@ -150,6 +172,21 @@ def test_attention_is_the_softmax_of_products_for_each_head():
   np.testing.assert_allclose(block(x), x + expected.reshape(x.shape), atol=1e-5)
 
 
+def test_the_orders_of_attention_are_permutations_of_channels():
+  x = normal(2, 3, 2, 64)
+  ours, other = blocks.AttentionBlock(4, order="split"), blocks.AttentionBlock(4)
+  for block in (ours, other):
+    block.build(x.shape)
+    block.out_dense.kernel.assign(np.eye(64))
+    block.qkv.kernel.assign(normal(64, 192, seed=1))
+  assert np.abs(ours(x) - other(x)).max() > 0.1
+  # [queries, keys, values] of heads -> heads of [query, key, value].
+  order = np.arange(192).reshape(3, 4, 16).transpose(1, 0, 2).ravel()
+  other.qkv.kernel.assign(ours.qkv.kernel.numpy()[:, order])
+  other.qkv.bias.assign(ours.qkv.bias.numpy()[order])
+  np.testing.assert_allclose(ours(x), other(x), atol=1e-5)
+
+
 def test_attention_starts_as_the_identity_and_ignores_positions():
   x = normal(1, 2, 3, 32)
   block = blocks.AttentionBlock(2)
@@ -170,7 +207,9 @@ def test_attention_heads_divide_the_channels():
     layers.Upsample(True, name="a"),
     layers.Dropout(0.3, name="a"),
     blocks.ResBlock(64, scale_shift_norm=False, dropout=0.1, name="a"),
+    blocks.ResBlock(64, resample="up", name="a"),
     blocks.AttentionBlock(4, name="a"),
+    blocks.AttentionBlock(4, order="split", name="a"),
   ],
 )
 def test_get_config_makes_the_same_layer_again(layer):

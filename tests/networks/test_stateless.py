@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from iddpm_tf import networks
+from iddpm_tf.networks import encoder
 from iddpm_tf.networks import stateless
-from iddpm_tf.networks import unet
 from tests import small_model
 
 T = np.array([0.0, 500.0], np.float32)
@@ -115,13 +115,13 @@ def test_weights_are_cast_to_the_types_in_which_layers_compute():
 
 @pytest.mark.parametrize("remat", [False, True])
 def test_blocks_run_again_in_the_backward_pass_with_remat_only(network, remat, monkeypatch):
-  calls, apply = [], unet._apply
+  calls, apply = [], encoder.apply
 
   def counted(block, *arguments):
     calls.append(block)
     return apply(block, *arguments)
 
-  monkeypatch.setattr(unet, "_apply", counted)
+  monkeypatch.setattr(encoder, "apply", counted)
   weights = [tf.identity(variable.value) for variable in network.trainable_variables]
 
   @tf.function(autograph=False)

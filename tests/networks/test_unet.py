@@ -91,6 +91,8 @@ def test_paths_of_variables_are_unique(options):
     {"num_heads": 1},
     {"channel_multipliers": (2,), "attention_factors": (1,)},
     {"num_res_blocks": 2},
+    {"resblock_updown": True, "num_head_channels": 32, "attention_order": "split"},
+    {"base_channels": 64, "channel_multipliers": (0.5, 1), "scaled_first_conv": True},
   ],
 )
 def test_variants_run_and_depend_on_the_timestep(options):
@@ -118,6 +120,39 @@ def test_heads_on_the_way_up_have_their_own_number():
   assert network.middle[1].num_heads == 2
   assert network.output_blocks[0][1].num_heads == 4
   assert small(num_heads=2).output_blocks[0][1].num_heads == 2
+
+
+def test_heads_of_a_fixed_width_follow_the_channels():
+  network = small(num_heads=1, num_heads_upsample=2, num_head_channels=16, attention_factors=(1, 2))
+  assert network.input_blocks[1][1].num_heads == 2
+  assert network.input_blocks[3][1].num_heads == network.middle[1].num_heads == 4
+  assert network.output_blocks[0][1].num_heads == 4
+  assert network.output_blocks[3][1].num_heads == 2
+  with pytest.raises(settings.InputError, match="num_head_channels: expected a divisor of 64 cha"):
+    make_small(num_head_channels=48)
+
+
+@pytest.mark.parametrize("scaled, first", [(True, 32), (False, 64)])
+def test_the_first_convolution_is_as_wide_as_the_first_level_or_the_unit(scaled, first):
+  network = make_small(
+    base_channels=64, channel_multipliers=(0.5, 1.5), scaled_first_conv=scaled, num_classes=2
+  )
+  assert network.input_blocks[0][0].filters == first
+  assert [network.input_blocks[i][0].channels for i in (1, 3)] == [32, 96]
+  assert network.output_blocks[-1][0].channels == 32 == network.out_conv.kernel.shape[2]
+  # The embeddings follow from the unit.
+  assert network.label_embedding.embeddings.shape == (2, 256)
+
+
+def test_residual_blocks_resample_in_place_of_convolutions():
+  network = small(resblock_updown=True)
+  down, up = network.input_blocks[2], network.output_blocks[1]
+  assert [layer.resample for layer in (*down, up[0], up[2])] == ["down", "none", "up"]
+  assert [layer.channels for layer in (down[0], up[2])] == [32, 64]
+  assert network(images(8, 8, 3), T).shape == (2, 8, 8, 6)
+  # Two blocks of two convolutions, two norms and a projection, less two convolutions.
+  more = network.count_params() - small().count_params()
+  assert more == sum((9 * c + 1) * c + 4 * c + 129 * 2 * c for c in (32, 64))
 
 
 def test_the_output_depends_on_the_label():
@@ -243,8 +278,12 @@ def test_build_network_uses_every_setting():
       attention_resolutions=(4,),
       num_heads=2,
       num_heads_upsample=4,
+      num_head_channels=16,
+      attention_order="split",
       scale_shift_norm=False,
       conv_resample=False,
+      resblock_updown=True,
+      scaled_first_conv=True,
       dropout=0.2,
       class_conditional=True,
       precision="mixed_bfloat16",
@@ -260,8 +299,12 @@ def test_build_network_uses_every_setting():
     "attention_factors": (2,),
     "num_heads": 2,
     "num_heads_upsample": 4,
+    "num_head_channels": 16,
+    "attention_order": "split",
     "scale_shift_norm": False,
     "conv_resample": False,
+    "resblock_updown": True,
+    "scaled_first_conv": True,
     "dropout": 0.2,
     "num_classes": 3,
     "out_channels": 2,

@@ -12,8 +12,11 @@ import pytest
 PATTERNS = {
   "space_timesteps_file": "space_timesteps*.json",
   "diffusion_file": "diffusion_*.npz",
-  "unet_file": "unet_*.npz",
-  "torch_file": "unet_*.pt",
+  # Of both code bases of the authors: unet_*.npz and adm_unet_*.npz.
+  "unet_file": "*unet_*.npz",
+  "torch_file": "*unet_*.pt",
+  "classifier_file": "adm_classifier_*.npz",
+  "classifier_torch_file": "adm_classifier_*.pt",
   "train_file": "train_*.npz",
   "loss_second_moment_file": "loss_second_moment*.npz",
   "metrics_file": "metrics*.npz",

@@ -28,10 +28,21 @@ def build(golden):
     conv_resample=config.get("conv_resample", True),
     num_classes=config["num_classes"] or 0,
     out_channels=config["out_channels"],
+    **later_options(config),
   )
   low_res = {"low_res_shape": golden["low_res"].shape} if config["super_res"] else {}
   network.build(golden["x"].shape, **low_res)
   return network
+
+
+def later_options(config):
+  """Returns the options that only the authors' second code base has."""
+  return {
+    "num_head_channels": max(0, config.get("num_head_channels", 0)),
+    "attention_order": "split" if config.get("use_new_attention_order") else "interleaved",
+    "resblock_updown": config.get("resblock_updown", False),
+    "scaled_first_conv": "resblock_updown" in config,  # Always there.
+  }
 
 
 def golden_weights(shapes):
