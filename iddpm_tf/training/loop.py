@@ -4,7 +4,6 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
-import functools
 import signal
 import threading
 from typing import Any
@@ -33,6 +32,9 @@ from iddpm_tf.utils import devices
 from iddpm_tf.utils import files
 from iddpm_tf.utils import gradients
 from iddpm_tf.utils import progress as progress_lib
+
+# Gives a new run its initial weights, and writes its folder with a checkpoint of step 0.
+Begin = Callable[[state_lib.TrainState], object]
 
 
 class Outcome(NamedTuple):
@@ -121,7 +123,7 @@ def train(
   *,
   strategy: tf.distribute.Strategy,
   progress: progress_lib.Progress,
-  begin: Callable[[state_lib.TrainState], object] | None = None,
+  begin: Begin | None = None,
   strict: bool = False,
 ) -> Outcome:
   """Trains until `config.training.train_steps`, or until a signal of `StopRequest`.
@@ -136,8 +138,8 @@ def train(
     folder: the model folder. If it holds a checkpoint, the run continues from it.
     strategy: the devices.
     progress: shows what the training does.
-    begin: gives a new run its initial weights, and writes its folder with a checkpoint of step 0.
-      None begins with random weights.
+    begin: gives a new run its initial weights, and writes its folder. None begins with random
+      weights.
     strict: whether a damaged newest checkpoint is an error; otherwise the run continues from an
       earlier one.
 
@@ -148,116 +150,242 @@ def train(
     LostWorkerError: another process of the training has ended.
   """
   workers = devices.Workers(strategy)
+  if not workers.is_chief:
+    progress.say(f"worker {workers.index} of {workers.count}; worker 0 says what the run does")
+    progress = progress_lib.Silent()
   with (
     StopRequest() as stop,
     contextlib.ExitStack() as held,
     workers.watched(),
     _one_line_for_disks(folder),
   ):
+    training = _Training(config, source, folder, strategy, workers, progress, stop, held)
     # A new run with initial weights makes the folder with everything in it, which fails if another
     # process has done so meanwhile. A finished run may lie on a disk that can only be read.
     finished = folder.newest_step() >= config.training.train_steps
-    hold = functools.cache(lambda: held.enter_context(folder.held()))  # It is held once.
     if workers.is_chief and not finished and (begin is None or folder.read_config()):
-      hold()
-    return _train(
-      config, source, folder, strategy, workers, progress, begin, strict, stop, held, hold
+      training.hold()
+    training.prepare(strict=strict)
+    return training.lead(begin) if workers.is_chief else training.follow(begin)
+
+
+@dataclasses.dataclass
+class _Training:
+  """A call of `train`: its set-up, then its steps, and what is said and written around them.
+
+  Attributes:
+    config: the configuration of the run.
+    source: the training images.
+    folder: the model folder.
+    strategy: the devices.
+    workers: the processes of the training.
+    progress: shows what the training does. Workers besides the chief show nothing.
+    stop: the signal that stops the training.
+    held: ends with the call, and with it the use of the folder.
+  """
+
+  config: config_lib.Config
+  source: sources.Source
+  folder: model_dir_lib.ModelDir
+  strategy: tf.distribute.Strategy
+  workers: devices.Workers
+  progress: progress_lib.Progress
+  stop: StopRequest
+  held: contextlib.ExitStack
+  _holds: bool = False
+
+  def hold(self) -> None:
+    """Lets no other process use the folder until the call ends."""
+    if not self._holds:
+      self.held.enter_context(self.folder.held())
+      self._holds = True
+
+  def prepare(self, *, strict: bool) -> None:
+    """Makes the state, restores it, and finds what is wrong with the data.
+
+    Nothing is written.
+
+    Args:
+      strict: whether a damaged newest checkpoint is an error.
+    """
+    config, options = self.config, self.config.training
+    self.part_size = images_per_part(self.strategy, options)
+    batched_sampling.parse_samplers(config)
+    with self.strategy.scope():
+      self.state = state_lib.TrainState(config)
+    self.checkpoints = checkpoints_lib.Checkpoints(
+      self.state, self.folder.checkpoints, options.keep_checkpoints, keep_every=options.keep_every
     )
+    self.first_step = max(
+      0, run_lib.restore_everywhere(self.checkpoints, self.workers, strict=strict)
+    )
+    self.finished = self.first_step >= options.train_steps
+    first_batches = self._batches(self.first_step)
 
+    def batches_from(step):
+      return iter(first_batches if step == self.first_step else self._batches(step))
 
-def _train(config, source, folder, strategy, workers, progress, begin, strict, stop, held, hold):
-  if not workers.is_chief:
-    progress.say(f"worker {workers.index} of {workers.count}; worker 0 says what the run does")
-    progress = progress_lib.Silent()
-  options = config.training
-  part_size = images_per_part(strategy, options)
-  batched_sampling.parse_samplers(config)
-  with strategy.scope():
-    state = state_lib.TrainState(config)
-  checkpoints = checkpoints_lib.Checkpoints(
-    state, folder.checkpoints, options.keep_checkpoints, keep_every=options.keep_every
-  )
-  first_step = max(0, run_lib.restore_everywhere(checkpoints, workers, strict=strict))
+    self.run = run_lib.Run(
+      state=self.state,
+      checkpoints=self.checkpoints,
+      workers=self.workers,
+      stop=self.stop,
+      monitor=faults.Monitor(self.state),
+      steps=make_steps(self.state, self.strategy),
+      batches_from=batches_from,
+    )
+    self.stored = self.folder.read_config()
 
-  # What is wrong with the data is said before anything is written.
-  first_batches = _batches(source, config, first_step, strategy)
+  def follow(self, begin: Begin | None) -> Outcome:
+    """Trains in a worker besides the chief.
 
-  def batches_from(step):
-    return iter(first_batches if step == first_step else _batches(source, config, step, strategy))
-
-  finished = first_step >= options.train_steps
-  run = run_lib.Run(
-    state=state,
-    checkpoints=checkpoints,
-    workers=workers,
-    stop=stop,
-    monitor=faults.Monitor(state),
-    steps=make_steps(state, strategy),
-    batches_from=batches_from,
-  )
-  stored = folder.read_config()
-  begins = workers.from_chief(int(begin is not None and not stored))
-  if not workers.is_chief:
-    if workers.from_chief(0):
-      return Outcome(first_step, None)  # Nothing is to be done.
+    Args:
+      begin: as for `train`. The chief calls it.
+    """
+    begins = self._begins(begin)
+    if self.workers.from_chief(0):
+      return Outcome(self.first_step, None)  # Nothing is to be done.
     if begins:
-      workers.from_chief(0)  # Waits for the initial weights.
-      checkpoints.restore(step=first_step)
+      self.workers.from_chief(0)  # Waits for the initial weights.
+      self.checkpoints.restore(step=self.first_step)
     with gradients.forgotten_custom_gradients():
-      return Outcome(run.run(), stop.signal or run.stopped_by)
-  # Workers besides the chief wait for it, and cannot help with a part of its work.
-  own_devices = strategy if workers.count == 1 else tf.distribute.get_strategy()
-  evaluations = periodic_evaluation.PeriodicEvaluation(state, source, folder, own_devices, progress)
-  if stored:
-    config = config.continuing(stored, first_step)
-  is_done = finished and not evaluations.missed(first_step)
-  if not is_done:
-    folder.require_writable()
-  workers.from_chief(int(is_done))
-  progress.say(_first_line(folder, config, first_step, strategy))
-  if begins:
-    assert begin is not None
-    folder.remove_leftovers()
-    begin(state)
-    hold()
-    workers.from_chief(0)
-  elif not finished or not stored:
-    hold()  # Not yet where the newest checkpoint, of the last step, is damaged.
-    folder.write_config(config)
-  checkpoints_lib.say_skipped(checkpoints, first_step, progress)
-  status = status_lib.Status(folder, state, checkpoints.newest())
-  if is_done:
-    with contextlib.suppress(OSError):  # The disk may be one that can only be read.
-      _note_other_images(source, folder, progress)
-      status.note_end()
-    return Outcome(first_step, None)
-  hold()
-  held.callback(checkpoints.settle)  # Before the folder is free for another process.
-  checkpoints.set_aside_skipped()
-  checkpoints.sweep()
-  _note_other_images(source, folder, progress)
-  if stored and not finished:
-    _say_changes(stored, config, progress)
-  estimates.report(state, source, strategy, progress)
-  with (
-    gradients.forgotten_custom_gradients(),
-    tensorboard.Writer(folder, config, first_step, part_size) as writer,
-    _ended(status),
-  ):
-    grids = sample_grids.SampleGrids(state, source, folder, writer, progress)
-    evaluations.begin(writer)
-    run.output = run_lib.Output(
-      writer, grids, evaluations, status, progress, str(folder.tensorboard)
+      return Outcome(self.run.run(), self.stop.signal or self.run.stopped_by)
+
+  def lead(self, begin: Begin | None) -> Outcome:
+    """Trains in the chief, which alone shows and writes something.
+
+    Args:
+      begin: as for `train`.
+    """
+    begins = self._begins(begin)
+    self.evaluations = self._evaluations()
+    if self.stored:
+      self.config = self.config.continuing(self.stored, self.first_step)
+    is_done = self.finished and not self.evaluations.missed(self.first_step)
+    if not is_done:
+      self.folder.require_writable()
+    self.workers.from_chief(int(is_done))
+    self.progress.say(self._first_line())
+    if begins:
+      assert begin is not None
+      self.folder.remove_leftovers()
+      begin(self.state)
+      self.hold()
+      self.workers.from_chief(0)
+    elif not self.finished or not self.stored:
+      self.hold()  # Not yet where the newest checkpoint, of the last step, is damaged.
+      self.folder.write_config(self.config)
+    checkpoints_lib.say_skipped(self.checkpoints, self.first_step, self.progress)
+    status = status_lib.Status(self.folder, self.state, self.checkpoints.newest())
+    if is_done:
+      with contextlib.suppress(OSError):  # The disk may be one that can only be read.
+        self._note_other_images()
+        status.note_end()
+      return Outcome(self.first_step, None)
+    self.hold()
+    self.held.callback(self.checkpoints.settle)  # Before the folder is free for another process.
+    self.checkpoints.set_aside_skipped()
+    self.checkpoints.sweep()
+    self._note_other_images()
+    if self.stored and not self.finished:
+      self._say_changes()
+    return self._train(status)
+
+  def _train(self, status: status_lib.Status) -> Outcome:
+    """Takes the steps, and shows how it goes."""
+    estimates.report(self.state, self.source, self.strategy, self.progress)
+    with (
+      gradients.forgotten_custom_gradients(),
+      tensorboard.Writer(self.folder, self.config, self.first_step, self.part_size) as writer,
+      _ended(status),
+    ):
+      grids = sample_grids.SampleGrids(self.state, self.source, self.folder, writer, self.progress)
+      self.evaluations.begin(writer)
+      self.run.output = run_lib.Output(
+        writer, grids, self.evaluations, status, self.progress, str(self.folder.tensorboard)
+      )
+      step = self.run.run()
+      train_steps = self.config.training.train_steps
+      status.update(step=step, state="stopped" if step < train_steps else "finished")
+    stopped_by = self.stop.signal or self.run.stopped_by
+    if stopped_by:
+      where = f"and saved at step {step}" if step else "before the first step"
+      self.progress.say(f"stopped by {stopped_by.name} {where}; the same call continues from there")
+    else:
+      self.progress.say(f"trained to step {step}: {self.checkpoints.newest()}")
+    return Outcome(step, stopped_by)
+
+  def _evaluations(self) -> periodic_evaluation.PeriodicEvaluation:
+    """Returns what measures the training in the chief."""
+    # Workers besides the chief wait for it, and cannot help with a part of its work.
+    alone = self.workers.count == 1
+    return periodic_evaluation.PeriodicEvaluation(
+      self.state,
+      self.source,
+      self.folder,
+      self.strategy if alone else tf.distribute.get_strategy(),
+      self.progress,
     )
-    step = run.run()
-    status.update(step=step, state="stopped" if step < options.train_steps else "finished")
-  stopped_by = stop.signal or run.stopped_by
-  if stopped_by:
-    where = f"and saved at step {step}" if step else "before the first step"
-    progress.say(f"stopped by {stopped_by.name} {where}; the same call continues from there")
-  else:
-    progress.say(f"trained to step {step}: {checkpoints.newest()}")
-  return Outcome(step, stopped_by)
+
+  def _begins(self, begin: Begin | None) -> bool:
+    """Returns whether this is a new run with initial weights, as the chief finds."""
+    return bool(self.workers.from_chief(int(begin is not None and not self.stored)))
+
+  def _batches(self, first_step: int) -> tf.distribute.DistributedDataset:
+    """Returns the batches from step `first_step` on. Each worker reads only its part."""
+    options = self.config.training
+
+    def worker_batches(context):
+      batches = batches_lib.training_batches(
+        self.source,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        first_step=first_step,
+        random_flip=self.config.data.random_flip,
+        worker=context.input_pipeline_id,
+        num_workers=context.num_input_pipelines,
+      )
+      return batches.rebatch(context.get_per_replica_batch_size(options.batch_size))
+
+    return self.strategy.distribute_datasets_from_function(worker_batches)
+
+  def _note_other_images(self) -> None:
+    """Says whether a run continues on other images or labels, and records their checksum."""
+    stored, now = self.folder.read_checksum(), model_dir_lib.DataChecksum.of(self.source)
+    if stored and stored.differs(now):
+      counts = stored.describe_counts(now)
+      self.progress.say(
+        f"note: {self.folder} was trained on other images or labels until now{counts}"
+      )
+    elif stored and now.of_all is None:
+      now = now._replace(of_all=stored.of_all)  # The same images, now on the disk.
+    if stored != now:
+      self.folder.write_checksum(now)
+
+  def _say_changes(self) -> None:
+    """Says which settings have changed since a run was stopped."""
+    assert self.stored is not None
+    changes = self.config.history[len(self.stored.history) :]
+    if changes:
+      values = ", ".join(
+        f"{change.setting} from {settings.shown(change.old)} to {settings.shown(change.new)}"
+        for change in changes
+      )
+      self.progress.say(f"changed at step {changes[0].step}: {values}")
+    if self.config.training.batch_size != self.stored.training.batch_size:
+      self.progress.say(
+        "note: with another batch_size, the images come in another order from here on"
+      )
+
+  def _first_line(self) -> str:
+    train_steps, where = self.config.training.train_steps, devices.describe(self.strategy)
+    if self.finished:
+      return (
+        f"{self.folder} has finished its {self.first_step} steps; a larger train_steps continues it"
+      )
+    if self.first_step:
+      return f"resuming {self.folder} at step {self.first_step} of {train_steps}, {where}"
+    return f"new run {self.folder}: {train_steps} steps on {self.config.data.dataset}, {where}"
 
 
 def images_per_part(strategy: tf.distribute.Strategy, options: config_lib.TrainingConfig) -> int:
@@ -350,56 +478,3 @@ def _one_line_for_disks(folder: model_dir_lib.ModelDir) -> Iterator[None]:
     message = f"expected a folder that can be written, received {folder}"
     reason = files.reason_of(error)
     raise files.DiskError("model_dir", f"{message} ({reason})") from None
-
-
-def _batches(source, config, first_step, strategy):
-  """Returns the distributed batches from step `first_step` on. Each worker reads only its part."""
-  options = config.training
-
-  def worker_batches(context):
-    batches = batches_lib.training_batches(
-      source,
-      batch_size=options.batch_size,
-      seed=options.seed,
-      first_step=first_step,
-      random_flip=config.data.random_flip,
-      worker=context.input_pipeline_id,
-      num_workers=context.num_input_pipelines,
-    )
-    return batches.rebatch(context.get_per_replica_batch_size(options.batch_size))
-
-  return strategy.distribute_datasets_from_function(worker_batches)
-
-
-def _note_other_images(source, folder, progress):
-  """Says whether a run continues on other images or labels, and records their checksum."""
-  stored, now = folder.read_checksum(), model_dir_lib.DataChecksum.of(source)
-  if stored and stored.differs(now):
-    counts = stored.describe_counts(now)
-    progress.say(f"note: {folder} was trained on other images or labels until now{counts}")
-  elif stored and now.of_all is None:
-    now = now._replace(of_all=stored.of_all)  # The same images, now on the disk.
-  if stored != now:
-    folder.write_checksum(now)
-
-
-def _say_changes(stored, config, progress):
-  """Says which settings have changed since a run was stopped."""
-  changes = config.history[len(stored.history) :]
-  if changes:
-    values = ", ".join(
-      f"{change.setting} from {settings.shown(change.old)} to {settings.shown(change.new)}"
-      for change in changes
-    )
-    progress.say(f"changed at step {changes[0].step}: {values}")
-  if config.training.batch_size != stored.training.batch_size:
-    progress.say("note: with another batch_size, the images come in another order from here on")
-
-
-def _first_line(folder, config, first_step, strategy):
-  train_steps, where = config.training.train_steps, devices.describe(strategy)
-  if first_step >= train_steps:
-    return f"{folder} has finished its {first_step} steps; a larger train_steps continues it"
-  if first_step:
-    return f"resuming {folder} at step {first_step} of {train_steps}, {where}"
-  return f"new run {folder}: {train_steps} steps on {config.data.dataset}, {where}"
