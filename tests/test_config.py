@@ -349,7 +349,7 @@ def test_an_integer_is_accepted_for_a_float():
 
 
 def test_the_values_of_json_are_checked():
-  text = changed(lambda content: content["network"].update(num_heads=3))
+  text = changed(lambda content: content["network"].update(num_heads=3, num_head_channels=0))
   refused("num_heads", Config.from_json, text=text)
 
 

@@ -7,10 +7,12 @@ tensors as X.safetensors, which does not require PyTorch. Nothing in it is execu
 model folder like any other. Its weights and all of its moving averages (--ema) are the file's.
 
 The flags must describe the network. If the file does not fit them, the command names every flag
-that differs. A file does not show the numbers of attention heads, --dropout, the size of
---low_res_size, learned or learned_range, --mean_type and the noising process. If one of these flags
-is wrong, only the drawn images will show it. The channels of the images and the number of classes
-are taken from the file.
+that differs. A file does not show the numbers of attention heads, --attention_order, --dropout, the
+size of --low_res_size, learned or learned_range, --mean_type and the noising process. If one of
+these flags is wrong, only the drawn images will show it. The channels of the images and the number
+of classes are taken from the file.
+
+With --pool, the file is one of a noisy classifier, and so is the folder.
 
 The data set is not read now. Give its flags, the learning rate and the batch size for fine-tuning,
 because trainers.train continues with them. Adam's moments start from zero.

@@ -70,6 +70,7 @@ def convolutions(network: networks.UNet, height: int, width: int) -> list[Convol
   for block in network.blocks:
     for layer in block:
       if isinstance(layer, blocks.ResBlock):
+        assert layer.resample == "none"  # No contestant has others.
         for conv in (layer.in_conv, layer.out_conv, layer.skip):
           if conv is not None:
             add(conv, size)

@@ -1,1 +1,1 @@
-"""Weights from and to the PyTorch code of the paper's authors (openai/improved-diffusion)."""
+"""Weights from and to the PyTorch code of the papers' authors."""

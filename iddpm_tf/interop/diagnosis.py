@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import dataclasses
+import math
 
 import numpy as np
 
@@ -15,10 +16,14 @@ _SETTINGS = {
   "num_classes": "class_conditional",
   "enlarges": "low_res_size",
   "channel_multipliers": "channel_multipliers",
+  "scaled_first_conv": "scaled_first_conv",
   "num_res_blocks": "num_res_blocks",
   "attention_levels": "attention_resolutions",
   "scale_shift_norm": "scale_shift_norm",
   "conv_resample": "conv_resample",
+  "resblock_updown": "resblock_updown",
+  "pool": "pool",
+  "pool_positions": "image_size",
   "learns_variance": "variance_type",
 }
 
@@ -43,6 +48,10 @@ def fitted_config(
   shapes = {name: np.shape(array) for name, array in state_dict.items()}
   with settings.renamed({"state_dict": source}):
     received = architecture_lib.infer(shapes)
+  kinds = {True: "a classifier", False: "a diffusion model's UNet"}
+  if received.is_classifier != config.is_classifier:
+    expected = f"expected {kinds[config.is_classifier]}, because pool is {config.network.pool}"
+    raise settings.InputError(source, f"{expected}, received {kinds[received.is_classifier]}")
   _require_fit(shapes, received, config, source)
   for name in sorted(state_dict, key=architecture_lib.authors_order):
     if not np.isfinite(state_dict[name]).all():
@@ -94,9 +103,10 @@ def _expected(
   network, size = config.network, config.data.image_size
   levels = max(len(network.channel_multipliers), len(received.channel_multipliers))
   classes = received.num_classes or architecture_lib.UNKNOWN
+  in_middle = size // 2**network.depth  # Height and width.
   return architecture_lib.Architecture(
     base_channels=network.base_channels,
-    num_classes=classes if network.class_conditional else 0,
+    num_classes=classes if network.class_conditional or config.is_classifier else 0,
     enlarges=bool(network.low_res_size),
     channel_multipliers=network.channel_multipliers,
     num_res_blocks=network.num_res_blocks,
@@ -105,8 +115,12 @@ def _expected(
     ),
     scale_shift_norm=network.scale_shift_norm,
     conv_resample=network.conv_resample,
-    learns_variance=config.diffusion.learns_variance,
+    learns_variance=config.diffusion.learns_variance and not config.is_classifier,
     image_channels=received.image_channels,
+    resblock_updown=network.resblock_updown,
+    scaled_first_conv=network.scaled_first_conv,
+    pool=network.pool,
+    pool_positions=in_middle**2 + 1 if network.pool == "attention" else 0,
   )
 
 
@@ -137,6 +151,8 @@ def _explaining(
     field
     for field in _SETTINGS
     if getattr(received, field) != getattr(expected, field)
+    # Another head has other positions, or none.
+    and (field != "pool_positions" or received.pool == expected.pool)
     and _with(received, field, expected).shapes() != received.shapes()
   ]
   if differing and explains(differing):
@@ -157,7 +173,8 @@ def _describe(
 ) -> list[str]:
   """Returns the settings behind a field that differs, each with both of its values."""
   setting = _SETTINGS[field]
-  section = config.diffusion if field == "learns_variance" else config.network
+  sections = {"learns_variance": config.diffusion, "pool_positions": config.data}
+  section = sections.get(field, config.network)
   descriptions = [_values(setting, _shown(field, received, config), getattr(section, setting))]
   if field == "learns_variance":
     # L_simple trains no variance, and L_hybrid trains one.
@@ -184,7 +201,10 @@ def _shown(field: str, received: architecture_lib.Architecture, config: config_l
       size = config.data.image_size
       heights = ",".join(str(size // 2**level) for level in sorted(value))
       return f"{heights or 'none'} (at image_size {size})"
+    case "pool_positions":
+      in_middle = math.isqrt(value - 1) if value else 0
+      return str(in_middle * 2 ** (len(received.channel_multipliers) - 1))
     case "learns_variance":
       return "learned or learned_range" if value else "fixed_small or fixed_large"
     case _:
-      return settings.shown(value)
+      return value if isinstance(value, str) else settings.shown(value)

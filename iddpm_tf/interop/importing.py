@@ -52,14 +52,15 @@ def import_checkpoint(
   step: int | None = None,
   progress: progress_lib.Progress | None = None,
 ) -> ImportedModel:
-  """Makes a model folder from a checkpoint of the authors' code.
+  """Makes a model folder from a checkpoint of the authors' code: a diffusion model or a classifier.
 
   The weights and all moving averages of the model are the checkpoint's. The optimizer's moments
   start from zero. Nothing in the file is executed.
 
-  A checkpoint does not show all settings. The numbers of attention heads, the dropout rate, the
-  size of `low_res_size`, `learned` or `learned_range`, `mean_type` and the noising process must be
-  right in `config`. If they are not, only the drawn images will show it.
+  A checkpoint does not show all settings. The numbers of attention heads, the order of their
+  channels, the dropout rate, the size of `low_res_size`, `learned` or `learned_range`, `mean_type`
+  and the noising process must be right in `config`. If they are not, only the drawn images will
+  show it.
 
   Args:
     checkpoint: a `.pt` file, which requires PyTorch, or a `.safetensors` file.
@@ -134,7 +135,8 @@ def require_importable(
 def _describe(state_dict: Mapping[str, np.ndarray], config: config_lib.Config) -> str:
   parameters = sum(array.size for array in state_dict.values())
   shape = "x".join(map(str, config.data.image_shape))
-  classes = f"{config.num_classes} classes" if config.num_classes else "no classes"
+  count = config.data.num_classes if config.uses_labels else 0
+  classes = f"{count} classes" if count else "no classes"
   return f"{parameters:,} parameters, images of {shape}, {classes}"
 
 
@@ -183,7 +185,8 @@ def _write(
   from iddpm_tf.models import batched_sampling
   from iddpm_tf.training import state as state_lib
 
-  batched_sampling.parse_samplers(config)  # Raises an error if a sampler does not fit the process.
+  if not config.is_classifier:
+    batched_sampling.parse_samplers(config)  # Raises an error if one does not fit the process.
   state = state_lib.TrainState(config)
   openai.load_state_dict(state.network, state_dict)
   state.begin_at_network()

@@ -37,13 +37,15 @@ _ENDS = {
 _SHOWN = {
   "base_channels": "base_channels",
   "channel_multipliers": "channel_multipliers",
+  "scaled_first_conv": "scaled_first_conv",
   "num_res_blocks": "num_res_blocks",
   "attention_levels": "attention_resolutions",
   "scale_shift_norm": "scale_shift_norm",
   "conv_resample": "conv_resample",
+  "resblock_updown": "resblock_updown",
 }
 # Settings that no shape shows, but that the weights depend on.
-_HEADS = ("num_heads", "num_heads_upsample")
+_HEADS = ("num_heads", "num_heads_upsample", "num_head_channels", "attention_order")
 _PROCESS = (
   "diffusion_steps",
   "noise_schedule",

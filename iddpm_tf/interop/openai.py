@@ -1,4 +1,6 @@
-"""Weights under the names and in the layouts of the authors' PyTorch code (improved-diffusion).
+"""Weights under the names and in the layouts of the authors' PyTorch code.
+
+It is improved-diffusion (Nichol & Dhariwal, 2021) and guided-diffusion (Dhariwal & Nichol, 2021).
 
 A state dict maps names such as `input_blocks.1.0.in_layers.0.weight` to NumPy arrays.
 """
@@ -16,6 +18,7 @@ from iddpm_tf import settings
 from iddpm_tf.interop import architecture
 from iddpm_tf.networks import blocks
 from iddpm_tf.networks import layers
+from iddpm_tf.networks import pooling
 
 
 class Entry(NamedTuple):
@@ -40,20 +43,23 @@ class Entry(NamedTuple):
 Entries = dict[str, Entry]
 
 
-def state_dict_entries(network: networks.UNet) -> Entries:
+def state_dict_entries(network: networks.Encoder) -> Entries:
   """Returns the entry of each weight of a built network by the authors' name, in their order."""
   entries = {**_dense("time_embed.0", network.time_in), **_dense("time_embed.2", network.time_out)}
-  if network.num_classes:
+  if isinstance(network, networks.UNet) and network.num_classes:
     entries["label_emb.weight"] = _vector(network.label_embedding.embeddings)
   for i, block in enumerate(network.input_blocks):
     entries |= _block(f"input_blocks.{i}", block)
   entries |= _block("middle_block", network.middle)
+  if isinstance(network, networks.NoisyClassifier):
+    return entries | _head(network.head)
+  assert isinstance(network, networks.UNet)
   for i, block in enumerate(network.output_blocks):
     entries |= _block(f"output_blocks.{i}", block)
   return {**entries, **_norm("out.0", network.out_norm), **_conv("out.2", network.out_conv)}
 
 
-def to_state_dict(network: networks.UNet) -> dict[str, np.ndarray]:
+def to_state_dict(network: networks.Encoder) -> dict[str, np.ndarray]:
   """Returns the weights of a built network by the authors' names, as float32 arrays."""
   return {
     name: np.ascontiguousarray(entry.to_torch(entry.variable.numpy()))
@@ -61,7 +67,7 @@ def to_state_dict(network: networks.UNet) -> dict[str, np.ndarray]:
   }
 
 
-def load_state_dict(network: networks.UNet, state_dict: Mapping[str, np.ndarray]) -> None:
+def load_state_dict(network: networks.Encoder, state_dict: Mapping[str, np.ndarray]) -> None:
   """Assigns the weights of a state dict to a built network.
 
   Raises:
@@ -113,6 +119,27 @@ def _res_block(name: str, layer: blocks.ResBlock) -> Entries:
   }
 
 
+def _head(head: keras.Layer) -> Entries:
+  """Returns the entries of a classifier's last layer."""
+  match head:
+    case pooling.AttentionHead():
+      return {
+        **_norm("out.0", head.norm),
+        # [position, channel] here, [channel, position] in PyTorch.
+        "out.2.positional_embedding": Entry(head.positions, np.transpose, np.transpose),
+        **_dense_as_conv("out.2.qkv_proj", head.qkv),
+        **_dense_as_conv("out.2.c_proj", head.out_dense),
+      }
+    case pooling.MeansHead():
+      first = _dense("out.0", head.in_dense)
+      if head.norm is None:
+        return {**first, **_dense("out.2", head.out_dense)}
+      return {**first, **_norm("out.1", head.norm), **_dense("out.3", head.out_dense)}
+    case _:
+      last = _dense_as_conv("out.3", head.out_dense, dimensions=2)
+      return {**_norm("out.0", head.norm), **last}
+
+
 def _vector(variable: keras.Variable) -> Entry:
   return Entry(variable, np.asarray, np.asarray)
 
@@ -129,14 +156,17 @@ def _dense(name: str, layer: keras.layers.Dense) -> Entries:
   }
 
 
-def _dense_as_conv(name: str, layer: keras.layers.Dense) -> Entries:
-  """Returns the entries of a dense layer that is a one-dimensional convolution in PyTorch.
+def _dense_as_conv(name: str, layer: keras.layers.Dense, dimensions: int = 1) -> Entries:
+  """Returns the entries of a dense layer that is a convolution of size 1 in PyTorch.
 
-  Kernels are [in, out] in Keras and [out, in, 1] in PyTorch.
+  Kernels are [in, out] in Keras, and [out, in, 1] or [out, in, 1, 1] in PyTorch.
   """
+  ones = (1,) * dimensions
   return {
     f"{name}.weight": Entry(
-      layer.kernel, lambda kernel: kernel.T[..., None], lambda weight: weight[..., 0].T
+      layer.kernel,
+      lambda kernel: kernel.T.reshape(*kernel.T.shape, *ones),
+      lambda weight: weight.reshape(weight.shape[:2]).T,
     ),
     f"{name}.bias": _vector(layer.bias),
   }

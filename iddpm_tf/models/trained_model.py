@@ -158,7 +158,7 @@ def load(
     raise settings.InputError("ema", message)
   strategy = strategy or tf.distribute.get_strategy()
   with strategy.scope():
-    network = networks.build_network(config)
+    network = networks.build_unet(config)
     step = checkpoints.restore_network(
       network,
       folder.best_checkpoints if chosen else folder.checkpoints,

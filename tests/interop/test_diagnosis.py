@@ -28,6 +28,9 @@ TINY = architecture_lib.Architecture(
   image_channels=3,
 )
 CLASSES = dataclasses.replace(TINY, num_classes=7)
+CLASSIFIER = dataclasses.replace(
+  CLASSES, learns_variance=False, pool="attention", pool_positions=17
+)
 CONFIG = config_lib.Config.from_settings(
   base_channels=32,
   channel_multipliers=(1, 2, 2),
@@ -57,6 +60,11 @@ def with_settings(**options):
     {"channel_multipliers": (1, 1, 3), "num_res_blocks": 2, "attention_factors": (1, 4)},
     {"channel_multipliers": (2, 1), "conv_resample": False, "num_classes": 3, "out_channels": 6},
     {"kind": networks.SuperResolutionUNet, "out_channels": 6, "conv_resample": False},
+    {"resblock_updown": True, "num_res_blocks": 2, "attention_factors": (1,), "out_channels": 6},
+    {"resblock_updown": True, "channel_multipliers": (1, 1, 1, 1), "attention_factors": ()},
+    {"channel_multipliers": (3, 2), "scaled_first_conv": True},
+    *test_openai.CLASSIFIERS,
+    {"kind": networks.NoisyClassifier, "pool": "attention", "num_res_blocks": 3},
   ],
 )
 def test_shapes_agree_with_the_network_and_determine_it(options):
@@ -65,20 +73,61 @@ def test_shapes_agree_with_the_network_and_determine_it(options):
   inferred = architecture_lib.infer(shapes)
   assert list(inferred.shapes().items()) == list(shapes.items())
   assert sorted(shapes, key=architecture_lib.authors_order) == list(shapes)
+  is_classifier = isinstance(network, networks.NoisyClassifier)
   expected = {
-    "base_channels": 32,
+    "base_channels": network.base_channels,
     "channel_multipliers": network.channel_multipliers,
     "num_res_blocks": network.num_res_blocks,
     "num_classes": network.num_classes,
     "scale_shift_norm": network.scale_shift_norm,
     "image_channels": 3,
     "enlarges": isinstance(network, networks.SuperResolutionUNet),
-    "learns_variance": network.out_channels == 6,
+    "learns_variance": not is_classifier and network.out_channels == 6,
+    "resblock_updown": network.resblock_updown,
+    "scaled_first_conv": network.scaled_first_conv,
+    "pool": network.pool if is_classifier else "none",
     "attention_levels": {int(math.log2(factor)) for factor in network.attention_factors},
   }
-  if len(network.channel_multipliers) > 1:  # Otherwise there is no resampling.
+  if len(network.channel_multipliers) > 1 and not network.resblock_updown:
     expected["conv_resample"] = network.conv_resample
   assert {name: getattr(inferred, name) for name in expected} == expected
+
+
+def test_blocks_that_resample_may_be_read_in_several_ways_of_the_same_shapes():
+  """A classifier has no way up, which would show where its levels end."""
+  one = dataclasses.replace(
+    TINY,
+    channel_multipliers=(1,),
+    num_res_blocks=3,
+    attention_levels=frozenset(),
+    learns_variance=False,
+    pool="adaptive",
+    num_classes=5,
+  )
+  two = dataclasses.replace(one, channel_multipliers=(1, 1), num_res_blocks=1, resblock_updown=True)
+  assert one.shapes() == two.shapes()
+  assert architecture_lib.infer(one.shapes()).shapes() == two.shapes()
+  options = {"pool": "adaptive", "ema": (), "attention_resolutions": ()}
+  for architecture, updown in ((one, False), (two, True)):
+    config = CONFIG.with_settings(
+      **options,
+      channel_multipliers=architecture.channel_multipliers,
+      num_res_blocks=architecture.num_res_blocks,
+      resblock_updown=updown,
+    )
+    assert diagnosis.fitted_config(state_dict(one), config, "X.pt").data.num_classes == 5
+
+
+def test_multipliers_that_are_no_binary_fractions_are_found():
+  for widths in ((32, 96, 1568), (96, 32, 64), (1568, 32, 96)):
+    network = dataclasses.replace(
+      TINY,
+      base_channels=1568,
+      channel_multipliers=tuple(architecture_lib._multiplier(width, 1568) for width in widths),
+    )
+    shapes = network.shapes()
+    assert shapes["input_blocks.1.0.out_layers.3.bias"] == (widths[0],)
+    assert architecture_lib.infer(shapes).shapes() == shapes
 
 
 def test_the_authors_network_for_cifar10_without_a_learned_variance():
@@ -117,6 +166,34 @@ def test_a_state_dict_that_fits_completes_the_configuration(architecture, option
   assert config.data.image_shape == (16, 16, architecture.image_channels)
   assert config.data.num_classes == config.num_classes == architecture.num_classes
   assert config.network == with_settings(**options).network
+
+
+def test_a_classifier_completes_the_configuration_of_one():
+  config = with_settings(pool="attention", ema=())
+  fitted = diagnosis.fitted_config(state_dict(CLASSIFIER), config, "X.pt")
+  assert fitted.data.num_classes == 7 and fitted.num_classes == 0
+  assert fitted.data.image_shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize(
+  "architecture, options, message",
+  [
+    (
+      CLASSIFIER,
+      {},
+      "X.pt: expected a diffusion model's UNet, because pool is none, received a classifier",
+    ),
+    (
+      CLASSES,
+      {"pool": "adaptive", "ema": ()},
+      "X.pt: expected a classifier, because pool is adaptive, received a diffusion model's UNet",
+    ),
+  ],
+)
+def test_a_checkpoint_of_the_other_kind_is_refused(architecture, options, message):
+  with pytest.raises(settings.InputError) as error:
+    diagnosis.fitted_config(state_dict(architecture), with_settings(**options), "X.pt")
+  assert str(error.value) == message
 
 
 def assert_message(architecture, options, difference, *values):
@@ -242,6 +319,36 @@ def assert_message(architecture, options, difference, *values):
       {"objective": "vlb"},
       "expected out.2.weight of shape (6, 32, 3, 3), received shape (3, 32, 3, 3)",
       ("variance_type", "fixed_small or fixed_large", "learned_range"),
+    ),
+    (
+      TINY,
+      {"resblock_updown": True},
+      "expected input_blocks.2.0.in_layers.0.weight of shape (32,), received no such parameter",
+      ("resblock_updown", "False", "True"),
+    ),
+    (
+      dataclasses.replace(TINY, resblock_updown=True),
+      {},
+      "expected no parameter input_blocks.2.0.in_layers.0.weight, received one of shape (32,)",
+      ("resblock_updown", "True", "False"),
+    ),
+    (
+      dataclasses.replace(TINY, channel_multipliers=(2, 2, 2), scaled_first_conv=True),
+      {"channel_multipliers": (2, 2, 2)},
+      "expected input_blocks.0.0.weight of shape (32, 3, 3, 3), received shape (64, 3, 3, 3)",
+      ("scaled_first_conv", "True", "False"),
+    ),
+    (
+      CLASSIFIER,
+      {"pool": "spatial", "ema": ()},
+      "expected out.0.weight of shape (2048, 352), received shape (64,)",
+      ("pool", "attention", "spatial"),
+    ),
+    (
+      CLASSIFIER,
+      {"pool": "attention", "ema": (), "image_size": 32, "attention_resolutions": (16,)},
+      "expected out.2.positional_embedding of shape (64, 65), received shape (64, 17)",
+      ("image_size", "16", "32"),
     ),
   ],
 )

@@ -13,6 +13,7 @@ from iddpm_tf.interop import openai
 @functools.cache
 def small(kind=networks.UNet, **options):
   """Returns a small network, which tests share."""
+  ends = {"num_classes": 5} if kind is networks.NoisyClassifier else {"out_channels": 3}
   network = kind(
     **{
       "base_channels": 32,
@@ -20,7 +21,7 @@ def small(kind=networks.UNet, **options):
       "num_res_blocks": 1,
       "attention_factors": (2,),
       "num_heads": 2,
-      "out_channels": 3,
+      **ends,
       **options,
     }
   )
@@ -45,10 +46,18 @@ VARIANTS = [
   {"conv_resample": False},
   {"attention_factors": ()},
   {"kind": networks.SuperResolutionUNet},
+  {"resblock_updown": True},
+  {"base_channels": 64, "channel_multipliers": (0.5, 1), "scaled_first_conv": True},
+]
+CLASSIFIERS = [
+  {"kind": networks.NoisyClassifier, "pool": "adaptive"},
+  {"kind": networks.NoisyClassifier, "pool": "attention", "resblock_updown": True},
+  {"kind": networks.NoisyClassifier, "pool": "spatial", "channel_multipliers": (1, 2, 3)},
+  {"kind": networks.NoisyClassifier, "pool": "spatial_v2"},
 ]
 
 
-@pytest.mark.parametrize("options", VARIANTS)
+@pytest.mark.parametrize("options", VARIANTS + CLASSIFIERS)
 def test_state_dict_survives_the_round_trip_byte_for_byte(options):
   network = small(**options)
   state_dict = random_state_dict(network)
@@ -58,7 +67,7 @@ def test_state_dict_survives_the_round_trip_byte_for_byte(options):
   assert all(back[name].tobytes() == array.tobytes() for name, array in state_dict.items())
 
 
-@pytest.mark.parametrize("options", VARIANTS)
+@pytest.mark.parametrize("options", VARIANTS + CLASSIFIERS)
 def test_every_weight_has_exactly_one_name(options):
   network = small(**options)
   paths = [entry.variable.path for entry in openai.state_dict_entries(network).values()]
@@ -78,6 +87,32 @@ def test_shapes_are_those_of_pytorch():
   assert shapes["middle_block.1.qkv.weight"] == (192, 64, 1)
   assert shapes["output_blocks.1.2.conv.weight"] == (64, 64, 3, 3)
   assert shapes["out.2.bias"] == (3,)
+
+
+@pytest.mark.parametrize(
+  "options, expected",
+  [
+    (CLASSIFIERS[0], {"out.0.weight": (64,), "out.3.weight": (5, 64, 1, 1)}),
+    (
+      CLASSIFIERS[1],
+      {
+        "input_blocks.2.0.in_layers.2.weight": (32, 32, 3, 3),
+        "out.2.positional_embedding": (64, 17),
+        "out.2.qkv_proj.weight": (192, 64, 1),
+        "out.2.c_proj.bias": (5,),
+      },
+    ),
+    # The first convolution, the levels of 32, 64 and 96 channels, what is between, and the middle.
+    (CLASSIFIERS[2], {"out.0.weight": (2048, 32 + 2 * 32 + 2 * 64 + 96 + 96)}),
+    (CLASSIFIERS[3], {"out.1.bias": (2048,), "out.3.weight": (5, 2048)}),
+  ],
+)
+def test_shapes_of_classifiers_are_those_of_pytorch(options, expected):
+  shapes = {
+    name: entry.torch_shape for name, entry in openai.state_dict_entries(small(**options)).items()
+  }
+  assert {name: shapes[name] for name in expected} == expected
+  assert not any(name.startswith(("output_blocks", "label_emb")) for name in shapes)
 
 
 @pytest.mark.parametrize(

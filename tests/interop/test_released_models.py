@@ -185,7 +185,7 @@ def test_the_readme_has_the_address_and_the_flagfile(model):
 def test_the_readme_has_an_import_command_for_each_model(monkeypatch):
   monkeypatch.chdir(ROOT)
   commands = re.findall(r"^python -m trainers\.import_openai (.*)$", README, re.MULTILINE)
-  assert len(commands) == len(MODELS)
+  commands = [command for command in commands if "configs/adm_" not in command]
   for command, model in zip(commands, MODELS, strict=True):
     arguments = shlex.split(command)
     assert flagfile.named_by(arguments) == [f"configs/{model.flagfile}.flags"]

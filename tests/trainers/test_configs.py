@@ -63,6 +63,19 @@ PARAMETERS = {
   "scaling_96": 68_126_598,
   "scaling_128": 121_063_942,
   "scaling_192": 272_281_350,
+  # The paper has them in millions; see tests/interop/test_released_adm_models.py.
+  "adm_imagenet64": 295_904_454,
+  "adm_imagenet128": 421_529_606,
+  "adm_imagenet256": 553_838_086,
+  "adm_imagenet256_unconditional": 552_814_086,
+  "adm_imagenet512": 558_997_638,
+  "adm_upsampler256": 311_795_910,
+  "adm_upsampler512": 308_835_270,
+  "adm_lsun": 552_814_086,
+  "adm_classifier64": 65_438_568,
+  "adm_classifier128": 42_568_040,
+  "adm_classifier256": 54_096_360,
+  "adm_classifier512": 54_448_360,
 }
 
 
@@ -92,7 +105,10 @@ def with_data(config):
 def cost(network, diffusion, image_shape, num_classes):
   return cost_lib.config_cost(
     config_lib.Config(
-      network, diffusion, config_lib.DataConfig(image_shape=image_shape, num_classes=num_classes)
+      network,
+      diffusion,
+      config_lib.DataConfig(image_shape=image_shape, num_classes=num_classes),
+      config_lib.TrainingConfig(ema=()),
     )
   )
 
@@ -106,9 +122,8 @@ def cost_of(name):
     else {"objective": "simple", "variance_type": "fixed_large"}
   )
   network = dataclasses.replace(config.network, dropout=0.0)
-  return cost(
-    network, config_lib.DiffusionConfig(**simple), config.data.image_shape, config.num_classes
-  )
+  classes = config.data.num_classes if config.uses_labels else 0
+  return cost(network, config_lib.DiffusionConfig(**simple), config.data.image_shape, classes)
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +139,7 @@ def test_every_flagfile_is_valid_and_fits_its_data(name):
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_the_flagfiles_of_the_paper_have_an_image_size(name):
-  assert read(f"--flagfile=configs/{name}").data.image_size in (32, 64, 256)
+  assert read(f"--flagfile=configs/{name}").data.image_size in (32, 64, 128, 256, 512)
 
 
 def test_every_part_is_used():
@@ -314,13 +329,15 @@ def narrow(name):
   config = with_data(read_file(name))
   height, _, channels = config.data.image_shape
   size = min(height, 128)
+  base_channels = 64 if min(config.network.channel_multipliers) < 1 else 32
   return dataclasses.replace(
     config,
-    training=config_lib.TrainingConfig(batch_size=1),
+    training=config_lib.TrainingConfig(batch_size=1, ema=()),
     sampling=config_lib.SamplingConfig(),
     network=dataclasses.replace(
       config.network,
-      base_channels=32,
+      base_channels=base_channels,
+      num_head_channels=config.network.num_head_channels and 32,
       num_res_blocks=1,
       low_res_size=config.network.low_res_size * size // height,
     ),
@@ -332,14 +349,25 @@ def narrow(name):
 def first_step(config):
   """Returns the record of the first step, and whether the last layer has moved from its zeros."""
   state = state_lib.TrainState(config)
-  before = state.network.out_conv.kernel.numpy()
+  network = state.network
+  last = network.head.out_dense if config.is_classifier else network.out_conv
+  before = last.kernel.numpy()
   record = train_step.train_step(state, one_image(config))
   assert int(state.step) == 1
   state.load_into_network(state.weights)
-  return record, np.any(state.network.out_conv.kernel.numpy() != before)
+  return record, np.any(last.kernel.numpy() != before)
 
 
-@pytest.mark.parametrize("name", FILES)
+# Of the networks of Dhariwal & Nichol (2021), one UNet and one classifier. The others have the same
+# layers, and tests/parity compares their outputs.
+STEPPED = [
+  name
+  for name in FILES
+  if not name.startswith("adm_") or name in ("adm_imagenet512.flags", "adm_classifier64.flags")
+]
+
+
+@pytest.mark.parametrize("name", STEPPED)
 def test_every_flagfile_takes_a_step_at_reduced_width(name):
   """Flagfiles that differ only in their width and their training share a step."""
   record, moved = first_step(narrow(name.removesuffix(".flags")))

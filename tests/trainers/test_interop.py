@@ -56,6 +56,7 @@ def golden_flags(golden):
     "num_heads_upsample": max(0, config.get("num_heads_upsample") or 0),
     "scale_shift_norm": config["use_scale_shift_norm"],
     "conv_resample": config.get("conv_resample", True),
+    **test_unet.later_options(config),
     "class_conditional": config["num_classes"] is not None,
     "low_res_size": low_res,
     "diffusion_steps": 100,
