@@ -24,6 +24,14 @@ SETTINGS = {
   "log_every": 5,
   "class_conditional": True,
 }
+# Those of a noisy classifier, which differ.
+CLASSIFIER_SETTINGS = {
+  **{name: SETTINGS[name] for name in SETTINGS.keys() - {"class_conditional", "ema"}},
+  "pool": "attention",
+  "ema": (),
+  "eval_every": 5,
+  "eval_examples": 30,
+}
 # The arguments of a `UNet` of that size, for images of three channels.
 NETWORK = {
   "base_channels": 32,
@@ -47,11 +55,18 @@ def _text(value):
 
 
 FLAGS = flags(**SETTINGS)
+CLASSIFIER_FLAGS = flags(**CLASSIFIER_SETTINGS)
 
 
 def make_config(image_shape=(8, 8, 1), num_classes=10, **changes):
   """Returns the configuration of a small model of the digits, with changes to some settings."""
   config = config_lib.Config.from_settings(**{**SETTINGS, **changes})
+  return config.with_data(image_shape=image_shape, num_classes=num_classes)
+
+
+def make_classifier_config(image_shape=(8, 8, 1), num_classes=10, **changes):
+  """Returns the configuration of a small classifier of the digits, with changes."""
+  config = config_lib.Config.from_settings(**{**CLASSIFIER_SETTINGS, **changes})
   return config.with_data(image_shape=image_shape, num_classes=num_classes)
 
 

@@ -151,6 +151,21 @@ def choosing_split(config: config_lib.DataConfig) -> str:
   return "val" if "val" in available else "test"
 
 
+def held_out_split(config: config_lib.DataConfig) -> str | None:
+  """Returns the split that a model is chosen by, as `choosing_split`; None where there is none."""
+  if config.dataset == ARRAYS:
+    return None
+  if config.dataset == "photos":
+    return "test"
+  if config.dataset == "records":
+    from iddpm_tf.data.records import reading
+
+    available = reading.Records(config).splits
+  else:
+    available = splits(config)
+  return next((split for split in ("val", "test") if split in available), None)
+
+
 def require_data_dir(config: config_lib.DataConfig) -> None:
   """Checks that a data set which lies in a folder has one. This imports no TensorFlow.
 

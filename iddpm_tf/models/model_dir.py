@@ -110,18 +110,40 @@ class ModelDir:
     message = f"expected a folder with {_CONFIG}, or an empty or new one, received {self.path}"
     raise settings.InputError("model_dir", message)
 
-  def require_config(self) -> config_lib.Config:
+  def require_config(self, *, classifier: bool = False) -> config_lib.Config:
     """Returns the configuration of the run.
 
+    Args:
+      classifier: whether the run is to be one of a noisy classifier, not of a diffusion model.
+
     Raises:
-      InputError: there is no run in the folder.
+      InputError: there is no run in the folder, or one of the other kind.
     """
     config = self.read_config()
     if config is None:
       state = "is empty" if self.path.exists() else "does not exist"
       message = f"expected the folder of a run, received {self.path}, which {state}"
       raise settings.InputError("model_dir", message)
+    self.require_kind(config, classifier=classifier)
     return config
+
+  def require_kind(self, config: config_lib.Config, *, classifier: bool) -> None:
+    """Checks that the configuration of the run is one of a diffusion model, or of a classifier.
+
+    Args:
+      config: the configuration.
+      classifier: whether it is to be one of a noisy classifier.
+
+    Raises:
+      InputError: it is one of the other kind.
+    """
+    kinds = {False: "a diffusion model", True: "a noisy classifier"}
+    if config.is_classifier != classifier:
+      raise settings.InputError(
+        "model_dir",
+        f"expected the folder of {kinds[classifier]}, received {self.path}, which holds "
+        f"{kinds[not classifier]}",
+      )
 
   def changed_config(self, changes: Mapping[str, Any]) -> config_lib.Config:
     """Returns the configuration of the run with other values for some settings.
@@ -305,7 +327,7 @@ def require_same_data(
 
   Args:
     config: the configuration of a run.
-    source: a data source. Its classes matter only to a class-conditional model.
+    source: a data source. Its classes matter only to a class-conditional model and to a classifier.
     folder: the folder of the run, for the error.
 
   Raises:
@@ -313,7 +335,7 @@ def require_same_data(
   """
 
   def describe(shape, classes):
-    suffix = f" in {classes} classes" if config.network.class_conditional else ""
+    suffix = f" in {classes} classes" if config.uses_labels else ""
     return "x".join(map(str, shape)) + suffix
 
   expected = describe(config.data.image_shape, config.data.num_classes)
@@ -322,7 +344,7 @@ def require_same_data(
     message = f"expected images of {expected}, as {folder} has, received {received} ({source.name})"
     raise settings.InputError("dataset", message)
   names = config.data.class_names
-  if config.network.class_conditional and names and source.class_names not in ((), names):
+  if config.uses_labels and names and source.class_names not in ((), names):
     raise settings.InputError("dataset", _other_classes(names, source, folder))
 
 

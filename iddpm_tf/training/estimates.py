@@ -16,7 +16,6 @@ from iddpm_tf.data import sources
 from iddpm_tf.diffusion import respacing
 from iddpm_tf.networks import blocks
 from iddpm_tf.networks import cost as cost_lib
-from iddpm_tf.networks import layers
 from iddpm_tf.training import state as state_lib
 from iddpm_tf.utils import devices
 from iddpm_tf.utils import gradients as gradients_lib
@@ -44,9 +43,8 @@ def report(
   needed, available = memory(state, cost, strategy)
   device = strategy.extended.worker_devices[0]
   rate = flops_per_second(state.network, (height, width), share, device)
-  step, grid = step_seconds(config, cost, rate, strategy), grid_seconds(config, cost, rate)
+  step = step_seconds(config, cost, rate, strategy)
   first_step = int(state.step.numpy())
-  grids = num_grids(first_step, options)
   classes = f" in {source.num_classes} classes" if source.num_classes else ""
   epochs = options.train_steps * options.batch_size / len(source.images)
   progress.say(
@@ -54,16 +52,22 @@ def report(
     f"{epochs:,.3g} times; {cost.parameters:,} parameters, {cost.flops / 1e9:,.3g} GFLOP per image "
     "forward"
   )
-  every = config.evaluation.eval_every
-  evaluation = evaluation_seconds(config, cost, rate)
+  parts = [f"{duration(step)} per step"]
   remaining = options.train_steps - first_step
-  evaluations = remaining // every + 1 if every else 0
-  total = duration(remaining * step + grids * grid + evaluations * evaluation)
+  total = remaining * step
+  if not config.is_classifier:
+    grid = grid_seconds(config, cost, rate)
+    parts.append(f"{duration(grid)} per sample grid")
+    total += num_grids(first_step, options) * grid
+  every = config.evaluation.eval_every
+  if every:
+    evaluation = evaluation_seconds(config, cost, rate)
+    parts.append(f"{duration(evaluation)} per evaluation")
+    total += (remaining // every + 1) * evaluation
   of_available = f" of {available / _GIB:.1f}" if available else ""
-  per_evaluation = f"{duration(evaluation)} per evaluation, " if every else ""
   progress.say(
-    f"estimates: {needed / _GIB:.1f} GiB of memory{of_available}, {duration(step)} per step, "
-    f"{duration(grid)} per sample grid, {per_evaluation}{total} in all"
+    f"estimates: {needed / _GIB:.1f} GiB of memory{of_available}, {', '.join(parts)}, "
+    f"{duration(total)} in all"
   )
   for text in warnings(config, needed, available):
     progress.say(f"warning: {text}")
@@ -171,8 +175,13 @@ def grid_seconds(config: config_lib.Config, cost: cost_lib.Cost, rate: float) ->
 
 
 def evaluation_seconds(config: config_lib.Config, cost: cost_lib.Cost, rate: float) -> float:
-  """Returns the seconds of an evaluation of all moving averages: images drawn, and likelihoods."""
+  """Returns the seconds of an evaluation of all moving averages: images drawn, and likelihoods.
+
+  For a classifier, they are those of its held-out images, each at four timesteps.
+  """
   options, steps = config.evaluation, config.diffusion.diffusion_steps
+  if config.is_classifier:
+    return 4 * options.eval_examples * cost.flops / rate
   evaluations = 0  # Evaluations of the network, of one image each.
   likelihoods = set(options.eval_scores) & set(config_lib.LIKELIHOODS)
   if set(options.eval_scores) - likelihoods:
@@ -186,7 +195,7 @@ def evaluation_seconds(config: config_lib.Config, cost: cost_lib.Cost, rate: flo
 
 
 def flops_per_second(
-  network: networks.UNet, size: tuple[int, int], batch_size: int, device: str
+  network: networks.Encoder, size: tuple[int, int], batch_size: int, device: str
 ) -> float:
   """Measures FLOP per second on the network's residual block of the most work, both ways.
 
@@ -228,10 +237,10 @@ def _largest_block(network, height, width):
   """Returns ((height, width), residual block)."""
   candidates = []
   for layer in (layer for block in network.input_blocks for layer in block):
-    if isinstance(layer, layers.Downsample):
-      height, width = height // 2, width // 2
-    elif isinstance(layer, blocks.ResBlock):
+    if isinstance(layer, blocks.ResBlock) and layer.resample == "none":
       candidates.append(((height, width), layer))
+    elif cost_lib.positions_after(layer, 4) == 1:
+      height, width = height // 2, width // 2
   return max(candidates, key=lambda candidate: _work(candidate[1], *candidate[0]))
 
 

@@ -10,8 +10,6 @@ from iddpm_tf.training import state as state_lib
 from iddpm_tf.training import step_guard
 from iddpm_tf.training import train_step
 
-# The prediction 0 has an error of about 1, and a network without training makes it.
-MAX_ERROR = 10.0
 _RECENT = 100  # The number of steps whose error is averaged, and of which a diagnosis tells.
 _SHOWN_TIMESTEPS = 3
 
@@ -51,13 +49,13 @@ class Monitor:
   def begin(self) -> None:
     """Forgets the steps, as when a run goes back."""
     self._in_a_row = 0
-    self._records: list[train_step.StepRecord] = []
+    self._records: list[train_step.Record] = []
 
-  def add(self, records: train_step.StepRecord, step: int) -> tuple[list[str], Fault | None]:
+  def add(self, records: train_step.Record, step: int) -> tuple[list[str], Fault | None]:
     """Adds the records of steps.
 
     Args:
-      records: a `StepRecord` of NumPy arrays `[steps, ...]`.
+      records: a record of NumPy arrays `[steps, ...]`.
       step: the last of the steps.
 
     Returns:
@@ -89,18 +87,13 @@ class Monitor:
   def check(self, step: int) -> Fault | None:
     """Returns a fault if the state is not worth saving.
 
-    It is not worth saving if the predictions of the last steps were far worse than the prediction
-    0, or if numbers of the state are not finite.
+    It is not worth saving if the losses of the last steps were far too large, or if numbers of the
+    state are not finite.
     """
-    errors = [
-      np.mean(record.mse * record.weights) for record in self._records if not record.skipped
-    ]
-    if errors and not np.mean(errors) <= MAX_ERROR:
-      return Fault(
-        step,
-        f"the mean squared error of the last {len(errors)} steps is {np.mean(errors):.3g}, and "
-        "that of the prediction 0 is about 1",
-      )
+    taken = [record for record in self._records if not record.skipped]
+    reason = self._state.task.why_diverged(taken)
+    if reason:
+      return Fault(step, reason)
     if not self._state.is_finite():
       return Fault(step, "weights, moments or averages are not finite")
     return None
@@ -111,19 +104,38 @@ class Monitor:
     names = step_guard.group_names(paths)
     weights = self._state.weights
     norms = step_guard.group_norms(weights.layout, weights.variable.read_value(), paths).numpy()
-    parts = [f"worst timesteps: {_worst_timesteps(self._records)}"] if self._records else []
+    parts = [f"worst timesteps: {self._worst_timesteps()}"] if self._records else []
     skipped = [record for record in self._records if record.skipped]
     if skipped:
       parts.append(f"norms of the gradient: {_by_group(names, skipped[-1].group_norms)}")
     parts.append(f"norms of the weights: {_by_group(names, norms)}")
     return "; ".join(parts)
 
+  def _worst_timesteps(self) -> str:
+    """Returns the timesteps of the largest losses, and which term they are of."""
+    names = self._state.task.terms
+    t, *terms = (
+      np.concatenate([np.atleast_1d(getattr(record, name)) for record in self._records])
+      for name in ("t", *names)
+    )
+    sizes = np.nan_to_num(np.abs(np.stack(terms)), nan=np.inf)  # [terms, N]
+    texts, seen = [], set()
+    for index in np.argsort(-sizes.max(axis=0), kind="stable"):
+      if t[index] in seen:
+        continue
+      seen.add(t[index])
+      term = int(sizes[:, index].argmax())
+      texts.append(f"{t[index]} ({names[term]} {terms[term][index]:.3g})")
+      if len(texts) == _SHOWN_TIMESTEPS:
+        break
+    return ", ".join(texts)
 
-def _split(records: train_step.StepRecord) -> list[train_step.StepRecord]:
-  return [train_step.StepRecord(*values) for values in zip(*records)]
+
+def _split(records: train_step.Record) -> list[train_step.Record]:
+  return [type(records)(*values) for values in zip(*records)]
 
 
-def _why_skipped(records: train_step.StepRecord, index: int) -> str:
+def _why_skipped(records: train_step.Record, index: int) -> str:
   norm = float(records.grad_norm[index])
   if not np.isfinite(norm):
     return f"expected a finite gradient, received one of norm {norm}"
@@ -131,26 +143,6 @@ def _why_skipped(records: train_step.StepRecord, index: int) -> str:
   if not np.all(np.isfinite(losses)):
     return f"expected finite losses, received {losses[~np.isfinite(losses)][0]}"
   return f"its gradient has the norm {norm:.3g}, far above those of the steps before"
-
-
-def _worst_timesteps(records: Sequence[train_step.StepRecord]) -> str:
-  """Returns the timesteps of the largest losses, and which term they are of."""
-  t, mse, vlb = (
-    np.concatenate([np.atleast_1d(getattr(record, name)) for record in records])
-    for name in ("t", "mse", "vlb")
-  )
-  terms = np.nan_to_num(np.abs(np.stack([mse, vlb])), nan=np.inf)  # [2, N]
-  texts, seen = [], set()
-  for index in np.argsort(-terms.max(axis=0), kind="stable"):
-    if t[index] in seen:
-      continue
-    seen.add(t[index])
-    term = ("mse", "vlb")[int(terms[:, index].argmax())]
-    value = {"mse": mse, "vlb": vlb}[term][index]
-    texts.append(f"{t[index]} ({term} {value:.3g})")
-    if len(texts) == _SHOWN_TIMESTEPS:
-      break
-  return ", ".join(texts)
 
 
 def _by_group(names: Sequence[str], norms: np.ndarray) -> str:

@@ -21,6 +21,7 @@ from iddpm_tf.models import checkpoints as checkpoints_lib
 from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.training import estimates
 from iddpm_tf.training import faults
+from iddpm_tf.training import held_out_accuracy
 from iddpm_tf.training import periodic_evaluation
 from iddpm_tf.training import run as run_lib
 from iddpm_tf.training import sample_grids
@@ -112,6 +113,12 @@ def resolve_config(
     f"False, because the training images of {source.name} are of {present} class and conditioning "
     "requires two or more",
     True,
+  )
+  settings.require(
+    present > 1 or not config.is_classifier,
+    "dataset",
+    f"images of two classes or more for a classifier, and those of {source.name} are of {present}",
+    config.data.dataset,
   )
   return config
 
@@ -210,7 +217,8 @@ class _Training:
     """
     config, options = self.config, self.config.training
     self.part_size = images_per_part(self.strategy, options)
-    batched_sampling.parse_samplers(config)
+    if not config.is_classifier:
+      batched_sampling.parse_samplers(config)
     with self.strategy.scope():
       self.state = state_lib.TrainState(config)
     self.checkpoints = checkpoints_lib.Checkpoints(
@@ -299,7 +307,11 @@ class _Training:
       tensorboard.Writer(self.folder, self.config, self.first_step, self.part_size) as writer,
       _ended(status),
     ):
-      grids = sample_grids.SampleGrids(self.state, self.source, self.folder, writer, self.progress)
+      grids = None
+      if not self.config.is_classifier:
+        grids = sample_grids.SampleGrids(
+          self.state, self.source, self.folder, writer, self.progress
+        )
       self.evaluations.begin(writer)
       self.run.output = run_lib.Output(
         writer, grids, self.evaluations, status, self.progress, str(self.folder.tensorboard)
@@ -315,8 +327,10 @@ class _Training:
       self.progress.say(f"trained to step {step}: {self.checkpoints.newest()}")
     return Outcome(step, stopped_by)
 
-  def _evaluations(self) -> periodic_evaluation.PeriodicEvaluation:
+  def _evaluations(self) -> run_lib.Evaluations:
     """Returns what measures the training in the chief."""
+    if self.config.is_classifier:
+      return held_out_accuracy.HeldOutAccuracy(self.state, self.folder, self.progress)
     # Workers besides the chief wait for it, and cannot help with a part of its work.
     alone = self.workers.count == 1
     return periodic_evaluation.PeriodicEvaluation(
@@ -414,23 +428,25 @@ def images_per_part(strategy: tf.distribute.Strategy, options: config_lib.Traini
 
 def make_steps(
   state: state_lib.TrainState, strategy: tf.distribute.Strategy
-) -> Callable[[Iterator, tf.Tensor], train_step.StepRecord]:
+) -> Callable[[Iterator, tf.Tensor], train_step.Record]:
   """Returns `steps(iterator, count)`, which takes `count` steps in one call of a graph.
 
-  It returns a `StepRecord` of all steps, with arrays `[count, batch size]` and norms `[count]`.
+  It returns a record of all steps, with arrays `[count, batch size]` and norms `[count]`.
   """
   several_workers = devices.Workers(strategy).count > 1
+  record_class = train_step.RECORDS[state.task.losses]
+  per_image = train_step.per_image(state)
 
   def join(name, values):
     """Joins the values of the replicas' images. Other values are the same in all replicas."""
-    if name in train_step.PER_IMAGE and several_workers:
+    if name in per_image and several_workers:
       return strategy.gather(values, axis=0)
     values = strategy.experimental_local_results(values)
-    return tf.concat(values, axis=0) if name in train_step.PER_IMAGE else values[0]
+    return tf.concat(values, axis=0) if name in per_image else values[0]
 
   def step(iterator):
     record = strategy.run(train_step.train_step, args=(state, next(iterator)))
-    record = train_step.StepRecord(*map(join, record._fields, record))
+    record = record_class(*map(join, record._fields, record))
     # Outside the replicas, so that each then samples from the same distribution.
     tf.cond(
       record.skipped == 0,
@@ -443,7 +459,7 @@ def make_steps(
   # AutoGraph would find nothing to convert, but would look at every function.
   @tf.function(autograph=False)
   def steps(iterator, count):
-    kinds = [tf.int32] + [tf.float32] * (len(train_step.StepRecord._fields) - 1)
+    kinds = [tf.int32] + [tf.float32] * (len(record_class._fields) - 1)
     arrays = [tf.TensorArray(kind, count) for kind in kinds]
 
     def body(i, *arrays):
@@ -452,7 +468,7 @@ def make_steps(
     _, *arrays = tf.while_loop(
       lambda i, *_: i < count, body, [tf.constant(0), *arrays], parallel_iterations=1
     )
-    return train_step.StepRecord(*(array.stack() for array in arrays))
+    return record_class(*(array.stack() for array in arrays))
 
   return steps
 

@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from iddpm_tf.diffusion import losses as losses_lib
-
 
 class Gradients(NamedTuple):
   """The mean gradient of all weights, as their layout joins it, and the size of its parts."""
@@ -18,22 +16,25 @@ class Gradients(NamedTuple):
 
 
 def accumulate(
-  part_gradients: Callable[[Any, Any], tuple[losses_lib.Losses, tf.Tensor]],
+  part_gradients: Callable[[Any, Any], tuple[Any, tf.Tensor]],
   parts: int,
   arrays: Any,
+  *,
   shape: Sequence[int],
-) -> tuple[losses_lib.Losses, Gradients]:
+  losses_class: type[Any],
+) -> tuple[Any, Gradients]:
   """Returns the losses of all images and the gradients of their mean.
 
   The parts are a loop of the graph, not of Python: the graph holds the network once, and memory
   holds the activations of one part.
 
   Args:
-    part_gradients: maps the number of a part and its arrays to its `Losses`, `[N / parts]` each,
+    part_gradients: maps the number of a part and its arrays to its losses, `[N / parts]` each,
       and its gradient.
     parts: the number of parts, a divisor of N.
     arrays: tensors `[N, ...]`, in any structure.
     shape: the shape of the gradient.
+    losses_class: the class of the losses, a NamedTuple.
   """
   if parts == 1:
     losses, gradient = part_gradients(0, arrays)
@@ -50,7 +51,7 @@ def accumulate(
 
   start = (
     tf.constant(0),
-    [tf.TensorArray(tf.float32, parts) for _ in losses_lib.Losses._fields],
+    [tf.TensorArray(tf.float32, parts) for _ in losses_class._fields],
     tf.zeros(shape),
     tf.zeros([]),
   )
@@ -58,7 +59,7 @@ def accumulate(
     lambda i, *_: i < parts, body, start, parallel_iterations=1
   )
   return (
-    losses_lib.Losses(*(array.concat() for array in losses)),
+    losses_class(*(array.concat() for array in losses)),
     Gradients(total / parts, squares / parts),
   )
 

@@ -32,13 +32,26 @@ class Stop(Protocol):
   signal: Any
 
 
+class Evaluations(Protocol):
+  """Measures a training at regular intervals."""
+
+  def begin(self, writer: tensorboard.Writer) -> None:
+    """Computes what is missing before the first step."""
+
+  def missed(self, step: int) -> bool:
+    """Returns whether the evaluation that was due at a step was not finished."""
+
+  def run(self, step: int, stop: Stop) -> None:
+    """Measures the weights of a step, and writes the results unless it is stopped."""
+
+
 @dataclasses.dataclass
 class Output:
   """Shows and measures a training between its steps. A full disk does not stop it."""
 
   writer: tensorboard.Writer
-  grids: sample_grids.SampleGrids
-  evaluations: periodic_evaluation.PeriodicEvaluation
+  grids: sample_grids.SampleGrids | None  # None for a classifier, which draws nothing.
+  evaluations: Evaluations
   status: status_lib.Status
   progress: progress_lib.Progress
   folder: str  # Of TensorBoard's files.
@@ -53,6 +66,8 @@ class Output:
 
   def draw(self, step: int) -> None:
     """Draws the sample grids."""
+    if self.grids is None:
+      return
     with self._disk(f"the sample grids of step {step}"):
       self.grids.draw(step)
 
@@ -101,7 +116,7 @@ class Run:
   workers: devices.Workers
   stop: Stop
   monitor: faults.Monitor
-  steps: Callable[[Iterator, tf.Tensor], train_step.StepRecord]
+  steps: Callable[[Iterator, tf.Tensor], train_step.Record]
   batches_from: Callable[[int], Iterator]
   output: Output | None = None
   _saved: int = -1  # The step of the last checkpoint.

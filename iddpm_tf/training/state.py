@@ -17,6 +17,7 @@ from iddpm_tf.training import ema
 from iddpm_tf.training import flat
 from iddpm_tf.training import optimizer as optimizer_lib
 from iddpm_tf.training import step_guard
+from iddpm_tf.training import tasks
 
 
 class TrainState:
@@ -25,6 +26,7 @@ class TrainState:
   Attributes:
     config: the configuration.
     diffusion: the diffusion process and the objective.
+    task: what is trained: a diffusion model or a classifier.
     network: the network. Its own variables hold the initial weights, and later what is drawn from.
     weights: the weights that are trained.
     optimizer: the optimizer with its moments.
@@ -43,6 +45,7 @@ class TrainState:
     keras.utils.set_random_seed(config.training.seed)
     self.config = config
     self.diffusion = gaussian_diffusion.make_diffusion(config.diffusion)
+    self.task = tasks.make_task(config, self.diffusion)
     self.network = build_network(config)
     variables = self.network.trainable_variables
     layout = flat.Layout(

@@ -54,7 +54,7 @@ class Writer:
 
   def go_back(self, step: int) -> None:
     """Continues after a step: TensorBoard forgets what earlier files say of later ones."""
-    self._records: list[train_step.StepRecord] = []
+    self._records: list[train_step.Record] = []
     self._seconds = 0.0
     log = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
     event = event_pb2.Event(wall_time=time.time(), step=step + 1, session_log=log)
@@ -63,11 +63,11 @@ class Writer:
       tf.raw_ops.ImportEvent(writer=self._writer._resource, event=event.SerializeToString())
     self._writer.flush()
 
-  def add(self, records: train_step.StepRecord, seconds: float) -> None:
+  def add(self, records: train_step.Record, seconds: float) -> None:
     """Adds the records of some steps.
 
     Args:
-      records: a `StepRecord` of NumPy arrays `[steps, batch size]`.
+      records: a record of NumPy arrays `[steps, batch size]`.
       seconds: the time that the steps took.
     """
     self._records.append(records)
@@ -75,20 +75,20 @@ class Writer:
 
   def write(self, step: int, state: state_lib.TrainState) -> str:
     """Writes the means of the records since the last call, and returns a short text about them."""
-    records = train_step.StepRecord(*map(np.concatenate, zip(*self._records)))
+    records: Any = type(self._records[0])(*map(np.concatenate, zip(*self._records)))
     rate = records.t.size / self._seconds
     self.rates = {"images_per_second": round(rate, 3)}
     self._records, self._seconds = [], 0.0
     all_records, skipped = records, records.skipped > 0
     if not np.all(skipped):  # Otherwise the means are of what was refused.
-      records = train_step.StepRecord(*(values[~skipped] for values in records))
+      records = records._make(values[~skipped] for values in records)
     with self._writer.as_default(step=step):
       overflows = (all_records.loss_scale > 1) & ~np.isfinite(all_records.grad_norm)
       tf.summary.scalar("faults/skipped_steps", np.sum(skipped & ~overflows))
       if state.guard.scales_loss:
         tf.summary.scalar("loss_scale", records.loss_scale[-1])
       tf.summary.scalar("faults/restarts", state.guard.restarts.read_value())
-      self._write_losses(records)
+      self._write_losses(records, state.task.charts)
       tf.summary.histogram("timesteps/drawn", records.t.ravel())
       tf.summary.histogram(
         "timesteps/probability_times_T",
@@ -128,12 +128,12 @@ class Writer:
   def __exit__(self, *_: object) -> None:
     self._writer.close()
 
-  def _write_losses(self, records):
+  def _write_losses(self, records, charts):
     """Writes each loss over all t and over each quarter of them, weighted as if t were uniform."""
     quartile = records.t * _QUARTILES // self._config.diffusion.diffusion_steps
-    for name in ("loss", "mse", "vlb"):
+    for name, chart in charts:
       values = getattr(records, name)
-      tf.summary.scalar(f"loss/{name}", np.mean(values * records.weights))
+      tf.summary.scalar(chart, np.mean(values * records.weights))
       for q in range(_QUARTILES):
         if np.any(quartile == q):
           weights = records.weights[quartile == q]

@@ -2,23 +2,22 @@
 
 from collections.abc import Mapping
 import functools
+from typing import Any
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from iddpm_tf.data import images as images_lib
-from iddpm_tf.diffusion import losses as losses_lib
-from iddpm_tf.networks.stateless import call_network
 from iddpm_tf.training import microbatches
 from iddpm_tf.training import state as state_lib
 from iddpm_tf.training import step_guard
+from iddpm_tf.training import tasks
 
 # The purposes of a step's random numbers.
 _TIMESTEPS, _NOISE, _DROPOUT = range(3)
 
 
 class StepRecord(NamedTuple):
-  """A record of one step. `N` is the number of images of the replica."""
+  """A record of one step of a diffusion model. `N` is the number of images of the replica."""
 
   t: tf.Tensor  # int32 [N]
   weights: tf.Tensor  # [N], 1 / (T p_t): means weighted by them are as if t were uniform.
@@ -35,6 +34,28 @@ class StepRecord(NamedTuple):
   group_norms: tf.Tensor
 
 
+class ClassifierRecord(NamedTuple):
+  """A record of one step of a classifier. The other fields are those of `StepRecord`."""
+
+  t: tf.Tensor  # int32 [N]
+  weights: tf.Tensor  # [N]
+  loss: tf.Tensor  # [N], the cross-entropy of each image, not weighted.
+  accuracy: tf.Tensor  # [N], 1 where the class is right, otherwise 0.
+  grad_norm: tf.Tensor  # []
+  part_squared_norm: tf.Tensor  # []
+  skipped: tf.Tensor  # []
+  loss_scale: tf.Tensor  # []
+  group_norms: tf.Tensor  # [groups]
+
+
+# The record of a step, by the class of its losses, whose fields it has.
+RECORDS: dict[Any, Any] = {
+  tasks.DiffusionTask.losses: StepRecord,
+  tasks.ClassifierTask.losses: ClassifierRecord,
+}
+Record = StepRecord | ClassifierRecord
+
+
 class Applied(NamedTuple):
   """Holds what `apply_gradient` did: fields of the `StepRecord`."""
 
@@ -43,11 +64,12 @@ class Applied(NamedTuple):
   group_norms: tf.Tensor
 
 
-# The fields that have a value for each image.
-PER_IMAGE = ("t", "weights", "loss", "mse", "vlb")
+def per_image(state: state_lib.TrainState) -> tuple[str, ...]:
+  """Returns the fields of a step's record that have a value for each image."""
+  return ("t", "weights", *state.task.losses._fields)
 
 
-def train_step(state: state_lib.TrainState, batch: Mapping[str, tf.Tensor]) -> StepRecord:
+def train_step(state: state_lib.TrainState, batch: Mapping[str, tf.Tensor]) -> Record:
   """Updates the state by this replica's part of a batch; in replica context.
 
   Noise and timesteps are drawn for the whole batch from (seed, step), and each replica takes its
@@ -85,18 +107,20 @@ def train_step(state: state_lib.TrainState, batch: Mapping[str, tf.Tensor]) -> S
     return loss_and_gradients(state, part, t, weights, noise, seed)
 
   losses, gradients = microbatches.accumulate(
-    part_gradients, parts, (batch, t, weights, noise), state.weights.layout.flat_shape
+    part_gradients,
+    parts,
+    (batch, t, weights, noise),
+    shape=state.weights.layout.flat_shape,
+    losses_class=state.task.losses,
   )
   means = tf.stack([gradients.part_squared_norm, tf.reduce_mean(losses.loss)])
   part_squared_norm, loss = tf.unstack(replica.all_reduce(tf.distribute.ReduceOp.MEAN, means))
   scale = state.guard.loss_scale.read_value()
   applied = apply_gradient(state, gradients.mean, loss)._asdict()
-  return StepRecord(
+  return RECORDS[state.task.losses](
     t,
     weights,
-    losses.loss,
-    losses.mse,
-    losses.vlb,
+    *losses,
     part_squared_norm=part_squared_norm,
     loss_scale=scale,
     **applied,
@@ -110,7 +134,7 @@ def loss_and_gradients(
   weights: tf.Tensor,
   noise: tf.Tensor,
   dropout_seed: tf.Tensor,
-) -> tuple[losses_lib.Losses, tf.Tensor]:
+) -> tuple[Any, tf.Tensor]:
   """Returns the losses of each image, and the gradient of their weighted mean (Eq. 18).
 
   Args:
@@ -122,31 +146,19 @@ def loss_and_gradients(
     dropout_seed: the seed of dropout's masks, int64 `[2]`.
 
   Returns:
-    The losses, `[N]` each, and the gradient with respect to all weights, as their layout joins it.
+    The losses of the state's task, `[N]` each, and the gradient with respect to all weights, as
+    their layout joins it.
   """
-  config, process = state.config, state.diffusion.process
-  x_start = batch["image"]
-  x_t = process.q_sample(x_start, t, noise)
-  label = batch["label"] if config.network.class_conditional else None
-  low = config.network.low_res_size
-  low_res = images_lib.area_downsample(x_start, low) if low else None
   with tf.GradientTape(watch_accessed_variables=False) as tape:
     # In the types in which the network uses them: one operation casts all weights, and one all
     # gradients.
     parameters = state.weights.read(cast=True)
     tape.watch(parameters)
-    output = call_network(
+    losses = state.task.compute(
       state.network,
-      x_t,
-      process.network_timesteps(t),
-      label,
-      low_res=low_res,
-      weights=parameters,
-      dropout_seed=dropout_seed if config.network.dropout else None,
-      remat=config.training.remat,
-    )
-    losses = losses_lib.training_losses(
-      state.diffusion, output, x_start=x_start, x_t=x_t, t=t, noise=noise
+      tasks.Batch(batch["image"], batch["label"], t, noise),
+      parameters,
+      dropout_seed,
     )
     mean = tf.reduce_mean(losses.loss * weights)
     if state.guard.scales_loss:
