@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 if TYPE_CHECKING:
+  from iddpm_tf.api import Classifier
   from iddpm_tf.api import Ensemble
   from iddpm_tf.api import ExportedModel
   from iddpm_tf.api import Likelihood
@@ -24,14 +25,17 @@ if TYPE_CHECKING:
   from iddpm_tf.api import ServableConfig
   from iddpm_tf.api import TrainingInterrupted
   from iddpm_tf.api import load
+  from iddpm_tf.api import load_classifier
   from iddpm_tf.api import score
   from iddpm_tf.api import train
+  from iddpm_tf.api import train_classifier
   from iddpm_tf.config import Config
   from iddpm_tf.settings import InputError
 
 __version__ = "0.2.0"
 
 __all__ = [
+  "Classifier",
   "Config",
   "Ensemble",
   "ExportedModel",
@@ -42,8 +46,10 @@ __all__ = [
   "ServableConfig",
   "TrainingInterrupted",
   "load",
+  "load_classifier",
   "score",
   "train",
+  "train_classifier",
 ]
 
 _HOMES = {"Config": "iddpm_tf.config", "InputError": "iddpm_tf.settings"}

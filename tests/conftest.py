@@ -122,6 +122,15 @@ def fixture_model_dir(tmp_path_factory):
   return small_model.write(tmp_path_factory.mktemp("runs") / "small", small_model.make_config())
 
 
+@pytest.fixture(name="classifier_dir", scope="session")
+def fixture_classifier_dir(tmp_path_factory):
+  """The folder of a small noisy classifier with random weights. Tests must not change it."""
+  from tests import small_model
+
+  config = small_model.make_classifier_config()
+  return small_model.write(tmp_path_factory.mktemp("runs") / "classifier", config)
+
+
 @pytest.fixture(name="trained_dir", scope="session")
 def fixture_trained_dir(graphs, tmp_path_factory):
   """The folder of a run of ten steps. Tests must not change it."""

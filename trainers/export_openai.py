@@ -3,7 +3,8 @@
   python -m trainers.export_openai --model_dir=DIR --output=X.pt
 
 Writes the weights under the authors' names and in their layouts. The authors' scripts take the file
-as --model_path, with their own flags. Writing X.safetensors does not require PyTorch.
+as --model_path, or that of a classifier as --classifier_path, with their own flags. Writing
+X.safetensors does not require PyTorch.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ from typing import Any
 
 from iddpm_tf import settings
 from iddpm_tf.interop import state_dicts
+from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.utils import progress as progress_lib
 from trainers.cli import command
 from trainers.cli import model_options
@@ -26,14 +28,27 @@ class Options(model_options.ModelOptions):
 
 def main(options: Options, given: dict[str, Any]) -> None:
   """Exports the model."""
-  model_options.model_config(options, given)
+  folder = model_dir_lib.ModelDir(options.model_dir) if options.model_dir else None
+  stored = folder.read_config() if folder else None
+  if stored and stored.is_classifier:
+    for name in settings.changed(options).keys() - {"model_dir", "output"}:
+      raise settings.InputError(name, "expected no value for a classifier, received one")
+  else:
+    model_options.model_config(options, given)
   state_dicts.require_new_file(options.output, "output")
   command.load_tensorflow()
   from iddpm_tf.interop import exporting
+  from iddpm_tf.models import classifier as classifier_lib
+  from iddpm_tf.models import trained_model
 
-  model = model_options.load_model(options, given, progress=progress_lib.Console())
-  path = exporting.export_checkpoint(model.trained, options.output)
-  print(f"wrote {path}: {model.network.count_params():,} parameters of {model.trained}")
+  progress = progress_lib.Console()
+  model: trained_model.TrainedModel | classifier_lib.Classifier
+  if folder and stored and stored.is_classifier:
+    model = classifier_lib.load_classifier(folder, progress=progress)
+  else:
+    model = model_options.load_model(options, given, progress=progress).trained
+  path = exporting.export_checkpoint(model, options.output)
+  print(f"wrote {path}: {model.network.count_params():,} parameters of {model}")
 
 
 COMMAND = command.Command(

@@ -10,10 +10,14 @@ from iddpm_tf.api.scores import score
 from iddpm_tf.api.training import TrainingInterrupted
 from iddpm_tf.api.training import run_training
 from iddpm_tf.api.training import train
+from iddpm_tf.api.training import train_classifier
+from iddpm_tf.models.classifier import Classifier
+from iddpm_tf.models.classifier import load_classifier
 from iddpm_tf.models.trained_model import Ensemble
 from iddpm_tf.serving.config import ServableConfig
 
 __all__ = [
+  "Classifier",
   "Ensemble",
   "ExportedModel",
   "Likelihood",
@@ -22,8 +26,10 @@ __all__ = [
   "ServableConfig",
   "TrainingInterrupted",
   "load",
+  "load_classifier",
   "load_run",
   "run_training",
   "score",
   "train",
+  "train_classifier",
 ]

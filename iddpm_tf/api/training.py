@@ -16,6 +16,7 @@ from iddpm_tf.api import model as model_lib
 from iddpm_tf.data import arrays
 from iddpm_tf.data import sources
 from iddpm_tf.interop import initialisation
+from iddpm_tf.models import classifier as classifier_lib
 from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.training import loop
 from iddpm_tf.utils import devices
@@ -82,6 +83,9 @@ def train(
     TrainingInterrupted: SIGINT or SIGTERM came. The last step is saved, and the same call
       continues.
   """
+  if isinstance(config, config_lib.Config) and config.is_classifier:
+    message = "expected a diffusion model's, received a classifier's, which train_classifier trains"
+    raise settings.InputError("config", message)
   run_training(
     config,
     images,
@@ -96,6 +100,49 @@ def train(
   return loading.load_run(model_dir, progress=False)
 
 
+def train_classifier(
+  config: config_lib.Config,
+  images: arrays.Images | sources.Source | None = None,
+  labels: np.ndarray | Sequence[int] | None = None,
+  *,
+  model_dir: str | os.PathLike[str],
+  strict: bool = False,
+  strategy: tf.distribute.Strategy | str | None = None,
+  progress: bool | progress_lib.Progress = True,
+) -> classifier_lib.Classifier:
+  """Trains a classifier of noisy images, or continues a training, as `train` does.
+
+  Its gradients guide a diffusion model (Dhariwal & Nichol, 2021, section 4).
+
+  Args:
+    config: a configuration with `network.pool` and without moving averages (`training.ema`). Its
+      process should be that of the model to guide.
+    images: as for `train`.
+    labels: as for `train`; a classifier requires labels.
+    model_dir: the folder of the run, which is made if necessary.
+    strict: as for `train`.
+    strategy: as for `train`.
+    progress: as for `train`.
+
+  Raises:
+    InputError: as `train`, or the configuration is one of a diffusion model.
+    TrainingInterrupted: as `train`.
+  """
+  if isinstance(config, config_lib.Config) and not config.is_classifier:
+    message = "expected a classifier's (see pool), received a diffusion model's"
+    raise settings.InputError("config", message)
+  run_training(
+    config,
+    images,
+    labels,
+    model_dir=model_dir,
+    strict=strict,
+    strategy=strategy,
+    progress=progress,
+  )
+  return classifier_lib.load_classifier(model_dir)
+
+
 def run_training(
   config: config_lib.Config,
   images: arrays.Images | sources.Source | None = None,
@@ -108,7 +155,7 @@ def run_training(
   strategy: tf.distribute.Strategy | str | None = None,
   progress: bool | progress_lib.Progress = True,
 ) -> int:
-  """Trains as `train` does, and returns the last step instead of loading the model."""
+  """Trains a model or a classifier as `train` does, and returns the last step."""
   progress = progress_lib.make(progress)
   if not isinstance(config, config_lib.Config):
     raise settings.InputError("config", f"expected a Config, received {config!r}")
@@ -118,6 +165,10 @@ def run_training(
     strategy = devices.make_strategy(strategy or "auto")
   settings.require_local("data_dir", config.data.data_dir)
   stored = folder.read_config()
+  if stored:
+    folder.require_kind(stored, classifier=config.is_classifier)
+  if init_from is not None and config.is_classifier:
+    raise settings.InputError("init_from", f"expected none for a classifier, received {init_from}")
   if init_ema is not None and init_from is None:
     raise settings.InputError("init_ema", "requires init_from")
   if init_from is not None:

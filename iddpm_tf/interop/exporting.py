@@ -5,19 +5,20 @@ import pathlib
 from iddpm_tf import settings
 from iddpm_tf.interop import openai
 from iddpm_tf.interop import state_dicts
+from iddpm_tf.models import classifier as classifier_lib
 from iddpm_tf.models import trained_model
 from iddpm_tf.utils import files
 
 
 def export_checkpoint(
-  model: trained_model.TrainedModel, output: state_dicts.PathLike
+  model: trained_model.TrainedModel | classifier_lib.Classifier, output: state_dicts.PathLike
 ) -> pathlib.Path:
   """Writes a model's weights under the authors' names and in their layouts.
 
   The authors' scripts take the file as their `model_path`.
 
   Args:
-    model: one model, not an ensemble of two.
+    model: one model, not an ensemble of two, or a classifier.
     output: the new file. It ends in `.pt`, which requires PyTorch, or in `.safetensors`.
 
   Returns:
@@ -28,7 +29,7 @@ def export_checkpoint(
       installed.
   """
   output = state_dicts.require_new_file(output, "output")
-  if model.ends is not None:
+  if isinstance(model, trained_model.TrainedModel) and model.ends is not None:
     raise settings.InputError("model", "expected one model, received an ensemble of two")
   files.make_folder(output.parent, "output")
   try:

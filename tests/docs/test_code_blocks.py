@@ -32,6 +32,8 @@ OTHER_FLAGS = (
   "init",
   "enable_batching",
   "model_path",
+  "classifier_path",
+  "use_new_attention_order",
   "signal",
   "requeue",
 )

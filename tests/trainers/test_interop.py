@@ -13,6 +13,7 @@ from iddpm_tf import networks
 from iddpm_tf.diffusion.samplers import base as samplers
 from iddpm_tf.interop import openai
 from iddpm_tf.interop import state_dicts
+from iddpm_tf.models import classifier as classifier_lib
 from iddpm_tf.models import image_sampler
 from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.models import trained_model
@@ -32,9 +33,9 @@ FLAGS = tuple(
 
 
 def pytest_generate_tests(metafunc):
-  if "torch_file" in metafunc.fixturenames:
-    files = sorted(golden_lib.golden_dir(metafunc.config).glob(golden_lib.PATTERNS["torch_file"]))
-    metafunc.parametrize("torch_file", files, ids=[path.name for path in files])
+  for name in {"torch_file", "classifier_torch_file"} & set(metafunc.fixturenames):
+    files = sorted(golden_lib.golden_dir(metafunc.config).glob(golden_lib.PATTERNS[name]))
+    metafunc.parametrize(name, files, ids=[path.name for path in files])
 
 
 def golden_flags(golden):
@@ -147,8 +148,34 @@ def assert_same_images(run, folder, config, network):
       {"channel_multipliers": (1, 2), "attention_levels": frozenset({1}), "conv_resample": False},
       ("--channel_multipliers=1,2", "--attention_resolutions=4", "--noconv_resample"),
     ),
+    (
+      ".pt",
+      {
+        "base_channels": 64,
+        "channel_multipliers": (0.5, 1),
+        "attention_levels": frozenset({1}),
+        "resblock_updown": True,
+        "scaled_first_conv": True,
+      },
+      (
+        "--base_channels=64",
+        "--channel_multipliers=0.5,1",
+        "--attention_resolutions=4",
+        "--resblock_updown",
+        "--scaled_first_conv",
+        "--attention_order=split",
+        "--num_head_channels=32",
+      ),
+    ),
   ],
-  ids=("unconditional", "classes", "super_resolution", "fixed_variance", "two_levels"),
+  ids=(
+    "unconditional",
+    "classes",
+    "super_resolution",
+    "fixed_variance",
+    "two_levels",
+    "second_code",
+  ),
 )
 def test_an_import_and_an_export_keep_every_byte(run, tmp_path, suffix, changes, flags):
   first, second = tmp_path / f"model000700{suffix}", tmp_path / "back" / f"model000700{suffix}"
@@ -162,6 +189,52 @@ def test_an_import_and_an_export_keep_every_byte(run, tmp_path, suffix, changes,
   assert run("export_openai", f"--model_dir={folder}", f"--output={second}", *ema).status == 0
   assert second.read_bytes() == first.read_bytes()
   assert sorted(path.name for path in tmp_path.iterdir()) == ["back", first.name, "run"]
+
+
+def test_a_classifier_has_the_authors_outputs_and_keeps_every_byte(
+  run, tmp_path, classifier_torch_file
+):
+  golden = np.load(classifier_torch_file.with_suffix(".npz"))
+  config, height = json.loads(str(golden["config"])), golden["x"].shape[1]
+  heights = (height // factor for factor in config["attention_resolutions"])
+  settings = {
+    "pool": config.get("pool", "adaptive"),
+    "image_size": height,
+    "base_channels": config["model_channels"],
+    "channel_multipliers": tuple(config["channel_mult"]),
+    "num_res_blocks": config["num_res_blocks"],
+    "attention_resolutions": tuple(heights),
+    "num_heads": config.get("num_heads", 1),
+    "scale_shift_norm": config.get("use_scale_shift_norm", False),
+    "conv_resample": config.get("conv_resample", True),
+    **test_unet.later_options(config),
+    "ema": (),
+  }
+  folder, output = tmp_path / "run", tmp_path / "x.pt"
+  result = run(
+    "import_openai",
+    f"--checkpoint={classifier_torch_file}",
+    f"--model_dir={folder}",
+    *small_model.flags(**settings),
+  )
+  assert result.status == 0 and f"{golden['param_count']:,} parameters" in result.out, result.err
+  assert f"{config['out_channels']} classes\n" in result.out
+  classifier = classifier_lib.load_classifier(folder)
+  logits = golden["logits"].astype(np.float64)
+  log_probs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+  np.testing.assert_allclose(
+    classifier.log_prob(golden["x"], golden["t"], golden["y"]),
+    log_probs[np.arange(len(logits)), golden["y"]],
+    atol=4e-4,
+  )
+  result = run("export_openai", f"--model_dir={folder}", f"--output={output}")
+  assert result.status == 0 and f"parameters of {folder}, step 0" in result.out
+  first, second = (torch.load(path, weights_only=True) for path in (classifier_torch_file, output))
+  assert list(first) == list(second)
+  assert all(first[name].numpy().tobytes() == second[name].numpy().tobytes() for name in first)
+  assert_refused(
+    run("export_openai", f"--model_dir={folder}", "--output=y.pt", "--ema=0.5"), "--ema"
+  )
 
 
 @pytest.mark.parametrize("ema", (0, 0.5))
