@@ -130,3 +130,10 @@ def test_only_tfds_needs_tensorflow():
     "assert not {'tensorflow', 'tensorflow_datasets', 'keras'} & set(sys.modules)\n"
   )
   subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+  "dataset, split", [("photos", "test"), ("digits", "test"), ("arrays", None)]
+)
+def test_the_held_out_split_is_known_without_reading_it(dataset, split):
+  assert sources.held_out_split(DataConfig(dataset=dataset)) == split

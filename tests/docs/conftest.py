@@ -46,11 +46,10 @@ def fixture_workplace(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     ("digits", "digits", (8, 8, 1)),
     ("base", "digits_4x4", (4, 4, 1)),
     ("upsampler", "digits_upsampler", (8, 8, 1)),
+    ("digits_classifier_noisy", "digits_classifier_noisy", (8, 8, 1)),
   ):
     config = config_lib.Config.from_flagfile(f"configs/{flagfile}.flags", **SMALL)
     small_model.write(folder / "runs" / name, config.with_data(image_shape=shape, num_classes=10))
-  classifier = small_model.make_classifier_config()
-  small_model.write(folder / "runs" / "digits_classifier_noisy", classifier)
   # Commands read its configuration only.
   config = config_lib.Config.from_flagfile("configs/cifar10.flags", **SMALL)
   config = config.with_data(image_shape=(32, 32, 3), num_classes=10)

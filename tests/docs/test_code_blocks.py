@@ -114,7 +114,7 @@ def run_module(module, arguments, page, monkeypatch):
     if page in pages:
       assert program.run([name, *arguments, *flags]) == 0, arguments
       return
-    if name == "train":
+    if name in ("train", "train_classifier"):
       arguments = [*arguments, *conftest.SMALL_FLAGS]
     if name == "import_openai":
       arguments = with_new_files(arguments)

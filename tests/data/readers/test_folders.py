@@ -318,6 +318,7 @@ def test_val_is_for_choosing_and_test_for_reporting_where_both_exist(tmp_path):
   preparation.prepare(config(tmp_path), tmp_path / "out")
   records = DataConfig(dataset="records", data_dir=str(tmp_path / "out"))
   assert sources.choosing_split(records) == "val"
+  assert [sources.held_out_split(each) for each in (config(tmp_path), records)] == ["val"] * 2
   assert sources.load(records, "val").images[:].max() == 1
 
 
@@ -326,6 +327,9 @@ def test_what_was_taken_as_a_split_is_said_unless_it_is_plain(tmp_path):
     draw(tmp_path / "plain" / name)
   assert notes(tmp_path / "plain") == ()
   assert sources.choosing_split(config(tmp_path / "plain")) == "test"
+  assert sources.held_out_split(config(tmp_path / "plain")) == "test"
+  draw(tmp_path / "whole/0.png")
+  assert sources.held_out_split(config(tmp_path / "whole")) is None
   for name in ("Training/0.png", "validation/0.png"):
     draw(tmp_path / "other" / name)
   assert notes(tmp_path / "other") == ("splits: train is Training, test is validation",)
