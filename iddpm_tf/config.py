@@ -173,7 +173,7 @@ class NetworkConfig:
     multipliers = tuple(int(m) if m == int(m) else m for m in self.channel_multipliers)
     object.__setattr__(self, "channel_multipliers", multipliers)
     settings.require(
-      self.base_channels % 32 == 0,
+      self.scaled_first_conv or self.base_channels % 32 == 0,
       "base_channels",
       "a multiple of 32, because group normalisation has 32 groups",
       self.base_channels,

@@ -490,6 +490,12 @@ def test_multipliers_may_be_fractions_and_are_rounded_down():
   assert Config.from_json(config.to_json()) == config
 
 
+def test_the_unit_of_channels_need_not_be_a_width():
+  network = NetworkConfig(base_channels=16, channel_multipliers=(2, 4), scaled_first_conv=True)
+  assert network.widths == (32, 64)
+  refused("channel_multipliers", NetworkConfig, base_channels=48, scaled_first_conv=True)
+
+
 CLASSIFIER = {"pool": "attention", "ema": ()}
 
 

@@ -1,15 +1,16 @@
-"""Trains a classifier of noisy images, whose gradients guide a diffusion model, or continues.
+"""Trains a classifier of noisy images for guidance, or continues a training.
 
   python -m trainers.train_classifier --flagfile=configs/digits_classifier_noisy.flags
 
 The classifier sees images of the data with the noise of a process (--noise_schedule,
---diffusion_steps), and learns their labels (Dhariwal & Nichol, 2021). Its process should be that of
-the model which it guides. The run goes to --model_dir, or to runs/NAME for
+--diffusion_steps), and learns their labels (Dhariwal & Nichol, 2021). Its gradients guide a
+diffusion model, whose process should be the same. The run goes to --model_dir, or to runs/NAME for
 --flagfile=configs/NAME.flags. A folder that holds a run is continued from its newest checkpoint: by
 the same command, or with --model_dir alone.
 
 TensorBoard shows the loss and the accuracy, also by quarters of the process. Every --eval_every
-steps, they are measured on the split val or test of the data, if there is one.
+steps, they are measured on the split val or test of the data, if there is one. Unless they are
+given, --pool is attention, --eval_every is 500, and --ema is empty, as it must be.
 """
 
 import dataclasses
