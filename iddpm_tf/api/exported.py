@@ -49,16 +49,7 @@ class ExportedModel:
   @property
   def samplers(self) -> tuple[str, ...]:
     """The names of the exported samplers, such as `ddim_50`, sorted."""
-    kinds = (layout.PNG_PREFIX, layout.DEFAULT_SIGNATURE)
-    return tuple(
-      sorted(
-        name
-        for name in self._loaded.signatures
-        if not name.startswith(kinds)
-        and name != layout.CLASS_NAMES
-        and not name.endswith(layout.TRAJECTORY_SUFFIX)
-      )
-    )
+    return tuple(sorted(filter(layout.is_sampler, self._loaded.signatures)))
 
   def _signature(self, sampler):
     """Returns the name of the signature of a sampler's name or text; None is the default one."""

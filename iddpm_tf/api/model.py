@@ -451,7 +451,9 @@ class Model:
     deployment.require_models_config(folder.parent)
     layout.require_new_version(folder, version)
     files.require_writable(folder, "path")
-    graphs: list[servable.Sampler] = [self.trained.make_image_sampler(each) for each in parsed]
+    graphs: list[servable.Sampler] = [
+      self.trained.make_image_sampler(each, on_step=servable.step_counter()) for each in parsed
+    ]
     assets = {layout.CONFIG: self.config.to_json()}
     line = f"exporting {self.trained}: {', '.join(map(str, parsed))}"
     if upsampler is not None:
@@ -459,7 +461,7 @@ class Model:
         two_stage.require_fit(self.config, upsampler.config, str(upsampler.trained.folder))
       with settings.renamed({"samplers": "upsampler"}):
         enlarging = batched_sampling.parse_samplers(upsampler.config)[0]
-      second = upsampler.trained.make_image_sampler(enlarging)
+      second = upsampler.trained.make_image_sampler(enlarging, on_step=servable.step_counter())
       graphs = [
         image_sampler.TwoStageSampler(typing.cast(image_sampler.ImageSampler, graph), second)
         for graph in graphs

@@ -34,6 +34,7 @@ class ImageSampler(tf.Module):
   Attributes:
     config: the configuration of the model.
     sampler: the `Sampler`.
+    begun_steps: the variable that counts the steps, or None.
     draw: the graph function from the inputs of `input_signature` to uint8 `[N, H, W, C]`.
   """
 
@@ -44,7 +45,7 @@ class ImageSampler(tf.Module):
     sampler: samplers.Sampler,
     *,
     ends: Ends | None = None,
-    on_step: Callable[[int], object] | None = None,
+    on_step: Callable[[int], object] | tf.Variable | None = None,
     on_end: Callable[[list[int]], object] | None = None,
   ):
     """Prepares the graph, which is traced when it first draws.
@@ -54,8 +55,8 @@ class ImageSampler(tf.Module):
       network: its built network. The sampler tracks its variables.
       sampler: the rule for each step.
       ends: a second network for the first and the last timesteps.
-      on_step: a Python function that is called with the number of finished steps. A sampler with
-        one cannot be exported.
+      on_step: a Python function that is called with the number of finished steps; a sampler with
+        one cannot be exported. Or an int64 variable, to which each step that begins adds 1.
       on_end: a Python function that is called with the numbers of a `loop.OutOfRange` after each
         batch. A sampler with one cannot be exported.
 
@@ -72,7 +73,8 @@ class ImageSampler(tf.Module):
     self.ends_weights = (
       [variable.value for variable in ends.network.trainable_variables] if ends else []
     )
-    self._on_step = loop.python_callback(on_step) if on_step else None
+    self.begun_steps = on_step if isinstance(on_step, tf.Variable) else None
+    self._on_step = _step_callback(on_step)
     self._on_end = loop.python_callback(on_end) if on_end else None
     self.draw = tf.function(
       lambda *inputs: images_lib.to_uint8(self._samples(*inputs).image),
@@ -200,6 +202,13 @@ class _Untracked:
 
   def __init__(self, value):
     self.value = value
+
+
+def _step_callback(on_step):
+  """Returns the `on_step` of the loop for that of an `ImageSampler`, or None."""
+  if isinstance(on_step, tf.Variable):
+    return lambda done: on_step.assign_add(1)
+  return None if on_step is None else loop.python_callback(on_step)
 
 
 def _of_one_length(seed, **others):

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 import dataclasses
 from typing import Optional
+import zlib
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from iddpm_tf import config as config_lib
@@ -65,14 +67,15 @@ class TrainedModel:
     self,
     sampler: samplers.Sampler,
     *,
-    on_step: Callable[[int], object] | None = None,
+    on_step: Callable[[int], object] | tf.Variable | None = None,
     on_end: Callable[[list[int]], object] | None = None,
   ) -> image_sampler.ImageSampler:
     """Returns the graph that draws images.
 
     Args:
       sampler: the sampler.
-      on_step: a Python function that is called with the number of finished steps.
+      on_step: a Python function that is called with the number of finished steps, or an int64
+        variable, to which each step that begins adds 1.
       on_end: a Python function that is called with the numbers of a `loop.OutOfRange`.
     """
     ends = None
@@ -174,6 +177,16 @@ def load(
       f"{step}, so it is still close to its random start; ema=0 takes the raw weights"
     )
   return TrainedModel(folder, config, network, step, ema, strategy)
+
+
+def weights_checksum(model: TrainedModel) -> str:
+  """Returns a CRC-32 of all weights that a model samples with, as 8 hexadecimal digits."""
+  checksum = zlib.crc32(str(model.end_steps).encode())
+  networks = [model.network] + ([model.ends.network] if model.ends else [])
+  for variable in (variable for network in networks for variable in network.trainable_variables):
+    array = np.ascontiguousarray(variable.value.numpy())
+    checksum = zlib.crc32(array.data, checksum)
+  return f"{checksum:08x}"
 
 
 def with_ends(

@@ -17,6 +17,8 @@ from iddpm_tf import settings
 DEFAULT_SIGNATURE = "serving_default"
 PNG_PREFIX = "png_"
 TRAJECTORY_SUFFIX = "_trajectory"
+PROGRESS_SUFFIX = "_progress"  # The signature that returns how many steps a sampler has begun.
+BEGUN_STEPS, STEPS = "begun_steps", "steps"  # Its outputs.
 CLASS_NAMES = "class_names"  # The signature that returns the names of the classes.
 # Its output. REST sends an output with the suffix _bytes as base64, which holds any name.
 CLASS_NAMES_OUTPUT = "class_names_bytes"
@@ -36,6 +38,20 @@ DEPLOYMENT_FILES = (
 
 _VERSION_LIMIT = 2**63  # TensorFlow Serving holds versions in an int64.
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+
+
+def is_sampler(signature: str) -> bool:
+  """Returns whether a signature has the name of a sampler, and so returns images."""
+  return not (
+    signature.startswith((PNG_PREFIX, DEFAULT_SIGNATURE))
+    or signature.endswith((TRAJECTORY_SUFFIX, PROGRESS_SUFFIX))
+    or signature == CLASS_NAMES
+  )
+
+
+def sampler_of(signature: str) -> str:
+  """Returns the name of the sampler that a signature draws by."""
+  return signature.removeprefix(PNG_PREFIX).removesuffix(TRAJECTORY_SUFFIX)
 
 
 def require_name(name: str) -> None:

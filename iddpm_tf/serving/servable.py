@@ -45,6 +45,11 @@ def export(
   If the K classes have names, `class_names` returns `class_names_bytes`, string [N, K]: all names,
   in UTF-8, for each `seed`. (A server that batches requests requires the dimension N.)
 
+  If the sampler counts its steps (`step_counter`), `ancestral_250_progress` returns for each `seed`
+  two numbers, int64 [N]: `begun_steps`, the steps that the sampler has begun since the model was
+  loaded, in all requests; and `steps`, those of one request. A server that draws one request at a
+  time can therefore tell how far it is.
+
   Args:
     samplers: the samplers of one model.
     folder: the folder of the model, whose name is the model's name.
@@ -74,6 +79,8 @@ def export(
     if samplers[0].class_names:
       signatures[layout.CLASS_NAMES] = _class_names(samplers[0].class_names)
     signatures[layout.DEFAULT_SIGNATURE] = signatures[str(samplers[0].sampler)]
+    for counter in _counters(samplers):
+      counter.assign(0)
     tf.saved_model.save(module, temporary, signatures)
     extra = temporary / layout.ASSETS
     extra.mkdir()
@@ -84,6 +91,11 @@ def export(
       _verify(temporary, signatures, verify_with)
     temporary.chmod(0o755)
     return _move_into_place(temporary, folder, version)
+
+
+def step_counter() -> tf.Variable:
+  """Returns a variable that counts the steps of a sampler, for its `on_step`."""
+  return tf.Variable(0, trainable=False, dtype=tf.int64, name="begun_steps")
 
 
 def _move_into_place(temporary: pathlib.Path, folder: pathlib.Path, version: int | None):
@@ -128,6 +140,31 @@ def _verify(
         )
 
 
+def _stages(sampler: Sampler) -> tuple[image_sampler.ImageSampler, ...]:
+  if isinstance(sampler, image_sampler.TwoStageSampler):
+    return sampler.base, sampler.upsampler
+  return (sampler,)
+
+
+def _counters(samplers: Sequence[Sampler]) -> list[tf.Variable]:
+  stages = [stage for sampler in samplers for stage in _stages(sampler)]
+  return [stage.begun_steps for stage in stages if stage.begun_steps is not None]
+
+
+def _progress(sampler: Sampler) -> Any:
+  """Returns the concrete function of the signature that returns how far a sampler is."""
+  counters = _counters([sampler])
+  steps = sum(stage.diffusion.num_timesteps for stage in _stages(sampler))
+
+  def repeated(seed: tf.Tensor) -> dict[str, tf.Tensor]:
+    begun = tf.add_n([counter.read_value() for counter in counters])
+    values = {layout.BEGUN_STEPS: begun, layout.STEPS: tf.constant(steps, tf.int64)}
+    return {name: tf.fill(tf.shape(seed), value) for name, value in values.items()}
+
+  spec = tf.TensorSpec([None], tf.int64, name="seed")
+  return tf.function(repeated, input_signature=[spec], autograph=False).get_concrete_function()
+
+
 def _class_names(names: Sequence[str]) -> Any:
   """Returns the concrete function of the signature that returns the names of the classes."""
   row = tf.constant([[name.encode("utf-8", "surrogateescape") for name in names]])  # [1, K]
@@ -162,3 +199,5 @@ def _signatures(sampler: Sampler, config: config_lib.ServableConfig) -> Iterator
       f"{name}{layout.TRAJECTORY_SUFFIX}",
       concrete(lambda *inputs: {"frames": sampler.frames(config.trajectory, *inputs)}),
     )
+  if len(_counters([sampler])) == len(_stages(sampler)):
+    yield f"{name}{layout.PROGRESS_SUFFIX}", _progress(sampler)

@@ -71,17 +71,18 @@ def test_they_are_the_images_of_sample(page, drawn):
 
 
 def test_the_time_is_shown_beside_the_estimate(page, screenshots):
-  """The answer waits until the test has seen the bar."""
+  """An export of an earlier version counts no steps. Its answer waits for the test."""
   held = []
 
   def hold(route):
     held.append(route)
 
+  page.route("**/progress/*", lambda route: route.fulfill(json={"ahead": 0, "step": None}))
   page.route("**/estimate?*", lambda route: route.fulfill(json={"seconds": 600}))
   page.route("**/v1/models/small:predict", hold)
   page.get_by_role("button", name="Draw").click()
   page.get_by_text("s of about 600.0 s, estimated from an earlier request").wait_for()
-  bar = page.get_by_label("estimated progress")
+  bar = page.get_by_label("progress")
   assert bar.is_visible() and 0 < page.locator("#progress").evaluate("bar => bar.value") < 0.1
   page.screenshot(path=pathlib.Path(screenshots) / f"wait_{page.viewport_size['width']}.png")
   held[0].continue_()
@@ -93,6 +94,66 @@ def test_the_time_is_shown_beside_the_estimate(page, screenshots):
   page.get_by_text("drawing … 0.").wait_for()
   assert bar.is_hidden() and "about" not in page.locator("#status").inner_text()
   held[1].continue_()
+  page.get_by_text("drawn in").wait_for()
+
+
+@pytest.fixture(name="slow", scope="module")
+def fixture_slow(models_dir, tmp_path_factory):
+  """A model of many steps, behind the other one in the list."""
+  config = small_model.make_config(diffusion_steps=1000)
+  model = iddpm.load(small_model.write(tmp_path_factory.mktemp("runs") / "steps", config))
+  model.export(models_dir / "steps", samplers="ddim:1000", progress=False)
+  yield
+  shutil.rmtree(models_dir / "steps")
+
+
+def choose_model(page, name):
+  """Chooses a model that the server, which looks for new models, has not loaded yet."""
+  for _ in range(60):
+    page.reload()
+    page.locator("#model option").first.wait_for(state="attached")
+    if name in page.locator("#model option").all_inner_texts():
+      break
+    page.wait_for_timeout(1000)
+  page.get_by_label("model").select_option(name)
+
+
+def test_the_steps_are_shown_while_they_are_drawn(page, slow, screenshots):
+  choose_model(page, "steps")
+  page.get_by_role("button", name="Draw").click()
+  seen = []
+  for _ in range(2):
+    page.get_by_text("of 1000, ").wait_for()
+    text = page.locator("#status").inner_text()
+    assert text.startswith("drawing … step ")
+    seen.append(int(text.split()[3]))
+    bar = page.get_by_label("progress").evaluate("bar => bar.value")
+    assert page.get_by_label("progress").is_visible() and 0 <= bar < 1
+    page.wait_for_timeout(500)
+  page.screenshot(path=pathlib.Path(screenshots) / f"steps_{page.viewport_size['width']}.png")
+  assert 0 < seen[0] < seen[1] <= 1000
+  page.get_by_text("drawn in").wait_for()
+  assert page.get_by_label("progress").is_hidden()
+  assert page.locator("#images img").count() == 10
+
+
+def test_a_request_that_waits_says_so(page):
+  answer, held = {"ahead": 2}, []
+
+  def hold(route):
+    held.append(route)
+
+  page.route("**/progress/*", lambda route: route.fulfill(json=answer))
+  page.route("**/v1/models/small:predict", hold)
+  page.get_by_role("button", name="Draw").click()
+  page.get_by_text("waiting for 2 earlier requests … ").wait_for()
+  assert page.get_by_label("progress").is_hidden()
+  answer["ahead"] = 1
+  page.get_by_text("waiting for 1 earlier request … ").wait_for()
+  answer |= {"ahead": 0, "step": 2, "steps": 4}
+  page.get_by_text("drawing … step 2 of 4, ").wait_for()
+  assert page.locator("#progress").evaluate("bar => bar.value") == 0.25
+  held[0].continue_()
   page.get_by_text("drawn in").wait_for()
 
 
@@ -158,13 +219,7 @@ def fixture_upsampler(models_dir, tmp_path_factory):
 
 
 def test_a_picture_is_enlarged(page, upsampler, tmp_path, screenshots):
-  for _ in range(60):  # The server looks for new models.
-    page.reload()
-    page.locator("#model option").first.wait_for(state="attached")
-    if page.locator("#model option").count() == 2:
-      break
-    page.wait_for_timeout(1000)
-  page.get_by_label("model").select_option("upsampler")
+  choose_model(page, "upsampler")
   pixels_given = np.arange(16, dtype=np.uint8).reshape(4, 4) * 16
   Image.fromarray(pixels_given).save(tmp_path / "small.png")
   page.get_by_label("image to enlarge").set_input_files(tmp_path / "small.png")

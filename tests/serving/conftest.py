@@ -76,7 +76,7 @@ def image_samplers(model_dir, *, ema=None, samplers=("ancestral:5", "ddim:5"), p
   config = folder.require_config().with_settings(samplers=samplers, precision=precision)
   model = trained_model.load(folder, config, ema=ema)
   chosen = batched_sampling.parse_samplers(config)
-  return [model.make_image_sampler(sampler) for sampler in chosen]
+  return [model.make_image_sampler(sampler, on_step=servable.step_counter()) for sampler in chosen]
 
 
 def export_model(samplers, folder, *, name="small", config=DEFAULT_CONFIG, verify_with=None):

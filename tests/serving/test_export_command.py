@@ -34,7 +34,7 @@ def test_the_version_tells_where_it_is_from(run, tmp_path):
   assert made_from["compute"] == "mixed_bfloat16"
   assert json.loads((extra / "config.json").read_text())["data"]["num_classes"] == 10
   signatures = tf.saved_model.load(tmp_path / "small/1").signatures
-  assert set(signatures) == {"serving_default", "ddim_2", "class_names"}
+  assert set(signatures) == {"serving_default", "ddim_2", "ddim_2_progress", "class_names"}
   assert (tmp_path / "models.config").exists() and (tmp_path / "SERVING.md").exists()
 
 

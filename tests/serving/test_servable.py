@@ -7,11 +7,17 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from iddpm_tf import networks
 from iddpm_tf import settings
+from iddpm_tf.diffusion.samplers import base
+from iddpm_tf.models import image_sampler
+from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.models import trained_model
 from iddpm_tf.serving import config as config_lib
 from iddpm_tf.serving import layout
 from iddpm_tf.serving import servable
 from iddpm_tf.serving import warmup
+from tests import small_model
 from tests.serving import conftest
 
 IMAGES_ONLY = config_lib.ServableConfig(png=False, warmup=())
@@ -41,6 +47,7 @@ def test_each_sampler_has_its_signatures(signatures):
     *names,
     *(f"png_{name}" for name in names),
     *(f"{name}_trajectory" for name in names),
+    *(f"{name}_progress" for name in names),
   }
   for name, function in signatures.items():
     # A server that batches requests accepts tensors [N, ...] only.
@@ -68,6 +75,61 @@ def test_the_names_of_the_classes_are_returned_for_each_seed(signatures):
   rows = signatures["class_names"](seed=tf.constant([0, 7], tf.int64))["class_names_bytes"].numpy()
   names = "zero one two three four five six seven eight nine"
   assert [b" ".join(row).decode() for row in rows] == [names, names]
+
+
+def begun_steps(signatures, name):
+  """Returns the numbers of begun steps, and of steps in a request, of a sampler."""
+  counts = signatures[f"{name}_progress"](seed=tf.constant([5, 6], tf.int64))
+  assert {value.dtype for value in counts.values()} == {tf.int64}
+  (begun, repeated), (steps, _) = counts["begun_steps"].numpy(), counts["steps"].numpy()
+  assert begun == repeated
+  return begun, steps
+
+
+def test_the_steps_of_each_sampler_are_counted(signatures, inputs):
+  before, other = begun_steps(signatures, "ancestral_5")[0], begun_steps(signatures, "ddim_5")
+  assert other[1] == 5
+  for name in ("ancestral_5", "png_ancestral_5", "ancestral_5_trajectory", "serving_default"):
+    signatures[name](**inputs)
+    before += 5
+    assert begun_steps(signatures, "ancestral_5") == (before, 5)
+  assert begun_steps(signatures, "ddim_5") == other
+
+
+def test_a_new_export_has_begun_no_step(ddim, tmp_path, inputs):
+  ddim[0].draw(*inputs.values())
+  signatures = tf.saved_model.load(conftest.export_model(ddim, tmp_path, config=IMAGES_ONLY))
+  assert begun_steps(signatures.signatures, "ddim_2") == (0, 2)
+
+
+def test_counting_changes_no_image(model_dir, drawn, inputs):
+  folder = model_dir_lib.ModelDir(model_dir)
+  model = trained_model.load(folder, folder.require_config())
+  uncounted = model.make_image_sampler(base.parse("ancestral:5"))
+  np.testing.assert_array_equal(uncounted.draw(*inputs.values()), drawn["ancestral_5"])
+
+
+def test_the_steps_of_both_models_of_a_chain_are_counted(tmp_path):
+  def make_sampler(text, shape, **changes):
+    config = small_model.make_config(shape, class_conditional=False, num_classes=0, **changes)
+    network, counter = networks.build_network(config), servable.step_counter()
+    return image_sampler.ImageSampler(config, network, base.parse(text), on_step=counter)
+
+  chain = image_sampler.TwoStageSampler(
+    make_sampler("ddim:2", (4, 4, 1)), make_sampler("ddim:3", (8, 8, 1), low_res_size=4)
+  )
+  path = servable.export([chain], tmp_path / "chain", assets={}, config=IMAGES_ONLY)
+  signatures = tf.saved_model.load(path).signatures
+  signatures["ddim_2"](seed=tf.constant([1], tf.int64))
+  assert begun_steps(signatures, "ddim_2") == (5, 5)
+
+
+def test_samplers_that_do_not_count_have_no_progress(model_dir, tmp_path):
+  folder = model_dir_lib.ModelDir(model_dir)
+  model = trained_model.load(folder, folder.require_config())
+  samplers = [model.make_image_sampler(base.parse("ddim:1"))]
+  path = servable.export(samplers, tmp_path / "small", assets={}, config=IMAGES_ONLY)
+  assert "ddim_1_progress" not in tf.saved_model.load(path).signatures
 
 
 def test_the_first_sampler_is_the_default(signatures, inputs, drawn):
@@ -109,7 +171,7 @@ def test_the_assets_travel_with_the_version(models_dir):
 def test_an_export_can_hold_images_alone(ddim, tmp_path):
   path = conftest.export_model(ddim, tmp_path, config=IMAGES_ONLY, verify_with=conftest.INPUTS)
   signatures = tf.saved_model.load(path).signatures
-  assert set(signatures) == {"serving_default", "ddim_2", "class_names"}
+  assert set(signatures) == {"serving_default", "ddim_2", "ddim_2_progress", "class_names"}
   assert not (path / layout.ASSETS / layout.WARMUP).exists() and warmup.read(path) == []
 
 

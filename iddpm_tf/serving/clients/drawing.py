@@ -109,9 +109,7 @@ def require_image_signature(
     f"{name}, which enlarges images",
   )
   settings.require(
-    not name.startswith(layout.PNG_PREFIX)
-    and name != layout.CLASS_NAMES
-    and not name.endswith(layout.TRAJECTORY_SUFFIX),
+    name == layout.DEFAULT_SIGNATURE or layout.is_sampler(name),
     "signature",
     "the name of a sampler",
     name,

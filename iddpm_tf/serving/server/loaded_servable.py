@@ -10,6 +10,7 @@ import os
 import pathlib
 import time
 from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +22,13 @@ from iddpm_tf.serving import warmup
 from iddpm_tf.serving.server import errors
 
 _INTERNAL_PREFIX = "__"  # TensorFlow's own signatures begin with it.
+
+
+class StepCounts(NamedTuple):
+  """How many steps a sampler takes."""
+
+  begun: int  # Since the model was loaded, in all requests.
+  steps: int  # In one request.
 
 
 class LoadedServable:
@@ -133,6 +141,24 @@ class LoadedServable:
       return None
     nearest = min(measured, key=lambda size: abs(size - count))
     return measured[nearest] * count / nearest
+
+  def step_counts(self, name: str) -> StepCounts | None:
+    """Returns how many steps the sampler of a signature has begun, also while the signature runs.
+
+    Args:
+      name: the name of the signature.
+
+    Returns:
+      None if the export does not count steps, or the signature has not the name of a sampler.
+    """
+    signature = self.signature_defs.get(layout.sampler_of(name) + layout.PROGRESS_SUFFIX)
+    names = [layout.BEGUN_STEPS, layout.STEPS]
+    if not signature or set(signature.inputs) != {"seed"} or set(names) - set(signature.outputs):
+      return None
+    counts = self._session.run(
+      [signature.outputs[name].name for name in names], {signature.inputs["seed"].name: [0]}
+    )
+    return StepCounts(*(int(count[0]) for count in counts))
 
   def _note_seconds(self, name: str, arrays: Mapping[str, np.ndarray], seconds: float) -> None:
     name = name or layout.DEFAULT_SIGNATURE

@@ -21,11 +21,32 @@ from iddpm_tf.serving.server import model_manager
 from iddpm_tf.serving.server import request_metrics
 
 
-class Job(NamedTuple):
-  """A request that is drawn or waits."""
+class JobProgress(NamedTuple):
+  """How far a request is."""
 
-  future: "futures.Future[dict[str, np.ndarray]]"  # {output: array}
-  is_cancelled: threading.Event
+  ahead: int  # The number of requests that are drawn before it.
+  step: int | None = None  # The step that is drawn, from 1 on. None: it waits, or is not known.
+  steps: int | None = None  # The number of steps. None: as above.
+
+
+class Job:
+  """A request that is drawn or waits.
+
+  Attributes:
+    servable: the model.
+    signature: the name of the signature.
+    future: the result, `{output: array}`.
+    is_cancelled: whether nobody waits for the result.
+    before: the steps that the sampler had begun before this request; None while the request waits,
+      or if the export does not count steps.
+  """
+
+  def __init__(self, servable: loaded_servable.LoadedServable, signature: str):
+    """Makes a job that is not in a queue yet."""
+    self.servable, self.signature = servable, signature
+    self.future: futures.Future[dict[str, np.ndarray]] = futures.Future()
+    self.is_cancelled = threading.Event()
+    self.before: loaded_servable.StepCounts | None = None
 
   def cancel(self) -> None:
     """Notes that nobody waits for the result. The request is not drawn unless it has begun."""
@@ -54,6 +75,8 @@ class Predictor:
     self.models, self.max_batch, self.max_queue = models, max_batch, max_queue
     self.metrics = request_metrics.RequestMetrics(models)
     self._places = threading.BoundedSemaphore(max_queue)
+    self._jobs: list[Job] = []  # The one that is drawn, and those that wait, in their order.
+    self._lock = threading.Lock()  # Of the list.
     # One request at a time, because a graph uses all cores.
     self._worker = futures.ThreadPoolExecutor(1, thread_name_prefix="draw")
 
@@ -81,9 +104,27 @@ class Predictor:
         "RESOURCE_EXHAUSTED",
         f"the queue of {self.max_queue} requests is full: send the request again later",
       )
-    is_cancelled = threading.Event()
-    future = self._worker.submit(self._draw, servable, signature, arrays, outputs, is_cancelled)
-    return Job(future, is_cancelled)
+    job = Job(servable, signature)
+    with self._lock:  # The list has the order of the queue.
+      self._jobs.append(job)
+      job.future = self._worker.submit(self._draw, job, arrays, outputs)
+    return job
+
+  def progress(self, job: Job) -> JobProgress:
+    """Returns how far a request is.
+
+    One request is drawn at a time, so the steps that its sampler has begun since it left the queue
+    are its own.
+    """
+    with self._lock:
+      ahead = self._jobs.index(job) if job in self._jobs else 0
+    before = job.before
+    counts = job.servable.step_counts(job.signature) if before and not job.future.done() else None
+    if not before or not counts:
+      return JobProgress(ahead)
+    # Another request may be drawn by now.
+    step = min(max(counts.begun - before.begun, 1), counts.steps)
+    return JobProgress(ahead, step, counts.steps)
 
   def close(self) -> None:
     """Waits for the request that is drawn, and cancels the others."""
@@ -104,24 +145,22 @@ class Predictor:
       raise errors.invalid_argument("inputs", f"1 to {self.max_batch} images", shape[0])
 
   def _draw(
-    self,
-    servable: loaded_servable.LoadedServable,
-    signature: str,
-    arrays: Mapping[str, np.ndarray],
-    outputs: Collection[str],
-    is_cancelled: threading.Event,
+    self, job: Job, arrays: Mapping[str, np.ndarray], outputs: Collection[str]
   ) -> dict[str, np.ndarray]:
     # A cancelled request keeps its place until it leaves the queue: otherwise clients that come
     # and go could fill the memory.
     try:
-      if is_cancelled.is_set():
+      if job.is_cancelled.is_set():
         raise errors.cancelled()
-      return servable.run(signature, arrays, outputs)
+      job.before = job.servable.step_counts(job.signature)
+      return job.servable.run(job.signature, arrays, outputs)
     except tf.errors.InvalidArgumentError as error:
       raise errors.from_graph(error) from None
     except tf.errors.ResourceExhaustedError as error:
       raise errors.RequestError("RESOURCE_EXHAUSTED", str(error).splitlines()[0]) from None
     finally:
+      with self._lock:
+        self._jobs.remove(job)
       self._places.release()
 
   def _arrays(

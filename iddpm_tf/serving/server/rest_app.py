@@ -1,10 +1,13 @@
 """The REST interface: predict, metadata and status of TensorFlow Serving, and the page at `/`."""
 
 import asyncio
+from collections.abc import Iterator
 from collections.abc import Mapping
 from concurrent import futures
+import contextlib
 from importlib import resources
 import json
+import re
 from typing import Any
 
 from google.protobuf import json_format
@@ -26,6 +29,8 @@ from iddpm_tf.serving.server import rest_response
 
 HEALTH = "/healthz"
 METRICS = "/monitoring/prometheus/metrics"
+# A request for images with this header can be followed at /progress/ID while it waits for them.
+REQUEST_ID = "x-request-id"
 _RECEIVE_SECONDS = 60  # The time limit for receiving a request.
 # The bytes of all requests that are received or parsed, as a multiple of the largest request.
 _MAX_CONCURRENT = 8
@@ -45,6 +50,7 @@ def make_app(predictor: predictor_lib.Predictor, max_bytes: int) -> applications
     routing.Route("/", app.page),
     routing.Route("/models", app.models),
     routing.Route("/estimate", app.estimate),
+    routing.Route("/progress/{request_id:str}", app.progress),
     routing.Route(HEALTH, app.health),
     routing.Route(METRICS, app.metrics),
   ]
@@ -70,6 +76,7 @@ class _App:
 
   def __init__(self, predictor: predictor_lib.Predictor, max_bytes: int):
     self._predictor, self._models, self._max_bytes = predictor, predictor.models, max_bytes
+    self._jobs: dict[str, predictor_lib.Job] = {}  # By the IDs that their clients gave.
     self._held_bytes = 0  # The bytes of all requests that are received or parsed.
     # One request is parsed at a time, because parsed lists take far more memory than the text.
     self._parsing = asyncio.Semaphore(1)
@@ -92,7 +99,7 @@ class _App:
   async def estimate(self, request: requests.Request) -> responses.Response:
     """Returns how long a request for images should take, for the page's progress bar.
 
-    The loop over the steps is inside the exported graph, which reports nothing while it runs.
+    The page shows it for an export of an earlier version, which does not count its steps.
     """
     query = request.query_params
     count = query.get("count", "")
@@ -101,6 +108,18 @@ class _App:
     servable = self._models.get(query.get("model", ""))
     seconds = servable.estimated_seconds(query.get("signature", ""), int(count))
     return rest_response.Json({"seconds": seconds})
+
+  async def progress(self, request: requests.Request) -> responses.Response:
+    """Returns how far a request for images is, by the ID that it has in its header.
+
+    `{"ahead", "step", "steps"}`, see `JobProgress`; all are null for a request that has not been
+    received yet, or has been answered.
+    """
+    job = self._jobs.get(request.path_params["request_id"])
+    if job is None:
+      return rest_response.Json({"ahead": None, "step": None, "steps": None})
+    progress = await asyncio.to_thread(self._predictor.progress, job)
+    return rest_response.Json(progress._asdict())
 
   async def health(self, request: requests.Request) -> responses.Response:
     """Returns the names of the served models, or an error while there is none."""
@@ -147,9 +166,24 @@ class _App:
     name = request.path_params["name"]
     with self._predictor.metrics.measured(name, request_metrics.REST):
       servable = self._models.get(*_model(request))
+      request_id = _request_id(request)
       body_format, job = await self._receive_job(request, servable)
-      outputs = await self._result(request, job)
+      with self._followed(request_id, job):
+        outputs = await self._result(request, job)
       return await asyncio.to_thread(_response, body_format, outputs)
+
+  @contextlib.contextmanager
+  def _followed(self, request_id: str | None, job: predictor_lib.Job) -> Iterator[None]:
+    """Lets a client follow a request while the block runs. Of two with one ID, the later one is."""
+    if request_id is None:
+      yield
+      return
+    self._jobs[request_id] = job
+    try:
+      yield
+    finally:
+      if self._jobs.get(request_id) is job:
+        del self._jobs[request_id]
 
   async def _receive_job(
     self, request: requests.Request, servable: loaded_servable.LoadedServable
@@ -222,6 +256,16 @@ def _model(request: requests.Request) -> tuple[str, int | None]:
   if version is not None and not (version.isascii() and version.isdecimal() and len(version) < 20):
     raise errors.RequestError("NOT_FOUND", f"version: expected a number, received {version[:60]!r}")
   return request.path_params["name"], None if version is None else int(version)
+
+
+def _request_id(request: requests.Request) -> str | None:
+  """Returns the ID by which a client will follow its request, or None."""
+  request_id = request.headers.get(REQUEST_ID)
+  if request_id is not None and not re.fullmatch(r"[A-Za-z0-9-]{1,64}", request_id):
+    raise errors.invalid_argument(
+      REQUEST_ID, "up to 64 letters, digits and '-'", repr(request_id[:80])
+    )
+  return request_id
 
 
 def _parse(content: bytes) -> tuple[str, str, dict[str, Any]]:

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from iddpm_tf.serving.server import errors
+from iddpm_tf.serving.server import loaded_servable
 from iddpm_tf.serving.server import model_manager
 from iddpm_tf.serving.server import predictor as predictor_lib
 from iddpm_tf.serving.server import rest_app
@@ -25,13 +26,19 @@ class SlowServable:
   def __init__(self):
     self.may_draw, self.drawn = threading.Event(), []
     self.specs = {"seed": tf.TensorSpec([None], tf.int64)}
+    self.counts, self.has_begun = None, threading.Event()
 
   def inputs(self, name):
     del name
     return self.specs
 
+  def step_counts(self, name):
+    del name
+    return self.counts
+
   def run(self, name, arrays, outputs):
     del name, outputs
+    self.has_begun.set()
     assert self.may_draw.wait(30)
     self.drawn.append(arrays["seed"])
     return {"image": arrays["seed"]}
@@ -66,6 +73,70 @@ def test_a_cancelled_request_keeps_its_place_in_the_queue(predictor, slow):
   with pytest.raises(errors.RequestError, match="cancelled"):
     jobs[1].future.result(30)
   assert predictor.submit(slow, "", SEED).future.result(30) and len(slow.drawn) == 2
+
+
+def test_each_request_has_its_own_progress(predictor, slow):
+  counts = loaded_servable.StepCounts
+  slow.counts = counts(200, 100)
+  jobs = [predictor.submit(slow, "", SEED) for _ in range(3)]
+  assert slow.has_begun.wait(30)
+  assert [predictor.progress(job) for job in jobs] == [
+    (0, 1, 100),
+    (1, None, None),
+    (2, None, None),
+  ]
+  slow.counts = counts(237, 100)
+  assert predictor.progress(jobs[0]) == (0, 37, 100)
+  slow.counts = counts(999, 100)  # For example, a request by another route.
+  assert predictor.progress(jobs[0]) == (0, 100, 100)
+  jobs[1].cancel()
+  slow.may_draw.set()
+  jobs[2].future.result(30)
+  assert [predictor.progress(job) for job in jobs] == [(0, None, None)] * 3
+
+
+def test_an_export_without_a_counter_has_no_steps(predictor, slow):
+  job = predictor.submit(slow, "", SEED)
+  assert slow.has_begun.wait(30)
+  assert predictor.progress(job) == (0, None, None)
+
+
+def test_a_client_follows_its_request_by_its_id(predictor, slow):
+  slow.counts = loaded_servable.StepCounts(0, 5)
+  app = rest_app.make_app(predictor, max_bytes=1000)
+
+  async def follow():
+    async with client_of(app) as client:
+
+      async def post(request_id):
+        headers = {"x-request-id": request_id}
+        url, body = "/v1/models/m:predict", {"instances": [{"seed": 1}]}
+        return (await client.post(url, json=body, headers=headers)).status_code
+
+      async def progress(request_id):
+        return (await client.get(f"/progress/{request_id}")).json()
+
+      before = await progress("a")
+      tasks = []
+      for request_id, waiting in (("a", {"ahead": 0, "step": 1}), ("b", {"ahead": 1})):
+        tasks.append(asyncio.create_task(post(request_id)))
+        while not waiting.items() <= (await progress(request_id)).items():
+          await asyncio.sleep(0.01)
+      slow.counts = loaded_servable.StepCounts(3, 5)
+      meanwhile = [await progress(each) for each in ("a", "b", "c")]
+      slow.may_draw.set()
+      assert [await task for task in tasks] == [200, 200]
+      refused = [await post(each) for each in ("", "a b", "x" * 65)]
+      return before, meanwhile, await progress("a"), refused
+
+  unknown = {"ahead": None, "step": None, "steps": None}
+  before, meanwhile, after, refused = asyncio.run(follow())
+  assert before == after == unknown and refused == [400] * 3
+  assert meanwhile == [
+    {"ahead": 0, "step": 3, "steps": 5},
+    {"ahead": 1, "step": None, "steps": None},
+    unknown,
+  ]
 
 
 @pytest.mark.parametrize(
