@@ -11,7 +11,7 @@ BENCH = bench
 # Containers often set it. Without its bytecode, every process compiles TensorFlow anew, which takes ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: bench growth demo test lint docs quality reference super_resolution likelihood_budget reproduce ten_thousand browser test-faults test-serving clean
+.PHONY: bench growth demo test lint docs quality reference super_resolution likelihood_budget reproduce ten_thousand browser test-beam test-faults test-serving clean
 
 demo: .venv/installed
 	$(RUN) trainers.train --flagfile=configs/digits.flags --model_dir=$(DEMO)/digits
@@ -75,6 +75,10 @@ growth: .venv/installed
 test-faults: .venv-test/installed
 	$(TEST) pytest -s tests/long/test_faults.py tests/long/test_workers.py tests/long/test_combinations.py
 
+# Records by Apache Beam. In an environment of its own: Beam requires earlier versions of some packages.
+test-beam: .venv-beam/installed
+	.venv-beam/bin/python -m pytest -s tests/long/test_beam.py tests/data/records/test_beam.py
+
 # The development server under 50 clients for a minute; and TensorFlow Serving itself, where docker has its image.
 test-serving: .venv-test/installed
 	$(TEST) pytest -s tests/long/test_overload.py tests/long/test_container.py
@@ -99,6 +103,12 @@ browser: .venv-test/installed
 	.venv-test/bin/python -m pip install --quiet --no-compile --editable '.[docs,lint,serving,test,torch]'
 	touch $@
 
+.venv-beam/installed: setup.cfg
+	@test -n "$(PYTHON)" || { echo "make: expected Python 3.10 to 3.13 on the path, found none" >&2; exit 1; }
+	$(PYTHON) -m venv .venv-beam
+	.venv-beam/bin/python -m pip install --quiet --no-compile --editable '.[beam,test]'
+	touch $@
+
 # As for the tests: PyTorch without CUDA, whose CPU kernels are the same.
 .venv-bench/installed: setup.cfg
 	@test -n "$(PYTHON)" || { echo "make: expected Python 3.10 to 3.13 on the path, found none" >&2; exit 1; }
@@ -108,4 +118,4 @@ browser: .venv-test/installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-bench .venv-test $(BENCH) $(DEMO) site
+	rm -rf .venv .venv-beam .venv-bench .venv-test $(BENCH) $(DEMO) site

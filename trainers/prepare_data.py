@@ -4,12 +4,16 @@
 
 Every picture is decoded and, with --image_size, resized once, to uint8 arrays that training maps
 into memory: python -m trainers.train --dataset=records --data_dir=records. After an interruption,
-the same command continues. With --inspect nothing is prepared: the command says what the data
-really holds, such as sizes, ranges, orientations and near-duplicates, and draws 64 images. Records
-can be inspected, too, which verifies their checksums.
+the same command continues. With --runner=direct, one process per processor decodes; with other
+runners of Apache Beam, many machines do. The files are the same.
+
+With --inspect nothing is prepared: the command says what the data really holds, such as sizes,
+ranges, orientations and near-duplicates, and draws 64 images. Records can be inspected, too, which
+verifies their checksums.
 """
 
 import dataclasses
+import shlex
 import sys
 from typing import Any
 
@@ -17,6 +21,7 @@ from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.data import inspection
 from iddpm_tf.data import sources
+from iddpm_tf.data.records import beam
 from iddpm_tf.data.records import preparation
 from iddpm_tf.utils import progress as progress_lib
 from trainers.cli import command
@@ -37,7 +42,17 @@ class Options:
     "whether pictures that cannot be read are an error or left out; they are listed in either case",
     choices=("refuse", "skip"),
   )
-  workers: int = settings.setting(0, "threads that decode; 0: one per processor")
+  workers: int = settings.setting(
+    0, "threads that decode, or processes of runner=direct; 0: one per processor"
+  )
+  runner: str = settings.setting(
+    "",
+    "where Apache Beam makes the files: direct (processes on this machine), or a runner of Beam, "
+    "such as FlinkRunner; unset: in threads, without Beam",
+  )
+  beam_options: str = settings.setting(
+    "", "options of Beam and its runner, such as 'flink_master=host:8081 parallelism=64'"
+  )
   inspect: bool = settings.setting(False, "report what the data holds, and prepare nothing")
 
   def __post_init__(self) -> None:
@@ -47,6 +62,22 @@ class Options:
       unreadable=self.unreadable,
       workers=self.workers,
     )
+    if self.runner and self.inspect:
+      raise settings.InputError("runner", "cannot be combined with --inspect")
+    if self.beam_options and not self.runner:
+      raise settings.InputError("beam_options", "requires --runner")
+    self.beam_runner()
+
+  def beam_runner(self) -> beam.BeamRunner | None:
+    """Returns where Apache Beam makes the files, or None without it."""
+    if not self.runner:
+      return None
+    try:
+      options = tuple(shlex.split(self.beam_options))
+    except ValueError as error:
+      message = f"expected options as for a shell, received {self.beam_options!r} ({error})"
+      raise settings.InputError("beam_options", message) from None
+    return beam.BeamRunner(self.runner, self.workers, options)
 
 
 def main(options: Options, given: dict[str, Any]) -> int:
@@ -77,6 +108,7 @@ def _prepare(options: Options, config: config_lib.DataConfig) -> None:
     shard_size=options.shard_size,
     unreadable=options.unreadable,
     workers=options.workers,
+    runner=options.beam_runner(),
     progress=progress_lib.Console(),
   )
   print(f"train on the records with --dataset=records --data_dir={options.output_dir}")

@@ -97,6 +97,27 @@ def test_prepares_both_splits_and_says_how_to_train_on_them(prepare, pictures, t
   assert again.status == 0 and "is finished" in again.out and contents(tmp_path / "out") == before
 
 
+def test_without_beam_its_runner_is_refused_in_one_line(prepare, pictures, tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, "apache_beam", None)
+  result = prepare(*flags_for(pictures, tmp_path / "out", "--runner=direct"))
+  assert_refused(result, "--runner: expected the package apache-beam", "iddpm_tf[beam]")
+  assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+  "flags, message",
+  [
+    (("--runner=direct", "--inspect"), "--runner: cannot be combined with --inspect"),
+    (("--beam_options=streaming",), "--beam_options: requires --runner"),
+    (("--runner=direct", "--beam_options=--streaming"), "--beam_options: expected NAME or"),
+    (("--runner=direct", "--beam_options='a"), "--beam_options: expected options as for a shell"),
+    (("--runner=direct", "--workers=-1"), "--workers: expected a number of at least 0"),
+  ],
+)
+def test_wrong_flags_of_beam_are_refused_in_one_line(prepare, pictures, tmp_path, flags, message):
+  assert_refused(prepare(*flags_for(pictures, tmp_path / "out", *flags)), message)
+
+
 def test_finished_records_that_are_damaged_are_made_again(prepare, pictures, tmp_path):
   flags = flags_for(pictures, tmp_path / "out", "--shard_size=16")
   assert prepare(*flags).status == 0

@@ -19,6 +19,7 @@ from iddpm_tf import settings
 from iddpm_tf.data import decoding
 from iddpm_tf.data import sources
 from iddpm_tf.data.readers import listing
+from iddpm_tf.data.records import beam as beam_lib
 from iddpm_tf.data.records import shards as shards_lib
 from iddpm_tf.data.records import statistics as statistics_lib
 from iddpm_tf.utils import files
@@ -40,6 +41,7 @@ def prepare(
   shard_size: int = 0,
   unreadable: str = "refuse",
   workers: int = 0,
+  runner: beam_lib.BeamRunner | None = None,
   progress: progress_lib.Progress | None = None,
 ) -> dict[str, int]:
   """Makes records of a data set of pictures.
@@ -55,6 +57,7 @@ def prepare(
     unreadable: what happens if pictures cannot be read; `refuse`: an error that lists them; `skip`:
       they are left out. They are listed in either case.
     workers: the number of threads that decode; 0: one per processor.
+    runner: where Apache Beam makes the shards, to the same bytes; None: here.
     progress: shows what is done.
 
   Returns:
@@ -65,6 +68,8 @@ def prepare(
       holds something else.
   """
   require_arguments(splits, shard_size=shard_size, unreadable=unreadable, workers=workers)
+  if runner is not None:
+    beam_lib.require(runner)
   progress = progress or progress_lib.Silent()
   config = _as_begun(config, pathlib.Path(output_dir))
   splits = splits or sources.splits(config)
@@ -81,7 +86,10 @@ def prepare(
     if done:
       progress.say(f"resuming {output_dir} after {done:,} of {total:,} pictures")
     with progress.bar(total=total, initial=done, unit="picture") as bar:
-      preparation.make_shards(bar)
+      if runner is None:
+        preparation.make_shards(bar)
+      else:
+        preparation.make_shards_by_beam(runner, bar)
     for note in preparation.statistics().notes(config.max_value):
       progress.say(f"note: {note}")
     _report_unreadable(preparation.unreadable(), output_dir, unreadable, progress)
@@ -137,7 +145,8 @@ class Preparation:
     Raises:
       InputError: no picture can be read.
     """
-    self._listings, self._folder, self._workers = listings, pathlib.Path(folder), workers
+    self._config, self._listings, self._workers = config, listings, workers
+    self._folder = pathlib.Path(folder)
     first = next(iter(listings.values()))
     channels = sources.known_channels(config, first)
     self._form = decoding.form_of(config, channels or 3)
@@ -230,6 +239,29 @@ class Preparation:
       for _, run in itertools.groupby(enumerate(missing), lambda pair: pair[1].number - pair[0]):
         self._make_run(pictures, [shard for _, shard in run], bar)
 
+  def make_shards_by_beam(self, runner: beam_lib.BeamRunner, bar: progress_lib.Bar) -> None:
+    """Writes the shards that are missing by Apache Beam, as `make_shards` does.
+
+    Raises:
+      InputError: the pictures have several shapes, or the pipeline fails.
+    """
+    missing = []
+    for split in self._listings:
+      (self._folder / split).mkdir(exist_ok=True)
+      missing += [shard for shard in self._shards[split] if shard not in self._facts]
+    data_dir = self._config.data_dir
+    if data_dir and "://" not in data_dir:  # Workers have other working folders.
+      data_dir = os.path.abspath(data_dir)
+    maker = beam_lib.ShardMaker(
+      dataclasses.replace(self._config, data_dir=data_dir),
+      self._folder.absolute(),
+      {split: content["digest"] for split, content in self._plan["splits"].items()},
+      self._form,
+      self._shape,
+      self._first_name,
+    )
+    self._facts |= zip(missing, beam_lib.make_shards(maker, missing, runner, bar))
+
   def unreadable(self) -> dict[str, list[list[str]]]:
     """Returns `[name, reason]` of each picture that cannot be read, by split.
 
@@ -279,17 +311,9 @@ class Preparation:
     with contextlib.closing(decoding.outcomes(positions, self._form, self._workers)) as outcomes:
       for shard in run:
         shard_outcomes = itertools.islice(outcomes, shard.stop - shard.start)
-        checked = self._checked(shard_outcomes, bar)
-        self._facts[shard] = shards_lib.write(shard, checked, self._shape)
-
-  def _checked(
-    self, outcomes: Iterable[decoding.Outcome], bar: progress_lib.Bar
-  ) -> Iterator[decoding.Outcome]:
-    for outcome in outcomes:
-      if outcome.decoded:
-        decoding.require_same_size(outcome, self._shape[:2], self._first_name)
-      yield outcome
-      bar.update()
+        self._facts[shard] = shards_lib.write(
+          shard, _counted(shard_outcomes, bar), self._shape, reference_name=self._first_name
+        )
 
   def _first_readable(self, pictures: listing.Listing) -> tuple[decoding.Decoded, str]:
     """Returns the first picture that can be read, and its name."""
@@ -380,6 +404,14 @@ class Preparation:
         f"expected {needed / 1e9:.1f} GB free for the records, found {free / 1e9:.1f} GB in "
         f"{self._folder}",
       )
+
+
+def _counted(
+  outcomes: Iterable[decoding.Outcome], bar: progress_lib.Bar
+) -> Iterator[decoding.Outcome]:
+  for outcome in outcomes:
+    yield outcome
+    bar.update()
 
 
 def lines(unreadable: Iterable[Sequence[str]]) -> list[str]:

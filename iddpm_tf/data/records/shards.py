@@ -58,7 +58,12 @@ def split_up(folder: pathlib.Path, pictures: int, shard_size: int) -> list[Shard
 
 
 def write(
-  shard: Shard, outcomes: Iterable[decoding.Outcome], shape: tuple[int, int, int]
+  shard: Shard,
+  outcomes: Iterable[decoding.Outcome],
+  shape: tuple[int, int, int],
+  *,
+  reference_name: str,
+  sole_writer: bool = True,
 ) -> dict[str, Any]:
   """Writes the pictures, the labels and then the facts of a shard.
 
@@ -66,16 +71,22 @@ def write(
     shard: the shard.
     outcomes: one for each position of the shard.
     shape: (H, W, C) of every decoded picture.
+    reference_name: the name of a picture of this size, for errors.
+    sole_writer: whether no other process writes this shard; see `files.whole`.
 
   Returns:
     The facts, as they are written.
+
+  Raises:
+    InputError: a picture has another size.
   """
   unreadable, labels, statistics = [], [], statistics_lib.Statistics()
   path = shard.path("images")
-  with files.whole(path, sole_writer=True) as temporary, open(temporary, "wb") as file:
+  with files.whole(path, sole_writer=sole_writer) as temporary, open(temporary, "wb") as file:
     _write_header(file, shard.stop - shard.start, shape)
     for position, outcome in enumerate(outcomes, shard.start):
       if outcome.decoded:
+        decoding.require_same_size(outcome, shape[:2], reference_name)
         file.write(np.ascontiguousarray(outcome.decoded.pixels).data)
         labels.append(outcome.label)
         statistics.add(outcome)
@@ -83,7 +94,7 @@ def write(
         unreadable.append([position, outcome.name, outcome.reason])
     file.seek(0)
     _write_header(file, len(labels), shape)
-  with files.whole(shard.path("labels"), sole_writer=True) as temporary:
+  with files.whole(shard.path("labels"), sole_writer=sole_writer) as temporary:
     np.save(temporary, np.asarray(labels, np.int32))
   facts = {
     "start": shard.start,
@@ -93,7 +104,7 @@ def write(
     "unreadable": unreadable,
     "statistics": statistics.to_json(),
   }
-  files.write_json(shard.path("shard"), facts, indent=1, sole_writer=True)
+  files.write_json(shard.path("shard"), facts, indent=1, sole_writer=sole_writer)
   return facts
 
 
