@@ -138,8 +138,8 @@ def main(options: Options, given: dict[str, Any]) -> int:
     path = getattr(options, name)
     settings.require(path is None or pathlib.Path(path).exists(), name, image_files.KINDS, path)
   workers = cluster.from_environment()
-  if options.nll or options.samples:
-    cluster.require_alone("likelihoods and images of one's own")
+  if options.samples and options.scores:
+    cluster.require_alone("scores of images of one's own")
   command.load_tensorflow()
   from iddpm_tf.evaluation import sample_evaluation
   from iddpm_tf.evaluation.nll import evaluation as nll_evaluation
@@ -169,6 +169,7 @@ def main(options: Options, given: dict[str, Any]) -> int:
           options.nll_config(),
           images=options.samples,
           output_dir=output_dir,
+          workers=workers,
           progress=progress,
         )
       )

@@ -9,6 +9,8 @@ same for every number of images.
 With --upsampler_dir, a super-resolution model enlarges the images (Appendix C), and both sizes are
 written. A super-resolution model alone enlarges --base_samples, such as an .npz file of this
 command.
+
+Several workers, as for training, share out the batches; the first of them writes the files.
 """
 
 import dataclasses
@@ -28,6 +30,7 @@ from iddpm_tf.models import seeds as seeds_lib
 from iddpm_tf.utils import cluster
 from iddpm_tf.utils import files
 from iddpm_tf.utils import progress as progress_lib
+from iddpm_tf.utils import shared_batches
 from trainers.cli import command
 from trainers.cli import model_options
 
@@ -61,7 +64,7 @@ class Options(model_options.UpsamplerOptions, model_options.EnsembleOptions):
 
 def main(options: Options, given: dict[str, Any]) -> int:
   """Draws the images and writes them."""
-  cluster.require_alone("sample; trainers.evaluate divides its samples among the workers")
+  workers = cluster.from_environment()
   config = model_options.model_config(options, given)
   upsampler_config = model_options.upsampler_config(options, config)
   low_res, labels = _conditioning(options, config)
@@ -77,6 +80,7 @@ def main(options: Options, given: dict[str, Any]) -> int:
     )
     low_res, labels = low_res[:count], None if labels is None else labels[:count]
   command.load_tensorflow()
+  from iddpm_tf.models import shared_sampling
 
   progress = progress_lib.Console()
   model = model_options.load_model(options, given, all_devices=True, progress=progress)
@@ -94,6 +98,17 @@ def main(options: Options, given: dict[str, Any]) -> int:
       files.make_folder(folder / str(sampler))
   output = _Output(folder, options.seed, labels, options.png)
   _say_what(model, upsampler, options, count)
+
+  if workers:
+    inputs = seeds_lib.make_inputs(
+      count, seed=options.seed, labels=labels, num_classes=config.num_classes, low_res=low_res
+    )
+    shared = shared_sampling.SharedSampling(
+      folder, inputs, batch_size=options.batch_size, workers=workers, progress=progress
+    )
+    second = None if upsampler is None else (upsampler.trained, enlarging)
+    _draw_together(shared, (model.trained, samplers), second, output if workers.is_chief else None)
+    return 0
 
   def draw(model, sampler, labels, low_res):
     images = model.sample(
@@ -115,6 +130,26 @@ def main(options: Options, given: dict[str, Any]) -> int:
       images = draw(upsampler, enlarging, labels, images)
       output.write(f"{sampler}_upsampled_{enlarging}", images)
   return 0
+
+
+def _draw_together(shared, first, second, output):
+  """Draws the images with the other workers; `output` is that of the chief, or None."""
+  model, samplers = first
+  try:
+    for sampler in samplers:
+      drawn = shared.draw(model, sampler)
+      if output:
+        output.write(str(sampler), drawn.images())
+      if second:
+        upsampler, enlarging = second
+        enlarged = shared.draw(upsampler, enlarging, enlarged=drawn)
+        if output:
+          output.write(f"{sampler}_upsampled_{enlarging}", enlarged.images())
+  except shared_batches.ChiefFinished as finished:
+    print(f"note: {finished}")
+    shared.clear()
+  if output:
+    shared.clear()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,6 @@ samples of a smaller evaluation.
 import json
 import os
 import pathlib
-import time
 import zlib
 
 import numpy as np
@@ -21,10 +20,9 @@ from iddpm_tf.utils import cluster
 from iddpm_tf.utils import files
 from iddpm_tf.utils import npz
 from iddpm_tf.utils import progress as progress_lib
+from iddpm_tf.utils import shared_batches
 
 _FOLDER = "samples"
-_PATIENCE = 120.0  # Seconds without a batch of another worker, at least.
-_POLL_SECONDS = 0.5
 
 
 class SampleStore:
@@ -80,28 +78,29 @@ class SampleStore:
         progress.say(f"{start:,} of {count:,} samples are in {self.folder}")
       sampler = batched_sampling.BatchedSampler(self._model, self._sampler)
 
+      has_drawn = False
+
       def draw(positions):
+        nonlocal has_drawn
+        has_drawn = True
         return self._draw_batches(sampler, positions, count, batch_size, progress)
 
-      # By absolute positions: a worker that begins later finds batches of the others.
-      n = 1 if workers is None else len(workers.workers)
-      number = 0 if workers is None else workers.number
-      seconds = draw([place for place in missing if place // batch_size % n == number])
-      if workers and workers.is_chief:
-        patience = max(_PATIENCE, 10 * seconds)
-        self._wait_for_others(
-          missing, draw, lambda place: self._is_drawn(place, count, batch_size), patience, progress
-        )
-      progress.say(sampler.describe_range())
+      shared_batches.share_out(
+        missing,
+        batch_size,
+        workers,
+        make=draw,
+        is_made=lambda place: self._is_drawn(place, count, batch_size),
+        progress=progress,
+      )
+      if has_drawn:
+        progress.say(sampler.describe_range())
     if workers and not workers.is_chief:
       return None
     return reading.RecordImages(self._files(count), self._image_shape)
 
   def _draw_batches(self, sampler, positions, count, batch_size, progress):
-    """Draws the batches that begin at some positions; returns the longest time of one, in s."""
-    positions = [start for start in positions if not self._is_drawn(start, count, batch_size)]
-    if not positions:
-      return 0.0
+    """Draws the batches that begin at some positions, and yields after each."""
     chosen = np.concatenate([np.arange(count)[start : start + batch_size] for start in positions])
     labels = seeds_lib.make_labels(count, self._model.config.num_classes)
     inputs = {
@@ -109,29 +108,10 @@ class SampleStore:
       "label": None if labels is None else labels[chosen],
     }
     batches = sampler.batches(inputs, batch_size=batch_size, progress=progress)
-    longest, before = 0.0, time.monotonic()
     for start, images in zip(positions, batches):
       with files.whole(self._path(start)) as temporary:
         np.save(temporary, images)
-      now = time.monotonic()
-      longest, before = max(longest, now - before), now
-    return longest
-
-  def _wait_for_others(self, positions, draw, is_drawn, patience, progress):
-    """Waits until the batches at all positions are there, and draws those that do not come."""
-    left, deadline = positions, time.monotonic() + patience
-    while True:
-      before = len(left)
-      left = [start for start in left if not is_drawn(start)]
-      if not left:
-        return
-      if len(left) < before:
-        deadline = time.monotonic() + patience
-      elif time.monotonic() > deadline:
-        progress.say(f"note: no worker has drawn a batch for {patience:.0f} s; drawing one here")
-        draw(left[:1])
-      else:
-        time.sleep(_POLL_SECONDS)
+      yield
 
   def _name(self):
     """Returns the name of the folder, which tells apart all that the samples depend on."""
@@ -149,7 +129,7 @@ class SampleStore:
     if model.other_variance:
       drawn_by["fixed_variance"] = model.other_variance
     # The step alone does not distinguish a run from one that was started anew in the same folder.
-    key = zlib.crc32(json.dumps([drawn_by, weights_checksum(model)]).encode())
+    key = zlib.crc32(json.dumps([drawn_by, trained_model.weights_checksum(model)]).encode())
     return f"step_{model.step}_ema_{model.ema}_{self._sampler}_{key:08x}"
 
   def _path(self, start):
@@ -180,16 +160,6 @@ class SampleStore:
       return 0
     fits = images.dtype == np.uint8 and images.shape[1:] == self._image_shape
     return len(images) if fits else 0
-
-
-def weights_checksum(model: trained_model.TrainedModel) -> str:
-  """Returns a CRC-32 of all weights that a model samples with, as 8 hexadecimal digits."""
-  checksum = zlib.crc32(str(model.end_steps).encode())
-  networks = [model.network] + ([model.ends.network] if model.ends else [])
-  for variable in (variable for network in networks for variable in network.trainable_variables):
-    array = np.ascontiguousarray(variable.value.numpy())
-    checksum = zlib.crc32(array.data, checksum)
-  return f"{checksum:08x}"
 
 
 class _File:

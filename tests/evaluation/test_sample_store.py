@@ -3,6 +3,8 @@
 import dataclasses
 import os
 import resource
+import time
+import types
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from iddpm_tf.models import batched_sampling
 from iddpm_tf.models import seeds as seeds_lib
 from iddpm_tf.utils import cluster
 from iddpm_tf.utils import progress as progress_lib
+from iddpm_tf.utils import shared_batches
 
 SILENT = progress_lib.Silent()
 
@@ -157,9 +160,24 @@ def test_workers_divide_the_batches(model, store, drawn, tmp_path):
   assert names[0] == names[1]
 
 
+def test_the_chief_may_have_nothing_left_to_draw(store, drawn, monkeypatch):
+  """It was stopped while it waited for the others."""
+  store.draw(4, batch_size=4, progress=SILENT)
+  for number in (1, 2):
+    store.draw(12, batch_size=4, progress=SILENT, workers=workers(number))
+  drawn.clear()
+  path, kept = store.folder / "00000004.npy", store.folder / "kept"
+  path.rename(kept)
+  # The other worker is finished during the first pause.
+  clock = types.SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: kept.rename(path))
+  monkeypatch.setattr(shared_batches, "time", clock)
+  images = store.draw(12, batch_size=4, progress=SILENT, workers=workers(0))
+  assert len(images) == 12 and drawn == []
+
+
 def test_the_chief_draws_what_a_lost_worker_does_not(store, drawn, monkeypatch, recorder):
-  monkeypatch.setattr(sample_store, "_PATIENCE", 0.0)
-  monkeypatch.setattr(sample_store, "_POLL_SECONDS", 0.01)
+  monkeypatch.setattr(shared_batches, "_PATIENCE", 0.0)
+  monkeypatch.setattr(shared_batches, "_POLL_SECONDS", 0.01)
   images = store.draw(12, batch_size=4, progress=recorder, workers=workers(0))
   assert len(images) == 12 and drawn == [4, 4, 4]
-  assert sum("no worker has drawn a batch" in line for line in recorder.lines) == 2
+  assert sum("no worker has made a batch" in line for line in recorder.lines) == 2

@@ -18,6 +18,7 @@ import pytest
 
 from iddpm_tf.evaluation import results_log
 from iddpm_tf.models import model_dir as model_dir_lib
+from tests import small_model
 from tests.trainers.test_train import variables
 from tests.training import events
 from tests.training import test_replicas
@@ -201,6 +202,93 @@ def test_workers_evaluate_the_images_of_one_process(tmp_path, one_process):
   assert line["scores"] == expected["scores"]
   drawn = [output.count("/8 [") > 0 for output in outputs]  # Two steps for each of four batches.
   assert all(drawn), outputs
+
+
+def run_alone(command, *flags):
+  subprocess.run(
+    [sys.executable, "-m", f"trainers.{command}", *flags], cwd=ROOT, check=True, capture_output=True
+  )
+
+
+def contents(folder):
+  return {
+    str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+  }
+
+
+def test_workers_draw_the_files_of_one_process(tmp_path, one_process):
+  """Seven batches, the last of which is smaller, by each of three workers."""
+  flags = (
+    "--samplers=ddim:2,ancestral:2",
+    "--num_samples=26",
+    "--batch_size=4",
+    "--seed=5",
+    "--png",
+  )
+  alone, together = tmp_path / "alone", tmp_path / "together"
+  run_alone("sample", f"--model_dir={one_process}", *flags, f"--output_dir={alone}")
+  statuses, outputs = wait(
+    start(one_process, 3, *flags, f"--output_dir={together}", command="sample")
+  )
+  assert statuses == [0] * 3, outputs
+  assert contents(together) == contents(alone)
+  assert len(list(alone.glob("*.npz"))) == 2
+  assert "wrote" in outputs[0] and "wrote" not in outputs[1] + outputs[2]
+  assert all("/6 [" in output or "/4 [" in output for output in outputs), outputs
+
+
+def test_a_lost_worker_does_not_stop_the_drawing(tmp_path, one_process):
+  """The second of two workers never starts."""
+  flags = ("--samplers=ddim:2", "--num_samples=12", "--batch_size=4")
+  alone, together = tmp_path / "alone", tmp_path / "together"
+  run_alone("sample", f"--model_dir={one_process}", *flags, f"--output_dir={alone}")
+  workers = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
+  environ = {"TF_CONFIG": json.dumps({"cluster": workers, "task": {"type": "worker", "index": 0}})}
+  command = [sys.executable, "-m", "trainers.sample", *flags]
+  done = subprocess.run(
+    [*command, f"--model_dir={one_process}", f"--output_dir={together}"],
+    cwd=ROOT,
+    env={**os.environ, **environ},
+    check=True,
+    capture_output=True,
+    text=True,
+  )
+  assert "no worker has made a batch for 120 s; making one here" in done.stdout
+  assert contents(together) == contents(alone)
+
+
+@pytest.mark.parametrize("flags", [(), ("--nll_steps=2",), ("--nll_stderr=0.5",)])
+def test_workers_evaluate_the_likelihood_of_one_process(tmp_path, one_process, flags):
+  flags = ("--nll", "--num_examples=22", "--batch_size=4", *flags)
+  alone, together = tmp_path / "alone", tmp_path / "together"
+  run_alone("evaluate", f"--model_dir={one_process}", *flags, f"--output_dir={alone}")
+  statuses, outputs = wait(
+    start(one_process, 3, *flags, f"--output_dir={together}", command="evaluate")
+  )
+  assert statuses == [0] * 3, outputs
+  (path,), (other,) = alone.glob("*.json"), together.glob("*.json")
+  assert path.name == other.name and path.read_bytes() == other.read_bytes()
+  assert sorted(contents(alone)) == sorted(contents(together))
+  bits = json.loads(path.read_text())["bits_per_dim"]
+  assert f"{bits:.4f} bits/dim" in outputs[0]
+  assert "bits/dim, standard error" not in outputs[1] + outputs[2]
+
+
+def test_a_chain_of_two_models_draws_the_files_of_one_process(tmp_path):
+  base = small_model.write(
+    tmp_path / "base", small_model.make_config((4, 4, 1), class_conditional=False, num_classes=0)
+  )
+  upsampler = small_model.write(
+    tmp_path / "upsampler",
+    small_model.make_config(low_res_size=4, class_conditional=False, num_classes=0),
+  )
+  flags = ("--samplers=ddim:2", f"--upsampler_dir={upsampler}", "--upsampler_sampler=ddim:2")
+  flags += ("--num_samples=10", "--batch_size=4")
+  alone, together = tmp_path / "alone", tmp_path / "together"
+  run_alone("sample", f"--model_dir={base}", *flags, f"--output_dir={alone}")
+  statuses, outputs = wait(start(base, 2, *flags, f"--output_dir={together}", command="sample"))
+  assert statuses == [0, 0], outputs
+  assert contents(together) == contents(alone) and len(contents(alone)) == 4
 
 
 def test_a_cluster_and_devices_of_one_machine_contradict_each_other(tmp_path):

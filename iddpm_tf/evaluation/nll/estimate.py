@@ -18,6 +18,7 @@ from iddpm_tf.evaluation.nll import config as nll_config
 from iddpm_tf.evaluation.nll import full_sum
 from iddpm_tf.models import trained_model
 from iddpm_tf.utils import progress as progress_lib
+from iddpm_tf.utils import shared_batches
 
 # The stream of the noise. The full sum numbers its images from 0 in another stream, as this module
 # numbers its evaluations.
@@ -50,6 +51,7 @@ class Estimator:
     *,
     count: int | None = None,
     batch_size: int = 100,
+    shared: shared_batches.SharedBatches | None = None,
   ):
     """Prepares the graph.
 
@@ -59,12 +61,15 @@ class Estimator:
       labels: integers `[N]`; None for a model without classes.
       count: the number of images to evaluate, from the first on. None is all.
       batch_size: evaluations of the network at a time.
+      shared: where several processes, which make the same calls, share their evaluations. All of
+        them get the same estimate. None evaluates everything here.
 
     Raises:
       InputError: the images are not of the model's shape, or the labels are not its classes.
     """
     image_shape = model.config.image_shape
     self._model, self._batch_size = model, batch_size
+    self._shared, self._calls = shared, 0
     self._diffusion = gaussian_diffusion.make_diffusion(model.config.diffusion)
     self._images = arrays.require_images(images, image_shape)
     self._labels = full_sum.network_labels(labels, len(images), model.config)
@@ -142,17 +147,26 @@ class Estimator:
     Returns:
       The terms in bits/dim, float32 `[n]`.
     """
-    terms = []
-    for start in range(0, len(t), self._batch_size):
-      part = slice(start, start + self._batch_size)
-      chosen = image[part]
-      seeds = key[part] + (seed << 32)
-      terms.append(
-        self._function(self._images[chosen], self._labels[chosen], t[part], seeds).numpy()
-      )
-      if on_batch is not None:
-        on_batch(len(chosen))
-    return np.concatenate(terms)
+
+    def batches(starts):
+      for start in starts:
+        part = slice(start, start + self._batch_size)
+        chosen = image[part]
+        seeds = key[part] + (seed << 32)
+        terms = self._function(self._images[chosen], self._labels[chosen], t[part], seeds)
+        yield (terms.numpy(),)
+        if on_batch is not None:
+          on_batch(len(chosen))
+
+    starts = range(0, len(t), self._batch_size)
+    if self._shared is None:
+      return np.concatenate([terms for (terms,) in batches(starts)])
+    name = f"terms_{self._calls:06d}"
+    self._calls += 1
+    # The next evaluations depend on these, so every worker needs all of them.
+    self._shared.share(name, starts, self._batch_size, batches, for_all=True)
+    (terms,) = self._shared.load(name, starts)
+    return terms
 
   def prior_mean(self) -> float:
     """Returns the mean of L_T over the images in bits/dim, which needs no network."""

@@ -1,5 +1,7 @@
 """The likelihood of a data set's images by a model, written to files."""
 
+from collections.abc import Iterator
+from collections.abc import Sequence
 import dataclasses
 import os
 import pathlib
@@ -22,8 +24,10 @@ from iddpm_tf.evaluation.nll import full_sum
 from iddpm_tf.evaluation.nll import results
 from iddpm_tf.models import model_dir
 from iddpm_tf.models import trained_model
+from iddpm_tf.utils import cluster
 from iddpm_tf.utils import files
 from iddpm_tf.utils import progress as progress_lib
+from iddpm_tf.utils import shared_batches
 
 
 class NllEvaluation:
@@ -42,6 +46,7 @@ class NllEvaluation:
     *,
     images: str | os.PathLike[str] | None = None,
     output_dir: str | os.PathLike[str] | None = None,
+    workers: cluster.Cluster | None = None,
     progress: progress_lib.Progress,
   ):
     """Loads the data and checks everything.
@@ -53,6 +58,8 @@ class NllEvaluation:
         data that `config` names.
       output_dir: the folder of the results. None is the model folder, with its folder of
         evaluations for the JSON file and the plot.
+      workers: the processes that evaluate together; each takes a part of the batches, and the chief
+        writes the result, which is that of one process, bit for bit. None: this process is alone.
       progress: shows the results and the evaluations of the network.
 
     Raises:
@@ -78,13 +85,41 @@ class NllEvaluation:
     )
     self.model = model
     self.config = dataclasses.replace(config, num_examples=config.num_examples or available)
-    self._progress = progress
+    self._workers, self._progress = workers, progress
     self._log_folder = pathlib.Path(output_dir or model.folder.path)
     results_log.require_writable(self._log_folder)
     self._folder = files.make_folder(output_dir or model.folder.evaluations)
 
-  def run(self) -> dict[str, Any]:
-    """Evaluates the bound, writes the result, adds it to the results log, and returns it."""
+  def run(self) -> dict[str, Any] | None:
+    """Evaluates the bound, writes the result, adds it to the results log, and returns it.
+
+    A worker besides the chief evaluates its part, and returns None.
+    """
+    if self._workers is None:
+      return self._run(None)
+    shared = shared_batches.SharedBatches(
+      self._folder, self._key(), self._workers, progress=self._progress
+    )
+    try:
+      result = self._run(shared)
+    except shared_batches.ChiefFinished as finished:
+      self._progress.say(f"note: {finished}")
+      return None
+    if self._workers.is_chief:
+      shared.clear()
+    return result
+
+  def _key(self) -> list[Any]:
+    """Returns all that the batches depend on, as JSON."""
+    return [
+      self.model.config.to_json(),
+      self._description(),
+      trained_model.weights_checksum(self.model),
+      self._checksum,
+      dataclasses.asdict(self.config),
+    ]
+
+  def _run(self, shared: shared_batches.SharedBatches | None) -> dict[str, Any] | None:
     diffusion = full_sum.respaced_diffusion(
       self.model.config.diffusion, self.config.nll_steps, self.config.nll_schedule
     )
@@ -94,22 +129,40 @@ class NllEvaluation:
       f"iddpm_tf {iddpm_tf.__version__}"
     )
     if self.config.nll_stderr:
-      return self._estimate(self.config.nll_stderr)
-    evaluator = full_sum.FullSum(self.model, diffusion)
-    bits = evaluator.bits_per_dim(
-      self.source.images,
-      self._labels,
-      count=self.config.num_examples,
-      seed=self.config.seed,
-      batch_size=self.config.batch_size,
-      progress=self._progress,
-    )
+      return self._estimate(self.config.nll_stderr, shared)
+    bits = self._full_sum(full_sum.FullSum(self.model, diffusion), shared)
+    if bits is None:
+      return None
     timesteps = diffusion.process.timestep_map
     result = self._full_sum_result(bits, timesteps)
     stderr = "unknown" if result["stderr"] is None else f"{result['stderr']:.4f}"
     self._progress.say(f"{result['bits_per_dim']:.4f} bits/dim, standard error {stderr}")
     self._write(result, timesteps, np.mean(bits.terms, axis=0))
     return result
+
+  def _full_sum(
+    self, evaluator: full_sum.FullSum, shared: shared_batches.SharedBatches | None
+  ) -> likelihood.BitsPerDim | None:
+    """Returns the bound of each image, or None in a worker besides the chief."""
+
+    def batches(starts: Sequence[int]) -> Iterator[likelihood.BitsPerDim]:
+      return evaluator.batches(
+        self.source.images,
+        self._labels,
+        count=self.config.num_examples,
+        seed=self.config.seed,
+        batch_size=self.config.batch_size,
+        starts=starts,
+        progress=self._progress,
+      )
+
+    starts = range(0, self.config.num_examples, self.config.batch_size)
+    if shared is None:
+      return likelihood.BitsPerDim(*(np.concatenate(columns) for columns in zip(*batches(starts))))
+    shared.share("images", starts, self.config.batch_size, batches)
+    if not shared.workers.is_chief:
+      return None
+    return likelihood.BitsPerDim(*shared.load("images", starts))
 
   @property
   def _labels(self) -> np.ndarray | None:
@@ -140,13 +193,16 @@ class NllEvaluation:
       "bits_per_dim_of_images": bits.total.tolist(),
     }
 
-  def _estimate(self, nll_stderr: float) -> dict[str, Any]:
+  def _estimate(
+    self, nll_stderr: float, shared: shared_batches.SharedBatches | None
+  ) -> dict[str, Any] | None:
     estimator = estimate.Estimator(
       self.model,
       self.source.images,
       self._labels,
       count=self.config.num_examples,
       batch_size=self.config.batch_size,
+      shared=shared,
     )
     limit = estimator.full_sum_evaluations
     least = likelihood_estimator.least_evaluations(estimator.num_timesteps)
@@ -156,6 +212,8 @@ class NllEvaluation:
         f"least {least:,}); without nll_stderr it is computed"
       )
     bound = estimator.estimate(nll_stderr, seed=self.config.seed, progress=self._progress)
+    if shared and not shared.workers.is_chief:
+      return None
     self._say_estimate(bound, nll_stderr, limit)
     edges, terms = bound.plan.edges, bound.terms
     result = {

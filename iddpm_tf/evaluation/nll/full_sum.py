@@ -80,6 +80,7 @@ class FullSum:
     count: int | None = None,
     seed: int = 0,
     batch_size: int = 100,
+    starts: Sequence[int] | None = None,
     progress: progress_lib.Progress,
   ) -> Iterator[likelihood.BitsPerDim]:
     """Yields the bound of each batch of images.
@@ -92,6 +93,7 @@ class FullSum:
       count: the number of images to evaluate, from the first on. None is all.
       seed: the seed of the noise.
       batch_size: images at a time.
+      starts: the positions of the images at which the batches begin; None: all that there are.
       progress: shows the evaluations of the network.
 
     Raises:
@@ -99,14 +101,15 @@ class FullSum:
     """
     images = arrays.require_images(images, self.model.config.image_shape)
     labels = network_labels(labels, len(images), self.model.config)
-    starts = range(0, len(images) if count is None else count, batch_size)
-    return self._batches(images, labels, starts, seed, progress)
+    count = len(images) if count is None else count
+    starts = range(0, count, batch_size) if starts is None else starts
+    chosen = [slice(start, min(start + batch_size, count)) for start in starts]
+    return self._batches(images, labels, chosen, seed, progress)
 
-  def _batches(self, images, labels, starts, seed, progress):
-    total = len(starts) * self.diffusion.num_timesteps
+  def _batches(self, images, labels, slices, seed, progress):
+    total = len(slices) * self.diffusion.num_timesteps
     with progress.bar(total=total, unit="step") as self._bar:
-      for start in starts:
-        chosen = slice(start, min(start + starts.step, starts.stop))
+      for chosen in slices:
         seeds = tf.range(chosen.start, chosen.stop, dtype=tf.int64) + (seed << 32)
         results = self._function(images[chosen], labels[chosen], seeds)
         yield likelihood.BitsPerDim(*(column.numpy() for column in results))
