@@ -12,7 +12,9 @@ NOISE_SCHEDULES: registry.Registry[Any] = registry.Registry(
   "noise_schedule", "iddpm_tf.diffusion.schedules", helpers=("base",)
 )
 SAMPLERS: registry.Registry[Any] = registry.Registry(
-  "samplers", "iddpm_tf.diffusion.samplers", helpers=("base", "loop")
+  "samplers",
+  "iddpm_tf.diffusion.samplers",
+  helpers=("base", "known_pixels", "linear", "loop", "spacing"),
 )
 FEATURE_EXTRACTORS: registry.Registry[Any] = registry.Registry(
   "features", "iddpm_tf.evaluation.feature_extractors", helpers=("base",)

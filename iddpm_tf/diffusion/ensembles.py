@@ -24,10 +24,9 @@ def ends_and_middle(
   """
   process, config = diffusion.process, diffusion.config
   total = process.num_original_timesteps
-  scale = 1000.0 / total if process.rescale_timesteps else 1.0
 
   def model_fn(x_t, t):
-    original = tf.round(t / scale)  # [B]
+    original = tf.round(t / process.timestep_scale)  # [B]
     at_end = (original < steps) | (original >= total - steps)
     channels = x_t.shape[-1] * (2 if config.learns_variance else 1)
 

@@ -59,7 +59,8 @@ class GaussianProcess(tf.Module):
     if not (increasing and in_range):
       message = f"expected increasing numbers in [0, {steps}), received {timesteps}"
       raise settings.InputError("timesteps", message)
-    self._make_tables(np.cumprod(1 - self.original_betas)[self.timestep_map])
+    self.original_alphas_cumprod = np.cumprod(1 - self.original_betas)
+    self._make_tables(self.original_alphas_cumprod[self.timestep_map])
 
   def _make_tables(self, alphas_cumprod: np.ndarray) -> None:
     """Computes everything that Eq. 9 to 13 need from alpha bar alone (Eq. 19)."""
@@ -91,6 +92,11 @@ class GaussianProcess(tf.Module):
     """T, the number of timesteps of the original process."""
     return len(self.original_betas)
 
+  @property
+  def timestep_scale(self) -> float:
+    """The factor by which the network sees original timesteps: 1000 / T if they are rescaled."""
+    return 1000.0 / self.num_original_timesteps if self.rescale_timesteps else 1.0
+
   def respaced(self, timesteps: np.ndarray) -> "GaussianProcess":
     """Returns the process on a subset of the original timesteps, int `[num_timesteps]`."""
     return GaussianProcess(self.original_betas, timesteps, rescale_timesteps=self.rescale_timesteps)
@@ -98,7 +104,7 @@ class GaussianProcess(tf.Module):
   def network_timesteps(self, t: tf.Tensor) -> tf.Tensor:
     """Returns the original timesteps, perhaps scaled, as the network sees them: float32 `[B]`."""
     original = tf.cast(tf.gather(self.timestep_map, t), tf.float32)
-    return original * (1000.0 / len(self.original_betas)) if self.rescale_timesteps else original
+    return original * self.timestep_scale if self.rescale_timesteps else original
 
   def q_moments(self, x_start: tf.Tensor, t: tf.Tensor) -> Moments:
     """Returns the moments of q(x_t | x_0), Eq. 8."""

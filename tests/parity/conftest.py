@@ -18,6 +18,7 @@ PATTERNS = {
   "classifier_file": "adm_classifier_*.npz",
   "classifier_torch_file": "adm_classifier_*.pt",
   "train_file": "train_*.npz",
+  "guided_file": "guided_*.npz",
   "loss_second_moment_file": "loss_second_moment*.npz",
   "metrics_file": "metrics*.npz",
   "preprocess_file": "preprocess*.npz",
@@ -26,6 +27,7 @@ PATTERNS = {
 HOLDING = {
   "loop_file": ("diffusion_file", "loop/ddpm"),
   "likelihood_file": ("diffusion_file", "bpd/noise"),
+  "guided_loop_file": ("guided_file", "loop/noise"),
 }
 OWN = pathlib.Path(__file__).parents[1] / "golden"
 

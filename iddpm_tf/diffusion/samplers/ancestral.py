@@ -15,6 +15,7 @@ class Ancestral(base.Sampler):
   """Draws x_{t-1} from p(x_{t-1} | x_t)."""
 
   name = "ancestral"
+  guides_mean = True
 
   def step(
     self,

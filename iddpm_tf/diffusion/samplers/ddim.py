@@ -8,7 +8,6 @@ import tensorflow as tf
 from iddpm_tf import registries
 from iddpm_tf import settings
 from iddpm_tf.diffusion import gaussian_diffusion
-from iddpm_tf.diffusion import respacing
 from iddpm_tf.diffusion.process import at
 from iddpm_tf.diffusion.samplers import base
 
@@ -19,6 +18,7 @@ class DDIM(base.Sampler):
   """Draws x_{t-1} by Eq. 12 and 16 of Song et al. (2020), from the predicted x_0."""
 
   name = "ddim"
+  own_spacing = "stride"  # Section 4.
 
   eta: float = 0.0  # 0 is deterministic. 1 is as noisy as ancestral sampling.
 
@@ -31,12 +31,6 @@ class DDIM(base.Sampler):
   def is_stochastic(self) -> bool:
     """Whether `step` uses its noise."""
     return self.eta > 0
-
-  def timesteps(self, num_timesteps: int) -> np.ndarray:
-    """Returns timesteps at a constant integer stride from t = 0 (section 4)."""
-    return respacing.space_timesteps(
-      num_timesteps, "" if self.steps is None else f"ddim{self.steps}"
-    )
 
   def step(
     self,

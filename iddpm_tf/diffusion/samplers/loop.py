@@ -5,6 +5,7 @@ Each loop is one loop of the graph.
 
 from collections.abc import Callable
 import dataclasses
+import operator
 import types
 from typing import Any
 from typing import NamedTuple
@@ -13,9 +14,10 @@ import weakref
 import tensorflow as tf
 
 from iddpm_tf.diffusion import gaussian_diffusion
-from iddpm_tf.diffusion.process import at
+from iddpm_tf.diffusion import guidance
 from iddpm_tf.diffusion.samplers import base
 from iddpm_tf.diffusion.samplers import ddim
+from iddpm_tf.diffusion.samplers import known_pixels
 
 # Standard normal noise [B, H, W, C] of an int32 scalar k: x_T for k = 0, then that of the k-th
 # step.
@@ -51,6 +53,9 @@ class LoopOptions:
     on_step: called with the number of finished steps, an int32 tensor; see `python_callback`.
     on_end: called once by `draw` with an `OutOfRange`, as one int64 tensor; see `python_callback`.
     start: x_T, `[B, H, W, C]`, to begin `draw` with. None begins with noise.
+    known: what `draw` keeps of pictures; None draws everything anew.
+    classifier_gradient: the gradient of a classifier's log-probability by x_t, which guides `draw`:
+      a function of x_t, `[B, H, W, C]`, and t as the network sees it, `[B]`.
   """
 
   clip: bool = True
@@ -60,6 +65,8 @@ class LoopOptions:
   on_step: Callable[[tf.Tensor], None] | None = None
   on_end: Callable[[tf.Tensor], None] | None = None
   start: tf.Tensor | None = None
+  known: known_pixels.Known | None = None
+  classifier_gradient: guidance.GradientFn | None = None
 
 
 def draw(
@@ -78,20 +85,44 @@ def draw(
     noise_fn: the noise; see `seeded_noise`.
     options: see `LoopOptions`.
   """
+  schedule, known = sampler.schedule(diffusion), None
+  if options.known:
+    starts = sampler.starts(diffusion)
+    known = known_pixels.KnownPixels(options.known, diffusion.process, schedule, starts)
+    schedule = known.schedule
+  last = len(schedule) - 1
+  timesteps = tf.constant(schedule, tf.int32)
 
-  def step(x_t, t, k):
+  def step(x_t, k, memory):
+    t = tf.fill(tf.shape(x_t)[:1], timesteps[k])
     prediction = _predict(model_fn, diffusion, x_t, t, options)
-    # The last step adds no noise.
-    noise = (
-      noise_fn(k + 1) * at(_no_noise_at_the_end(diffusion), t) if sampler.is_stochastic else 0.0
-    )
-    x = sampler.step(diffusion, prediction, x_t, t, noise)
-    return (x, _out_of_range(prediction, k == last)) if options.on_end else (x,)
+    if options.classifier_gradient:
+      gradient = options.classifier_gradient(x_t, diffusion.process.network_timesteps(t))
+      shift = guidance.shift_mean if sampler.guides_mean else guidance.shift_score
+      prediction = shift(diffusion, prediction, gradient, x_t, t)
+    # The last evaluation adds no noise.
+    noise = noise_fn(k + 1) * tf.cast(k < last, tf.float32) if sampler.is_stochastic else 0.0
+    evaluation = base.Evaluation(diffusion, prediction, x_t, t, k, noise)
+    x, memory = sampler.advance(evaluation, memory)
+    if known:
+      x = known.replace(known.go_back(x, k), k)
+      # What came before an image's first step is not its own.
+      memory = tuple(
+        tf.where(known.has_begun(k), kept, initial)
+        for kept, initial in zip(memory, sampler.initial_memory(x))
+      )
+    return x, memory, (_out_of_range(prediction, k == last),) if options.on_end else ()
 
-  last = diffusion.num_timesteps - 1
   start = noise_fn(tf.constant(0)) if options.start is None else options.start
-  state = (start, tf.zeros([len(OutOfRange._fields)], tf.int64)) if options.on_end else (start,)
-  samples, *counts = _run(step, state, lambda k: last - k, diffusion.num_timesteps, options)
+  first = tf.constant(0)
+  if known:
+    # A trajectory has a place for each evaluation.
+    first = first if options.trajectory else known.first()
+    start = known.begin(start, first)
+  counts = (tf.zeros([len(OutOfRange._fields)], tf.int64),) if options.on_end else ()
+  samples, counts = _run(
+    step, _State(start, sampler.initial_memory(start), counts), first, len(schedule), options
+  )
   if options.on_end:
     options.on_end(*counts)
   return samples
@@ -114,12 +145,13 @@ def encode(
     options: see `LoopOptions`.
   """
 
-  def step(x_t, t, k):
-    del k
+  def step(x_t, k, memory):
+    t = tf.fill(tf.shape(x_t)[:1], k)
     prediction = _predict(model_fn, diffusion, x_t, t, options)
-    return (ddim.reverse_step(diffusion, prediction, x_t, t),)
+    return ddim.reverse_step(diffusion, prediction, x_t, t), memory, ()
 
-  return _run(step, (image,), lambda k: k, diffusion.num_timesteps, options)[0]
+  state = _State(image, (), ())
+  return _run(step, state, tf.constant(0), diffusion.num_timesteps, options)[0]
 
 
 def seeded_noise(seeds: tf.Tensor, shape: tuple[int, int, int], stream: int = 0) -> NoiseFn:
@@ -183,31 +215,35 @@ def _out_of_range(prediction, is_last):
   return tf.stack([outside, if_last * outside, outside_v, values, if_last * values])
 
 
-def _no_noise_at_the_end(diffusion):
-  return [0.0] + [1.0] * (diffusion.num_timesteps - 1)
+class _State(NamedTuple):
+  """What a loop carries from one evaluation to the next."""
+
+  x: tf.Tensor  # [B, H, W, C]
+  memory: base.Memory
+  counts: tuple[tf.Tensor, ...]  # Sums; empty where nothing is counted.
 
 
-def _run(step, state, timestep_of, steps, options):
-  """Computes `x, *counts = step(x, t, k)` for k = 0 to steps - 1, with t = timestep_of(k).
+def _run(step, state, first, count, options):
+  """Computes `x, memory, counts = step(x, k, memory)` for k = first to count - 1.
 
-  Returns `Samples`, and the sums of the counts. `state` is the first x, and zeros for the counts.
+  Returns `Samples`, and the sums of the counts.
   """
-  x, *counts = state
-  frames = tf.TensorArray(tf.float32, steps + 1 if options.trajectory else 0, element_shape=x.shape)
+  length = count + 1 if options.trajectory else 0
+  frames = tf.TensorArray(tf.float32, length, element_shape=state.x.shape)
   if options.trajectory:
-    frames = frames.write(0, x)
+    frames = frames.write(0, state.x)
 
-  def body(k, x, frames, *counts):
-    shape = x.shape
-    x, *others = step(x, tf.fill(tf.shape(x)[:1], timestep_of(k)), k)
-    x = tf.ensure_shape(x, shape)
+  def body(k, state, frames):
+    x, memory, counts = step(state.x, k, state.memory)
+    x = tf.ensure_shape(x, state.x.shape)
     if options.trajectory:
       frames = frames.write(k + 1, x)
     if options.on_step:
       options.on_step(k + 1)
-    return k + 1, x, frames, *(count + other for count, other in zip(counts, others, strict=True))
+    sums = tuple(map(operator.add, state.counts, counts))
+    return k + 1, _State(x, memory, sums), frames
 
-  _, x, frames, *counts = tf.while_loop(
-    lambda k, *_: k < steps, body, [tf.constant(0), x, frames, *counts], parallel_iterations=1
+  _, state, frames = tf.while_loop(
+    lambda k, *_: k < count, body, [first, state, frames], parallel_iterations=1
   )
-  return Samples(x, frames.stack() if options.trajectory else None), *counts
+  return Samples(state.x, frames.stack() if options.trajectory else None), state.counts

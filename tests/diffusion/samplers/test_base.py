@@ -13,6 +13,8 @@ from iddpm_tf import settings
 from iddpm_tf.diffusion.samplers import ancestral
 from iddpm_tf.diffusion.samplers import base
 from iddpm_tf.diffusion.samplers import ddim
+from iddpm_tf.diffusion.samplers import dpmpp_2m
+from iddpm_tf.diffusion.samplers import heun_churn
 from tests.diffusion.samplers import gaussian_data
 
 
@@ -29,6 +31,15 @@ from tests.diffusion.samplers import gaussian_data
     ("ancestral:4:skip0.5", ancestral.Ancestral(4, skipped=0.5), "ancestral_4_skip0.5"),
     ("ddim:4:0.5:skip0.25", ddim.DDIM(4, 0.5, skipped=0.25), "ddim_4_0.5_skip0.25"),
     ("ancestral:skip0.95", ancestral.Ancestral(skipped=0.95), "ancestral_skip0.95"),
+    ("ddim:50:uniform", ddim.DDIM(50, spacing="uniform"), "ddim_50_uniform"),
+    (
+      "ddim:9:0.5:rho3:skip0.5",
+      ddim.DDIM(9, 0.5, skipped=0.5, spacing="rho3"),
+      "ddim_9_0.5_rho3_skip0.5",
+    ),
+    ("dpmpp_2m:10", dpmpp_2m.DPMSolverPP2M(10), "dpmpp_2m_10"),
+    ("dpmpp_2m:10:logsnr", dpmpp_2m.DPMSolverPP2M(10, spacing="logsnr"), "dpmpp_2m_10_logsnr"),
+    ("heun_churn:18:30:0.1", heun_churn.HeunChurn(18, 30.0, 0.1), "heun_churn_18_30.0_0.1"),
   ],
 )
 def test_a_text_describes_a_sampler(text, sampler, name):
@@ -57,6 +68,10 @@ def test_a_text_describes_a_sampler(text, sampler, name):
     "ddim:4:skip-0.1",
     "ancestral:skip",
     "ancestral:4:skip0.1:5",
+    "ancestral:logsnr",
+    "ancestral:4:logsnr:0.5",
+    "ancestral:4:rho0",
+    "ancestral:4:rhox",
   ],
 )
 def test_other_texts_are_refused(text):
@@ -133,6 +148,6 @@ def test_a_sampler_that_is_registered_from_outside_is_used_by_its_name():
   np.testing.assert_allclose(image, gaussian_data.make_noise()(tf.constant(0)) / 64, rtol=1e-6)
   # An own field is written where a later one is not at its default.
   assert Shrinking(3, power=2.0).to_text() == "shrinking:3:0.5:2.0"
-  message = r"expected shrinking\[:STEPS\]\[:FACTOR\]\[:POWER\]\[:skipSHARE\], received"
+  message = r"expected shrinking\[:STEPS\]\[:FACTOR\]\[:POWER\]\[:SPACING\]\[:skipSHARE\], received"
   with pytest.raises(settings.InputError, match=message):
     base.parse("shrinking:3:1:2:3")

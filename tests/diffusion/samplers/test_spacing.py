@@ -1,0 +1,42 @@
+"""The timesteps of samplers: their spacing, and that they are distinct."""
+
+import numpy as np
+import pytest
+
+from iddpm_tf.diffusion.samplers import spacing
+from tests.diffusion.samplers import gaussian_data
+
+
+@pytest.fixture(name="alphas_cumprod", params=["cosine", "linear"])
+def fixture_alphas_cumprod(request):
+  return gaussian_data.make_diffusion(1000, request.param).process.alphas_cumprod
+
+
+@pytest.mark.parametrize("name", ["logsnr", "rho", "rho3"])
+@pytest.mark.parametrize("count", [1, 2, 10, 250, 999, 1000])
+def test_timesteps_are_distinct_and_end_at_the_first(alphas_cumprod, name, count):
+  timesteps = spacing.timesteps(alphas_cumprod, count, name)
+  assert timesteps.shape == (count,) and timesteps[0] == 0 and timesteps.dtype == np.int32
+  assert np.all(np.diff(timesteps) > 0) and timesteps[-1] < 1000
+  if 1 < count <= 250:
+    levels = spacing.noise_levels(alphas_cumprod)
+    assert levels[timesteps[-1]] <= spacing.MAX_NOISE_LEVEL
+    assert timesteps[-1] == 999 or levels[timesteps[-1] + 1] > spacing.MAX_NOISE_LEVEL
+
+
+@pytest.mark.parametrize(
+  "name, position", [("logsnr", np.log), ("rho", lambda x: x ** (1 / 7)), ("rho2", np.sqrt)]
+)
+def test_positions_are_evenly_spaced(name, position):
+  alphas_cumprod = gaussian_data.make_diffusion(4000).process.alphas_cumprod
+  levels = spacing.noise_levels(alphas_cumprod)
+  chosen = position(levels[spacing.timesteps(alphas_cumprod, 12, name)])
+  gaps = np.diff(chosen)
+  # The first timesteps are too far apart to be exact.
+  np.testing.assert_allclose(gaps[3:], np.mean(gaps), rtol=0.03)
+
+
+def test_uniform_and_stride_are_those_of_the_paper(alphas_cumprod):
+  assert spacing.timesteps(alphas_cumprod, 4, "uniform").tolist() == [0, 333, 666, 999]
+  assert spacing.timesteps(alphas_cumprod, 4, "stride").tolist() == [0, 250, 500, 750]
+  assert spacing.timesteps(alphas_cumprod, None, "logsnr").tolist() == list(range(1000))
