@@ -11,6 +11,7 @@ import difflib
 import json
 import math
 import os
+import re
 from typing import Any
 from typing import NamedTuple
 
@@ -37,11 +38,20 @@ class SamplerParts(NamedTuple):
   name: str
   steps: int | None  # None: all of the process.
   values: tuple[float, ...]  # Further values, such as eta of ddim.
+  spacing: str  # How the timesteps are spaced; "" is the sampler's own way.
   skipped: float  # The share of skipped steps.
 
 
+SPACINGS = "uniform, stride, logsnr, rho or rhoNUMBER"
+
+
+def is_spacing(text: str) -> bool:
+  """Returns whether a text is one of `SPACINGS`; see `diffusion.samplers.spacing`."""
+  return re.fullmatch(r"uniform|stride|logsnr|rho([1-9]\d*(\.\d+)?)?", text) is not None
+
+
 def sampler_parts(text: str) -> SamplerParts:
-  """Reads `NAME[:STEPS[:VALUE...]][:skipSHARE]`, such as `ddim:50:0.5`.
+  """Reads `NAME[:STEPS[:VALUE...]][:SPACING][:skipSHARE]`, such as `ddim:50:0.5`.
 
   Raises:
     InputError: the text has another form, or there is no such sampler.
@@ -49,17 +59,19 @@ def sampler_parts(text: str) -> SamplerParts:
   name, *rest = text.split(":")
   names = registries.SAMPLERS.names()
   last = rest.pop().removeprefix("skip") if rest and rest[-1].startswith("skip") else "0"
+  spacing = rest.pop() if len(rest) > 1 and is_spacing(rest[-1]) else ""
   try:
     parts = SamplerParts(
-      name, int(rest[0]) if rest else None, tuple(map(float, rest[1:])), float(last)
+      name, int(rest[0]) if rest else None, tuple(map(float, rest[1:])), spacing, float(last)
     )
   except ValueError:
     parts = None
   valid = parts and name in names and (parts.steps is None or parts.steps > 0)
   if not parts or not valid or not 0 <= parts.skipped < 1:
     message = (
-      f"expected NAME[:STEPS[:NUMBER...]][:skipSHARE] with NAME one of {', '.join(names)}, STEPS "
-      f"above 0 and SHARE in [0, 1), received {settings.shown(text)}"
+      f"expected NAME[:STEPS[:NUMBER...]][:SPACING][:skipSHARE] with NAME one of "
+      f"{', '.join(names)}, STEPS above 0, SPACING {SPACINGS} and SHARE in [0, 1), received "
+      f"{settings.shown(text)}"
     )
     raise settings.InputError("samplers", message)
   return parts
@@ -134,6 +146,12 @@ class NetworkConfig:
   )
   dropout: float = settings.setting(0.0, "dropout rate in the residual blocks")
   class_conditional: bool = settings.setting(False, "condition on the class labels of the data")
+  label_dropout: float = settings.setting(
+    0.0,
+    "share of the training images whose label is hidden, such as 0.1, so that guidance_scale can "
+    "strengthen the class in sampling; requires class_conditional",
+    since=8,
+  )
   low_res_size: int = settings.setting(
     0,
     "height of the smaller image that a super-resolution network enlarges (Appendix C); 0 means "
@@ -163,6 +181,15 @@ class NetworkConfig:
     settings.require_positive(self, "base_channels", "num_res_blocks", "num_heads")
     settings.require_not_negative(self, "num_heads_upsample", "num_head_channels", "low_res_size")
     settings.require(0 <= self.dropout < 1, "dropout", "a rate in [0, 1)", self.dropout)
+    settings.require(
+      0 <= self.label_dropout < 1, "label_dropout", "a share in [0, 1)", self.label_dropout
+    )
+    settings.require(
+      self.class_conditional or not self.label_dropout,
+      "label_dropout",
+      "0 for a model without classes (class_conditional=False)",
+      self.label_dropout,
+    )
     settings.require(
       self.channel_multipliers and all(0 < m < math.inf for m in self.channel_multipliers),
       "channel_multipliers",
@@ -593,8 +620,9 @@ class SamplingConfig:
 
   samplers: tuple[str, ...] = settings.setting(
     ("ancestral:100",),
-    "samplers as NAME:STEPS, such as ancestral:250, ddim:50 or, with eta, ddim:50:0.5; ancestral "
-    "alone takes all steps; :skip0.2 at the end leaves out the first fifth of the steps",
+    "samplers as NAME:STEPS, such as ancestral:250, ddim:50 or dpmpp_2m:10; ancestral alone takes "
+    "all steps; numbers of its own may follow, such as eta in ddim:50:0.5, then the spacing of the "
+    "timesteps, such as :logsnr; :skip0.2 at the end leaves out the first fifth of the steps",
     changeable=True,
   )
   num_samples: int = settings.setting(100, "images to draw", changeable=True)
@@ -605,6 +633,26 @@ class SamplingConfig:
     "place of clip_denoised, such as 0.995 (dynamic thresholding); 0: off",
     changeable=True,
     since=5,
+  )
+  guidance_scale: float = settings.setting(
+    1.0,
+    "how much images follow their classes (classifier-free guidance), for a model trained with "
+    "label_dropout; 1: as trained, above 1: more, 0: not at all",
+    changeable=True,
+    since=8,
+  )
+  guidance_interval: tuple[float, ...] = settings.setting(
+    (),
+    "smallest and largest noise level, sigma/alpha, at which guidance_scale acts, such as 0.3,5; "
+    "unset: all",
+    changeable=True,
+    since=8,
+  )
+  classifier_scale: float = settings.setting(
+    1.0,
+    "how much the gradient of a classifier guides the images, where there is one (classifier_dir)",
+    changeable=True,
+    since=8,
   )
   consistent: bool = settings.setting(
     False,
@@ -622,6 +670,17 @@ class SamplingConfig:
       "dynamic_threshold",
       "a quantile in (0, 1], or 0 for none",
       self.dynamic_threshold,
+    )
+    for name in ("guidance_scale", "classifier_scale"):
+      settings.require(
+        math.isfinite(getattr(self, name)), name, "a finite number", getattr(self, name)
+      )
+    interval = self.guidance_interval
+    settings.require(
+      not interval or (len(interval) == 2 and 0 <= interval[0] < interval[1]),
+      "guidance_interval",
+      "two noise levels in increasing order, such as 0.3,5, or nothing",
+      interval,
     )
     settings.require(
       self.samplers, "samplers", "one sampler or more, such as ancestral:250,ddim:50", self.samplers
@@ -994,6 +1053,14 @@ class Config:
       "requires two or more",
       True,
     )
+    for name, default in (("guidance_scale", 1.0), ("guidance_interval", ())):
+      value = getattr(self.sampling, name)
+      settings.require(
+        self.network.label_dropout or value == default,
+        name,
+        f"{settings.shown(default)} for a model that was trained without label_dropout",
+        value,
+      )
     low = self.network.low_res_size
     settings.require(
       not low or (low < height and height % low == 0 and width * low % height == 0),

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import math
 import pathlib
 import re
 
@@ -36,6 +37,7 @@ EVERYTHING = Config(
     scaled_first_conv=True,
     dropout=0.1,
     class_conditional=True,
+    label_dropout=0.2,
     low_res_size=4,
     precision="mixed_bfloat16",
   ),
@@ -97,6 +99,9 @@ EVERYTHING = Config(
     num_samples=9,
     clip_denoised=False,
     dynamic_threshold=0.995,
+    guidance_scale=1.5,
+    guidance_interval=(0.3, 5.0),
+    classifier_scale=2.0,
     consistent=True,
   ),
   EvaluationConfig(
@@ -551,6 +556,19 @@ def test_the_depth_divides_both_sides_of_the_image(shape):
   message = refused("channel_multipliers", on_images, shape=shape, channel_multipliers=(1, 1, 1))
   assert f"{shape[0]}x{shape[1]}" in message
   on_images(shape=(8, 12, 1), channel_multipliers=(1, 1, 1))
+
+
+def test_guidance_requires_a_model_with_hidden_labels():
+  config = on_images(class_conditional=True, label_dropout=0.1)
+  assert config.with_settings(guidance_scale=2.0, guidance_interval=(0.5, 3.0))
+  plain = on_images(class_conditional=True)
+  assert "without label_dropout" in refused("guidance_scale", plain.with_settings, guidance_scale=2)
+  refused("guidance_interval", plain.with_settings, guidance_interval=(1, 2))
+  refused("label_dropout", on_images, label_dropout=0.1)
+  refused("label_dropout", on_images, label_dropout=1.0, class_conditional=True)
+  refused("guidance_scale", config.with_settings, guidance_scale=math.nan)
+  refused("guidance_interval", config.with_settings, guidance_interval=(3, 1))
+  refused("guidance_interval", config.with_settings, guidance_interval=(3,))
 
 
 def test_class_conditional_requires_labels():

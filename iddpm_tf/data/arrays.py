@@ -114,6 +114,26 @@ def require_floats(array: Any, shape: Shape, *, name: str) -> np.ndarray:
   return values.astype(np.float32)
 
 
+def require_scales(scale: Any, count: int, *, name: str) -> np.ndarray:
+  """Returns a number for each image as float32 `[count]`, after all checks.
+
+  Args:
+    scale: one finite number, or one per image.
+    count: the number of images.
+    name: the argument's name, for errors.
+
+  Raises:
+    InputError: something else.
+  """
+  try:
+    values = np.asarray(scale, np.float32)
+  except (TypeError, ValueError):
+    values = np.array([np.nan])
+  valid = values.shape in ((), (count,)) and np.all(np.isfinite(values))
+  settings.require(valid, name, f"a finite number, or {count} of them", scale)
+  return np.broadcast_to(values, [count]).copy()
+
+
 def require_labels(
   labels: np.ndarray | Sequence[int] | None,
   count: int,

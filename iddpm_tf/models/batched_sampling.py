@@ -4,6 +4,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.diffusion import gaussian_diffusion
 from iddpm_tf.diffusion.samplers import base as samplers
+from iddpm_tf.diffusion.samplers import known_pixels
 from iddpm_tf.diffusion.samplers import loop
 from iddpm_tf.models import out_of_range
 from iddpm_tf.models import trained_model
@@ -20,8 +22,26 @@ from iddpm_tf.utils import devices
 from iddpm_tf.utils import progress as progress_lib
 
 # Arrays by the names of a sampler's inputs: `seed` int64 [N], `label` int32 [N], `low_res` uint8
-# [N, h, w, C]. Inputs that the model does not take are ignored, and may be None.
+# [N, h, w, C], `guidance_scale` and `classifier_scale` float32 [N]. Inputs that the model does not
+# take are ignored, and may be None; so may scales, which are then the configuration's.
 Inputs = Mapping[str, np.ndarray | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Edits:
+  """What is known of images that are drawn anew in part.
+
+  Attributes:
+    image: the pictures, uint8 `[N, H, W, C]`.
+    mask: which pixels are drawn, uint8 `[N, H, W, 1]`: those of 128 or more.
+    strength: the share of the steps with which each is drawn, float32 `[N]` in (0, 1].
+    resampling: how often drawing goes back, so that new pixels fit the known ones.
+  """
+
+  image: np.ndarray
+  mask: np.ndarray
+  strength: np.ndarray
+  resampling: known_pixels.Resampling = known_pixels.NO_RESAMPLING
 
 
 class BatchedSampler:
@@ -61,7 +81,7 @@ class BatchedSampler:
       batch_size: images at a time, over all devices.
       progress: shows the evaluations of the network.
     """
-    arrays = self._arrays(inputs)
+    arrays = self.image_sampler.arrays(inputs)
     starts = range(0, len(arrays[0]), batch_size)
     self._outside.clear()
     with self._bar_of(len(starts), progress):
@@ -77,7 +97,7 @@ class BatchedSampler:
       return self.image_sampler.frames(count, *arrays)
 
     graph = self._graph(count, draw_frames)
-    return self._map(graph, inputs, batch_size, progress)
+    return self._map(graph, self.image_sampler.arrays(inputs), batch_size, progress)
 
   def from_latents(
     self,
@@ -89,31 +109,59 @@ class BatchedSampler:
   ) -> np.ndarray:
     """Returns the images of latents x_T, float32 `[N, H, W, C]`: uint8 of the same shape."""
     graph = self._graph("latents", self.image_sampler.from_latents)
-    return self._map(graph, inputs, batch_size, progress, latents.astype(np.float32))
+    arrays = [latents.astype(np.float32), *self.image_sampler.arrays(inputs)]
+    return self._map(graph, arrays, batch_size, progress)
+
+  def edit(
+    self,
+    edits: Edits,
+    inputs: Inputs,
+    *,
+    batch_size: int,
+    progress: progress_lib.Progress,
+  ) -> np.ndarray:
+    """Returns pictures of which a part is drawn anew, uint8 `[N, H, W, C]`; see `Edits`.
+
+    Raises:
+      InputError: the sampler keeps something from step to step, and cannot go back.
+    """
+    self.image_sampler.require_resampling(edits.resampling)
+    arrays = [*self.image_sampler.arrays(inputs), edits.image, edits.mask, edits.strength]
+
+    def edit(*batch):
+      return self.image_sampler.edit(*batch, resampling=edits.resampling)
+
+    return self._map(edit, arrays, batch_size, progress, self._evaluations(edits))
+
+  def _evaluations(self, edits):
+    """Returns how often a batch of one strength evaluates the network."""
+    steps = self._sampler.num_steps(self._model.config.diffusion.diffusion_steps)
+    whole = len(edits.resampling.schedule(steps)) if edits.resampling.times > 1 else self._total
+    return max(round(float(np.max(edits.strength)) * whole), 1)
+
+  @property
+  def _total(self):
+    return self._sampler.num_evaluations(self._model.config.diffusion.diffusion_steps)
 
   def _graph(self, key, function):
     if key not in self._graphs:
       self._graphs[key] = tf.function(function, autograph=False, reduce_retracing=True)
     return self._graphs[key]
 
-  def _map(self, graph, inputs, batch_size, progress, *first):
+  def _map(self, graph, arrays, batch_size, progress, evaluations=None):
     """Returns the results of a graph of batches, on one device, as one array."""
-    arrays = [*first, *self._arrays(inputs)]
     starts = range(0, len(arrays[0]), batch_size)
     results = []
-    with self._bar_of(len(starts), progress):
+    with self._bar_of(len(starts), progress, evaluations):
       for start in starts:
         batch = (tf.constant(array[start : start + batch_size]) for array in arrays)
         results.append(graph(*batch).numpy())
     return np.concatenate(results)
 
-  def _arrays(self, inputs):
-    return [inputs[spec.name] for spec in self.image_sampler.input_signature()]
-
-  def _bar_of(self, batches, progress):
-    steps = self._sampler.num_steps(self._model.config.diffusion.diffusion_steps)
-    # Each replica reports each of its steps.
-    total = steps * batches * self._model.strategy.num_replicas_in_sync
+  def _bar_of(self, batches, progress, evaluations=None):
+    # Each replica reports each of its evaluations of the network.
+    replicas = self._model.strategy.num_replicas_in_sync if evaluations is None else 1
+    total = (evaluations or self._total) * batches * replicas
     self._bar = progress.bar(total=total, unit="step", description=str(self._sampler))
     return self._bar
 

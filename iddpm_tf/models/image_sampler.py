@@ -1,21 +1,27 @@
 """Networks and samplers as graphs: seeds, labels and small images in, images out."""
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from iddpm_tf import config as config_lib
+from iddpm_tf import settings
 from iddpm_tf.data import images as images_lib
 from iddpm_tf.diffusion import ensembles
 from iddpm_tf.diffusion import gaussian_diffusion
+from iddpm_tf.diffusion import guidance
 from iddpm_tf.diffusion.samplers import base as samplers
+from iddpm_tf.diffusion.samplers import known_pixels
 from iddpm_tf.diffusion.samplers import loop
 from iddpm_tf.models import inference
 
 # Streams of the noise. In one stream, the upsampler's noise would begin with the base model's.
 _BASE_STREAM, _UPSAMPLER_STREAM = range(2)
+_EDITING_STREAMS = 2  # Added to these, for the noise of what is known of an image.
 
 
 class Ends(NamedTuple):
@@ -45,6 +51,7 @@ class ImageSampler(tf.Module):
     sampler: samplers.Sampler,
     *,
     ends: Ends | None = None,
+    classifier: guidance.Classifier | None = None,
     on_step: Callable[[int], object] | tf.Variable | None = None,
     on_end: Callable[[list[int]], object] | None = None,
   ):
@@ -55,6 +62,7 @@ class ImageSampler(tf.Module):
       network: its built network. The sampler tracks its variables.
       sampler: the rule for each step.
       ends: a second network for the first and the last timesteps.
+      classifier: a classifier of noisy images, which guides the images to their classes.
       on_step: a Python function that is called with the number of finished steps; a sampler with
         one cannot be exported. Or an int64 variable, to which each step that begins adds 1.
       on_end: a Python function that is called with the numbers of a `loop.OutOfRange` after each
@@ -73,6 +81,8 @@ class ImageSampler(tf.Module):
     self.ends_weights = (
       [variable.value for variable in ends.network.trainable_variables] if ends else []
     )
+    self._classifier = _Untracked(classifier)
+    self.classifier_weights = list(classifier.variables) if classifier else []
     self.begun_steps = on_step if isinstance(on_step, tf.Variable) else None
     self._on_step = _step_callback(on_step)
     self._on_end = loop.python_callback(on_end) if on_end else None
@@ -81,6 +91,7 @@ class ImageSampler(tf.Module):
       input_signature=self.input_signature(),
       autograph=False,
     )
+    self._edits = _Untracked({})  # Graph functions by their `Resampling`.
 
   @property
   def class_names(self) -> tuple[str, ...]:
@@ -88,14 +99,77 @@ class ImageSampler(tf.Module):
     return self.config.class_names
 
   def input_signature(self) -> list[tf.TensorSpec]:
-    """Returns the inputs: `seed`, `label` for a model with classes, `low_res` for an upsampler."""
+    """Returns the inputs of `draw`.
+
+    They are `seed`; `label` for a model with classes, or with a classifier; `low_res` for an
+    upsampler; `guidance_scale` for a model that was trained with hidden labels; and
+    `classifier_scale` with a classifier.
+    """
     signature = [_SEED]
-    if self.config.num_classes:
+    if self._num_labels:
       signature.append(_LABEL)
     if self.config.low_res_shape:
       shape = [None, *self.config.low_res_shape]
       signature.append(tf.TensorSpec(shape, tf.uint8, name="low_res"))
+    if self.config.network.label_dropout:
+      signature.append(tf.TensorSpec([None], tf.float32, name="guidance_scale"))
+    if self._classifier.value:
+      signature.append(tf.TensorSpec([None], tf.float32, name="classifier_scale"))
     return signature
+
+  def edit_signature(self) -> list[tf.TensorSpec]:
+    """Returns the inputs of `edit`: those of `draw`, then `image`, `mask` and `strength`."""
+    height, width, channels = self.config.image_shape
+    return [
+      *self.input_signature(),
+      tf.TensorSpec([None, height, width, channels], tf.uint8, name="image"),
+      tf.TensorSpec([None, height, width, 1], tf.uint8, name="mask"),
+      tf.TensorSpec([None], tf.float32, name="strength"),
+    ]
+
+  def arrays(self, inputs: Mapping[str, np.ndarray | None]) -> list[np.ndarray]:
+    """Returns the inputs of `draw` in order. Scales that are not given are the configuration's."""
+    values = []
+    for spec in self.input_signature():
+      value = inputs.get(spec.name)
+      if value is None and spec.name in SCALES:
+        scale = getattr(self.config.sampling, spec.name)
+        value = np.full(len(_required(inputs, "seed")), scale, np.float32)
+      values.append(_required(inputs, spec.name) if value is None else value)
+    return values
+
+  def edit(
+    self, *inputs: tf.Tensor, resampling: known_pixels.Resampling = known_pixels.NO_RESAMPLING
+  ) -> tf.Tensor:
+    """Returns pictures of which a part is drawn anew, uint8 `[N, H, W, C]`.
+
+    Pixels whose mask is 128 or more are drawn, the others keep their values. With a strength below
+    1, drawing begins with the picture and the noise of a later step, so that it stays similar.
+
+    Args:
+      *inputs: the inputs of `edit_signature`.
+      resampling: how often drawing goes back, so that new pixels fit the known ones.
+
+    Raises:
+      InputError: the sampler keeps something from step to step, and cannot go back.
+    """
+    if resampling not in self._edits.value:
+      self.require_resampling(resampling)
+      self._edits.value[resampling] = tf.function(
+        lambda *inputs: images_lib.to_uint8(self._edited(*inputs, resampling=resampling).image),
+        input_signature=self.edit_signature(),
+        autograph=False,
+      )
+    return self._edits.value[resampling](*inputs)
+
+  def require_resampling(self, resampling: known_pixels.Resampling) -> None:
+    """Raises an `InputError` if drawing is to go back, and the sampler cannot."""
+    settings.require(
+      resampling.times == 1 or not self.sampler.has_memory,
+      "resample_times",
+      f"1 for {self.sampler.to_text()}, which cannot go back; ancestral and ddim can",
+      resampling.times,
+    )
 
   def frames(self, count: int, *inputs: tf.Tensor) -> tf.Tensor:
     """Returns `count` evenly spaced x_t from noise to the image: uint8 `[N, count, H, W, C]`."""
@@ -113,18 +187,46 @@ class ImageSampler(tf.Module):
     """
     return images_lib.to_uint8(self._samples(*inputs, latents=latents).image)
 
-  def _samples(self, seed, *conditioning, trajectory=False, latents=None):
-    """Maps int64 [N], int32 [N] and uint8 [N, h, w, C] to `Samples`."""
+  @property
+  def _num_labels(self):
+    """The number of classes that labels choose from; 0 for a sampler without labels."""
+    classifier = self._classifier.value
+    return self.config.num_classes or (classifier.num_classes if classifier else 0)
+
+  def _edited(self, *inputs, resampling):
+    *conditioning, image, mask, strength = inputs
+    seed = _of_one_length(conditioning[0], image=image, mask=mask, strength=strength)
+    in_range = tf.reduce_all((strength > 0) & (strength <= 1))
+    message = ["strength: expected a share in (0, 1], received", strength]
+    with tf.control_dependencies([tf.debugging.Assert(in_range, message)]):
+      strength = tf.identity(strength)
+    stream = _EDITING_STREAMS + self._stream
+    known = known_pixels.Known(
+      images_lib.to_unit_range(image),
+      mask >= 128,
+      strength,
+      loop.seeded_noise(seed, self.config.image_shape, stream),
+      resampling,
+    )
+    return self._samples(seed, *conditioning[1:], known=known)
+
+  @property
+  def _stream(self):
+    return _UPSAMPLER_STREAM if self.config.low_res_shape else _BASE_STREAM
+
+  def _samples(self, seed, *conditioning, trajectory=False, latents=None, known=None):
+    """Maps the inputs of `input_signature` to `Samples`."""
     names = (spec.name for spec in self.input_signature()[1:])
     given = dict(zip(names, conditioning))
     seed = _of_one_length(seed, **given)
     label, low_res = given.get("label"), given.get("low_res")
     if label is not None:
-      label = _checked(label, self.config.num_classes)
+      label = given["label"] = _checked(label, self._num_labels)
     if low_res is not None:
-      low_res = images_lib.to_unit_range(low_res)
-    stream = _BASE_STREAM if low_res is None else _UPSAMPLER_STREAM
-    noise_fn = loop.seeded_noise(seed, self.config.image_shape, stream)
+      low_res = given["low_res"] = images_lib.to_unit_range(low_res)
+    for name in SCALES & given.keys():
+      given[name] = _finite(name, given[name])
+    noise_fn = loop.seeded_noise(seed, self.config.image_shape, self._stream)
 
     def hold_to_low_res(x_start):
       return images_lib.with_low_resolution(x_start, low_res)
@@ -137,18 +239,39 @@ class ImageSampler(tf.Module):
       on_step=self._on_step,
       on_end=self._on_end,
       start=latents,
+      known=known,
+      classifier_gradient=self._classifier_gradient(given),
     )
-    return loop.draw(
-      self._model_fn(label, low_res), self.diffusion, self.sampler, noise_fn, options
-    )
+    return loop.draw(self._model_fn(given), self.diffusion, self.sampler, noise_fn, options)
 
-  def _model_fn(self, label, low_res):
-    middle_fn = inference.make_model_fn(self._network.value, label, low_res)
+  def _classifier_gradient(self, given):
+    classifier = self._classifier.value
+    if classifier is None:
+      return None
+    return guidance.classifier_gradient(classifier, given["label"], given["classifier_scale"])
+
+  def _model_fn(self, given):
+    middle_fn = self._guided(self._network.value, given)
     ends = self._ends.value
     if ends is None:
       return middle_fn
-    ends_fn = inference.make_model_fn(ends.network, label, low_res)
+    ends_fn = self._guided(ends.network, given)
     return ensembles.ends_and_middle(ends_fn, middle_fn, self.diffusion, ends.steps)
+
+  def _guided(self, network, given):
+    """Returns a network as a function of x_t and t, with guidance if the model knows any."""
+    label = given.get("label") if self.config.num_classes else None
+    low_res = given.get("low_res")
+    if "guidance_scale" not in given:
+      return inference.make_model_fn(network, label, low_res)
+    return guidance.classifier_free(
+      inference.make_labelled_model_fn(network, low_res),
+      self.diffusion,
+      label=label,
+      no_label=self.config.num_classes,
+      scale=given["guidance_scale"],
+      interval=self.config.sampling.guidance_interval or None,
+    )
 
 
 class TwoStageSampler(tf.Module):
@@ -185,20 +308,31 @@ class TwoStageSampler(tf.Module):
     return self.upsampler.frames(count, *self._upsampler_inputs(*inputs))
 
   def _draw(self, *inputs):
-    """Maps int64 [N] and int32 [N] to uint8 [N, H, W, C]."""
+    """Maps the inputs of `input_signature` to uint8 [N, H, W, C]."""
     return self.upsampler.draw(*self._upsampler_inputs(*inputs))
 
   def _upsampler_inputs(self, *inputs):
-    # An upsampler without classes takes no labels.
-    return *inputs[: 2 if self.upsampler.config.num_classes else 1], self.base.draw(*inputs)
+    given = dict(zip((spec.name for spec in self.input_signature()), inputs))
+    values = []
+    for spec in self.upsampler.input_signature():
+      if spec.name == "low_res":
+        values.append(self.base.draw(*inputs))
+      elif spec.name in given:
+        values.append(given[spec.name])
+      else:  # A scale that the base model does not have.
+        scale = getattr(self.upsampler.config.sampling, spec.name)
+        values.append(tf.fill(tf.shape(given["seed"]), scale))
+    return values
 
 
 _SEED = tf.TensorSpec([None], tf.int64, name="seed")
 _LABEL = tf.TensorSpec([None], tf.int32, name="label")
+# Inputs that have a value in the configuration, and may be left out in Python.
+SCALES = frozenset({"guidance_scale", "classifier_scale"})
 
 
 class _Untracked:
-  """Hides a Keras model from `tf.Module`: a SavedModel would trace the model, and fail."""
+  """Hides a value from `tf.Module`. A SavedModel would trace a Keras model, and fail."""
 
   def __init__(self, value):
     self.value = value
@@ -224,6 +358,20 @@ def _of_one_length(seed, **others):
   ]
   with tf.control_dependencies(checks):
     return tf.identity(seed)
+
+
+def _required(inputs, name):
+  value = inputs.get(name)
+  assert value is not None, f"no {name}"
+  return value
+
+
+def _finite(name, scale):
+  """Returns a scale, checked in the graph."""
+  is_finite = tf.reduce_all(tf.math.is_finite(scale))
+  message = [f"{name}: expected finite numbers, received", scale]
+  with tf.control_dependencies([tf.debugging.Assert(is_finite, message)]):
+    return tf.identity(scale)
 
 
 def _checked(label, num_classes):

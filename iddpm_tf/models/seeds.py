@@ -88,7 +88,7 @@ def is_number(text: str) -> bool:
 
 
 def example_inputs(config: config_lib.Config, count: int) -> dict[str, np.ndarray]:
-  """Returns one array `[count, ...]` for each input that a sampler of the model has."""
+  """Returns one array `[count, ...]` for each input that a sampler of the model may have."""
   inputs = {"seed": make_seeds(count)}
   labels = make_labels(count, config.num_classes)
   if labels is not None:
@@ -96,6 +96,14 @@ def example_inputs(config: config_lib.Config, count: int) -> dict[str, np.ndarra
   if config.low_res_shape:
     shape = [count, *config.low_res_shape]
     inputs["low_res"] = np.random.RandomState(0).randint(0, 256, shape, np.uint8)
+  inputs |= {
+    "guidance_scale": np.linspace(0.0, 4.0, count, dtype=np.float32),
+    "classifier_scale": np.linspace(0.0, 4.0, count, dtype=np.float32),
+    "strength": np.linspace(1.0, 0.3, count, dtype=np.float32),
+    "image": np.random.RandomState(1).randint(0, 256, [count, *config.image_shape], np.uint8),
+    "mask": np.zeros([count, *config.image_shape[:2], 1], np.uint8),
+  }
+  inputs["mask"][:, config.image_shape[0] // 2 :] = 255
   return inputs
 
 

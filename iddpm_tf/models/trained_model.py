@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
+from typing import Any
 from typing import Optional
 import zlib
 
@@ -15,6 +16,7 @@ from iddpm_tf import settings
 from iddpm_tf.data import images as images_lib
 from iddpm_tf.diffusion import ensembles
 from iddpm_tf.diffusion import gaussian_diffusion
+from iddpm_tf.diffusion import guidance
 from iddpm_tf.diffusion.samplers import base as samplers
 from iddpm_tf.models import checkpoints
 from iddpm_tf.models import image_sampler
@@ -39,6 +41,7 @@ class TrainedModel:
     strategy: the devices that draw images.
     ends: a second model, for the first and the last timesteps (Appendix D), or None.
     end_steps: the number of timesteps of the second model at either end.
+    classifier: a classifier of noisy images, which guides images to their classes, or None.
   """
 
   folder: model_dir_lib.ModelDir
@@ -49,6 +52,7 @@ class TrainedModel:
   strategy: tf.distribute.Strategy
   ends: Optional["TrainedModel"] = None
   end_steps: int = 0
+  classifier: guidance.Classifier | None = None
 
   def __str__(self) -> str:
     weights = f"EMA {self.ema}" if self.ema else "raw weights"
@@ -56,6 +60,12 @@ class TrainedModel:
     if self.ends is None:
       return text
     return f"{text}; the first and last {self.end_steps} timesteps by {self.ends}"
+
+  @property
+  def num_labels(self) -> int:
+    """The number of classes that labels choose from: the model's, or those of its classifier."""
+    classes = self.classifier.num_classes if self.classifier else 0
+    return self.config.num_classes or classes
 
   @property
   def other_variance(self) -> str | None:
@@ -82,7 +92,13 @@ class TrainedModel:
     if self.ends is not None:
       ends = image_sampler.Ends(self.ends.network, self.end_steps)
     return image_sampler.ImageSampler(
-      self.config, self.network, sampler, ends=ends, on_step=on_step, on_end=on_end
+      self.config,
+      self.network,
+      sampler,
+      ends=ends,
+      classifier=self.classifier,
+      on_step=on_step,
+      on_end=on_end,
     )
 
   def model_fn(
@@ -220,11 +236,42 @@ def with_ends(
   return dataclasses.replace(model, ends=ends, end_steps=ensemble.steps)
 
 
+def with_classifier(
+  model: TrainedModel, classifier: guidance.Classifier, config: config_lib.Config | None = None
+) -> TrainedModel:
+  """Returns a model whose images a classifier guides (Dhariwal & Nichol, 2021, section 4).
+
+  Args:
+    model: the model. One without classes takes the labels of the classifier.
+    classifier: a classifier of noisy images.
+    config: the configuration with which it was trained; None where there is no such thing.
+
+  Raises:
+    InputError: the classifier is of another process, of other images or of other classes.
+  """
+  ours: dict[str, Any] = {"num_classes": model.config.num_classes or classifier.num_classes}
+  theirs: dict[str, Any] = {"num_classes": classifier.num_classes}
+  if config is not None:
+    ours, theirs = ours | _process_of(model.config), theirs | _process_of(config)
+  for name, value in ours.items():
+    message = f"a classifier of the same {name} as the model ({value})"
+    settings.require(value == theirs[name], "classifier_dir", message, theirs[name])
+  return dataclasses.replace(model, classifier=classifier)
+
+
+def _process_of(config):
+  """Returns what a classifier of noisy images must have in common with a model."""
+  names = ("diffusion_steps", "noise_schedule", "rescale_timesteps")
+  values = {name: getattr(config.diffusion, name) for name in names}
+  return values | {"image_shape": config.data.image_shape}
+
+
 def _require_same_process(config, other, folder):
   def describe(each):
     return {name: getattr(each.diffusion, name) for name in _SHARED} | {
       "image_shape": each.data.image_shape,
       "num_classes": each.num_classes,
+      "label_dropout": each.network.label_dropout > 0,
       "low_res_shape": each.low_res_shape,
     }
 

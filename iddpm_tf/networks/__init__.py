@@ -53,6 +53,7 @@ def build_unet(config: config_lib.Config) -> UNet:
     scaled_first_conv=options.scaled_first_conv,
     dropout=options.dropout,
     num_classes=config.num_classes,
+    optional_labels=config.network.label_dropout > 0,
     out_channels=config.out_channels,
     dtype=options.precision,
     name="unet",

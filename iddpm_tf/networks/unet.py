@@ -21,7 +21,13 @@ class UNet(encoder.Encoder):
   change between calls, and must be divisible by 2^(len(channel_multipliers) - 1).
   """
 
-  options = (*encoder.Encoder.options, "num_heads_upsample", "num_classes", "out_channels")
+  options = (
+    *encoder.Encoder.options,
+    "num_heads_upsample",
+    "num_classes",
+    "optional_labels",
+    "out_channels",
+  )
 
   def __init__(
     self,
@@ -41,6 +47,7 @@ class UNet(encoder.Encoder):
     scaled_first_conv: bool = False,
     dropout: float = 0.0,
     num_classes: int = 0,
+    optional_labels: bool = False,
     dtype: DType = None,
     name: str = "unet",
   ):
@@ -66,6 +73,8 @@ class UNet(encoder.Encoder):
         Otherwise it has `base_channels`.
       dropout: dropout rate in the residual blocks.
       num_classes: number of classes. 0 means an unconditional network.
+      optional_labels: whether the label `num_classes` means no class. It adds nothing to the
+        timestep's embedding.
       dtype: type or policy of the layers. The embeddings and the last layers are float32 always.
       name: name of the network.
     """
@@ -87,6 +96,7 @@ class UNet(encoder.Encoder):
     )
     self.num_heads_upsample = num_heads_upsample
     self.num_classes = num_classes
+    self.optional_labels = optional_labels
     self.out_channels = out_channels
 
   def build(
@@ -195,4 +205,10 @@ class UNet(encoder.Encoder):
         f"expected {expected if self.num_classes else 'none for an unconditional network'}, "
         f"received {'none' if label is None else 'labels'}",
       )
-    return ops.silu(emb if label is None else emb + self.label_embedding(label))
+    if label is None:
+      return ops.silu(emb)
+    if not self.optional_labels:
+      return ops.silu(emb + self.label_embedding(label))
+    known = ops.cast(label < self.num_classes, "float32")[:, None]  # [B, 1]
+    classes = ops.minimum(label, self.num_classes - 1)
+    return ops.silu(emb + known * self.label_embedding(classes))

@@ -14,6 +14,7 @@ from iddpm_tf import config as config_lib
 from iddpm_tf import networks
 from iddpm_tf.data import sources
 from iddpm_tf.diffusion import respacing
+from iddpm_tf.diffusion.samplers import base as samplers
 from iddpm_tf.networks import blocks
 from iddpm_tf.networks import cost as cost_lib
 from iddpm_tf.training import state as state_lib
@@ -171,7 +172,9 @@ def step_seconds(
 def grid_seconds(config: config_lib.Config, cost: cost_lib.Cost, rate: float) -> float:
   """Returns the seconds of a sample grid, from the raw weights and from each moving average."""
   weight_sets = 1 + len(config.training.ema)
-  return weight_sets * config.sampling.num_samples * _sampling_steps(config) * cost.flops / rate
+  return (
+    weight_sets * config.sampling.num_samples * _sampling_evaluations(config) * cost.flops / rate
+  )
 
 
 def evaluation_seconds(config: config_lib.Config, cost: cost_lib.Cost, rate: float) -> float:
@@ -185,7 +188,7 @@ def evaluation_seconds(config: config_lib.Config, cost: cost_lib.Cost, rate: flo
   evaluations = 0  # Evaluations of the network, of one image each.
   likelihoods = set(options.eval_scores) & set(config_lib.LIKELIHOODS)
   if set(options.eval_scores) - likelihoods:
-    evaluations += options.eval_samples * _sampling_steps(config)
+    evaluations += options.eval_samples * _sampling_evaluations(config)
   if likelihoods:
     terms = steps
     if options.eval_nll_steps:
@@ -228,9 +231,12 @@ def duration(seconds: float) -> str:
   return f"{seconds:.2g} s" if seconds < 99 else f"{seconds:.0f} s"
 
 
-def _sampling_steps(config):
-  total = config.diffusion.diffusion_steps
-  return config_lib.sampler_parts(config.sampling.samplers[0]).steps or total
+def _sampling_evaluations(config):
+  """Returns how often the first sampler evaluates the network for an image."""
+  sampler = samplers.parse(config.sampling.samplers[0])
+  evaluations = sampler.num_evaluations(config.diffusion.diffusion_steps)
+  # Guidance evaluates it with and without the label.
+  return 2 * evaluations if config.network.label_dropout else evaluations
 
 
 def _largest_block(network, height, width):

@@ -60,10 +60,11 @@ class SampleGrids:
     the weights with the largest share, if it is large.
     """
     inputs, originals = self._inputs()
-    arrays = [inputs[spec.name] for spec in self._image_sampler.input_signature()]
+    arrays = self._image_sampler.arrays(inputs)
     self._folder.mkdir(exist_ok=True)
     weight_sets, outside = self._weight_sets(), {}
-    steps = len(weight_sets) * self._image_sampler.diffusion.num_timesteps
+    config = self._state.config.diffusion
+    steps = len(weight_sets) * self._sampler.num_evaluations(config.diffusion_steps)
     self._bar = self._progress.bar(total=steps, unit="step", description="sample grid")
     with self._bar:
       for name, values in weight_sets.items():

@@ -13,7 +13,7 @@ from iddpm_tf.training import step_guard
 from iddpm_tf.training import tasks
 
 # The purposes of a step's random numbers.
-_TIMESTEPS, _NOISE, _DROPOUT = range(3)
+_TIMESTEPS, _NOISE, _DROPOUT, _LABELS = range(4)
 
 
 class StepRecord(NamedTuple):
@@ -97,6 +97,9 @@ def train_step(state: state_lib.TrainState, batch: Mapping[str, tf.Tensor]) -> R
   t, weights = map(own_part, state.timestep_sampler.sample(total, seed_for(_TIMESTEPS)))
   noise_shape = tf.concat([[total], batch["image"].shape[1:]], 0)
   noise = own_part(tf.random.stateless_normal(noise_shape, seed_for(_NOISE), alg="philox"))
+  if rate := state.config.network.label_dropout:
+    hidden = own_part(tf.random.stateless_uniform([total], seed_for(_LABELS), alg="philox")) < rate
+    batch = {**batch, "label": tf.where(hidden, state.config.num_classes, batch["label"])}
   parts, dropout_seed = state.config.training.microbatches, seed_for(_DROPOUT)
 
   def part_gradients(i, arrays):

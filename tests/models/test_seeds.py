@@ -100,10 +100,12 @@ def test_wrong_inputs_are_refused(values, message):
   assert str(caught.value) == message
 
 
-def test_example_inputs_are_those_that_a_sampler_has():
-  assert seeds.example_inputs(small_model.make_config(class_conditional=False), 3).keys() == {
-    "seed"
-  }
+def test_example_inputs_are_those_that_a_sampler_may_have():
+  inputs = seeds.example_inputs(small_model.make_config(class_conditional=False), 3)
+  assert not inputs.keys() & {"label", "low_res"}
+  assert all(len(array) == 3 for array in inputs.values())
+  assert np.all((inputs["strength"] > 0) & (inputs["strength"] <= 1))
+  assert set(np.unique(inputs["mask"])) == {0, 255}
   inputs = seeds.example_inputs(small_model.make_config(low_res_size=4), 3)
-  assert inputs.keys() == {"seed", "label", "low_res"}
+  assert inputs.keys() >= {"seed", "label", "low_res"}
   assert inputs["low_res"].shape == (3, 4, 4, 1) and inputs["low_res"].dtype == np.uint8

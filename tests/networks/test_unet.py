@@ -163,6 +163,24 @@ def test_the_output_depends_on_the_label():
   )
 
 
+def test_a_hidden_label_adds_nothing_to_the_timestep():
+  """It is the number of classes, and needs no weights."""
+  network = small(num_classes=3, optional_labels=True)
+  plain = small(num_classes=3)
+  assert network.count_params() == plain.count_params()
+  for mine, other in zip(network.variables, plain.variables, strict=True):
+    mine.assign(other.value)
+  x = images(8, 8, 3)
+  np.testing.assert_array_equal(network(x, T, np.array([0, 2])), plain(x, T, np.array([0, 2])))
+  hidden = np.asarray(network(x, T, np.array([3, 2])))
+  np.testing.assert_array_equal(hidden[1], np.asarray(plain(x, T, np.array([0, 2])))[1])
+  unconditional = make_small()
+  weights = {weight.path: weight for weight in network.trainable_variables}
+  for weight in unconditional.trainable_variables:
+    weight.assign(weights[weight.path].value)
+  np.testing.assert_allclose(hidden[0], unconditional(x, T)[0], atol=1e-5)
+
+
 def test_sizes_that_cannot_be_halved_are_refused():
   with pytest.raises(ValueError, match="x: expected height and width divisible by 2, received 8x7"):
     small()(images(8, 7, 3), T)
@@ -286,6 +304,7 @@ def test_build_network_uses_every_setting():
       scaled_first_conv=True,
       dropout=0.2,
       class_conditional=True,
+      label_dropout=0.1,
       precision="mixed_bfloat16",
     ),
     data=config_lib.DataConfig(image_shape=(8, 4, 1), num_classes=3),
@@ -307,5 +326,6 @@ def test_build_network_uses_every_setting():
     "scaled_first_conv": True,
     "dropout": 0.2,
     "num_classes": 3,
+    "optional_labels": True,
     "out_channels": 2,
   }
