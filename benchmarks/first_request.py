@@ -57,7 +57,7 @@ def time_requests(version: str, signature: str, images: int, *, warm_up: bool) -
   servable = loaded_servable.LoadedServable("model", 1, version)
   if warm_up:
     servable.warm_up()
-  arrays = warmup.zeros(servable.inputs(signature), images)
+  arrays = warmup.simple_arrays(servable.inputs(signature), images)
   seconds = []
   for i in range(_REQUESTS):
     start = time.perf_counter()

@@ -6,6 +6,7 @@ The server is TensorFlow Serving or a development server, by REST (--url) or by 
 Many images are requested in batches. A busy server is asked again.
 """
 
+from collections.abc import Collection
 import dataclasses
 import pathlib
 import sys
@@ -52,6 +53,21 @@ class Options:
     "classes of the images, by number or by name (cat,dog), repeated in turn, if the model has "
     "classes",
   )
+  guidance_scale: float = settings.setting(
+    1.0, "how much images follow their classes, if the model knows classifier-free guidance"
+  )
+  classifier_scale: float = settings.setting(
+    1.0, "how much a classifier guides the images, if the model was exported with one"
+  )
+  image: str | None = settings.setting(
+    None, "the picture to edit, of the model's size, for a signature edit_NAME"
+  )
+  mask: str | None = settings.setting(
+    None, "for the same: a picture that is white where pixels are drawn; unset: all of them"
+  )
+  strength: float = settings.setting(
+    1.0, "for the same: share of the steps with which images are drawn, in (0, 1]"
+  )
   batch_size: int = settings.setting(8, "number of images per request")
   timeout: float = settings.setting(600.0, "seconds to wait for an answer")
   attempts: int = settings.setting(6, "how often to ask a busy server, with growing pauses")
@@ -61,6 +77,7 @@ class Options:
       value = getattr(self, name)
       settings.require(0 < value <= _LIMIT, name, f"a positive number up to {_LIMIT:,}", value)
     settings.require_seed(self.seed)
+    settings.require(0 < self.strength <= 1, "strength", "a share in (0, 1]", self.strength)
     numbers = [int(label) for label in self.labels if seeds_lib.is_number(label)]
     settings.require(
       self.labels and all(0 <= number < 2**31 for number in numbers),
@@ -109,11 +126,17 @@ def _draw(options: Options) -> int:
     if "label" in inputs:
       names = clients.class_names(client, signatures)
       labels = _labels(options, len(seeds), names)
+    others = _others(options, inputs, len(seeds))
     files.make_folder(output, "output_dir")
     with progress_lib.Console().bar(total=len(seeds), unit="image") as bar:
       # Each batch is written when it arrives, so that it outlasts a failure of the server.
       for indices, images in clients.batches(
-        client, options.signature, seeds, labels, batch_size=options.batch_size
+        client,
+        options.signature,
+        seeds,
+        labels,
+        others=others,
+        batch_size=options.batch_size,
       ):
         for seed, image in zip(seeds[indices], images):
           pictures.write_png(output / f"{seed:06d}.png", image)
@@ -124,6 +147,31 @@ def _draw(options: Options) -> int:
   pictures.write_png(output / GRID, grid)
   print(f"wrote {len(seeds)} images and {GRID} to {output}")
   return 0
+
+
+def _others(options: Options, inputs: Collection[str], count: int) -> dict[str, np.ndarray]:
+  """Returns the inputs of a signature besides seeds and labels, [N, ...] each."""
+  numbers = {
+    name: np.full(count, getattr(options, name), np.float32)
+    for name in ("guidance_scale", "classifier_scale", "strength")
+    if name in inputs
+  }
+  given = settings.changed(options)
+  for name in ("guidance_scale", "classifier_scale", "strength", "image", "mask"):
+    expected = f"none, because {options.signature} has no such input"
+    settings.require(name in inputs or name not in given, name, expected, getattr(options, name))
+  if "image" not in inputs:
+    return numbers
+  from iddpm_tf.data import image_files
+
+  settings.require(options.image, "image", f"a picture, which {options.signature} edits", "none")
+  (image,) = image_files.read(options.image or "", name="image").images[:1]
+  mask = np.full([*image.shape[:2], 1], 255, np.uint8)
+  if options.mask:
+    (mask,) = image_files.read(options.mask, mask.shape, name="mask").images[:1]
+  arrays = {"image": image, "mask": mask}
+  repeated = {name: np.repeat(array[None], count, axis=0) for name, array in arrays.items()}
+  return numbers | repeated
 
 
 def _labels(options: Options, count: int, class_names: tuple[str, ...]) -> np.ndarray:

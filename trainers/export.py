@@ -26,7 +26,10 @@ from trainers.cli import signals
 
 @dataclasses.dataclass(frozen=True)
 class Options(
-  serving_config.ServableConfig, model_options.UpsamplerOptions, model_options.EnsembleOptions
+  serving_config.ServableConfig,
+  model_options.UpsamplerOptions,
+  model_options.EnsembleOptions,
+  model_options.ClassifierOptions,
 ):
   """Flags of the command."""
 
@@ -57,7 +60,7 @@ class Options(
 
   def servable_config(self) -> serving_config.ServableConfig:
     """Returns the signatures and warm-up requests to write."""
-    return serving_config.ServableConfig(self.png, self.trajectory, self.warmup)
+    return serving_config.ServableConfig(self.png, self.edit, self.trajectory, self.warmup)
 
 
 def main(options: Options, given: dict[str, Any]) -> int:

@@ -36,7 +36,9 @@ from trainers.cli import model_options
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(model_options.UpsamplerOptions, model_options.EnsembleOptions):
+class Options(
+  model_options.UpsamplerOptions, model_options.EnsembleOptions, model_options.ClassifierOptions
+):
   """Flags of the command."""
 
   output_dir: str | None = settings.setting(
@@ -114,7 +116,7 @@ def main(options: Options, given: dict[str, Any]) -> int:
     images = model.sample(
       count,
       sampler=sampler,
-      labels=labels if model.num_classes else None,
+      labels=labels if model.trained.num_labels else None,
       seed=options.seed,
       low_res=low_res,
       batch_size=options.batch_size,

@@ -10,6 +10,7 @@ import tensorflow as tf
 from iddpm_tf import settings
 from iddpm_tf.api import exported
 from iddpm_tf.api import model as model_lib
+from iddpm_tf.diffusion import guidance
 from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.models import trained_model
 from iddpm_tf.serving import layout
@@ -22,6 +23,7 @@ def load(
   ema: float | None = None,
   best: bool = False,
   ensemble: trained_model.Ensemble | str | os.PathLike[str] | None = None,
+  classifier: guidance.Classifier | str | os.PathLike[str] | None = None,
   changes: Mapping[str, Any] | None = None,
   strategy: tf.distribute.Strategy | None = None,
   progress: bool | progress_lib.Progress = True,
@@ -35,6 +37,8 @@ def load(
       first rate of the run, or with `best` the rate of the best score.
     best: whether to take the checkpoint of the best score, not the newest one.
     ensemble: a second model for the first and the last timesteps (Appendix D), or its folder.
+    classifier: a classifier of noisy images, which guides images to their classes: the folder of
+      one that `trainers.train_classifier` trained, or any `guidance.Classifier`.
     changes: settings with other values than those of the folder, such as
       `{"clip_denoised": False}`. The values that a run may change can change, and there is
       `fixed_variance` (fixed_small or fixed_large) for a model that learns no variance.
@@ -53,11 +57,17 @@ def load(
       ema=ema,
       best=best,
       ensemble=ensemble,
+      classifier=classifier,
       changes=changes,
       strategy=strategy,
       progress=progress,
     )
-  for name, value in (("ema", ema), ("best", best or None), ("ensemble", ensemble)):
+  for name, value in (
+    ("ema", ema),
+    ("best", best or None),
+    ("ensemble", ensemble),
+    ("classifier", classifier),
+  ):
     settings.require(value is None, name, "no value for an exported model", value)
   settings.require(not changes, "changes", "no value for an exported model", changes)
   return exported.ExportedModel(version)
@@ -69,6 +79,7 @@ def load_run(
   ema: float | None = None,
   best: bool = False,
   ensemble: trained_model.Ensemble | str | os.PathLike[str] | None = None,
+  classifier: guidance.Classifier | str | os.PathLike[str] | None = None,
   changes: Mapping[str, Any] | None = None,
   strategy: tf.distribute.Strategy | None = None,
   progress: bool | progress_lib.Progress = True,
@@ -91,7 +102,19 @@ def load_run(
     names = {"dir": "ensemble", "steps": "ensemble.steps", "ema": "ensemble.ema"}
     with settings.renamed({f"ensemble_{name}": theirs for name, theirs in names.items()}):
       model = trained_model.with_ends(model, ensemble, progress)
+  if classifier is not None:
+    with settings.renamed({"model_dir": "classifier", "classifier_dir": "classifier"}):
+      model = _with_classifier(model, classifier)
   return model_lib.Model(model)
+
+
+def _with_classifier(model, classifier):
+  if not isinstance(classifier, (str, os.PathLike)):
+    return trained_model.with_classifier(model, classifier)
+  from iddpm_tf.models import classifier as classifier_lib
+
+  loaded = classifier_lib.load_classifier(classifier)
+  return trained_model.with_classifier(model, loaded, loaded.config)
 
 
 def _exported_version(path: pathlib.Path) -> pathlib.Path | None:

@@ -16,9 +16,11 @@ from iddpm_tf import settings
 from iddpm_tf.data import arrays
 from iddpm_tf.diffusion.samplers import base as samplers_lib
 from iddpm_tf.diffusion.samplers import ddim
+from iddpm_tf.diffusion.samplers import known_pixels
 from iddpm_tf.evaluation.nll import estimate as nll_estimate
 from iddpm_tf.evaluation.nll import full_sum
 from iddpm_tf.models import batched_sampling
+from iddpm_tf.models import editing
 from iddpm_tf.models import encoding
 from iddpm_tf.models import image_sampler
 from iddpm_tf.models import seeds as seeds_lib
@@ -33,6 +35,7 @@ from iddpm_tf.utils import progress as progress_lib
 
 ProgressOption = bool | progress_lib.Progress
 Labels = Sequence[int] | np.ndarray
+Scale = float | Sequence[float] | np.ndarray  # One number, or one per image.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +152,8 @@ class Model:
     sampler: str | samplers_lib.Sampler | None = None,
     labels: seeds_lib.Labels | None = None,
     seed: int | Sequence[int] | np.ndarray = 0,
+    guidance_scale: Scale | None = None,
+    classifier_scale: Scale | None = None,
     low_res: np.ndarray | None = None,
     batch_size: int = 100,
     progress: ProgressOption = True,
@@ -162,6 +167,11 @@ class Model:
       labels: classes to repeat in turn, by number or by name. None repeats all classes of the
         model.
       seed: the seed of the first image (image i has seed + i), or one seed per image.
+      guidance_scale: how much images follow their classes, for a model that was trained with
+        `label_dropout`, or one number per image: 1 as trained, above 1 more, 0 not at all. None is
+        the configuration's.
+      classifier_scale: how much the classifier guides images, for a model that was loaded with one,
+        or one number per image. None is the configuration's.
       low_res: for a super-resolution model, the images to enlarge, uint8 `[N, h, w, C]`.
       batch_size: images at a time, over all devices.
       progress: True shows a bar, and a note where unclipped images are black and white; False
@@ -174,11 +184,126 @@ class Model:
       InputError: a wrong argument.
     """
     inputs, progress = self._inputs(count, seed, labels, low_res), progress_lib.make(progress)
+    inputs |= self._scales(inputs, guidance_scale, classifier_scale)
     batched = self._batched(sampler)
     images = batched.draw(inputs, batch_size=_positive(batch_size), progress=progress)
     if note := batched.note_of_extremes():
       progress.say(note)
     return images
+
+  def edit(
+    self,
+    images: np.ndarray,
+    *,
+    masks: np.ndarray | None = None,
+    strength: float | Sequence[float] | np.ndarray = 1.0,
+    count: int | None = None,
+    resampling: known_pixels.Resampling = known_pixels.NO_RESAMPLING,
+    sampler: str | samplers_lib.Sampler | None = None,
+    labels: seeds_lib.Labels | None = None,
+    seed: int | Sequence[int] | np.ndarray = 0,
+    guidance_scale: Scale | None = None,
+    classifier_scale: Scale | None = None,
+    low_res: np.ndarray | None = None,
+    batch_size: int = 100,
+    progress: ProgressOption = True,
+  ) -> np.ndarray:
+    """Draws a part of pictures anew: the pixels of a mask, or what changes at a noise level.
+
+    Without a mask, and with a strength below 1, the result is a variation of the picture (Meng et
+    al., 2021, SDEdit). With a mask, the other pixels keep their values exactly, and get new noise
+    at each step (Lugmayr et al., 2022, RePaint).
+
+    Args:
+      images: uint8 `[N, H, W, C]`, or one picture `[H, W, C]`.
+      masks: which pixels to draw: bool, or uint8 of which 128 or more are drawn; `[N, H, W]`,
+        `[N, H, W, 1]`, or one mask for all. None draws all pixels.
+      strength: the share of the steps with which images are drawn, in (0, 1], or one per image. 1
+        begins with noise alone; small values stay close to the picture.
+      count: the number of images to draw, to which one picture is repeated; None is that of
+        `images`.
+      resampling: how often drawing goes back, so that new pixels fit the known ones (RePaint).
+      sampler: see `sample`.
+      labels: see `sample`.
+      seed: see `sample`.
+      guidance_scale: see `sample`.
+      classifier_scale: see `sample`.
+      low_res: see `sample`.
+      batch_size: images at a time.
+      progress: True shows a bar, False shows none; or a `Progress`.
+
+    Returns:
+      uint8 `[count, H, W, C]`.
+
+    Raises:
+      InputError: a wrong argument, or nothing to draw from: no mask, and a strength of 1.
+    """
+    edits = editing.make_edits(
+      images,
+      self.image_shape,
+      masks=masks,
+      strength=strength,
+      count=count,
+      resampling=resampling,
+    )
+    inputs = self._inputs(len(edits.image), seed, labels, low_res)
+    inputs |= self._scales(inputs, guidance_scale, classifier_scale)
+    return self._batched(sampler).edit(
+      edits, inputs, batch_size=_positive(batch_size), progress=progress_lib.make(progress)
+    )
+
+  def interpolate(
+    self,
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    count: int = 8,
+    labels: Labels | None = None,
+    steps: int | None = None,
+    batch_size: int = 100,
+    progress: ProgressOption = True,
+  ) -> np.ndarray:
+    """Draws the images between pictures, through their latents (Song et al., 2020, section 5.3).
+
+    The first and the last image are nearly the two pictures.
+
+    Args:
+      first: uint8 `[N, H, W, C]`.
+      second: uint8 `[N, H, W, C]`.
+      count: the number of images of each pair, 2 or more.
+      labels: the class of each pair, integers `[N]`, for a model with classes.
+      steps: the number of DDIM's timesteps; None takes all of the model's.
+      batch_size: images at a time.
+      progress: True shows a bar, False shows none; or a `Progress`.
+
+    Returns:
+      uint8 `[N, count, H, W, C]`.
+
+    Raises:
+      InputError: a wrong argument.
+    """
+    settings.require_count("count", count, least=2)
+    ends = [
+      np.asarray(arrays.require_images(images, self.image_shape, name=name))
+      for name, images in (("first", first), ("second", second))
+    ]
+    number = len(ends[0])
+    message = f"{number} images, as many as first"
+    settings.require(len(ends[1]) == number, "second", message, len(ends[1]))
+    label = arrays.require_labels(labels, number, self.num_classes)
+    twice = None if label is None else np.concatenate([label, label])
+    latents = self.encode(
+      np.concatenate(ends), twice, steps=steps, batch_size=batch_size, progress=progress
+    )
+    points = editing.between(latents[:number], latents[number:], count)
+    images = self.decode(
+      points.reshape(-1, *self.image_shape),
+      None if label is None else np.repeat(label, count),
+      steps=steps,
+      batch_size=batch_size,
+      progress=progress,
+    )
+    return images.reshape(points.shape)
 
   def describe_range(self, sampler: str | samplers_lib.Sampler | None = None) -> str:
     """Returns how much of the predicted x_0 left [-1, 1] in the last call of `sample`, in words.
@@ -451,6 +576,12 @@ class Model:
     deployment.require_models_config(folder.parent)
     layout.require_new_version(folder, version)
     files.require_writable(folder, "path")
+    settings.require(
+      upsampler is None or not config.edit,
+      "edit",
+      "False for a chain of two models; the base model alone can be exported with it",
+      config.edit,
+    )
     graphs: list[servable.Sampler] = [
       self.trained.make_image_sampler(each, on_step=servable.step_counter()) for each in parsed
     ]
@@ -524,10 +655,26 @@ class Model:
       count,
       seed=seed,
       labels=labels,
-      num_classes=self.num_classes,
+      num_classes=self.trained.num_labels,
       class_names=self.class_names,
       low_res=low_res,
     )
+
+  def _scales(self, inputs, guidance_scale, classifier_scale):
+    """Returns the scales that were given as inputs: float32 `[N]` each."""
+    given = {"guidance_scale": guidance_scale, "classifier_scale": classifier_scale}
+    needs = {
+      "guidance_scale": (self.config.network.label_dropout, "was trained without label_dropout"),
+      "classifier_scale": (self.trained.classifier, "was loaded without a classifier"),
+    }
+    scales = {}
+    for name, value in given.items():
+      if value is None:
+        continue
+      is_known, reason = needs[name]
+      settings.require(is_known, name, f"none, because the model {reason}", value)
+      scales[name] = arrays.require_scales(value, len(inputs["seed"]), name=name)
+    return scales
 
   def _data(self, images, labels):
     images = arrays.require_images(images, self.image_shape)

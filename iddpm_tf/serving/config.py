@@ -13,6 +13,7 @@ class ServableConfig:
 
   Attributes:
     png: whether each sampler also has a signature `png_NAME`, which returns PNG files.
+    edit: whether each sampler also has a signature `edit_NAME`, which draws a part of a picture.
     trajectory: the number of frames that a signature `NAME_trajectory` of each sampler returns, or
       0 for no such signature.
     warmup: the numbers of images in the requests that a server replays before a version answers.
@@ -20,6 +21,11 @@ class ServableConfig:
 
   png: bool = settings.setting(
     True, "export a second signature of each sampler, png_NAME, which returns PNG files"
+  )
+  edit: bool = settings.setting(
+    False,
+    "export a further signature of each sampler, edit_NAME, which draws the pixels of a mask, or a "
+    "picture from a noise level on",
   )
   trajectory: int = settings.setting(
     0,

@@ -91,7 +91,7 @@ def _fill(template: str, values: Mapping[str, str]) -> str:
 def _examples(values: Mapping[str, str], inputs: Mapping[str, tf.TensorSpec], png: bool) -> str:
   """Returns shell commands that request an image."""
   has_low_res = "low_res" in inputs
-  instance = dict.fromkeys(inputs, "0")
+  instance = {name: "1.0" if spec.dtype.is_floating else "0" for name, spec in inputs.items()}
   if has_low_res:  # A grey image. Python writes it, because it is too long to read.
     height, width, channels = inputs["low_res"].shape[1:]
     instance["low_res"] = f"[[[128] * {channels}] * {width}] * {height}"

@@ -16,6 +16,8 @@ from iddpm_tf import settings
 
 DEFAULT_SIGNATURE = "serving_default"
 PNG_PREFIX = "png_"
+EDIT_PREFIX = "edit_"  # After PNG_PREFIX, if a signature has both.
+SCALES = ("guidance_scale", "classifier_scale")  # Inputs of guided models.
 TRAJECTORY_SUFFIX = "_trajectory"
 PROGRESS_SUFFIX = "_progress"  # The signature that returns how many steps a sampler has begun.
 BEGUN_STEPS, STEPS = "begun_steps", "steps"  # Its outputs.
@@ -43,7 +45,7 @@ _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 def is_sampler(signature: str) -> bool:
   """Returns whether a signature has the name of a sampler, and so returns images."""
   return not (
-    signature.startswith((PNG_PREFIX, DEFAULT_SIGNATURE))
+    signature.startswith((PNG_PREFIX, EDIT_PREFIX, DEFAULT_SIGNATURE))
     or signature.endswith((TRAJECTORY_SUFFIX, PROGRESS_SUFFIX))
     or signature == CLASS_NAMES
   )
@@ -51,7 +53,8 @@ def is_sampler(signature: str) -> bool:
 
 def sampler_of(signature: str) -> str:
   """Returns the name of the sampler that a signature draws by."""
-  return signature.removeprefix(PNG_PREFIX).removesuffix(TRAJECTORY_SUFFIX)
+  name = signature.removeprefix(PNG_PREFIX).removeprefix(EDIT_PREFIX)
+  return name.removesuffix(TRAJECTORY_SUFFIX)
 
 
 def require_name(name: str) -> None:

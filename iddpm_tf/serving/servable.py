@@ -36,8 +36,12 @@ def export(
 
   Each sampler has a signature under its name, such as `ancestral_250`. The first sampler is also
   `serving_default`. The inputs are `seed`, int64 [N]; `label`, int32 [N], if the model has
-  classes; and `low_res`, uint8 [N, h, w, C], if the sampler is a super-resolution model alone. The
-  output is `image`, uint8 [N, H, W, C].
+  classes; `low_res`, uint8 [N, h, w, C], if the sampler is a super-resolution model alone; and
+  `guidance_scale` and `classifier_scale`, float32 [N], if the model knows guidance of this kind.
+  The output is `image`, uint8 [N, H, W, C].
+
+  `edit_ancestral_250` has three more inputs: `image`, uint8 [N, H, W, C]; `mask`, uint8 [N, H, W,
+  1], of which pixels of 128 or more are drawn; and `strength`, float32 [N] in (0, 1].
 
   `png_ancestral_250` returns `image_bytes`, string [N], PNG files. `ancestral_250_trajectory`
   returns `frames`, uint8 [N, F, H, W, C], from noise to the image.
@@ -154,7 +158,8 @@ def _counters(samplers: Sequence[Sampler]) -> list[tf.Variable]:
 def _progress(sampler: Sampler) -> Any:
   """Returns the concrete function of the signature that returns how far a sampler is."""
   counters = _counters([sampler])
-  steps = sum(stage.diffusion.num_timesteps for stage in _stages(sampler))
+  # Some samplers evaluate the network more than once at a timestep.
+  steps = sum(len(stage.sampler.schedule(stage.diffusion)) for stage in _stages(sampler))
 
   def repeated(seed: tf.Tensor) -> dict[str, tf.Tensor]:
     begun = tf.add_n([counter.read_value() for counter in counters])
@@ -180,24 +185,33 @@ def _signatures(sampler: Sampler, config: config_lib.ServableConfig) -> Iterator
   """Yields the name and the concrete function of each signature of a sampler."""
   name = str(sampler.sampler)
 
-  def concrete(outputs: Callable[..., dict[str, tf.Tensor]]) -> Any:
-    function = tf.function(outputs, input_signature=sampler.input_signature(), autograph=False)
+  def concrete(outputs: Callable[..., dict[str, tf.Tensor]], specs: Sequence[tf.TensorSpec]) -> Any:
+    function = tf.function(outputs, input_signature=specs, autograph=False)
     return function.get_concrete_function()
 
-  def png_files(*inputs: tf.Tensor) -> tf.Tensor:
-    return tf.map_fn(tf.io.encode_png, sampler.draw(*inputs), fn_output_signature=tf.string)
+  def of_images(name: str, draw: Callable[..., tf.Tensor], specs: Sequence[tf.TensorSpec]) -> Any:
+    yield name, concrete(lambda *inputs: {"image": draw(*inputs)}, specs)
+    if config.png:
+      # The suffix _bytes makes the REST interface send base64.
+      yield (
+        f"{layout.PNG_PREFIX}{name}",
+        concrete(lambda *inputs: {"image_bytes": _png_files(draw(*inputs))}, specs),
+      )
 
-  yield name, concrete(lambda *inputs: {"image": sampler.draw(*inputs)})
-  if config.png:
-    # The suffix _bytes makes the REST interface send base64.
-    yield (
-      f"{layout.PNG_PREFIX}{name}",
-      concrete(lambda *inputs: {"image_bytes": png_files(*inputs)}),
-    )
+  yield from of_images(name, sampler.draw, sampler.input_signature())
+  if config.edit:
+    assert isinstance(sampler, image_sampler.ImageSampler), "a chain of two models edits nothing"
+    editing = f"{layout.EDIT_PREFIX}{name}"
+    yield from of_images(editing, sampler.edit, sampler.edit_signature())
   if config.trajectory:
-    yield (
-      f"{name}{layout.TRAJECTORY_SUFFIX}",
-      concrete(lambda *inputs: {"frames": sampler.frames(config.trajectory, *inputs)}),
+    frames = concrete(
+      lambda *inputs: {"frames": sampler.frames(config.trajectory, *inputs)},
+      sampler.input_signature(),
     )
+    yield f"{name}{layout.TRAJECTORY_SUFFIX}", frames
   if len(_counters([sampler])) == len(_stages(sampler)):
     yield f"{name}{layout.PROGRESS_SUFFIX}", _progress(sampler)
+
+
+def _png_files(images: tf.Tensor) -> tf.Tensor:
+  return tf.map_fn(tf.io.encode_png, images, fn_output_signature=tf.string)

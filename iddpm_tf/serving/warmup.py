@@ -40,7 +40,7 @@ def write(
     InputError: there are more records than a server accepts.
   """
   requests = [
-    messages.predict_request(model, name, zeros(input_specs(function), batch_size))
+    messages.predict_request(model, name, simple_arrays(input_specs(function), batch_size))
     for batch_size in batch_sizes
     for name, function in sorted(signatures.items())
   ]
@@ -74,10 +74,13 @@ def read(version: str | os.PathLike[str]) -> list[predict_pb2.PredictRequest]:
   return [log.predict_log.request for log in logs]
 
 
-def zeros(specs: Mapping[str, tf.TensorSpec], batch_size: int) -> dict[str, np.ndarray]:
-  """Returns arrays of zeros for the inputs of a signature: `{input: array [batch_size, ...]}`."""
+def simple_arrays(specs: Mapping[str, tf.TensorSpec], batch_size: int) -> dict[str, np.ndarray]:
+  """Returns arrays for the inputs of a signature, `{input: array [batch_size, ...]}`.
+
+  They are zeros, except for scales and strengths, the inputs of real numbers, which are 1.
+  """
   return {
-    name: np.zeros([batch_size, *spec.shape[1:]], spec.dtype.as_numpy_dtype)
+    name: np.full([batch_size, *spec.shape[1:]], spec.dtype.is_floating, spec.dtype.as_numpy_dtype)
     for name, spec in specs.items()
   }
 

@@ -12,12 +12,6 @@ PIXELS = np.random.default_rng(0).integers(0, 256, [6, 8, 8, 1], np.uint8)
 LABELS = np.array([3, 1, 4, 1, 5, 9])
 
 
-@pytest.fixture(name="model", scope="module")
-def fixture_model(model_dir):
-  """The small model with random weights."""
-  return iddpm.load(model_dir)
-
-
 @pytest.fixture(name="upsampler", scope="module")
 def fixture_upsampler(tmp_path_factory):
   """A model without classes that enlarges images of 4x4."""
@@ -196,8 +190,9 @@ WRONG = {
   ),
   "an unknown sampler": (
     lambda model: model.sample(1, sampler="dpm:5"),
-    "sampler: expected NAME[:STEPS[:NUMBER...]][:skipSHARE] with NAME one of ancestral, ddim, "
-    "STEPS above 0 and SHARE in [0, 1), received 'dpm:5'",
+    "sampler: expected NAME[:STEPS[:NUMBER...]][:SPACING][:skipSHARE] with NAME one of "
+    "ancestral, ddim, dpmpp_2m, dpmpp_2s, dpmpp_sde, heun, heun_churn, STEPS above 0, SPACING "
+    "uniform, stride, logsnr, rho or rhoNUMBER and SHARE in [0, 1), received 'dpm:5'",
   ),
   "more steps than the model has": (
     lambda model: model.sample(1, sampler="ddim:50"),
@@ -237,7 +232,7 @@ WRONG = {
   ),
   "no steps of DDIM": (
     lambda model: model.decode(noise(2, 8, 8, 1), [0, 1], steps=0),
-    "steps: expected a positive number of steps, received 0",
+    "steps: expected a step or more, received 0",
   ),
   "images for latents": (
     lambda model: model.decode(PIXELS, LABELS),

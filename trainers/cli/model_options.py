@@ -57,6 +57,22 @@ class EnsembleOptions(ModelOptions):
 
 
 @dataclasses.dataclass(frozen=True)
+class ClassifierOptions:
+  """Flags of the commands that can draw images guided by a classifier."""
+
+  classifier_dir: str | None = settings.setting(
+    None,
+    "folder of a classifier of noisy images (trainers.train_classifier), whose gradient guides "
+    "images to their classes by --classifier_scale",
+  )
+
+  def require_classifier(self, given: Mapping[str, Any]) -> None:
+    """Raises an `InputError` if the flag of a classifier is given without a classifier."""
+    if "classifier_scale" in given and not self.classifier_dir:
+      raise settings.InputError("classifier_scale", "requires --classifier_dir")
+
+
+@dataclasses.dataclass(frozen=True)
 class UpsamplerOptions:
   """Flags of the commands that can enlarge a model's images with a second one (Appendix C)."""
 
@@ -115,8 +131,13 @@ def load_model(
       **{} if options.ensemble_steps is None else {"steps": options.ensemble_steps},
       ema=options.ensemble_ema,
     )
+  classifier = None
+  if isinstance(options, ClassifierOptions):
+    options.require_classifier(given)
+    classifier = options.classifier_dir
   names = {
     "path": "model_dir",
+    "classifier": "classifier_dir",
     "ensemble": "ensemble_dir",
     "ensemble.steps": "ensemble_steps",
     "ensemble.ema": "ensemble_ema",
@@ -127,6 +148,7 @@ def load_model(
       ema=options.ema,
       best=options.best,
       ensemble=ensemble,
+      classifier=classifier,
       changes=_changes(options, given),
       strategy=devices.local_strategy() if all_devices else None,
       progress=progress,

@@ -19,12 +19,12 @@ def draw(
   seeds: Integers,
   labels: Integers | None = None,
   *,
+  others: Mapping[str, np.ndarray] | None = None,
   batch_size: int = 8,
 ) -> np.ndarray:
   """Returns the images of seeds, uint8 [N, H, W, C]. The arguments are those of `batches`."""
-  return np.concatenate(
-    [images for _, images in batches(client, signature, seeds, labels, batch_size=batch_size)]
-  )
+  received = batches(client, signature, seeds, labels, others=others, batch_size=batch_size)
+  return np.concatenate([images for _, images in received])
 
 
 def batches(
@@ -33,6 +33,7 @@ def batches(
   seeds: Integers,
   labels: Integers | None = None,
   *,
+  others: Mapping[str, np.ndarray] | None = None,
   batch_size: int = 8,
 ) -> Iterator[tuple[slice, np.ndarray]]:
   """Draws the images of seeds in several requests. An image is the same in each batch size.
@@ -42,6 +43,9 @@ def batches(
     signature: the name of a sampler, such as `ddim_50`, or "" for the default signature.
     seeds: one seed per image, [N].
     labels: one label per image, [N], or None if the model has no classes.
+    others: the other inputs of the signature by name, such as `guidance_scale` float32 [N], or of
+      `edit_...` the inputs `image` uint8 [N, H, W, C], `mask` uint8 [N, H, W, 1] and `strength`
+      float32 [N].
     batch_size: the number of images per request.
 
   Yields:
@@ -55,6 +59,7 @@ def batches(
     arrays = {"seed": np.asarray(seeds[indices], np.int64)}
     if labels is not None:
       arrays["label"] = np.asarray(labels[indices], np.int32)
+    arrays |= {name: values[indices] for name, values in (others or {}).items()}
     outputs = list(client.predict(signature, arrays).values())
     count = len(arrays["seed"])
     if not _are_images(outputs, count):

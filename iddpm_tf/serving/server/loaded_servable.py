@@ -169,14 +169,18 @@ class LoadedServable:
   def description(self) -> dict[str, Any]:
     """Returns what the page shows of the model, as JSON.
 
-    The samplers are those that draw from seeds and labels, and perhaps from an image to enlarge.
+    The samplers are those that draw from seeds, labels and scales, and perhaps from an image to
+    enlarge. Samplers for editing also take a picture, a mask and a strength.
     """
+    drawing = {"seed", "label", "low_res", *layout.SCALES}
     pngs = [
       name
       for name in self.signatures
-      if name.startswith(layout.PNG_PREFIX)
-      and set(self.inputs(name)) <= {"seed", "label", "low_res"}
+      if name.startswith(layout.PNG_PREFIX) and set(self.inputs(name)) <= drawing
     ]
+    prefix = layout.PNG_PREFIX + layout.EDIT_PREFIX
+    edits = [name for name in self.signatures if name.startswith(prefix)]
+    scales = {name for png in pngs for name in layout.SCALES if name in self.inputs(png)}
     enlarging = [self.inputs(name)["low_res"] for name in pngs if "low_res" in self.inputs(name)]
     shapes = [
       self.signature(name).outputs["frames"].tensor_shape.dim
@@ -192,6 +196,13 @@ class LoadedServable:
       # (h, w, C) of the image to enlarge; empty for a model that draws from noise alone.
       "low_res": enlarging[0].shape.as_list()[1:] if enlarging else [],
       "frames": max(frames, default=0),
+      "edit_samplers": [name.removeprefix(prefix) for name in edits],
+      # (H, W, C) of the picture to edit; empty for a model that edits none.
+      "image_shape": self.inputs(edits[0])["image"].shape.as_list()[1:] if edits else [],
+      # The scales that the model takes, with the values of its configuration.
+      "scales": {
+        name: getattr(self.config.sampling, name) if self.config else 1.0 for name in sorted(scales)
+      },
       "classes": self.config.num_classes if self.config else 0,
       "class_names": list(self.config.class_names) if self.config else [],
     }
