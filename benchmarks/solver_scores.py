@@ -28,12 +28,12 @@ SAMPLERS = (
   "ancestral:{}",
   "ddim:{}:0:uniform",
   "dpmpp_2m:{}",
-  "dpmpp_2m:{}:uniform",
   "dpmpp_2s:{}",
   "dpmpp_sde:{}",
   "heun:{}",
-  "heun_churn:{}",
 )
+# Those that are measured with more than 50 evaluations, too, which takes most of the time.
+LONG = ("ancestral:{}", "dpmpp_2m:{}")
 
 
 def main() -> None:
@@ -44,6 +44,9 @@ def main() -> None:
   parser.add_argument("--samples", type=int, default=5000, help="images for each score")
   parser.add_argument("--batch_size", type=int, default=500, help="images at a time")
   parser.add_argument("--samplers", default=",".join(SAMPLERS), help="{} is the number of steps")
+  parser.add_argument(
+    "--long", default=",".join(LONG), help="samplers to measure with more than 50 evaluations, too"
+  )
   parser.add_argument(
     "--evaluations", default=",".join(map(str, EVALUATIONS)), help="of the network"
   )
@@ -56,6 +59,8 @@ def main() -> None:
     images = np.asarray(sources.load(model.config.data, "train").images[:])
     for evaluations in map(int, options.evaluations.split(",")):
       for template in options.samplers.split(","):
+        if evaluations > 50 and template not in options.long.split(","):
+          continue
         steps = steps_for(template, evaluations)
         try:
           row = measure(model, template.format(steps), images, options)
