@@ -104,10 +104,11 @@ def main(options: Options, given: dict[str, Any]) -> int:
     "a super-resolution model",
   )
   settings.require(options.images, "images", image_files.KINDS, "nothing")
-  names = config.class_names
-  content = image_files.read(options.images or "", config.image_shape, class_names=names)
+  classes = options.classes_of(config)
+  content = image_files.read(options.images or "", config.image_shape, class_names=classes[1])
   originals = np.asarray(content.images[:])
   masks = _masks(options, config.image_shape, len(originals))
+  labels = _labels(options, classes, content.labels, len(originals))
   folder = files.make_folder(
     options.output_dir or model_dir_lib.ModelDir(options.model_dir or "").path / "edited"
   )
@@ -115,7 +116,6 @@ def main(options: Options, given: dict[str, Any]) -> int:
 
   progress = progress_lib.Console()
   model = model_options.load_model(options, given, progress=progress)
-  labels = _labels(options, model, content, len(originals))
   if options.interpolate:
     settings.require(len(originals) > 1, "images", "two pictures or more", len(originals))
     drawn = model.interpolate(
@@ -170,18 +170,18 @@ def _masks(options, image_shape, number):
   return np.broadcast_to(masks, [number, *shape])
 
 
-def _labels(options, model, content, number):
+def _labels(options, classes, own, number):
   """Returns the class of each picture, int32 [N], or None for a model without classes."""
-  classes = model.trained.num_labels
+  num_classes, names = classes
   if options.labels:
-    chosen = seeds_lib.labels_from_texts(options.labels, model.class_names)
-    return seeds_lib.make_labels(number, classes, chosen, class_names=model.class_names)
-  if not classes:
+    chosen = seeds_lib.labels_from_texts(options.labels, names)
+    return seeds_lib.make_labels(number, num_classes, chosen, class_names=names)
+  if not num_classes:
     return None
-  if content.labels is None:
+  if own is None:
     message = "expected the classes of the pictures, because the model has classes, received none"
     raise settings.InputError("labels", message)
-  return content.labels
+  return own
 
 
 def _shown(masks, i, originals):

@@ -199,7 +199,7 @@ def _conditioning(
   options: Options, config: config_lib.Config
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
   """Returns the images to enlarge, uint8 [N, h, w, C], and the labels, int32 [N]; or None."""
-  count, names = config.sampling.num_samples, config.class_names
+  count, (num_classes, names) = config.sampling.num_samples, options.classes_of(config)
   chosen = seeds_lib.labels_from_texts(options.labels, names) if options.labels else None
   if not config.low_res_shape:
     if options.base_samples:
@@ -207,7 +207,7 @@ def _conditioning(
         f"expected none, because the model draws from noise, received {options.base_samples}"
       )
       raise settings.InputError("base_samples", message)
-    return None, seeds_lib.make_labels(count, config.num_classes, chosen, class_names=names)
+    return None, seeds_lib.make_labels(count, num_classes, chosen, class_names=names)
   if not options.base_samples:
     low, high = ("x".join(map(str, shape)) for shape in (config.low_res_shape, config.image_shape))
     raise settings.InputError(
@@ -219,15 +219,15 @@ def _conditioning(
     options.base_samples, config.low_res_shape, class_names=names, name="base_samples"
   )
   images, labels = np.asarray(content.images[:]), content.labels
-  if chosen or not config.num_classes:
-    return images, seeds_lib.make_labels(len(images), config.num_classes, chosen, class_names=names)
+  if chosen or not num_classes:
+    return images, seeds_lib.make_labels(len(images), num_classes, chosen, class_names=names)
   if labels is None:
     raise settings.InputError(
       "base_samples",
       "expected a label for each image in arr_1, because the model has classes, received none; "
       "labels gives them",
     )
-  return images, arrays.require_labels(labels, len(images), config.num_classes, name="base_samples")
+  return images, arrays.require_labels(labels, len(images), num_classes, name="base_samples")
 
 
 COMMAND = command.Command(

@@ -11,6 +11,7 @@ from iddpm_tf import settings
 from iddpm_tf.api import exported
 from iddpm_tf.api import model as model_lib
 from iddpm_tf.diffusion import guidance
+from iddpm_tf.models import classifier as classifier_lib
 from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.models import trained_model
 from iddpm_tf.serving import layout
@@ -111,8 +112,6 @@ def load_run(
 def _with_classifier(model, classifier):
   if not isinstance(classifier, (str, os.PathLike)):
     return trained_model.with_classifier(model, classifier)
-  from iddpm_tf.models import classifier as classifier_lib
-
   loaded = classifier_lib.load_classifier(classifier)
   return trained_model.with_classifier(model, loaded, loaded.config)
 

@@ -33,6 +33,16 @@ class Classifier:
   def __str__(self) -> str:
     return f"{self.folder}, step {self.step}"
 
+  @property
+  def num_classes(self) -> int:
+    """The number of classes."""
+    return self.config.data.num_classes
+
+  @property
+  def variables(self) -> list[tf.Variable]:
+    """The variables that `log_prob` uses, which an export holds."""
+    return [variable.value for variable in self.network.trainable_variables]
+
   def log_prob(self, x_t: tf.Tensor, t: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
     """Returns log p(label | x_t), nats, float32 `[B]`.
 

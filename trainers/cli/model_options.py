@@ -66,6 +66,21 @@ class ClassifierOptions:
     "images to their classes by --classifier_scale",
   )
 
+  def classes_of(self, config: config_lib.Config) -> tuple[int, tuple[str, ...]]:
+    """Returns the number of classes that label images, and their names, if they are known.
+
+    Args:
+      config: the configuration of the model. One without classes takes those of the classifier.
+
+    Raises:
+      InputError: there is no classifier in the folder.
+    """
+    if config.num_classes or not self.classifier_dir:
+      return config.num_classes, config.class_names
+    with settings.renamed({"model_dir": "classifier_dir"}):
+      data = model_dir_lib.ModelDir(self.classifier_dir).require_config(classifier=True).data
+    return data.num_classes, data.class_names
+
   def require_classifier(self, given: Mapping[str, Any]) -> None:
     """Raises an `InputError` if the flag of a classifier is given without a classifier."""
     if "classifier_scale" in given and not self.classifier_dir:
