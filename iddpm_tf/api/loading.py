@@ -38,8 +38,8 @@ def load(
       first rate of the run, or with `best` the rate of the best score.
     best: whether to take the checkpoint of the best score, not the newest one.
     ensemble: a second model for the first and the last timesteps (Appendix D), or its folder.
-    classifier: a classifier of noisy images, which guides images to their classes: the folder of
-      one that `trainers.train_classifier` trained, or any `guidance.Classifier`.
+    classifier: a classifier of noisy images, which guides images to their classes: the model folder
+      of one, or any `guidance.Classifier`.
     changes: settings with other values than those of the folder, such as
       `{"clip_denoised": False}`. The values that a run may change can change, and there is
       `fixed_variance` (fixed_small or fixed_large) for a model that learns no variance.

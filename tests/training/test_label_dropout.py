@@ -5,6 +5,7 @@ import types
 import numpy as np
 import tensorflow as tf
 
+from iddpm_tf.diffusion import losses
 from iddpm_tf.training import state as state_lib
 from iddpm_tf.training import train_step
 from tests import small_model
@@ -22,6 +23,7 @@ def seen_labels(monkeypatch, rate, steps=3, **changes):
     timestep_sampler=types.SimpleNamespace(
       sample=lambda total, seed: (tf.zeros([total], tf.int32), tf.ones([total]))
     ),
+    task=types.SimpleNamespace(losses=losses.Losses),
     weights=types.SimpleNamespace(layout=types.SimpleNamespace(flat_shape=[1])),
   )
   seen = []
@@ -29,8 +31,7 @@ def seen_labels(monkeypatch, rate, steps=3, **changes):
   def loss_and_gradients(state, batch, t, weights, noise, seed):
     del state, t, noise, seed
     seen.append(batch["label"].numpy())
-    losses = train_step.losses_lib.Losses(weights, weights, weights)
-    return losses, tf.zeros([1])
+    return losses.Losses(weights, weights, weights), tf.zeros([1])
 
   def apply_gradient(state, gradient, loss):
     del gradient, loss

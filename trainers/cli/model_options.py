@@ -117,6 +117,8 @@ def model_config(options: ModelOptions, given: Mapping[str, Any]) -> config_lib.
   Raises:
     InputError: there is no run in the folder, or a setting contradicts it.
   """
+  if isinstance(options, ClassifierOptions):
+    options.require_classifier(given)
   folder = model_dir_lib.ModelDir(_required(options.model_dir))
   return folder.changed_config(_changes(options, given))
 
@@ -148,7 +150,6 @@ def load_model(
     )
   classifier = None
   if isinstance(options, ClassifierOptions):
-    options.require_classifier(given)
     classifier = options.classifier_dir
   names = {
     "path": "model_dir",
