@@ -1,10 +1,10 @@
 """Measures fidelity and diversity of guided digits against the scale, by both kinds of guidance.
 
-    python -m benchmarks.guidance_scores --guided_dir=runs/guided --model_dir=runs/digits \
-        --classifier_dir=runs/classifier --output_dir=bench
+    python -m benchmarks.guidance_scores --model_dir=runs/guided --classifier_dir=runs/classifier \
+        --output_dir=bench
 
-The guided model was trained on the digits with `--label_dropout`; the classifier guides the other
-one. Fidelity is the share of images that an SVM of real digits puts into their class. Diversity is
+The model was trained on the digits with `--label_dropout`. The classifier guides what it draws
+without the class, so that at a scale of 0 both draw the same images. Fidelity is the share of images that an SVM of real digits puts into their class. Diversity is
 the recall of Kynkäänniemi et al. (2019) with the features of the digits. Writes
 `guidance_scores.json`, a table in Markdown, and a plot.
 """
@@ -32,8 +32,7 @@ SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 def main() -> None:
   """Runs the benchmark."""
   parser = argparse.ArgumentParser(prog="guidance_scores")
-  parser.add_argument("--guided_dir", required=True, help="model trained with --label_dropout")
-  parser.add_argument("--model_dir", required=True, help="model that the classifier guides")
+  parser.add_argument("--model_dir", required=True, help="model trained with --label_dropout")
   parser.add_argument("--classifier_dir", required=True, help="classifier of noisy digits")
   parser.add_argument("--output_dir", type=pathlib.Path, required=True, help="folder to write to")
   parser.add_argument("--sampler", default="ancestral:100", help="sampler of all images")
@@ -44,7 +43,7 @@ def main() -> None:
   images_of_training = np.asarray(real.images)
   recogniser = svm.SVC(kernel="rbf").fit(_flat(real.images), real.labels)
   kinds = {
-    "guidance_scale": api.load_run(options.guided_dir, progress=False),
+    "guidance_scale": api.load_run(options.model_dir, progress=False),
     "classifier_scale": api.load_run(
       options.model_dir, classifier=options.classifier_dir, progress=False
     ),
@@ -59,7 +58,7 @@ def main() -> None:
         labels=range(10),
         batch_size=500,
         progress=False,
-        guidance_scale=scale if kind == "guidance_scale" else None,
+        guidance_scale=scale if kind == "guidance_scale" else 0.0,
         classifier_scale=scale if kind == "classifier_scale" else None,
       )
       scores = iddpm.score(
