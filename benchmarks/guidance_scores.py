@@ -4,9 +4,10 @@
         --output_dir=bench
 
 The model was trained on the digits with `--label_dropout`. The classifier guides what it draws
-without the class, so that at a scale of 0 both draw the same images. Fidelity is the share of images that an SVM of real digits puts into their class. Diversity is
-the recall of Kynkäänniemi et al. (2019) with the features of the digits. Writes
-`guidance_scores.json`, a table in Markdown, and a plot.
+without the class, so that at a scale of 0 both draw the same images. Fidelity is the share of
+images that an SVM of real digits puts into their class. Diversity is the recall of Kynkäänniemi et
+al. (2019) with the features of the digits. Writes `guidance_scores.json`, a table in Markdown, and
+a plot.
 """
 
 import argparse
