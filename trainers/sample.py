@@ -103,7 +103,11 @@ def main(options: Options, given: dict[str, Any]) -> int:
 
   if workers:
     inputs = seeds_lib.make_inputs(
-      count, seed=options.seed, labels=labels, num_classes=config.num_classes, low_res=low_res
+      count,
+      seed=options.seed,
+      labels=labels,
+      num_classes=options.classes_of(config)[0],
+      low_res=low_res,
     )
     shared = shared_sampling.SharedSampling(
       folder, inputs, batch_size=options.batch_size, workers=workers, progress=progress
