@@ -131,6 +131,30 @@ def test_a_worker_refuses_pictures_of_another_size(folder, tmp_path):
   assert list((tmp_path / "train").iterdir()) == []
 
 
+def test_a_shard_that_is_made_twice_at_once_is_whole(folder, prepared, tmp_path, monkeypatch):
+  """Beam gives the work of a machine that seems to be lost to another one."""
+  config, outcomes = config_of(folder), decoding.outcomes
+  digest = sources.open_listing(config, "train").digest()
+  maker = beam.ShardMaker(
+    config, tmp_path, {"train": digest}, decoding.Form(4, "bicubic", 3), (4, 4, 3), "a.png"
+  )
+  (tmp_path / "train").mkdir()
+  shard = ("train", 3, 6, 12, 16)
+
+  def interrupted(*arguments, **options):
+    monkeypatch.setattr(decoding, "outcomes", outcomes)
+    for number, outcome in enumerate(outcomes(*arguments, **options)):
+      yield outcome
+      if number == 1:
+        maker.make(*shard)
+
+  monkeypatch.setattr(decoding, "outcomes", interrupted)
+  maker.make(*shard)
+  made = contents(tmp_path / "train")
+  assert len(made) == 3
+  assert made.items() <= contents(prepared / "train").items()
+
+
 @pytest.mark.parametrize(
   "text, expected",
   [

@@ -130,7 +130,7 @@ def test_a_client_follows_its_request_by_its_id(predictor, slow):
       return before, meanwhile, await progress("a"), refused
 
   unknown = {"ahead": None, "step": None, "steps": None}
-  before, meanwhile, after, refused = asyncio.run(follow())
+  before, meanwhile, after, refused = asyncio.run(asyncio.wait_for(follow(), 60))
   assert before == after == unknown and refused == [400] * 3
   assert meanwhile == [
     {"ahead": 0, "step": 3, "steps": 5},
