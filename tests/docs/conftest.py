@@ -50,6 +50,9 @@ def fixture_workplace(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
   ):
     config = config_lib.Config.from_flagfile(f"configs/{flagfile}.flags", **SMALL)
     small_model.write(folder / "runs" / name, config.with_data(image_shape=shape, num_classes=10))
+  guided = config_lib.Config.from_flagfile("configs/digits.flags", label_dropout=0.1, **SMALL)
+  guided = guided.with_data(image_shape=(8, 8, 1), num_classes=10)
+  small_model.write(folder / "runs" / "guided", guided)
   # Commands read its configuration only.
   config = config_lib.Config.from_flagfile("configs/cifar10.flags", **SMALL)
   config = config.with_data(image_shape=(32, 32, 3), num_classes=10)
@@ -61,6 +64,11 @@ def fixture_workplace(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     path = folder / "PICTURES" / "ab"[number % 2] / f"{number}.png"
     path.parent.mkdir(exist_ok=True)
     Image.fromarray(image).save(path)
+  (folder / "pictures").mkdir()
+  for number, image in enumerate(pixels[:3]):
+    Image.fromarray(image[..., 0]).save(folder / "pictures" / f"{number}.png")
+  Image.fromarray(pixels[0, ..., 0]).save(folder / "picture.png")
+  Image.fromarray(np.uint8(255) * (np.arange(64).reshape(8, 8) >= 32)).save(folder / "mask.png")
   for name in _FILES:
     (folder / name).touch()
   np.savez(folder / "small.npz", pixels[:10, :4, :4, :1], np.arange(10))
