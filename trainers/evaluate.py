@@ -36,11 +36,19 @@ if TYPE_CHECKING:
   from iddpm_tf.models import trained_model
 
 _NLL_FLAGS = ("split", "num_examples", "nll_steps", "nll_schedule", "nll_stderr", "decoder")
-_SAMPLING_FLAGS = ("num_samples", "samplers", "clip_denoised", "dynamic_threshold")
+_SAMPLING_FLAGS = (
+  "num_samples",
+  "samplers",
+  "clip_denoised",
+  "dynamic_threshold",
+  "guidance_scale",
+  "guidance_interval",
+  "classifier_scale",
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class _ScoreOptions(model_options.EnsembleOptions):
+class _ScoreOptions(model_options.EnsembleOptions, model_options.ClassifierOptions):
   """Flags that choose scores and what they compare."""
 
   model_dir: str | None = settings.setting(None, "folder of the run; required without --samples")

@@ -53,7 +53,8 @@ def describe_sampler(
     "sampling_steps": sampler.num_steps(model.config.diffusion.diffusion_steps),
   }
   threshold = model.config.sampling.dynamic_threshold
-  return description | ({"dynamic_threshold": threshold} if threshold else {})
+  description |= {"dynamic_threshold": threshold} if threshold else {}
+  return description | model.guidance
 
 
 def read(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:

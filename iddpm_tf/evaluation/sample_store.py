@@ -102,7 +102,7 @@ class SampleStore:
   def _draw_batches(self, sampler, positions, count, batch_size, progress):
     """Draws the batches that begin at some positions, and yields after each."""
     chosen = np.concatenate([np.arange(count)[start : start + batch_size] for start in positions])
-    labels = seeds_lib.make_labels(count, self._model.config.num_classes)
+    labels = seeds_lib.make_labels(count, self._model.num_labels)
     inputs = {
       "seed": seeds_lib.make_seeds(count, self._first_seed)[chosen],
       "label": None if labels is None else labels[chosen],
@@ -126,6 +126,7 @@ class SampleStore:
     }
     if model.config.sampling.dynamic_threshold:
       drawn_by["dynamic_threshold"] = model.config.sampling.dynamic_threshold
+    drawn_by |= model.guidance
     if model.other_variance:
       drawn_by["fixed_variance"] = model.other_variance
     # The step alone does not distinguish a run from one that was started anew in the same folder.

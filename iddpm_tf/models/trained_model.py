@@ -68,6 +68,18 @@ class TrainedModel:
     return self.config.num_classes or classes
 
   @property
+  def guidance(self) -> dict[str, Any]:
+    """The settings of guidance that images are drawn with; empty where nothing guides them."""
+    sampling = self.config.sampling
+    values: dict[str, Any] = {}
+    if self.config.network.label_dropout and sampling.guidance_scale != 1.0:
+      values["guidance_scale"] = sampling.guidance_scale
+      values["guidance_interval"] = list(sampling.guidance_interval)
+    if self.classifier:
+      values["classifier_scale"] = sampling.classifier_scale
+    return values
+
+  @property
   def other_variance(self) -> str | None:
     """The variance of the reverse process if it is not the one of the training, or None."""
     chosen, stored = self.config.diffusion.variance_type, self.folder.read_config()
@@ -199,8 +211,9 @@ def weights_checksum(model: TrainedModel) -> str:
   """Returns a CRC-32 of all weights that a model samples with, as 8 hexadecimal digits."""
   checksum = zlib.crc32(str(model.end_steps).encode())
   networks = [model.network] + ([model.ends.network] if model.ends else [])
-  for variable in (variable for network in networks for variable in network.trainable_variables):
-    array = np.ascontiguousarray(variable.value.numpy())
+  variables = [variable.value for network in networks for variable in network.trainable_variables]
+  for variable in [*variables, *(model.classifier.variables if model.classifier else [])]:
+    array = np.ascontiguousarray(variable.numpy())
     checksum = zlib.crc32(array.data, checksum)
   return f"{checksum:08x}"
 

@@ -8,6 +8,7 @@ import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from iddpm_tf.diffusion.samplers import ddim
 from iddpm_tf.evaluation import sample_store
@@ -110,6 +111,9 @@ def test_the_folder_depends_on_everything_that_the_samples_depend_on(model, tmp_
     sampler = options.pop("sampler", ddim.DDIM(2))
     return sample_store.SampleStore(tmp_path, model, sampler, **options).folder
 
+  def classifier(weight):
+    return types.SimpleNamespace(num_classes=10, variables=[tf.Variable(weight)])
+
   def with_settings(**values):
     return dataclasses.replace(model, config=model.config.with_settings(**values))
 
@@ -123,6 +127,11 @@ def test_the_folder_depends_on_everything_that_the_samples_depend_on(model, tmp_
     folder(with_settings(clip_denoised=False)),
     folder(with_settings(dynamic_threshold=0.995)),
     folder(with_settings(variance_type="learned")),
+    folder(with_settings(label_dropout=0.1, guidance_scale=2.0)),
+    folder(with_settings(label_dropout=0.1, guidance_scale=2.0, guidance_interval=(0.5, 3.0))),
+    folder(dataclasses.replace(model, classifier=classifier(0.0))),
+    folder(dataclasses.replace(model, classifier=classifier(1.0))),
+    folder(dataclasses.replace(with_settings(classifier_scale=2.0), classifier=classifier(1.0))),
   ]
   assert len(set(folders)) == len(folders)
 

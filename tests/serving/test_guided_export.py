@@ -1,0 +1,164 @@
+"""Guidance and editing of an export: the same bytes in C, by REST, by gRPC, and by the command."""
+
+import io
+import shutil
+import time
+
+import numpy as np
+from PIL import Image
+import pytest
+import tensorflow as tf
+
+import iddpm_tf as iddpm
+from iddpm_tf.models import seeds
+from iddpm_tf.serving import clients
+from tests import small_model
+from tests.serving import c_program
+from trainers import client
+
+COUNT = 7
+
+
+@pytest.fixture(name="model", scope="module")
+def fixture_model(tmp_path_factory):
+  config = small_model.make_config(label_dropout=0.1)
+  return iddpm.load(
+    small_model.write(tmp_path_factory.mktemp("runs") / "guided", config), progress=False
+  )
+
+
+@pytest.fixture(name="version", scope="module")
+def fixture_version(model, models_dir):
+  """The export of the guided model, beside the other one."""
+  config = iddpm.ServableConfig(edit=True, warmup=(1,))
+  yield model.export(models_dir / "guided", samplers="ddim:3", config=config, progress=False)
+  shutil.rmtree(models_dir / "guided")
+
+
+@pytest.fixture(name="arrays", scope="module")
+def fixture_arrays(model):
+  """An input of each kind, with other scales and strengths for each image."""
+  names = ("seed", "label", "guidance_scale", "image", "mask", "strength")
+  inputs = seeds.example_inputs(model.config, COUNT)
+  return {name: inputs[name] for name in names}
+
+
+@pytest.fixture(name="edited", scope="module")
+def fixture_edited(model, arrays):
+  """The images of the arrays, without any export."""
+  (sampler,) = model.parse_samplers("ddim:3")
+  graph = model.trained.make_image_sampler(sampler)
+  return graph.edit(*map(tf.constant, arrays.values())).numpy()
+
+
+@pytest.fixture(name="connect")
+def fixture_connect(server, version):
+  """Returns a function that connects to the served export by a protocol."""
+
+  def connect(protocol):
+    where = {"address": server.address} if protocol == "grpc" else {"url": server.url}
+    for _ in range(60):  # The server looks for new models.
+      connection = clients.connect(model="guided", **where)
+      try:
+        connection.signatures()
+        return connection
+      except clients.ServingError:
+        connection.close()
+        time.sleep(0.5)
+    raise AssertionError("the server has not loaded the model")
+
+  return connect
+
+
+def test_the_signatures(connect, version):
+  with connect("rest") as connection:
+    signatures = connection.signatures()
+  scales = ("guidance_scale", "label", "seed")
+  editing = ("guidance_scale", "image", "label", "mask", "seed", "strength")
+  assert signatures["ddim_3"] == signatures["png_ddim_3"] == scales
+  assert signatures["edit_ddim_3"] == signatures["png_edit_ddim_3"] == editing
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "rest"])
+def test_both_protocols_edit_as_the_model_does(connect, arrays, edited, protocol):
+  with connect(protocol) as connection:
+    (images,) = connection.predict("edit_ddim_3", arrays).values()
+    (files,) = connection.predict("png_edit_ddim_3", arrays).values()
+  np.testing.assert_array_equal(images, edited)
+  decoded = [np.asarray(Image.open(io.BytesIO(content))) for content in files]
+  np.testing.assert_array_equal(decoded, edited[..., 0])
+  known = arrays["mask"] < 128
+  np.testing.assert_array_equal(images[known], arrays["image"][known])
+
+
+def test_c_edits_as_the_model_does(version, arrays, edited, tmp_path):
+  program = c_program.compiled(tmp_path)
+  done = c_program.run(program, version, [("edit_ddim_3", arrays)])
+  assert done.returncode == 0, done.stderr
+  np.testing.assert_array_equal(np.frombuffer(done.stdout, np.uint8), edited.ravel())
+
+
+def test_the_command_edits_as_the_model_does(connect, server, model, arrays, tmp_path):
+  connect("rest").close()
+  picture, mask = arrays["image"][0], arrays["mask"][0]
+  Image.fromarray(picture[..., 0]).save(tmp_path / "picture.png")
+  Image.fromarray(mask[..., 0]).save(tmp_path / "mask.png")
+  flags = {
+    "url": server.url,
+    "model": "guided",
+    "signature": "edit_ddim_3",
+    "image": tmp_path / "picture.png",
+    "mask": tmp_path / "mask.png",
+    "strength": 0.7,
+    "guidance_scale": 2.0,
+    "labels": 4,
+    "num_samples": COUNT,
+    "batch_size": COUNT,
+    "output_dir": tmp_path / "drawn",
+  }
+  assert (
+    client.COMMAND.run(["client", *(f"--{name}={value}" for name, value in flags.items())]) == 0
+  )
+  drawn = [np.asarray(Image.open(tmp_path / "drawn" / f"{i:06d}.png")) for i in range(COUNT)]
+  expected = model.edit(
+    picture,
+    masks=mask,
+    strength=0.7,
+    guidance_scale=2.0,
+    labels=[4],
+    count=COUNT,
+    sampler="ddim:3",
+    progress=False,
+  )
+  np.testing.assert_array_equal(drawn, expected[..., 0])
+
+
+@pytest.mark.parametrize(
+  "name, value, message",
+  [
+    ("strength", 0.0, "strength: expected a share in"),
+    ("strength", 1.5, "strength: expected a share in"),
+    ("guidance_scale", np.inf, "guidance_scale: expected finite numbers"),
+  ],
+)
+def test_wrong_values_are_refused_by_the_server(connect, arrays, name, value, message):
+  wrong = arrays | {name: np.full(COUNT, value, np.float32)}
+  with connect("grpc") as connection, pytest.raises(clients.ServingError, match=message):
+    connection.predict("edit_ddim_3", wrong)
+
+
+@pytest.mark.parametrize(
+  "flags, message",
+  [
+    (("--signature=edit_ddim_3",), "--image: expected a picture, which edit_ddim_3 edits"),
+    (("--signature=ddim_3", "--strength=0.5"), "--strength: expected none, because ddim_3 has no"),
+    (("--signature=ddim_3", "--classifier_scale=2"), "--classifier_scale: expected none"),
+    (("--signature=edit_ddim_3", "--image=nowhere.png"), "--image: "),
+  ],
+)
+def test_wrong_flags_of_the_command_are_one_line(connect, server, flags, message, tmp_path, capsys):
+  connect("rest").close()
+  output = f"--output_dir={tmp_path / 'drawn'}"
+  status = client.COMMAND.run(["client", f"--url={server.url}", "--model=guided", output, *flags])
+  assert status == 2 and message in capsys.readouterr().err
+  assert not (tmp_path / "drawn").exists()
