@@ -29,6 +29,8 @@ SCORES = ("fid", "sfid", "inception_score", "precision_recall", "kid")
 LIKELIHOODS = {"nll": "test", "nll_train": "train"}
 # How a noisy classifier's last activations become values of classes.
 POOLS = ("adaptive", "attention", "spatial", "spatial_v2")
+# How much a model's own guidance, and that of a classifier, act on images.
+SCALES = ("guidance_scale", "classifier_scale")
 NEIGHBOURS = (3, 5)  # k of precision and recall (Kynkäänniemi et al., 2019, and Table 4).
 
 
@@ -47,7 +49,7 @@ SPACINGS = "uniform, stride, logsnr, rho or rhoNUMBER"
 
 def is_spacing(text: str) -> bool:
   """Returns whether a text is one of `SPACINGS`; see `diffusion.samplers.spacing`."""
-  return re.fullmatch(r"uniform|stride|logsnr|rho([1-9]\d*(\.\d+)?)?", text) is not None
+  return re.fullmatch(r"uniform|stride|logsnr|rho([1-9]\d?(\.\d+)?)?", text) is not None
 
 
 def sampler_parts(text: str) -> SamplerParts:
@@ -671,7 +673,7 @@ class SamplingConfig:
       "a quantile in (0, 1], or 0 for none",
       self.dynamic_threshold,
     )
-    for name in ("guidance_scale", "classifier_scale"):
+    for name in SCALES:
       settings.require(
         math.isfinite(getattr(self, name)), name, "a finite number", getattr(self, name)
       )

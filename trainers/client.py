@@ -8,12 +8,14 @@ Many images are requested in batches. A busy server is asked again.
 
 from collections.abc import Collection
 import dataclasses
+import math
 import pathlib
 import sys
 from typing import Any
 
 import numpy as np
 
+from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.data import pictures
 from iddpm_tf.models import seeds as seeds_lib
@@ -78,6 +80,9 @@ class Options:
       settings.require(0 < value <= _LIMIT, name, f"a positive number up to {_LIMIT:,}", value)
     settings.require_seed(self.seed)
     settings.require(0 < self.strength <= 1, "strength", "a share in (0, 1]", self.strength)
+    for name in config_lib.SCALES:
+      scale = getattr(self, name)
+      settings.require(math.isfinite(scale), name, "a finite number", scale)
     numbers = [int(label) for label in self.labels if seeds_lib.is_number(label)]
     settings.require(
       self.labels and all(0 <= number < 2**31 for number in numbers),
@@ -126,7 +131,7 @@ def _draw(options: Options) -> int:
     if "label" in inputs:
       names = clients.class_names(client, signatures)
       labels = _labels(options, len(seeds), names)
-    others = _others(options, inputs, len(seeds))
+    others = _others(options, client, inputs, len(seeds))
     files.make_folder(output, "output_dir")
     with progress_lib.Console().bar(total=len(seeds), unit="image") as bar:
       # Each batch is written when it arrives, so that it outlasts a failure of the server.
@@ -149,15 +154,16 @@ def _draw(options: Options) -> int:
   return 0
 
 
-def _others(options: Options, inputs: Collection[str], count: int) -> dict[str, np.ndarray]:
+def _others(
+  options: Options, client: clients.Client, inputs: Collection[str], count: int
+) -> dict[str, np.ndarray]:
   """Returns the inputs of a signature besides seeds and labels, [N, ...] each."""
+  names = (*config_lib.SCALES, "strength")
   numbers = {
-    name: np.full(count, getattr(options, name), np.float32)
-    for name in ("guidance_scale", "classifier_scale", "strength")
-    if name in inputs
+    name: np.full(count, getattr(options, name), np.float32) for name in names if name in inputs
   }
   given = settings.changed(options)
-  for name in ("guidance_scale", "classifier_scale", "strength", "image", "mask"):
+  for name in (*names, "image", "mask"):
     expected = f"none, because {options.signature} has no such input"
     settings.require(name in inputs or name not in given, name, expected, getattr(options, name))
   if "image" not in inputs:
@@ -165,13 +171,16 @@ def _others(options: Options, inputs: Collection[str], count: int) -> dict[str, 
   from iddpm_tf.data import image_files
 
   settings.require(options.image, "image", f"a picture, which {options.signature} edits", "none")
-  (image,) = image_files.read(options.image or "", name="image").images[:1]
-  mask = np.full([*image.shape[:2], 1], 255, np.uint8)
-  if options.mask:
-    (mask,) = image_files.read(options.mask, mask.shape, name="mask").images[:1]
-  arrays = {"image": image, "mask": mask}
-  repeated = {name: np.repeat(array[None], count, axis=0) for name, array in arrays.items()}
-  return numbers | repeated
+  _, height, width, channels = client.input_shapes(options.signature)["image"]
+  assert height and width, "a signature of any size"
+  arrays = {"mask": np.full([1, height, width, 1], 255, np.uint8)}
+  for name, path, size in (("image", options.image, channels), ("mask", options.mask, 1)):
+    if path:
+      chosen = image_files.read(path, (height, width, size), name=name).images
+      expected = f"one picture, because {options.num_samples} images are drawn of it"
+      settings.require(len(chosen) == 1, name, expected, len(chosen))
+      arrays[name] = np.asarray(chosen[:])
+  return numbers | {name: np.repeat(array, count, axis=0) for name, array in arrays.items()}
 
 
 def _labels(options: Options, count: int, class_names: tuple[str, ...]) -> np.ndarray:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.data import image_files
 from iddpm_tf.data import pictures
@@ -25,6 +26,17 @@ from iddpm_tf.utils import files
 from iddpm_tf.utils import progress as progress_lib
 from trainers.cli import command
 from trainers.cli import model_options
+
+# Flags without a meaning for --interpolate.
+_EDITING_FLAGS = (
+  "strength",
+  "resample_times",
+  "resample_length",
+  "num_samples",
+  "seed",
+  "samplers",
+  *config_lib.SCALES,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,28 +121,34 @@ def main(options: Options, given: dict[str, Any]) -> int:
   originals = np.asarray(content.images[:])
   masks = _masks(options, config.image_shape, len(originals))
   labels = _labels(options, classes, content.labels, len(originals))
-  folder = files.make_folder(
+  folder = pathlib.Path(
     options.output_dir or model_dir_lib.ModelDir(options.model_dir or "").path / "edited"
   )
+  files.require_writable(folder)
+  if options.interpolate:
+    _require_fit_of_interpolation(options, given, len(originals))
   command.load_tensorflow()
 
   progress = progress_lib.Console()
   model = model_options.load_model(options, given, progress=progress)
   if options.interpolate:
-    settings.require(len(originals) > 1, "images", "two pictures or more", len(originals))
-    drawn = model.interpolate(
-      originals[:-1],
-      originals[1:],
-      count=options.interpolate,
-      labels=None if labels is None else labels[:-1],
-      steps=options.encode_steps or None,
-      batch_size=options.batch_size,
-      progress=progress,
-    )
+    with settings.renamed({"steps": "encode_steps"}):
+      drawn = model.interpolate(
+        originals[:-1],
+        originals[1:],
+        count=options.interpolate,
+        labels=labels[:-1] if labels is not None and model.num_classes else None,
+        steps=options.encode_steps or None,
+        batch_size=options.batch_size,
+        progress=progress,
+      )
     _write(folder, "interpolated", drawn, list(drawn))
     return 0
+  samplers = model.parse_samplers()
+  for sampler in samplers:
+    model.require_resampling(sampler, _resampling(options))
   print(f"editing {len(originals)} pictures of {options.images} with {model.trained}")
-  for sampler in model.parse_samplers():
+  for sampler in samplers:
     drawn = _edit(options, model, sampler, originals, masks, labels, progress)
     rows = [
       np.concatenate([originals[i : i + 1], *_shown(masks, i, originals), drawn[i]])
@@ -142,14 +160,12 @@ def main(options: Options, given: dict[str, Any]) -> int:
 
 def _edit(options, model, sampler, originals, masks, labels, progress):
   """Returns the images of each picture, uint8 [N, num_samples, H, W, C]."""
-  from iddpm_tf.diffusion.samplers import known_pixels
-
   number, count = len(originals), options.num_samples
   drawn = model.edit(
     np.repeat(originals, count, axis=0),
     masks=None if masks is None else np.repeat(masks, count, axis=0),
     strength=options.strength,
-    resampling=known_pixels.Resampling(options.resample_times, options.resample_length),
+    resampling=_resampling(options),
     sampler=sampler,
     labels=None if labels is None else np.repeat(labels, count),
     seed=np.tile(seeds_lib.make_seeds(count, options.seed), number),
@@ -157,6 +173,21 @@ def _edit(options, model, sampler, originals, masks, labels, progress):
     progress=progress,
   )
   return drawn.reshape(number, count, *drawn.shape[1:])
+
+
+def _resampling(options):
+  from iddpm_tf.diffusion.samplers import known_pixels  # TensorFlow is imported late.
+
+  return known_pixels.Resampling(options.resample_times, options.resample_length)
+
+
+def _require_fit_of_interpolation(options, given, number):
+  """Raises an `InputError` for flags that only edit, or if there is no second picture."""
+  settings.require(number > 1, "images", "two pictures or more for --interpolate", number)
+  changed = settings.changed(options) | given
+  for name in _EDITING_FLAGS:
+    if name in changed:
+      raise settings.InputError(name, "cannot be combined with --interpolate")
 
 
 def _masks(options, image_shape, number):
@@ -193,6 +224,7 @@ def _shown(masks, i, originals):
 
 def _write(folder: pathlib.Path, name: str, drawn: np.ndarray, rows: list[np.ndarray]) -> None:
   """Writes all images, and a picture of each row."""
+  files.make_folder(folder)
   archive = folder / f"{name}.npz"
   with files.whole(archive) as temporary:
     np.savez(temporary, drawn.reshape(-1, *drawn.shape[2:]))

@@ -15,9 +15,8 @@ from iddpm_tf.diffusion.samplers import base as samplers_lib
 from iddpm_tf.models import editing
 from iddpm_tf.models import seeds as seeds_lib
 from iddpm_tf.serving import layout
+from iddpm_tf.serving import made_from
 from iddpm_tf.utils import progress as progress_lib
-
-Scale = float | Sequence[float] | np.ndarray  # One number, or one per image.
 
 
 class ExportedModel:
@@ -74,8 +73,8 @@ class ExportedModel:
     sampler: str | None = None,
     labels: seeds_lib.Labels | None = None,
     seed: int | Sequence[int] | np.ndarray = 0,
-    guidance_scale: Scale | None = None,
-    classifier_scale: Scale | None = None,
+    guidance_scale: arrays.Scale | None = None,
+    classifier_scale: arrays.Scale | None = None,
     low_res: np.ndarray | None = None,
     batch_size: int = 100,
     progress: bool | progress_lib.Progress = True,
@@ -115,8 +114,8 @@ class ExportedModel:
     sampler: str | None = None,
     labels: seeds_lib.Labels | None = None,
     seed: int | Sequence[int] | np.ndarray = 0,
-    guidance_scale: Scale | None = None,
-    classifier_scale: Scale | None = None,
+    guidance_scale: arrays.Scale | None = None,
+    classifier_scale: arrays.Scale | None = None,
     batch_size: int = 100,
     progress: bool | progress_lib.Progress = True,
   ) -> np.ndarray:
@@ -147,7 +146,7 @@ class ExportedModel:
     editing_names = [
       name for name in self._loaded.signatures if name.startswith(layout.EDIT_PREFIX)
     ]
-    default = str(samplers_lib.parse(self.config.sampling.samplers[0]))
+    (default, *_) = made_from.read(self.path).get("samplers") or self.samplers
     chosen = layout.EDIT_PREFIX + (default if sampler is None else self._signature(sampler))
     if chosen not in editing_names:
       names = ", ".join(sorted(name.removeprefix(layout.EDIT_PREFIX) for name in editing_names))
@@ -164,12 +163,13 @@ class ExportedModel:
     # A chain of two models has the configuration of the first one, and enlarges its images itself.
     shape = self.config.low_res_shape if "low_res" in expected else None
     images_to_enlarge = arrays.require_low_res(low_res, shape)
+    classes = made_from.labels(self.path, self.config)
     inputs = seeds_lib.make_inputs(
       count,
       seed=seed,
       labels=labels,
-      num_classes=self.config.num_classes,
-      class_names=self.config.class_names,
+      num_classes=classes.number,
+      class_names=classes.names,
       low_res=None if images_to_enlarge is None else np.asarray(images_to_enlarge),
     )
     return {key: array for key, array in inputs.items() if array is not None and key in expected}

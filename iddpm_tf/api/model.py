@@ -35,7 +35,6 @@ from iddpm_tf.utils import progress as progress_lib
 
 ProgressOption = bool | progress_lib.Progress
 Labels = Sequence[int] | np.ndarray
-Scale = float | Sequence[float] | np.ndarray  # One number, or one per image.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,8 +133,8 @@ class Model:
 
   @property
   def class_names(self) -> tuple[str, ...]:
-    """The names of the classes by number; empty where they are unknown."""
-    return self.config.class_names
+    """The names of the classes of labels by number; empty where they are unknown."""
+    return self.trained.label_names
 
   def parse_samplers(self, *texts: str) -> list[samplers_lib.Sampler]:
     """Returns samplers by their texts, or those of the configuration, checked against the model.
@@ -152,8 +151,8 @@ class Model:
     sampler: str | samplers_lib.Sampler | None = None,
     labels: seeds_lib.Labels | None = None,
     seed: int | Sequence[int] | np.ndarray = 0,
-    guidance_scale: Scale | None = None,
-    classifier_scale: Scale | None = None,
+    guidance_scale: arrays.Scale | None = None,
+    classifier_scale: arrays.Scale | None = None,
     low_res: np.ndarray | None = None,
     batch_size: int = 100,
     progress: ProgressOption = True,
@@ -202,8 +201,8 @@ class Model:
     sampler: str | samplers_lib.Sampler | None = None,
     labels: seeds_lib.Labels | None = None,
     seed: int | Sequence[int] | np.ndarray = 0,
-    guidance_scale: Scale | None = None,
-    classifier_scale: Scale | None = None,
+    guidance_scale: arrays.Scale | None = None,
+    classifier_scale: arrays.Scale | None = None,
     low_res: np.ndarray | None = None,
     batch_size: int = 100,
     progress: ProgressOption = True,
@@ -252,6 +251,20 @@ class Model:
       edits, inputs, batch_size=_positive(batch_size), progress=progress_lib.make(progress)
     )
 
+  def require_resampling(
+    self, sampler: str | samplers_lib.Sampler | None, resampling: known_pixels.Resampling
+  ) -> None:
+    """Checks that drawing by a sampler can go back as often as `edit` is asked to.
+
+    Args:
+      sampler: see `sample`.
+      resampling: how often drawing goes back.
+
+    Raises:
+      InputError: the sampler cannot go back, or has too few steps.
+    """
+    self._batched(sampler).image_sampler.require_resampling(resampling)
+
   def interpolate(
     self,
     first: np.ndarray,
@@ -295,7 +308,7 @@ class Model:
     latents = self.encode(
       np.concatenate(ends), twice, steps=steps, batch_size=batch_size, progress=progress
     )
-    points = editing.between(latents[:number], latents[number:], count)
+    points = editing.spherical_interpolation(latents[:number], latents[number:], count)
     images = self.decode(
       points.reshape(-1, *self.image_shape),
       None if label is None else np.repeat(label, count),
@@ -324,6 +337,8 @@ class Model:
     sampler: str | samplers_lib.Sampler | None = None,
     labels: seeds_lib.Labels | None = None,
     seed: int | Sequence[int] | np.ndarray = 0,
+    guidance_scale: arrays.Scale | None = None,
+    classifier_scale: arrays.Scale | None = None,
     low_res: np.ndarray | None = None,
     batch_size: int = 100,
     progress: ProgressOption = True,
@@ -336,6 +351,8 @@ class Model:
       sampler: see `sample`.
       labels: see `sample`.
       seed: see `sample`.
+      guidance_scale: see `sample`.
+      classifier_scale: see `sample`.
       low_res: see `sample`.
       batch_size: images at a time.
       progress: True shows a bar, False shows none; or a `Progress`.
@@ -348,6 +365,7 @@ class Model:
     """
     settings.require_count("frames", frames, least=2)
     inputs = self._inputs(count, seed, labels, low_res)
+    inputs |= self._scales(inputs, guidance_scale, classifier_scale)
     return self._batched(sampler).frames(
       frames, inputs, batch_size=_positive(batch_size), progress=progress_lib.make(progress)
     )
@@ -469,7 +487,7 @@ class Model:
     batch_size: int = 100,
     progress: ProgressOption = True,
   ) -> np.ndarray:
-    """Draws the images of latents x_T by DDIM with eta = 0.
+    """Draws the images of latents x_T by DDIM with eta = 0, without guidance.
 
     Args:
       latents: float `[N, H, W, C]`, such as `encode` returns, or standard normal noise.
@@ -487,7 +505,12 @@ class Model:
     """
     latents = arrays.require_floats(latents, self.image_shape, name="latents")
     inputs = self._inputs(len(latents), 0, None, low_res)
-    inputs["label"] = arrays.require_labels(labels, len(latents), self.num_classes)
+    label = arrays.require_labels(labels, len(latents), self.num_classes)
+    if label is not None:
+      inputs["label"] = label
+    # Latents are those of the model without guidance, and lead to their images without it only.
+    inputs["guidance_scale"] = np.ones(len(latents), np.float32)
+    inputs["classifier_scale"] = np.zeros(len(latents), np.float32)
     with settings.renamed({"samplers": "steps", "sampler": "steps"}):
       batched = self._batched(ddim.DDIM(steps))
     return batched.from_latents(
@@ -599,7 +622,8 @@ class Model:
       ]
       assets["upsampler_config.json"] = upsampler.config.to_json()
       line += f"; enlarged by {upsampler.trained}: {enlarging}"
-    assets["made_from.json"] = json.dumps(self._made_from(upsampler), indent=2) + "\n"
+    made_from = self._made_from(upsampler) | {"samplers": list(map(str, parsed))}
+    assets[layout.MADE_FROM] = json.dumps(made_from, indent=2) + "\n"
     files.make_folder(folder, "path")
     progress.say(line)
     written = servable.export(
@@ -608,7 +632,7 @@ class Model:
       assets=assets,
       version=version,
       config=config,
-      verify_with=seeds_lib.example_inputs(self.config, 10) if verify else None,
+      verify_with=self._example_inputs() if verify else None,
     )
     inputs = {spec.name: spec for spec in graphs[0].input_signature()}
     deployment.write(written, str(parsed[0]), inputs, png=config.png)
@@ -628,9 +652,17 @@ class Model:
         "ensemble_ema": trained.ends.ema,
         "ensemble_steps": trained.end_steps,
       }
+    if trained.classifier is not None:
+      made_from |= {
+        "classifier": str(trained.classifier),
+        layout.LABELS: {"number": trained.num_labels, "names": list(trained.label_names)},
+      }
     if upsampler is not None:
       made_from |= {"upsampler_training_step": upsampler.step, "upsampler_ema": upsampler.ema}
     return made_from
+
+  def _example_inputs(self):
+    return seeds_lib.example_inputs(self.config, 10, num_labels=self.trained.num_labels)
 
   def _batched(self, sampler):
     """Returns the drawing graph of a sampler."""

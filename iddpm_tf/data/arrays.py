@@ -32,6 +32,9 @@ class Images(Protocol):
     """Returns uint8 [B, H, W, C] for a slice or for int [B]."""
 
 
+Scale = float | Sequence[float] | np.ndarray  # One number, or one per image.
+
+
 def require_images(images: Any, shape: Shape = ANY_SHAPE, *, name: str = "images") -> Images:
   """Returns images that can be indexed by NumPy's rules, after all checks.
 
@@ -114,7 +117,7 @@ def require_floats(array: Any, shape: Shape, *, name: str) -> np.ndarray:
   return values.astype(np.float32)
 
 
-def require_scales(scale: Any, count: int, *, name: str) -> np.ndarray:
+def require_scales(scale: Scale, count: int, *, name: str) -> np.ndarray:
   """Returns a number for each image as float32 `[count]`, after all checks.
 
   Args:

@@ -111,7 +111,8 @@ def classifier_gradient(classifier: Classifier, label: tf.Tensor, scale: tf.Tens
       # The images of a batch do not depend on each other, so that the gradient of the sum holds the
       # gradient of each.
       total = tf.reduce_sum(classifier.log_prob(x_t, t, label))
-    return scale[:, None, None, None] * tape.gradient(total, x_t)
+    gradient = tape.gradient(total, x_t, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return scale[:, None, None, None] * gradient
 
   return gradient_fn
 

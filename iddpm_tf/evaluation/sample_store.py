@@ -126,6 +126,8 @@ class SampleStore:
     }
     if model.config.sampling.dynamic_threshold:
       drawn_by["dynamic_threshold"] = model.config.sampling.dynamic_threshold
+    if model.config.sampling.consistent:
+      drawn_by["consistent"] = True
     drawn_by |= model.guidance
     if model.other_variance:
       drawn_by["fixed_variance"] = model.other_variance

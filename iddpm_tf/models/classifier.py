@@ -39,6 +39,11 @@ class Classifier:
     return self.config.data.num_classes
 
   @property
+  def class_names(self) -> tuple[str, ...]:
+    """The names of the classes by number; empty where they are unknown."""
+    return self.config.data.class_names
+
+  @property
   def variables(self) -> list[tf.Variable]:
     """The variables that `log_prob` uses, which an export holds."""
     return [variable.value for variable in self.network.trainable_variables]

@@ -34,7 +34,7 @@ def make_edits(
   Raises:
     InputError: a wrong value, or nothing to draw from: no mask, and a strength of 1.
   """
-  images = np.asarray(images)
+  images = _array("images", images)
   images = np.asarray(arrays.require_images(images[None] if images.ndim == 3 else images, shape))
   count = len(images) if count is None else count
   settings.require_count("count", count)
@@ -42,6 +42,16 @@ def make_edits(
     len(images) in (1, count), "count", f"{len(images)}, the number of images", count
   )
   strengths = _strengths(strength, count)
+  expected = "a Resampling"
+  settings.require(
+    isinstance(resampling, known_pixels.Resampling), "resampling", expected, resampling
+  )
+  settings.require(
+    resampling.times == 1 or strengths.min() == 1.0,
+    "resample_times",
+    "1 with a strength below 1, because going back would leave the picture",
+    resampling.times,
+  )
   if masks is None and strengths.max() == 1.0:
     message = "expected masks of the pixels to draw, or a strength below 1, received neither"
     raise settings.InputError("masks", message)
@@ -56,7 +66,7 @@ def make_edits(
   )
 
 
-def between(first: np.ndarray, second: np.ndarray, count: int) -> np.ndarray:
+def spherical_interpolation(first: np.ndarray, second: np.ndarray, count: int) -> np.ndarray:
   """Returns points on the arc from one latent to another, the ends included.
 
   Spherical interpolation keeps the norm that noise has (Song et al., 2020, appendix D.3).
@@ -81,6 +91,15 @@ def between(first: np.ndarray, second: np.ndarray, count: int) -> np.ndarray:
   return (parts[0] * a + parts[1] * b).reshape(len(a), count, *first.shape[1:]).astype(np.float32)
 
 
+def _array(name: str, value: Any) -> np.ndarray:
+  """Returns an array, or refuses lists of several lengths."""
+  try:
+    return np.asarray(value)
+  except ValueError:
+    message = "expected an array of one shape, received images of several shapes"
+    raise settings.InputError(name, message) from None
+
+
 def _strengths(strength: Any, count: int) -> np.ndarray:
   try:
     values = np.asarray(strength, np.float32)
@@ -94,8 +113,8 @@ def _strengths(strength: Any, count: int) -> np.ndarray:
 
 def _masks(masks: Any, shape: tuple[int, int, int], count: int) -> np.ndarray:
   """Returns masks as uint8 `[1 or count, H, W, 1]`, 255 where pixels are drawn."""
-  values = np.asarray(masks)
-  height, width, _ = shape
+  values = _array("masks", masks)
+  received, (height, width, _) = values.dtype, shape
   if values.shape in ((height, width), (height, width, 1)):
     values = values[None]
   if values.ndim == 3:
@@ -106,7 +125,7 @@ def _masks(masks: Any, shape: tuple[int, int, int], count: int) -> np.ndarray:
   if values.dtype != np.uint8 or not fits:
     raise settings.InputError(
       "masks",
-      f"expected bool or uint8 [{count}, {height}, {width}], or one mask, received {values.dtype} "
+      f"expected bool or uint8 [{count}, {height}, {width}], or one mask, received {received} "
       f"{list(np.shape(masks))}",
     )
   return np.where(values >= 128, np.uint8(255), np.uint8(0))

@@ -96,7 +96,9 @@ class ImageSampler(tf.Module):
   @property
   def class_names(self) -> tuple[str, ...]:
     """The names of the classes by number; empty where they are unknown, or there are none."""
-    return self.config.class_names
+    if self.config.num_classes:
+      return self.config.class_names
+    return getattr(self._classifier.value, "class_names", ())
 
   def input_signature(self) -> list[tf.TensorSpec]:
     """Returns the inputs of `draw`.
@@ -132,7 +134,7 @@ class ImageSampler(tf.Module):
     values = []
     for spec in self.input_signature():
       value = inputs.get(spec.name)
-      if value is None and spec.name in SCALES:
+      if value is None and spec.name in config_lib.SCALES:
         scale = getattr(self.config.sampling, spec.name)
         value = np.full(len(_required(inputs, "seed")), scale, np.float32)
       values.append(_required(inputs, spec.name) if value is None else value)
@@ -164,6 +166,13 @@ class ImageSampler(tf.Module):
 
   def require_resampling(self, resampling: known_pixels.Resampling) -> None:
     """Raises an `InputError` if drawing is to go back, and the sampler cannot."""
+    steps = self.diffusion.num_timesteps
+    settings.require(
+      resampling.times == 1 or resampling.length < steps,
+      "resample_length",
+      f"fewer than the {steps} steps of {self.sampler.to_text()}",
+      resampling.length,
+    )
     settings.require(
       resampling.times == 1 or not self.sampler.has_memory,
       "resample_times",
@@ -174,7 +183,7 @@ class ImageSampler(tf.Module):
   def frames(self, count: int, *inputs: tf.Tensor) -> tf.Tensor:
     """Returns `count` evenly spaced x_t from noise to the image: uint8 `[N, count, H, W, C]`."""
     trajectory = self._samples(*inputs, trajectory=True).trajectory
-    last = self.diffusion.num_timesteps
+    last = len(self.sampler.schedule(self.diffusion))
     chosen = [round(i * last / (count - 1)) for i in range(count)]
     return images_lib.to_uint8(tf.stack([trajectory[k] for k in chosen], axis=1))
 
@@ -197,7 +206,7 @@ class ImageSampler(tf.Module):
     *conditioning, image, mask, strength = inputs
     seed = _of_one_length(conditioning[0], image=image, mask=mask, strength=strength)
     in_range = tf.reduce_all((strength > 0) & (strength <= 1))
-    message = ["strength: expected a share in (0, 1], received", strength]
+    message = ["strength: expected a share above 0 and at most 1, received", strength]
     with tf.control_dependencies([tf.debugging.Assert(in_range, message)]):
       strength = tf.identity(strength)
     stream = _EDITING_STREAMS + self._stream
@@ -224,7 +233,7 @@ class ImageSampler(tf.Module):
       label = given["label"] = _checked(label, self._num_labels)
     if low_res is not None:
       low_res = given["low_res"] = images_lib.to_unit_range(low_res)
-    for name in SCALES & given.keys():
+    for name in given.keys() & set(config_lib.SCALES):
       given[name] = _finite(name, given[name])
     noise_fn = loop.seeded_noise(seed, self.config.image_shape, self._stream)
 
@@ -327,8 +336,6 @@ class TwoStageSampler(tf.Module):
 
 _SEED = tf.TensorSpec([None], tf.int64, name="seed")
 _LABEL = tf.TensorSpec([None], tf.int32, name="label")
-# Inputs that have a value in the configuration, and may be left out in Python.
-SCALES = frozenset({"guidance_scale", "classifier_scale"})
 
 
 class _Untracked:

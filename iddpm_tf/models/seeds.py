@@ -87,10 +87,12 @@ def is_number(text: str) -> bool:
   return text.removeprefix("-").isdecimal()
 
 
-def example_inputs(config: config_lib.Config, count: int) -> dict[str, np.ndarray]:
+def example_inputs(
+  config: config_lib.Config, count: int, *, num_labels: int | None = None
+) -> dict[str, np.ndarray]:
   """Returns one array `[count, ...]` for each input that a sampler of the model may have."""
   inputs = {"seed": make_seeds(count)}
-  labels = make_labels(count, config.num_classes)
+  labels = make_labels(count, config.num_classes if num_labels is None else num_labels)
   if labels is not None:
     inputs["label"] = labels
   if config.low_res_shape:

@@ -57,15 +57,24 @@ class TrainedModel:
   def __str__(self) -> str:
     weights = f"EMA {self.ema}" if self.ema else "raw weights"
     text = f"{self.folder}, step {self.step}, {weights}"
-    if self.ends is None:
-      return text
-    return f"{text}; the first and last {self.end_steps} timesteps by {self.ends}"
+    if self.ends:
+      text += f"; the first and last {self.end_steps} timesteps by {self.ends}"
+    if self.classifier:
+      text += f"; guided by {self.classifier}"
+    return text
 
   @property
   def num_labels(self) -> int:
     """The number of classes that labels choose from: the model's, or those of its classifier."""
     classes = self.classifier.num_classes if self.classifier else 0
     return self.config.num_classes or classes
+
+  @property
+  def label_names(self) -> tuple[str, ...]:
+    """The names of these classes by number; empty where they are unknown."""
+    if self.config.num_classes:
+      return self.config.class_names
+    return getattr(self.classifier, "class_names", ())
 
   @property
   def guidance(self) -> dict[str, Any]:
@@ -262,12 +271,17 @@ def with_classifier(
   Raises:
     InputError: the classifier is of another process, of other images or of other classes.
   """
+  for part in ("num_classes", "variables", "log_prob"):
+    expected = "a folder, or an object with num_classes, variables and log_prob"
+    settings.require(hasattr(classifier, part), "classifier_dir", expected, classifier)
   ours: dict[str, Any] = {"num_classes": model.config.num_classes or classifier.num_classes}
   theirs: dict[str, Any] = {"num_classes": classifier.num_classes}
   if config is not None:
     ours, theirs = ours | _process_of(model.config), theirs | _process_of(config)
+    if model.config.class_names and config.data.class_names:
+      ours["class_names"], theirs["class_names"] = model.config.class_names, config.data.class_names
   for name, value in ours.items():
-    message = f"a classifier of the same {name} as the model ({value})"
+    message = f"a classifier of the same {name} as the model ({settings.shown(value)})"
     settings.require(value == theirs[name], "classifier_dir", message, theirs[name])
   return dataclasses.replace(model, classifier=classifier)
 

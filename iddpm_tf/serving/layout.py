@@ -17,7 +17,6 @@ from iddpm_tf import settings
 DEFAULT_SIGNATURE = "serving_default"
 PNG_PREFIX = "png_"
 EDIT_PREFIX = "edit_"  # After PNG_PREFIX, if a signature has both.
-SCALES = ("guidance_scale", "classifier_scale")  # Inputs of guided models.
 TRAJECTORY_SUFFIX = "_trajectory"
 PROGRESS_SUFFIX = "_progress"  # The signature that returns how many steps a sampler has begun.
 BEGUN_STEPS, STEPS = "begun_steps", "steps"  # Its outputs.
@@ -27,6 +26,8 @@ CLASS_NAMES_OUTPUT = "class_names_bytes"
 
 ASSETS = "assets.extra"
 CONFIG = "config.json"  # In ASSETS.
+MADE_FROM = "made_from.json"  # In ASSETS: the checkpoints, the samplers, and perhaps LABELS.
+LABELS = "labels"  # The number and the names of the classes, where they are a classifier's.
 WARMUP = "tf_serving_warmup_requests"  # In ASSETS. TensorFlow Serving expects this name.
 
 MODELS_CONFIG = "models.config"

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import iddpm_tf as iddpm
 from iddpm_tf import settings
+from iddpm_tf.diffusion.samplers import ddim
 from tests import small_model
 
 
@@ -77,11 +78,45 @@ def test_any_object_with_log_prob_guides_a_model(tmp_path, model_dir):
   assert drawn[0] + 20 < drawn[9]
   unguided = sample(iddpm.load(folder, progress=False), labels=None)
   np.testing.assert_array_equal(sample(model, labels=[0], classifier_scale=0.0), unguided)
+  # Latents have no guidance, and need no labels here.
+  latents = np.zeros([2, 8, 8, 1], np.float32)
+  assert model.decode(latents, steps=5, progress=False).shape == (2, 8, 8, 1)
+  config = iddpm.ServableConfig(png=False, warmup=(), edit=True)
+  path = model.export(
+    tmp_path / "guided", samplers="ddim:5", config=config, verify=True, progress=False
+  )
+  exported = iddpm.load(path)
+  np.testing.assert_array_equal(
+    sample(exported, labels=[9], classifier_scale=2.0),
+    sample(model, labels=[9], classifier_scale=2.0),
+  )
+  picture = np.full([8, 8, 1], 100, np.uint8)
+  assert exported.edit(picture, strength=0.4, labels=[9], progress=False).shape == (1, 8, 8, 1)
   message = "^classifier: expected a classifier of the same num_classes as the model"
   with pytest.raises(settings.InputError, match=message):
     few = BrightClasses()
     few.num_classes = 3
     iddpm.load(model_dir, classifier=few, progress=False)
+
+
+def test_what_is_no_classifier_is_refused(model_dir):
+  message = "^classifier: expected a folder, or an object with num_classes, variables and log_prob"
+  with pytest.raises(settings.InputError, match=message):
+    iddpm.load(model_dir, classifier=3, progress=False)
+
+
+def test_latents_are_decoded_without_guidance(guided, monkeypatch):
+  seen = []
+
+  def from_latents(latents, inputs, **options):
+    del options
+    seen.append(inputs)
+    return latents
+
+  batched = guided._batched(ddim.DDIM(5))
+  monkeypatch.setattr(batched, "from_latents", from_latents)
+  guided.decode(np.zeros([2, 8, 8, 1], np.float32), [1, 2], steps=5, progress=False)
+  np.testing.assert_array_equal(seen[0]["guidance_scale"], [1.0, 1.0])
 
 
 def test_an_interval_of_noise_levels(guided, guided_dir):

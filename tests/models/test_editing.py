@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from iddpm_tf import settings
+from iddpm_tf.diffusion.samplers import known_pixels
 from iddpm_tf.models import editing
 
 SHAPE = (8, 8, 1)
@@ -52,6 +53,12 @@ def test_one_picture_is_repeated():
     ),
     ({"masks": MASK.astype(float)}, "masks: expected bool or uint8 [3, 8, 8], or one mask"),
     ({"masks": np.stack([MASK] * 2)}, "masks: expected bool or uint8 [3, 8, 8], or one mask"),
+    (
+      {"strength": 0.5, "resampling": known_pixels.Resampling(2, 3)},
+      "resample_times: expected 1 with a strength below 1",
+    ),
+    ({"masks": MASK, "resampling": 3}, "resampling: expected a Resampling, received 3"),
+    ({"masks": [MASK, MASK[:4]]}, "masks: expected an array of one shape"),
     ({"masks": MASK, "count": 5}, "count: expected 3, the number of images, received 5"),
   ],
 )
@@ -67,7 +74,7 @@ def test_pictures_of_another_size_are_refused():
 
 def test_the_way_between_latents_keeps_the_norm():
   first, second = np.random.default_rng(0).normal(size=(2, 4, 8, 8, 1))
-  points = editing.between(first, second, 5)
+  points = editing.spherical_interpolation(first, second, 5)
   assert points.shape == (4, 5, 8, 8, 1) and points.dtype == np.float32
   np.testing.assert_allclose(points[:, 0], first, rtol=1e-5)
   np.testing.assert_allclose(points[:, -1], second, rtol=1e-5)
@@ -75,5 +82,5 @@ def test_the_way_between_latents_keeps_the_norm():
   lower, upper = np.minimum(norms[:, 0], norms[:, -1]), np.maximum(norms[:, 0], norms[:, -1])
   assert np.all(norms >= 0.95 * lower[:, None]) and np.all(norms <= 1.05 * upper[:, None])
   # Between a latent and itself there is nothing else.
-  same = editing.between(first, first, 3)
+  same = editing.spherical_interpolation(first, first, 3)
   np.testing.assert_allclose(same, np.repeat(first[:, None], 3, axis=1), rtol=1e-5)

@@ -65,6 +65,14 @@ def test_wrong_inputs_are_refused_in_the_graph(ancestral, seeds, labels, message
     ancestral.image_sampler.draw(tf.constant(seeds, tf.int64), tf.constant(labels, tf.int32))
 
 
+@pytest.mark.parametrize("text", ["dpmpp_2s:5", "heun:3", "heun_churn:3"])
+def test_the_last_frame_of_other_evaluations_is_the_image(model, text):
+  """Some samplers evaluate the network more often than once at a timestep."""
+  sampler = make_sampler(model, text)
+  frames = tf.function(lambda *inputs: sampler.frames(2, *inputs), autograph=False)(SEEDS, LABELS)
+  np.testing.assert_array_equal(frames[:, -1], sampler.draw(SEEDS, LABELS))
+
+
 def test_frames_go_from_noise_to_the_image(model):
   """Frames are evenly spaced, and the last of them is the image."""
   sampler = make_sampler(model, "ddim:5")

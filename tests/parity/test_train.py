@@ -85,7 +85,12 @@ def test_training_steps(train_file, decoder):
   @tf.function(autograph=False)
   def step(x_start, t, noise):
     losses, gradient = train_step.loss_and_gradients(
-      state, {"image": x_start}, t, tf.ones_like(t, tf.float32), noise, None
+      state,
+      {"image": x_start, "label": golden.get("y", tf.zeros_like(t))},
+      t,
+      tf.ones_like(t, tf.float32),
+      noise,
+      None,
     )
     loss = tf.reduce_mean(losses.loss)
     return losses, train_step.apply_gradient(state, gradient, loss).grad_norm

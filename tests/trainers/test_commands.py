@@ -163,6 +163,8 @@ def test_an_export_draws_the_images_of_sample(run, model_dir, tmp_path):
     "ddim_5",
     "png_ancestral_5",
     "png_ddim_5",
+    "ancestral_5_progress",
+    "ddim_5_progress",
   }
   for name in ("ancestral_5", "ddim_5"):
     _, content = arrays(tmp_path, name)

@@ -81,8 +81,8 @@ class ClassifierOptions:
       data = model_dir_lib.ModelDir(self.classifier_dir).require_config(classifier=True).data
     return data.num_classes, data.class_names
 
-  def require_classifier(self, given: Mapping[str, Any]) -> None:
-    """Raises an `InputError` if the flag of a classifier is given without a classifier."""
+  def require_scale_fits(self, given: Mapping[str, Any]) -> None:
+    """Raises an `InputError` if the scale of a classifier is given without a classifier."""
     if "classifier_scale" in given and not self.classifier_dir:
       raise settings.InputError("classifier_scale", "requires --classifier_dir")
 
@@ -118,7 +118,7 @@ def model_config(options: ModelOptions, given: Mapping[str, Any]) -> config_lib.
     InputError: there is no run in the folder, or a setting contradicts it.
   """
   if isinstance(options, ClassifierOptions):
-    options.require_classifier(given)
+    options.require_scale_fits(given)
   folder = model_dir_lib.ModelDir(_required(options.model_dir))
   return folder.changed_config(_changes(options, given))
 

@@ -32,6 +32,13 @@ class HeunChurn(heun.Heun):
   def __post_init__(self) -> None:
     """Checks the fields."""
     super().__post_init__()
+    values = (self.churn, self.min_level, self.max_level, self.noise_scale)
+    settings.require(
+      all(map(math.isfinite, values)),
+      "samplers",
+      "finite S_churn, S_min, S_max and S_noise",
+      values,
+    )
     settings.require(self.churn >= 0, "samplers", "S_churn of 0 or more", self.churn)
     settings.require(
       0 <= self.min_level <= self.max_level,

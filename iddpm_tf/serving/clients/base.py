@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
 from types import TracebackType
@@ -59,12 +60,28 @@ class RetryPolicy:
 DEFAULT_RETRY = RetryPolicy()
 
 
+def shape_of(sizes: Iterable[int]) -> tuple[int | None, ...]:
+  """Returns a shape of sizes as servers describe them, of which -1 is any size."""
+  return tuple(None if size < 0 else size for size in sizes)
+
+
 class Client(abc.ABC):
   """A connection to one model of a server. A `with` block closes it."""
 
   @abc.abstractmethod
   def signatures(self) -> dict[str, tuple[str, ...]]:
     """Returns the names of the inputs of each signature.
+
+    Raises:
+      ServingError: the server does not answer.
+    """
+
+  @abc.abstractmethod
+  def input_shapes(self, signature: str) -> dict[str, tuple[int | None, ...]]:
+    """Returns the shape of each input of a signature by name; None is any size.
+
+    Args:
+      signature: the signature's name.
 
     Raises:
       ServingError: the server does not answer.

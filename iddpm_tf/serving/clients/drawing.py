@@ -114,7 +114,7 @@ def require_image_signature(
     f"{name}, which enlarges images",
   )
   settings.require(
-    name == layout.DEFAULT_SIGNATURE or layout.is_sampler(name),
+    name == layout.DEFAULT_SIGNATURE or layout.is_sampler(name.removeprefix(layout.EDIT_PREFIX)),
     "signature",
     "the name of a sampler",
     name,

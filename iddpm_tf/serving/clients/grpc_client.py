@@ -54,16 +54,28 @@ class GrpcClient(base.Client):
 
   def signatures(self) -> dict[str, tuple[str, ...]]:
     """Returns the names of the inputs of each signature."""
+    return {
+      name: tuple(sorted(signature.inputs))
+      for name, signature in self._signatures().items()
+      if not name.startswith("__")  # TensorFlow's own signatures.
+    }
+
+  def input_shapes(self, signature: str) -> dict[str, tuple[int | None, ...]]:
+    """Returns the shape of each input of a signature by name; None is any size."""
+    inputs = self._signatures()[signature].inputs
+    return {
+      name: base.shape_of(dim.size for dim in info.tensor_shape.dim)
+      for name, info in inputs.items()
+    }
+
+  def _signatures(self) -> Mapping[str, Any]:
+    """Returns the signatures as the server describes them, by name."""
     request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     self._set_model(request.model_spec)
     response = self._retry.call(self._call, self._stub.GetModelMetadata, request)
     content = get_model_metadata_pb2.SignatureDefMap()
     response.metadata["signature_def"].Unpack(content)
-    return {
-      name: tuple(sorted(signature.inputs))
-      for name, signature in content.signature_def.items()
-      if not name.startswith("__")  # TensorFlow's own signatures.
-    }
+    return content.signature_def
 
   def predict(self, signature: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Returns the outputs of a signature, `{output: array [N, ...]}`."""

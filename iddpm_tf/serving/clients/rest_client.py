@@ -1,7 +1,9 @@
 """A client by REST. It needs no TensorFlow."""
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
+from typing import TypeVar
 import urllib.parse
 
 import httpx
@@ -10,6 +12,8 @@ import numpy as np
 from iddpm_tf import settings
 from iddpm_tf.serving import rest_json
 from iddpm_tf.serving.clients import base
+
+T = TypeVar("T")
 
 _BUSY = (429, 502, 503)
 
@@ -45,15 +49,33 @@ class RestClient(base.Client):
 
   def signatures(self) -> dict[str, tuple[str, ...]]:
     """Returns the names of the inputs of each signature."""
-    answer = self._retry.call(self._call, "GET", "/metadata")
-    try:
-      signatures = answer["metadata"]["signature_def"]["signature_def"]
+
+    def names(signatures: dict[str, Any]) -> dict[str, tuple[str, ...]]:
       return {
         name: tuple(sorted(signature.get("inputs", {})))
         for name, signature in signatures.items()
         if not name.startswith("__")  # TensorFlow's own signatures.
       }
-    except (AttributeError, KeyError, TypeError):
+
+    return self._read_signatures(names)
+
+  def input_shapes(self, signature: str) -> dict[str, tuple[int | None, ...]]:
+    """Returns the shape of each input of a signature by name; None is any size."""
+
+    def shapes(signatures: dict[str, Any]) -> dict[str, tuple[int | None, ...]]:
+      return {
+        name: base.shape_of(int(dim["size"]) for dim in info["tensor_shape"]["dim"])
+        for name, info in signatures[signature]["inputs"].items()
+      }
+
+    return self._read_signatures(shapes)
+
+  def _read_signatures(self, read: Callable[[dict[str, Any]], T]) -> T:
+    """Returns what a function reads in the signatures that the server describes."""
+    answer = self._retry.call(self._call, "GET", "/metadata")
+    try:
+      return read(answer["metadata"]["signature_def"]["signature_def"])
+    except (AttributeError, KeyError, TypeError, ValueError):
       raise self._unexpected(answer) from None
 
   def predict(self, signature: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 
 from iddpm_tf import config as config_lib
 from iddpm_tf.serving import layout
+from iddpm_tf.serving import made_from
 from iddpm_tf.serving import warmup
 from iddpm_tf.serving.server import errors
 
@@ -172,7 +173,7 @@ class LoadedServable:
     The samplers are those that draw from seeds, labels and scales, and perhaps from an image to
     enlarge. Samplers for editing also take a picture, a mask and a strength.
     """
-    drawing = {"seed", "label", "low_res", *layout.SCALES}
+    drawing = {"seed", "label", "low_res", *config_lib.SCALES}
     pngs = [
       name
       for name in self.signatures
@@ -180,7 +181,7 @@ class LoadedServable:
     ]
     prefix = layout.PNG_PREFIX + layout.EDIT_PREFIX
     edits = [name for name in self.signatures if name.startswith(prefix)]
-    scales = {name for png in pngs for name in layout.SCALES if name in self.inputs(png)}
+    scales = {name for png in pngs for name in config_lib.SCALES if name in self.inputs(png)}
     enlarging = [self.inputs(name)["low_res"] for name in pngs if "low_res" in self.inputs(name)]
     shapes = [
       self.signature(name).outputs["frames"].tensor_shape.dim
@@ -189,6 +190,7 @@ class LoadedServable:
     ]
     # [N, F, H, W, C]. A model of another kind may have an output of the same name.
     frames = [shape[1].size for shape in shapes if len(shape) == 5]
+    labels = made_from.labels(self._path, self.config) if self.config else made_from.Labels(0, ())
     return {
       "name": self.name,
       "version": self.version,
@@ -203,8 +205,8 @@ class LoadedServable:
       "scales": {
         name: getattr(self.config.sampling, name) if self.config else 1.0 for name in sorted(scales)
       },
-      "classes": self.config.num_classes if self.config else 0,
-      "class_names": list(self.config.class_names) if self.config else [],
+      "classes": labels.number,
+      "class_names": list(labels.names),
     }
 
 

@@ -106,7 +106,13 @@ def test_too_few_steps_that_are_left_are_refused():
 
 
 @pytest.mark.parametrize(
-  "text", ["heun_churn:8:-1", "heun_churn:8:40:2:1", "heun_churn:8:40:0:1:0"]
+  "text",
+  [
+    "heun_churn:8:-1",
+    "heun_churn:8:40:2:1",
+    "heun_churn:8:40:0:1:0",
+    "heun_churn:5:40:0.05:50:inf",
+  ],
 )
 def test_wrong_values_of_churn_are_refused(text):
   with pytest.raises(settings.InputError, match=r"^samplers: expected .*S_"):

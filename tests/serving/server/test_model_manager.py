@@ -160,6 +160,9 @@ def test_a_model_of_another_program_is_served(models, versions, tmp_path, config
     "samplers": ["ddim_2"],
     "low_res": [],
     "frames": 0,
+    "edit_samplers": [],
+    "image_shape": [],
+    "scales": {},
     "classes": 0,
     "class_names": [],
   }
