@@ -55,7 +55,7 @@ def test_resampling_is_for_samplers_that_can_go_back(model):
   drawn = edit(model, masks=MASK, resampling=resampling)
   np.testing.assert_array_equal(drawn[:, :4], PICTURES[:, :4])
   assert np.any(drawn != edit(model, masks=MASK))
-  with pytest.raises(settings.InputError, match="^resample_length: expected fewer than the 5"):
+  with pytest.raises(settings.InputError, match=r"^resample_length: expected fewer than the 5"):
     edit(model, masks=MASK, resampling=known_pixels.Resampling(times=2, length=5))
   message = "^resample_times: expected 1 for dpmpp_2m:5, which cannot go back"
   with pytest.raises(settings.InputError, match=message):

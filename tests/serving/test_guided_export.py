@@ -136,8 +136,8 @@ def test_the_command_edits_as_the_model_does(connect, server, model, arrays, tmp
 @pytest.mark.parametrize(
   "name, value, message",
   [
-    ("strength", 0.0, "strength: expected a share in"),
-    ("strength", 1.5, "strength: expected a share in"),
+    ("strength", 0.0, "strength: expected a share above 0"),
+    ("strength", 1.5, "strength: expected a share above 0"),
     ("guidance_scale", np.inf, "guidance_scale: expected finite numbers"),
   ],
 )
