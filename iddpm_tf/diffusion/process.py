@@ -148,3 +148,8 @@ class GaussianProcess(tf.Module):
 def at(table: np.ndarray, t: tf.Tensor) -> tf.Tensor:
   """Gathers a coefficient for each example: [T], [B] -> float32 [B, 1, 1, 1]."""
   return tf.gather(tf.constant(table, tf.float32), t)[:, None, None, None]
+
+
+def value_at(table: np.ndarray, k: tf.Tensor) -> tf.Tensor:
+  """Returns a coefficient that all examples share: [K], [] -> float32 []."""
+  return tf.constant(table, tf.float32)[k]

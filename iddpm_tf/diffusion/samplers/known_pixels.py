@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from iddpm_tf import settings
 from iddpm_tf.diffusion import process as process_lib
+from iddpm_tf.diffusion.process import value_at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,14 +150,10 @@ class KnownPixels:
     kept[np.append(np.diff(self.schedule) == -1, True)] = 1.0
     # The numbers up to K are those of the picture's noise.
     noise = self._known.noise_fn(k + len(self.schedule) + 1)
-    return _at(np.sqrt(kept), k) * x + _at(np.sqrt(1 - kept), k) * noise
+    return value_at(np.sqrt(kept), k) * x + value_at(np.sqrt(1 - kept), k) * noise
 
   def _picture(self, k: tf.Tensor) -> tf.Tensor:
     """Returns the picture with the noise that x has before evaluation k."""
     alpha = self._alphas_cumprod
     noise = self._known.noise_fn(k)
-    return _at(np.sqrt(alpha), k) * self._known.image + _at(np.sqrt(1 - alpha), k) * noise
-
-
-def _at(table: np.ndarray, k: tf.Tensor) -> tf.Tensor:
-  return tf.constant(table, tf.float32)[k]
+    return value_at(np.sqrt(alpha), k) * self._known.image + value_at(np.sqrt(1 - alpha), k) * noise

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from iddpm_tf.diffusion import gaussian_diffusion
 from iddpm_tf.diffusion import process as process_lib
+from iddpm_tf.diffusion.process import value_at
 from iddpm_tf.diffusion.samplers import base
 
 
@@ -142,14 +143,10 @@ class LinearSampler(base.Sampler):
       (table.kept_x_start, earlier),
       (table.noise, evaluation.noise),
     ]
-    result = tf.add_n([_at(factors, k) * value for factors, value in terms if np.any(factors)])
+    result = tf.add_n([value_at(factors, k) * value for factors, value in terms if np.any(factors)])
     keeps = tf.constant(table.keeps)[k]
     return result, (
       tf.where(keeps, x, kept_x),
       tf.where(keeps, x_start, kept_x_start),
       is_kept | keeps,
     )
-
-
-def _at(factors: np.ndarray, k: tf.Tensor) -> tf.Tensor:
-  return tf.constant(factors, tf.float32)[k]
