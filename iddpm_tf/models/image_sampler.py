@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Mapping
+import dataclasses
 from typing import NamedTuple
 
 import keras
@@ -15,6 +16,7 @@ from iddpm_tf.diffusion import ensembles
 from iddpm_tf.diffusion import gaussian_diffusion
 from iddpm_tf.diffusion import guidance
 from iddpm_tf.diffusion.samplers import base as samplers
+from iddpm_tf.diffusion.samplers import ddim
 from iddpm_tf.diffusion.samplers import known_pixels
 from iddpm_tf.diffusion.samplers import loop
 from iddpm_tf.models import inference
@@ -164,6 +166,50 @@ class ImageSampler(tf.Module):
       )
     return self._edits.value[resampling](*inputs)
 
+  @property
+  def can_interpolate(self) -> bool:
+    """Whether the sampler has latents: DDIM with eta = 0, of a model that enlarges no images."""
+    is_ddim = isinstance(self.sampler, ddim.DDIM) and not self.sampler.is_stochastic
+    return is_ddim and not self.config.low_res_shape
+
+  def interpolation_signature(self) -> list[tf.TensorSpec]:
+    """Returns the inputs of `interpolate`: two images, a weight, and the label if there is one."""
+    shape = [None, *self.config.image_shape]
+    return [
+      tf.TensorSpec(shape, tf.uint8, name="image"),
+      tf.TensorSpec(shape, tf.uint8, name="other_image"),
+      tf.TensorSpec([None], tf.float32, name="weight"),
+      *([_LABEL] if self.config.num_classes else []),
+    ]
+
+  def interpolate(self, *inputs: tf.Tensor) -> tf.Tensor:
+    """Returns images between two pictures, through their latents: uint8 `[N, H, W, C]`.
+
+    A weight of 0 gives nearly the first picture, and 1 nearly the other one (Song et al., 2020,
+    section 5.3). There is no guidance.
+
+    Args:
+      *inputs: the inputs of `interpolation_signature`.
+    """
+    assert self.can_interpolate, "a sampler without latents"
+    image, other, weight, *labels = inputs
+    count = tf.shape(image)[0]
+    pairs = {"other_image": other, "weight": weight, **dict(zip(("label",), labels))}
+    weight = _of_one_length(weight, image=image, **pairs)
+    label = _checked(labels[0], self.config.num_classes) if labels else None
+    twice = None if label is None else tf.concat([label, label], axis=0)
+    pictures = images_lib.to_unit_range(tf.concat([image, other], axis=0))
+    options = loop.LoopOptions(
+      clip=self.config.sampling.clip_denoised,
+      dynamic_threshold=self.config.sampling.dynamic_threshold,
+      on_step=self._on_step,
+    )
+    latents = loop.encode(self._unguided(twice), self.diffusion, pictures, options).image
+    start = _between(latents[:count], latents[count:], weight)
+    options = dataclasses.replace(options, start=start)
+    samples = loop.draw(self._unguided(label), self.diffusion, self.sampler, tf.zeros_like, options)
+    return images_lib.to_uint8(samples.image)
+
   def require_resampling(self, resampling: known_pixels.Resampling) -> None:
     """Raises an `InputError` if drawing is to go back, and the sampler cannot."""
     steps = self.diffusion.num_timesteps
@@ -267,6 +313,10 @@ class ImageSampler(tf.Module):
     ends_fn = self._guided(ends.network, given)
     return ensembles.ends_and_middle(ends_fn, middle_fn, self.diffusion, ends.steps)
 
+  def _unguided(self, label):
+    given = {} if label is None else {"label": label}
+    return self._model_fn(given)
+
   def _guided(self, network, given):
     """Returns a network as a function of x_t and t, with guidance if the model knows any."""
     label = given.get("label") if self.config.num_classes else None
@@ -336,6 +386,20 @@ class TwoStageSampler(tf.Module):
 
 _SEED = tf.TensorSpec([None], tf.int64, name="seed")
 _LABEL = tf.TensorSpec([None], tf.int32, name="label")
+
+
+def _between(first, second, weight):
+  """Returns points on the arcs between latents `[N, H, W, C]` at weights `[N]`."""
+  weight = weight[:, None, None, None]  # [N, 1, 1, 1]
+
+  def dot(a, b):
+    return tf.reduce_sum(a * b, axis=[1, 2, 3], keepdims=True)
+
+  cosine = dot(first, second) / tf.sqrt(dot(first, first) * dot(second, second))
+  # Latents that are nearly the same lie on a line.
+  angle = tf.maximum(tf.acos(tf.clip_by_value(cosine, -1.0, 1.0)), 1e-3)
+  parts = tf.sin((1.0 - weight) * angle), tf.sin(weight * angle)
+  return (parts[0] * first + parts[1] * second) / tf.sin(angle)
 
 
 class _Untracked:

@@ -103,6 +103,8 @@ def example_inputs(
     "classifier_scale": np.linspace(0.0, 4.0, count, dtype=np.float32),
     "strength": np.linspace(1.0, 0.3, count, dtype=np.float32),
     "image": np.random.RandomState(1).randint(0, 256, [count, *config.image_shape], np.uint8),
+    "other_image": np.random.RandomState(2).randint(0, 256, [count, *config.image_shape], np.uint8),
+    "weight": np.linspace(0.0, 1.0, count, dtype=np.float32),
     "mask": np.zeros([count, *config.image_shape[:2], 1], np.uint8),
   }
   inputs["mask"][:, config.image_shape[0] // 2 :] = 255

@@ -17,6 +17,7 @@ from iddpm_tf import settings
 DEFAULT_SIGNATURE = "serving_default"
 PNG_PREFIX = "png_"
 EDIT_PREFIX = "edit_"  # After PNG_PREFIX, if a signature has both.
+INTERPOLATE_PREFIX = "interpolate_"  # As EDIT_PREFIX.
 TRAJECTORY_SUFFIX = "_trajectory"
 PROGRESS_SUFFIX = "_progress"  # The signature that returns how many steps a sampler has begun.
 BEGUN_STEPS, STEPS = "begun_steps", "steps"  # Its outputs.
@@ -46,7 +47,7 @@ _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 def is_sampler(signature: str) -> bool:
   """Returns whether a signature has the name of a sampler, and so returns images."""
   return not (
-    signature.startswith((PNG_PREFIX, EDIT_PREFIX, DEFAULT_SIGNATURE))
+    signature.startswith((PNG_PREFIX, EDIT_PREFIX, INTERPOLATE_PREFIX, DEFAULT_SIGNATURE))
     or signature.endswith((TRAJECTORY_SUFFIX, PROGRESS_SUFFIX))
     or signature == CLASS_NAMES
   )
@@ -54,7 +55,8 @@ def is_sampler(signature: str) -> bool:
 
 def sampler_of(signature: str) -> str:
   """Returns the name of the sampler that a signature draws by."""
-  name = signature.removeprefix(PNG_PREFIX).removeprefix(EDIT_PREFIX)
+  name = signature.removeprefix(PNG_PREFIX)
+  name = name.removeprefix(EDIT_PREFIX).removeprefix(INTERPOLATE_PREFIX)
   return name.removesuffix(TRAJECTORY_SUFFIX)
 
 

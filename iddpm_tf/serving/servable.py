@@ -42,6 +42,8 @@ def export(
 
   `edit_ancestral_250` has three more inputs: `image`, uint8 [N, H, W, C]; `mask`, uint8 [N, H, W,
   1], of which pixels of 128 or more are drawn; and `strength`, float32 [N] in (0, 1].
+  `interpolate_ddim_50` takes two pictures, `image` and `other_image`, and `weight`, float32 [N]
+  from 0 to 1.
 
   `png_ancestral_250` returns `image_bytes`, string [N], PNG files. `ancestral_250_trajectory`
   returns `frames`, uint8 [N, F, H, W, C], from noise to the image.
@@ -203,6 +205,9 @@ def _signatures(sampler: Sampler, config: config_lib.ServableConfig) -> Iterator
     assert isinstance(sampler, image_sampler.ImageSampler), "a chain of two models edits nothing"
     editing = f"{layout.EDIT_PREFIX}{name}"
     yield from of_images(editing, sampler.edit, sampler.edit_signature())
+    if sampler.can_interpolate:
+      between = f"{layout.INTERPOLATE_PREFIX}{name}"
+      yield from of_images(between, sampler.interpolate, sampler.interpolation_signature())
   if config.trajectory:
     frames = concrete(
       lambda *inputs: {"frames": sampler.frames(config.trajectory, *inputs)},

@@ -122,6 +122,24 @@ def test_a_drawn_image_is_edited(page, model):
   np.testing.assert_array_equal(draw(page), first)
 
 
+def test_the_images_between_two_pictures_are_drawn(page, model, tmp_path, screenshots):
+  choose_picture(page, tmp_path)
+  other = np.ascontiguousarray(PICTURE[::-1].T)
+  Image.fromarray(other).save(tmp_path / "other.png")
+  page.locator("#other").set_input_files(tmp_path / "other.png")
+  drawn = draw(page)
+  page.screenshot(
+    path=pathlib.Path(screenshots) / f"between_{page.viewport_size['width']}.png", full_page=True
+  )
+  pair = [each[None, ..., None] for each in (PICTURE, other)]
+  expected = model.interpolate(*pair, count=3, labels=np.array([4]), steps=5, progress=False)
+  assert np.abs(drawn - expected[0, ..., 0].astype(int)).max() <= 1
+  captions = page.locator("#images figcaption").all_inner_texts()
+  assert [text.split("\n")[0] for text in captions[1:]] == [
+    f"weight {weight}, class 4" for weight in ("0.00", "0.50", "1.00")
+  ]
+
+
 def test_without_a_mask_and_with_full_strength_there_is_nothing_to_edit(page, tmp_path):
   choose_picture(page, tmp_path)
   page.get_by_role("button", name="Draw").click()

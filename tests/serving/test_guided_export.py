@@ -91,6 +91,23 @@ def test_both_protocols_edit_as_the_model_does(connect, arrays, edited, protocol
   np.testing.assert_array_equal(images[known], arrays["image"][known])
 
 
+def test_images_between_two_pictures(connect, model, arrays):
+  first, second = arrays["image"][:2], arrays["image"][2:4]
+  expected = model.interpolate(
+    first, second, count=3, labels=np.array([1, 2]), steps=3, progress=False
+  )
+  inputs = {
+    "image": np.repeat(first, 3, axis=0),
+    "other_image": np.repeat(second, 3, axis=0),
+    "weight": np.tile(np.float32([0, 0.5, 1]), 2),
+    "label": np.repeat(np.int32([1, 2]), 3),
+  }
+  for protocol in ("grpc", "rest"):
+    with connect(protocol) as connection:
+      (images,) = connection.predict("interpolate_ddim_3", inputs).values()
+    assert np.abs(images.reshape(expected.shape).astype(int) - expected).max() <= 1
+
+
 def test_c_edits_as_the_model_does(version, arrays, edited, tmp_path):
   program = c_program.compiled(tmp_path)
   done = c_program.run(program, version, [("edit_ddim_3", arrays)])

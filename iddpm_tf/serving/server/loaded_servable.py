@@ -181,6 +181,7 @@ class LoadedServable:
     ]
     prefix = layout.PNG_PREFIX + layout.EDIT_PREFIX
     edits = [name for name in self.signatures if name.startswith(prefix)]
+    between = layout.PNG_PREFIX + layout.INTERPOLATE_PREFIX
     scales = {name for png in pngs for name in config_lib.SCALES if name in self.inputs(png)}
     enlarging = [self.inputs(name)["low_res"] for name in pngs if "low_res" in self.inputs(name)]
     shapes = [
@@ -199,6 +200,9 @@ class LoadedServable:
       "low_res": enlarging[0].shape.as_list()[1:] if enlarging else [],
       "frames": max(frames, default=0),
       "edit_samplers": [name.removeprefix(prefix) for name in edits],
+      "interpolating_samplers": [
+        name.removeprefix(between) for name in self.signatures if name.startswith(between)
+      ],
       # (H, W, C) of the picture to edit; empty for a model that edits none.
       "image_shape": self.inputs(edits[0])["image"].shape.as_list()[1:] if edits else [],
       # The scales that the model takes, with the values of its configuration.

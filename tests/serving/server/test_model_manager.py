@@ -161,6 +161,7 @@ def test_a_model_of_another_program_is_served(models, versions, tmp_path, config
     "low_res": [],
     "frames": 0,
     "edit_samplers": [],
+    "interpolating_samplers": [],
     "image_shape": [],
     "scales": {},
     "classes": 0,
