@@ -95,6 +95,11 @@ def test_a_mask_is_painted_and_its_pixels_are_drawn(page, model, tmp_path, scree
   )
   assert np.abs(drawn - expected[..., 0].astype(int)).max() <= 1
   assert page.locator("#images figure").first.inner_text() == "before"
+  edges = (
+    "[...document.querySelectorAll('form, fieldset')].map(x => x.getBoundingClientRect().right)"
+  )
+  card, field = page.evaluate(edges)
+  assert field <= card
   names = []
   page.on("download", lambda download: names.append(download.suggested_filename))
   page.get_by_role("button", name="Download all").click()
