@@ -42,6 +42,9 @@ def main() -> None:
   parser.add_argument("--model_dirs", required=True, help="model folders, separated by commas")
   parser.add_argument("--output_dir", type=pathlib.Path, required=True, help="folder to write to")
   parser.add_argument("--samples", type=int, default=5000, help="images for each score")
+  parser.add_argument(
+    "--reference", type=int, default=10_000, help="training images to compare with, at most"
+  )
   parser.add_argument("--batch_size", type=int, default=500, help="images at a time")
   parser.add_argument("--samplers", default=",".join(SAMPLERS), help="{} is the number of steps")
   parser.add_argument(
@@ -56,7 +59,9 @@ def main() -> None:
   rows = []
   for number, folder in enumerate(options.model_dirs.split(",")):
     model = api.load_run(folder, progress=False)
-    images = np.asarray(sources.load(model.config.data, "train").images[:])
+    images = sources.load(model.config.data, "train").images
+    chosen = np.random.default_rng(0).permutation(len(images))[: options.reference]
+    images = np.asarray(images[np.sort(chosen)])
     for evaluations in map(int, options.evaluations.split(",")):
       for template in options.samplers.split(","):
         if evaluations > 50 and template not in options.long.split(","):
