@@ -29,7 +29,7 @@ Inputs = Mapping[str, np.ndarray | None]
 
 @dataclasses.dataclass(frozen=True)
 class Edits:
-  """What is known of images that are drawn anew in part.
+  """Holds what is known of images that are drawn anew in part.
 
   Attributes:
     image: the pictures, uint8 `[N, H, W, C]`.

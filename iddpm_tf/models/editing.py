@@ -1,4 +1,4 @@
-"""What people give to edit pictures: masks and strengths as arrays, and ways between latents."""
+"""Checks masks and strengths as people give them, and interpolates between latents."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What an export says about the model that it was made from. This module needs no TensorFlow."""
+"""Reads what an export says of the model that it was made from. It needs no TensorFlow."""
 
 import json
 import pathlib

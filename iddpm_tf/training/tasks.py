@@ -1,4 +1,4 @@
-"""What a training trains: a diffusion model, or a noisy classifier.
+"""Defines what a training trains: a diffusion model, or a noisy classifier.
 
 A task is the part of a training that knows what the network's output means. It has the losses of a
 batch, what a step records of them, and when they say that the training diverges.
@@ -34,7 +34,7 @@ class Batch(NamedTuple):
 
 
 class Task(Protocol):
-  """What a training trains.
+  """Defines what a training trains.
 
   Attributes:
     losses: the class of the losses of each image: a NamedTuple whose first field is `loss`.

@@ -19,7 +19,7 @@ Memory = tuple[tf.Tensor, ...]
 
 
 class Evaluation(NamedTuple):
-  """One evaluation of the network in a loop."""
+  """Holds one evaluation of the network in a loop."""
 
   diffusion: gaussian_diffusion.GaussianDiffusion  # On the sampler's timesteps.
   prediction: gaussian_diffusion.Prediction  # What the network predicts at t.
@@ -101,6 +101,10 @@ class Sampler:
       t: timesteps of the respaced process, int32 `[B]`.
       noise: standard normal noise `[B, H, W, C]`; 0 in the last step, and wherever
         `is_stochastic` is false.
+
+    Raises:
+      NotImplementedError: the class defines `advance` in place of `step`, or neither. No method is
+        abstract, because a sampler defines one of the two.
     """
     raise NotImplementedError(f"{type(self).__name__} defines neither step nor advance")
 

@@ -53,7 +53,7 @@ NO_RESAMPLING = Resampling()
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-  """What is known of each image of a batch.
+  """Holds what is known of each image of a batch.
 
   Attributes:
     image: `[B, H, W, C]` in [-1, 1].

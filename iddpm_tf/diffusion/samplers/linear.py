@@ -1,5 +1,6 @@
 """Samplers whose steps are linear combinations of images, predictions and noise."""
 
+import abc
 import dataclasses
 
 import numpy as np
@@ -109,18 +110,18 @@ class Coefficients:
 
 
 @dataclasses.dataclass(frozen=True)
-class LinearSampler(base.Sampler):
+class LinearSampler(base.Sampler, abc.ABC):
   """A sampler whose evaluations have `Coefficients`, which are tables made in float64."""
 
   has_memory = True
 
+  @abc.abstractmethod
   def coefficients(self, diffusion: gaussian_diffusion.GaussianDiffusion) -> Coefficients:
     """Returns the factors at each evaluation of `schedule`.
 
     Args:
       diffusion: the diffusion, respaced to this sampler's timesteps.
     """
-    raise NotImplementedError
 
   def initial_memory(self, x: tf.Tensor) -> base.Memory:
     """Returns no kept image, no kept prediction, and whether there are any: bool `[B, 1, 1, 1]`."""

@@ -216,7 +216,7 @@ def _out_of_range(prediction, is_last):
 
 
 class _State(NamedTuple):
-  """What a loop carries from one evaluation to the next."""
+  """Holds what a loop carries from one evaluation to the next."""
 
   x: tf.Tensor  # [B, H, W, C]
   memory: base.Memory

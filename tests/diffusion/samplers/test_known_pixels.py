@@ -85,7 +85,7 @@ def test_a_strength_below_1_begins_with_the_picture():
 
 
 def test_the_schedule_of_resampling():
-  """As in RePaint's Appendix B: each stretch is drawn `times` times."""
+  """Draws each stretch `times` times, as in RePaint's Appendix B."""
   schedule = known_pixels.Resampling(times=2, length=3).schedule(10).tolist()
   assert schedule == [9, 8, 7, 9, 8, 7, 6, 5, 4, 6, 5, 4, 3, 2, 1, 3, 2, 1, 0]
   assert known_pixels.Resampling(times=1, length=3).schedule(4).tolist() == [3, 2, 1, 0]
