@@ -49,7 +49,7 @@ class Released:
 
   @property
   def architecture(self):
-    """What the parameters of the file show."""
+    """Returns what the parameters of the file show."""
     multipliers = MULTIPLIERS[256 if self.small_size else self.image_size]
     in_middle = self.image_size // 2 ** (len(multipliers) - 1)
     return architecture.Architecture(

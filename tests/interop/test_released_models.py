@@ -51,7 +51,7 @@ class Released:
 
   @property
   def architecture(self):
-    """What the parameters of the file show."""
+    """Returns what the parameters of the file show."""
     return architecture.Architecture(
       base_channels=self.num_channels,
       num_classes=1000 if self.class_cond else 0,
