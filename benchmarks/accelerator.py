@@ -23,14 +23,9 @@ from absl import flags
 
 from benchmarks.speed_comparison import contestants
 
-_NETWORKS = {
-  "cifar10": contestants.NETWORKS["cifar10"],
-  # configs/imagenet64.flags.
-  "imagenet64": contestants.Network("imagenet64", 64, 128, (1, 2, 3, 4), 3, (16, 8), 4, 0.0),
-}
 _PROGRAMS = ("jax", "pytorch", "pytorch_compiled")
 
-_NETWORK = flags.DEFINE_enum("network", "cifar10", list(_NETWORKS), "the network")
+_NETWORK = flags.DEFINE_enum("network", "cifar10", list(contestants.NETWORKS), "the network")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "images of each pass and step")
 _REPEATS = flags.DEFINE_integer("repeats", 20, "measurements of each, after 3 that do not count")
 _OUTPUT = flags.DEFINE_string("output", None, "where to write the result as JSON")
@@ -69,7 +64,7 @@ def main(argv: list[str]) -> None:
 
 
 def _measure(program: str) -> dict[str, Any]:
-  network = _NETWORKS[_NETWORK.value]
+  network = contestants.NETWORKS[_NETWORK.value]
   subject = _Jax(network) if program == "jax" else _PyTorch(network, program != "pytorch")
   result: dict[str, Any] = {"device": subject.device, "matrix_rate": subject.matrix_rate()}
   flops = _flops(network) * _BATCH_SIZE.value

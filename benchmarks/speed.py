@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from benchmarks.speed_comparison import contestants as contestants_lib
-from benchmarks.speed_comparison import growth
+from benchmarks.speed_comparison import growth as growth_lib
 from benchmarks.speed_comparison import machine
 from benchmarks.speed_comparison import report
 from benchmarks.speed_comparison import running
@@ -40,10 +40,15 @@ class Options:
 
   network: str = settings.setting(
     "cifar10",
-    "network: that of configs/cifar10.flags, or a tiny one, with few runs, to try the command",
+    "network: that of configs/cifar10.flags or configs/imagenet64.flags, or a tiny one, with few "
+    "runs, to try the command",
     choices=tuple(contestants_lib.NETWORKS),
   )
   growth: bool = settings.setting(False, "measure how cost grows, and nothing else")
+  axes: tuple[str, ...] = settings.setting(
+    (),
+    f"with --growth, what to change: names of {', '.join(growth_lib.VALUES)}; unset: all",
+  )
   compile: bool = settings.setting(
     True, "also measure PyTorch with torch.compile, which takes minutes for each contestant"
   )
@@ -77,6 +82,11 @@ class Options:
       f"0 to {host.cores()}, the number of cores",
       self.threads,
     )
+    for axis in self.axes:
+      settings.require(
+        axis in growth_lib.VALUES, "axes", f"one of {', '.join(growth_lib.VALUES)}", axis
+      )
+    settings.require(self.growth or not self.axes, "axes", "none without growth", self.axes)
     names = [each.name for each in contestants_lib.contestants(compiled=self.compile)]
     for name in self.contestants:
       settings.require(name in names, "contestants", f"one of {', '.join(names)}", name)
@@ -129,8 +139,8 @@ def main(options: Options, given: dict[str, Any]) -> None:
 
   if options.growth:
     name = "growth"
-    content["axes"] = growth.measure(
-      works[0], folder / "logs", functools.partial(save, name, "axes"), say
+    content["axes"] = growth_lib.measure(
+      works[0], options.axes, folder / "logs", functools.partial(save, name, "axes"), say
     )
     text, plot = report.growth(content), report.plot_growth
   else:

@@ -58,6 +58,8 @@ class Network:
 NETWORKS = {
   # configs/cifar10.flags.
   "cifar10": Network("cifar10", 32, 128, (1, 2, 2, 2), 3, (16, 8), 4, 0.3),
+  # configs/imagenet64.flags.
+  "imagenet64": Network("imagenet64", 64, 128, (1, 2, 3, 4), 3, (16, 8), 4, 0.0),
   # For a trial of the whole command.
   "tiny": Network("tiny", 8, 32, (1, 2), 1, (4,), 2, 0.3),
 }
@@ -134,6 +136,8 @@ class Work:
     likelihood_steps: timesteps of a likelihood, and so evaluations of the network.
     threads: the number of threads, and of cores.
     replicas: the number of logical devices among which a training step is divided.
+    microbatches: the parts of a batch, one after the other, of a training step here.
+    remat: whether a training step here computes a block's activations again in its backward pass.
   """
 
   contestant: Contestant
@@ -143,6 +147,8 @@ class Work:
   likelihood_steps: int
   threads: int
   replicas: int = 1
+  microbatches: int = 1
+  remat: bool = False
 
   def to_json(self) -> dict[str, Any]:
     """Returns the content of a JSON file."""

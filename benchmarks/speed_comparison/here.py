@@ -152,6 +152,8 @@ def make_config(work: contestants.Work) -> config_lib.Config:
     variance_type="learned_range",
     rescale_timesteps=True,
     batch_size=work.batch_size,
+    microbatches=work.microbatches,
+    remat=work.remat,
     learning_rate=contestants.LEARNING_RATE,
     ema=(contestants.EMA,),
   )

@@ -34,33 +34,50 @@ def bits_per_dim(
   noise_fn: Callable[[tf.Tensor], tf.Tensor],
   *,
   clip: bool = True,
+  timesteps_at_a_time: int | tf.Tensor = 1,
 ) -> BitsPerDim:
   """Returns an upper bound on -log2 p(x_0) / dimensions, with one draw of x_t for each timestep.
 
   Args:
-    model_fn: the network.
+    model_fn: the network. It gets `timesteps_at_a_time * B` values of x_t and t: all images at one
+      timestep, then all at the next one.
     diffusion: the diffusion. A respaced one has fewer terms (Appendix E).
     x_start: images of 256 levels in [-1, 1], `[B, H, W, C]`.
     noise_fn: maps an int32 scalar k to the standard normal noise `[B, H, W, C]` of the k-th
       evaluation. The first evaluation is of the last timestep.
     clip: whether to clip the predicted x_0 to [-1, 1].
+    timesteps_at_a_time: the number of timesteps at which each call of the network evaluates the
+      images, so that few images, too, make a batch that is large enough for the device.
   """
-  steps = diffusion.num_timesteps
-  columns = [tf.TensorArray(tf.float32, steps, element_shape=x_start.shape[:1]) for _ in range(3)]
+  steps, size = diffusion.num_timesteps, tf.shape(x_start)[0]
+  repeated = tf.tile(x_start, [timesteps_at_a_time, 1, 1, 1])
+  calls = num_calls(steps, timesteps_at_a_time)
+  columns = [tf.TensorArray(tf.float32, calls, infer_shape=False) for _ in range(3)]
 
-  def body(k, *columns):
-    t = steps - 1 - k
-    row = evaluate(
-      model_fn, diffusion, x_start, tf.fill(tf.shape(x_start)[:1], t), noise_fn(k), clip=clip
-    )
-    return (k + 1, *(column.write(t, value) for column, value in zip(columns, row)))
+  def body(call, *columns):
+    # The last call repeats its last timestep where none is left.
+    k = tf.minimum(call * timesteps_at_a_time + tf.range(timesteps_at_a_time), steps - 1)
+    noise = tf.reshape(tf.map_fn(noise_fn, k, fn_output_signature=tf.float32), tf.shape(repeated))
+    t = tf.repeat(steps - 1 - k, size)
+    values = evaluate(model_fn, diffusion, repeated, t, noise, clip=clip)
+    return (call + 1, *(column.write(call, value) for column, value in zip(columns, values)))
 
   _, *columns = tf.while_loop(
-    lambda k, *_: k < steps, body, [tf.constant(0), *columns], parallel_iterations=1
+    lambda call, *_: call < calls, body, [tf.constant(0), *columns], parallel_iterations=1
   )
-  terms, x_start_mse, eps_mse = (tf.transpose(column.stack()) for column in columns)
+
+  def by_timestep(column):
+    rows = tf.reshape(column.concat(), [calls * timesteps_at_a_time, size])[:steps]
+    return tf.transpose(rows[::-1])
+
+  terms, x_start_mse, eps_mse = map(by_timestep, columns)
   prior = losses.prior_term(diffusion.process, x_start)
   return BitsPerDim(prior + tf.reduce_sum(terms, axis=1), prior, terms, x_start_mse, eps_mse)
+
+
+def num_calls(steps: int, timesteps_at_a_time: int | tf.Tensor) -> int | tf.Tensor:
+  """Returns the number of calls of the network that evaluate all timesteps."""
+  return -(-steps // timesteps_at_a_time)
 
 
 def evaluate(

@@ -19,9 +19,10 @@ def works(*names):
   return [contestants.Work(each, contestants.NETWORKS["tiny"], 8, 4, 2, 1) for each in chosen]
 
 
-def test_the_network_is_that_of_the_flagfile():
-  config = config_lib.Config.from_flagfile("configs/cifar10.flags")
-  network = contestants.NETWORKS["cifar10"]
+@pytest.mark.parametrize("name", ["cifar10", "imagenet64"])
+def test_the_network_is_that_of_the_flagfile(name):
+  config = config_lib.Config.from_flagfile(f"configs/{name}.flags")
+  network = contestants.NETWORKS[name]
   for name in ("base_channels", "channel_multipliers", "num_res_blocks", "num_heads", "dropout"):
     assert getattr(network, name) == getattr(config.network, name), name
   assert network.attention_resolutions == config.network.attention_resolutions
@@ -42,11 +43,19 @@ def test_work_travels_as_json():
     assert contestants.Work.from_json(json.loads(json.dumps(work.to_json()))) == work
 
 
-def test_growth_has_points_along_five_axes():
+def test_growth_has_points_along_seven_axes():
   (work,) = works("here_bfloat16")
-  assert len(list(growth.points(work))) == 10
+  assert len(list(growth.points(work))) == 14
   points = list(growth.points(dataclasses.replace(work, network=contestants.NETWORKS["cifar10"])))
-  assert len({axis for axis, _, _ in points}) == 5 and len(points) == 24
+  assert len({axis for axis, _, _ in points}) == 7 and len(points) == 32
+  chosen = ("replicas", "microbatches with remat")
+  parts = [each for _, _, each in growth.points(work, chosen)]
+  assert [(each.replicas, each.microbatches, each.remat) for each in parts] == [
+    (1, 1, False),
+    (2, 1, False),
+    (1, 1, True),
+    (1, 2, True),
+  ]
   assert [value for axis, value, _ in points if axis == "pixels"] == [32, 64, 96, 128]
   for axis, value, each in points:
     network = each.network
@@ -59,7 +68,9 @@ def test_growth_has_points_along_five_axes():
     (("--threads=1000",), "--threads: expected 0 to"),
     (("--rounds=0",), "--rounds: expected"),
     (("--sampling_steps=5000",), "--sampling_steps: expected at most 4000, received 5000"),
-    (("--network=large",), "--network: expected one of cifar10, tiny, received"),
+    (("--network=large",), "--network: expected one of cifar10, imagenet64, tiny, received"),
+    (("--axes=time", "--growth"), "--axes: expected one of batch size, pixels, "),
+    (("--axes=pixels",), "--axes: expected none without growth, received pixels"),
     (("--contestants=mxnet",), "--contestants: expected one of here_float32, "),
     (("--contestants=pytorch_float32_compiled", "--nocompile"), "--contestants: expected one of"),
   ],

@@ -38,8 +38,8 @@ def make_diffusion(steps, **settings):
   return gaussian_diffusion.make_diffusion(config)
 
 
-def bits_per_dim(diffusion, network=perfect_network, x_start=X_START, clip=True):
-  return likelihood.bits_per_dim(network, diffusion, tf.constant(x_start), noise_fn, clip=clip)
+def bits_per_dim(diffusion, network=perfect_network, x_start=X_START, **options):
+  return likelihood.bits_per_dim(network, diffusion, tf.constant(x_start), noise_fn, **options)
 
 
 def test_a_perfect_network_has_the_decoder_term_only():
@@ -99,6 +99,21 @@ def test_column_t_is_timestep_t_and_the_noise_begins_at_the_last_timestep():
     prediction = toy_network(x_t, tf.fill([2], 200.0 * t))
     mse = np.mean(np.square(prediction - X_START), axis=(1, 2, 3))
     np.testing.assert_allclose(result.x_start_mse[:, t], mse, rtol=1e-5)
+
+
+@pytest.mark.parametrize("timesteps", [2, 3, 5, 7])
+def test_timesteps_can_be_evaluated_together(timesteps):
+  diffusion, sizes = make_diffusion(5), []
+
+  def model_fn(x_t, t):
+    sizes.append(len(t))
+    return toy_network(x_t, t)
+
+  expected = bits_per_dim(diffusion, toy_network)
+  result = bits_per_dim(diffusion, model_fn, timesteps_at_a_time=timesteps)
+  for ours, one_by_one in zip(result, expected, strict=True):
+    np.testing.assert_allclose(ours, one_by_one, rtol=1e-6, atol=1e-7)
+  assert sizes == [2 * timesteps] * likelihood.num_calls(5, timesteps)
 
 
 def test_an_evaluation_with_one_timestep_per_image_is_a_part_of_the_bound():

@@ -53,6 +53,7 @@ class FullSum:
         tf.TensorSpec([None, *config.image_shape], tf.uint8),
         tf.TensorSpec([None], tf.int32),
         tf.TensorSpec([None], tf.int64),
+        tf.TensorSpec([], tf.int32),
       ],
     )
 
@@ -92,7 +93,7 @@ class FullSum:
       labels: integers `[N]`; None for a model without classes.
       count: the number of images to evaluate, from the first on. None is all.
       seed: the seed of the noise.
-      batch_size: images at a time.
+      batch_size: images at a time. Of fewer images, several timesteps are evaluated at a time.
       starts: the positions of the images at which the batches begin; None: all that there are.
       progress: shows the evaluations of the network.
 
@@ -104,29 +105,41 @@ class FullSum:
     count = len(images) if count is None else count
     starts = range(0, count, batch_size) if starts is None else starts
     chosen = [slice(start, min(start + batch_size, count)) for start in starts]
-    return self._batches(images, labels, chosen, seed, progress)
+    timesteps = [self._timesteps_at_a_time(each.stop - each.start, batch_size) for each in chosen]
+    return self._batches(images, labels, list(zip(chosen, timesteps)), seed, progress)
 
-  def _batches(self, images, labels, slices, seed, progress):
-    total = len(slices) * self.diffusion.num_timesteps
+  def _timesteps_at_a_time(self, count, batch_size):
+    return min(max(1, batch_size // count), self.diffusion.num_timesteps)
+
+  def _batches(self, images, labels, parts, seed, progress):
+    steps = self.diffusion.num_timesteps
+    total = sum(likelihood.num_calls(steps, timesteps) for _, timesteps in parts)
     with progress.bar(total=total, unit="step") as self._bar:
-      for chosen in slices:
+      for chosen, timesteps in parts:
         seeds = tf.range(chosen.start, chosen.stop, dtype=tf.int64) + (seed << 32)
-        results = self._function(images[chosen], labels[chosen], seeds)
+        results = self._function(images[chosen], labels[chosen], seeds, timesteps)
         yield likelihood.BitsPerDim(*(column.numpy() for column in results))
 
-  def _bits_per_dim(self, image, label, seeds):
-    """Maps uint8 [B, H, W, C], int32 [B] and int64 [B] to `BitsPerDim`."""
+  def _bits_per_dim(self, image, label, seeds, timesteps_at_a_time):
+    """Maps uint8 [B, H, W, C], int32 [B], int64 [B] and an int32 to `BitsPerDim`."""
     config = self.model.config
     noise_fn = loop.seeded_noise(seeds, config.image_shape)
     x_start = images_lib.to_unit_range(image)
-    network_fn = self.model.model_fn_for(x_start, label)
+    network_fn = self.model.model_fn_for(
+      tf.tile(x_start, [timesteps_at_a_time, 1, 1, 1]), tf.tile(label, [timesteps_at_a_time])
+    )
 
     def model_fn(x_t, t):
       self._on_step(0)
       return network_fn(x_t, t)
 
     return likelihood.bits_per_dim(
-      model_fn, self.diffusion, x_start, noise_fn, clip=config.sampling.clip_denoised
+      model_fn,
+      self.diffusion,
+      x_start,
+      noise_fn,
+      clip=config.sampling.clip_denoised,
+      timesteps_at_a_time=timesteps_at_a_time,
     )
 
   def _update_bar(self, done):

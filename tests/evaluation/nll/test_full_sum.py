@@ -11,6 +11,26 @@ from iddpm_tf.utils import progress as progress_lib
 SILENT = progress_lib.Silent()
 
 
+class CountingBar(progress_lib.Silent):
+  """Counts what a bar of progress shows."""
+
+  total, done = 0, 0
+
+  def bar(self, *, total, unit, **_):
+    assert unit == "step"
+    self.total = total
+    return self
+
+  def update(self, n=1):
+    self.done += n
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    pass
+
+
 def test_an_image_has_its_own_noise_in_every_batch(evaluator, test_split):
   images, labels = test_split.images[:5], test_split.labels[:5]
   together = evaluator.bits_per_dim(images, labels, progress=SILENT)
@@ -25,6 +45,17 @@ def test_an_image_has_its_own_noise_in_every_batch(evaluator, test_split):
   np.testing.assert_allclose(first.total, together.total[:3], rtol=1e-4)
   other = evaluator.bits_per_dim(images, labels, seed=1, progress=SILENT)
   assert np.all(np.abs(other.total - together.total) > 1e-4)
+
+
+def test_few_images_are_evaluated_at_several_timesteps_at_a_time(evaluator, test_split):
+  images, labels = test_split.images[:3], test_split.labels[:3]
+  one_by_one = evaluator.bits_per_dim(images, labels, batch_size=3, progress=SILENT)
+  for batch_size in (6, 12, 1000):
+    bar = CountingBar()
+    together = evaluator.bits_per_dim(images, labels, batch_size=batch_size, progress=bar)
+    for ours, expected in zip(together, one_by_one, strict=True):
+      np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-5)
+    assert bar.total == bar.done == {6: 13, 12: 7, 1000: 1}[batch_size]
 
 
 def test_images_on_the_disk_are_evaluated_like_arrays(evaluator, test_split):
@@ -58,24 +89,7 @@ def test_other_weights_need_no_other_trace(model, evaluator, test_split):
 
 
 def test_progress_counts_evaluations_of_the_network(evaluator, test_split):
-  class Bar(progress_lib.Silent):
-    total, done = 0, 0
-
-    def bar(self, *, total, unit, **_):
-      assert unit == "step"
-      self.total = total
-      return self
-
-    def update(self, n=1):
-      self.done += n
-
-    def __enter__(self):
-      return self
-
-    def __exit__(self, *_):
-      pass
-
-  bar = Bar()
+  bar = CountingBar()
   images, labels = test_split.images[:5], test_split.labels[:5]
   evaluator.bits_per_dim(images, labels, batch_size=3, progress=bar)
   assert bar.total == bar.done == 2 * 25
