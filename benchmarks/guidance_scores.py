@@ -4,10 +4,10 @@
         --output_dir=bench
 
 The model was trained on the digits with `--label_dropout`. The classifier guides what it draws
-without the class, so that at a scale of 0 both draw the same images. Fidelity is the share of
-images that an SVM of real digits puts into their class. Diversity is the recall of Kynkäänniemi et
-al. (2019) with the features of the digits. Writes `guidance_scores.json`, a table in Markdown, and
-a plot.
+without the class, so that at a scale of 0 both kinds draw the same images, and also what it draws
+with the class. Fidelity is the share of images that an SVM of real digits puts into their class.
+Diversity is the recall of Kynkäänniemi et al. (2019) with the features of the digits. Writes
+`guidance_scores.json`, a table in Markdown, and a plot.
 """
 
 import argparse
@@ -28,6 +28,13 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
+MORE_SCALES = (8.0, 16.0, 32.0)  # For a classifier, whose scales are larger.
+# The scale without a classifier, and of the classifier, as functions of the plotted one.
+KINDS = {
+  "without a classifier": lambda scale: (scale, None),
+  "by a classifier": lambda scale: (0.0, scale),
+  "by the class and a classifier": lambda scale: (1.0, scale),
+}
 
 
 def main() -> None:
@@ -43,24 +50,23 @@ def main() -> None:
   real = sources.load(config_lib.DataConfig(), "train")
   images_of_training = np.asarray(real.images)
   recogniser = svm.SVC(kernel="rbf").fit(_flat(real.images), real.labels)
-  kinds = {
-    "guidance_scale": api.load_run(options.model_dir, progress=False),
-    "classifier_scale": api.load_run(
-      options.model_dir, classifier=options.classifier_dir, progress=False
-    ),
-  }
+  unguided = api.load_run(options.model_dir, progress=False)
+  guided = api.load_run(options.model_dir, classifier=options.classifier_dir, progress=False)
   labels = np.arange(options.samples) % 10
   rows = []
-  for kind, model in kinds.items():
-    for scale in SCALES:
+  for kind, scales_of in KINDS.items():
+    has_classifier = scales_of(0.0)[1] is not None
+    model = guided if has_classifier else unguided
+    for scale in SCALES + (MORE_SCALES if has_classifier else ()):
+      guidance_scale, classifier_scale = scales_of(scale)
       images = model.sample(
         options.samples,
         sampler=options.sampler,
         labels=range(10),
         batch_size=500,
         progress=False,
-        guidance_scale=scale if kind == "guidance_scale" else 0.0,
-        classifier_scale=scale if kind == "classifier_scale" else None,
+        guidance_scale=guidance_scale,
+        classifier_scale=classifier_scale,
       )
       scores = iddpm.score(
         images, images_of_training, scores=("fid", "precision_recall"), progress=False
@@ -80,7 +86,7 @@ def table(rows: list[dict]) -> str:
     "| --- | --- | --- | --- | --- | --- |",
   ]
   lines += [
-    f"| `{row['kind']}` | {row['scale']:g} | {row['accuracy']:.1%} | {row['precision_k3']:.3f} | "
+    f"| {row['kind']} | {row['scale']:g} | {row['accuracy']:.1%} | {row['precision_k3']:.3f} | "
     f"{row['recall_k3']:.3f} | {row['fid']:.2f} |"
     for row in rows
   ]
@@ -95,7 +101,7 @@ def plot(rows: list[dict], path: pathlib.Path) -> None:
     for kind in dict.fromkeys(row["kind"] for row in rows):
       points = [(row["scale"], row[score]) for row in rows if row["kind"] == kind]
       axis.plot(*zip(*points), marker="o", label=kind)
-    axis.set(xlabel="scale", ylabel=name)
+    axis.set(xlabel="scale", ylabel=name, xscale="symlog")
     axis.legend()
   figure.tight_layout()
   figure.savefig(path, dpi=150)

@@ -3,12 +3,14 @@
     python -m benchmarks.solver_scores --model_dirs=runs/a,runs/b,runs/c --output_dir=bench
 
 The models are runs of the same configuration with different training seeds. The reference is their
-training data. Writes `solver_scores.json`, tables in Markdown, and a plot.
+training data. Writes `solver_scores.json`, a table in Markdown, and a plot. The same command goes
+on where it was stopped: what the JSON file holds is not measured again.
 """
 
 import argparse
 import json
 import pathlib
+import sys
 import time
 
 import matplotlib
@@ -28,12 +30,9 @@ SAMPLERS = (
   "ancestral:{}",
   "ddim:{}:0:uniform",
   "dpmpp_2m:{}",
-  "dpmpp_2s:{}",
   "dpmpp_sde:{}",
   "heun:{}",
 )
-# Those that are measured with more than 50 evaluations, too, which takes most of the time.
-LONG = ("ancestral:{}", "dpmpp_2m:{}")
 
 
 def main() -> None:
@@ -48,15 +47,17 @@ def main() -> None:
   parser.add_argument("--batch_size", type=int, default=500, help="images at a time")
   parser.add_argument("--samplers", default=",".join(SAMPLERS), help="{} is the number of steps")
   parser.add_argument(
-    "--long", default=",".join(LONG), help="samplers to measure with more than 50 evaluations, too"
-  )
-  parser.add_argument(
     "--evaluations", default=",".join(map(str, EVALUATIONS)), help="of the network"
   )
   options = parser.parse_args()
   options.output_dir.mkdir(parents=True, exist_ok=True)
   path = options.output_dir / "solver_scores.json"
-  rows = []
+  setup = {
+    "model_dirs": options.model_dirs,
+    "samples": options.samples,
+    "reference": options.reference,
+  }
+  rows = rows_of(path, setup)
   for number, folder in enumerate(options.model_dirs.split(",")):
     model = api.load_run(folder, progress=False)
     images = sources.load(model.config.data, "train").images
@@ -64,19 +65,31 @@ def main() -> None:
     images = np.asarray(images[np.sort(chosen)])
     for evaluations in map(int, options.evaluations.split(",")):
       for template in options.samplers.split(","):
-        if evaluations > 50 and template not in options.long.split(","):
-          continue
         steps = steps_for(template, evaluations)
+        place = {"model": number, "sampler": template, "steps": steps}
+        if any(place.items() <= row.items() for row in rows):
+          continue
         try:
           row = measure(model, template.format(steps), images, options)
         except settings.InputError as error:  # The sampler has no such number of steps.
           print(f"{template.format(steps)}: {error}", flush=True)
           continue
-        rows.append(row | {"model": number, "sampler": template, "steps": steps})
+        rows.append(row | place)
         print(json.dumps(rows[-1]), flush=True)
-        path.write_text(json.dumps(rows, indent=1) + "\n")
+        path.write_text(json.dumps(setup | {"rows": rows}, indent=1) + "\n")
   (options.output_dir / "solver_scores.md").write_text(table(rows))
   plot(rows, options.output_dir / "solver_scores.png")
+
+
+def rows_of(path: pathlib.Path, setup: dict) -> list[dict]:
+  """Returns what an earlier call has measured with the same settings."""
+  if not path.exists():
+    return []
+  content = json.loads(path.read_text())
+  rows = content.pop("rows")
+  if content != setup:
+    sys.exit(f"{path}: expected measurements of {setup}, received those of {content}")
+  return rows
 
 
 def steps_for(template: str, evaluations: int) -> int:
@@ -106,7 +119,10 @@ def measure(
 
 
 def table(rows: list[dict]) -> str:
-  """Returns the mean FID over models, and its range, by sampler and number of evaluations."""
+  """Returns the mean FID over models, and its range, by sampler and number of evaluations.
+
+  The last line has the median time of an image over samplers and models.
+  """
   samplers = list(dict.fromkeys(row["sampler"] for row in rows))
   wanted = sorted({_wanted(row) for row in rows})
   lines = ["| sampler | " + " | ".join(map(str, wanted)) + " |", "| --- " * (len(wanted) + 1) + "|"]
@@ -119,6 +135,11 @@ def table(rows: list[dict]) -> str:
       shown = f"{np.mean(fids):.2f} ({min(fids):.2f} to {max(fids):.2f})" if fids else ""
       cells.append(shown)
     lines.append(f"| `{sampler.replace('{}', 'N')}` | " + " | ".join(cells) + " |")
+  times = [
+    np.median([row["milliseconds_per_image"] for row in rows if _wanted(row) == evaluations])
+    for evaluations in wanted
+  ]
+  lines.append("| milliseconds per image | " + " | ".join(f"{time:.1f}" for time in times) + " |")
   return "\n".join(lines) + "\n"
 
 
