@@ -4,8 +4,8 @@
         --model_dirs=runs/digits0,runs/digits1,runs/bfloat0,runs/bfloat1
 
 The models are runs of configs/digits.flags with different training seeds, and some of them with
-`--precision=mixed_bfloat16`. Each is evaluated in the precision of its training: the bound of all
-test images in bits/dim, with every timestep; the share of drawn images that an SVM of real digits
+`--precision=mixed_bfloat16`. Each is evaluated in the precision of its training: the bound of test
+images in bits/dim, with every timestep; the share of drawn images that an SVM of real digits
 puts into their class; and their FID to the training images. Writes `precision_scores.json`, and a
 table in Markdown.
 """
@@ -31,6 +31,7 @@ def main() -> None:
   parser.add_argument("--model_dirs", required=True, help="model folders, separated by commas")
   parser.add_argument("--output_dir", type=pathlib.Path, required=True, help="folder to write to")
   parser.add_argument("--samples", type=int, default=2000, help="images to draw of each model")
+  parser.add_argument("--images", type=int, default=100, help="test images whose bound is computed")
   parser.add_argument("--sampler", default="ancestral:100", help="sampler of all images")
   options = parser.parse_args()
   options.output_dir.mkdir(parents=True, exist_ok=True)
@@ -48,7 +49,9 @@ def main() -> None:
         "model_dir": folder,
         "precision": model.config.network.precision,
         "seed": model.config.training.seed,
-        "bits_per_dim": model.nll(test.images, test.labels, progress=False).mean,
+        "bits_per_dim": model.nll(
+          test.images[: options.images], test.labels[: options.images], progress=False
+        ).mean,
         "recognised": recogniser.score(_flat(images), np.arange(options.samples) % 10),
         "fid": score["fid"],
       }
