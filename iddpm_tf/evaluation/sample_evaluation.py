@@ -16,6 +16,7 @@ from iddpm_tf.evaluation import sample_store
 from iddpm_tf.evaluation import scoring as scoring_lib
 from iddpm_tf.models import batched_sampling
 from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.models import seeds
 from iddpm_tf.models import trained_model
 from iddpm_tf.utils import cluster
 from iddpm_tf.utils import files
@@ -129,9 +130,8 @@ def prepare_model(
   def sample_sets():
     progress.say(f"scoring {count:,} samples of {model}")
     for sampler in samplers:
-      # Sets of two seeds share no image. Image i of seed 0 has the seed i.
       store = sample_store.SampleStore(
-        keeping.evaluations, model, sampler, first_seed=config.seed << 32
+        keeping.evaluations, model, sampler, first_seed=seeds.first_of_set(config.seed)
       )
       images = store.draw(count, batch_size=config.batch_size, progress=progress, workers=workers)
       about = results_log.describe_model(model, seed=config.seed)

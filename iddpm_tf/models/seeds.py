@@ -16,6 +16,15 @@ def make_seeds(count: int, first_seed: int = 0) -> np.ndarray:
   return first_seed + np.arange(count, dtype=np.int64)
 
 
+def first_of_set(seed: int) -> int:
+  """Returns the seed of the first image of a set for scores. Sets of two seeds share no image.
+
+  Args:
+    seed: the seed of the set. Image i of set 0 has the seed i.
+  """
+  return seed << 32
+
+
 # Labels: classes by number or by name.
 Labels = int | str | Sequence[int] | Sequence[str] | np.ndarray
 

@@ -49,8 +49,9 @@ class Stop(Protocol):
 class PeriodicEvaluation:
   """The evaluations of a run, as its `EvaluationConfig` says.
 
-  All rates of the moving averages are scored with the same seeds, so that results differ only by
-  the rate (Figure 17).
+  All rates of the moving averages are scored with the same noise, so that results differ only by
+  the rate (Figure 17). The noise is that of the training's seed, as in an evaluation with this
+  seed: runs that differ only by their seed have scores with independent noise.
   """
 
   def __init__(
@@ -134,7 +135,8 @@ class PeriodicEvaluation:
       self._state.load_into_network(values)
       model = dataclasses.replace(self._model, step=step, ema=rate)
       result: dict[str, Any] = {"scores": {}}
-      result |= results_log.describe_model(model, seed=0) | {"in_training": True}
+      seed = self._state.config.training.seed
+      result |= results_log.describe_model(model, seed=seed) | {"in_training": True}
       for kind in self._kinds:
         part = kind.score(model, stop)
         if part is None:
@@ -199,7 +201,8 @@ class _SampleScores:
     )
 
   def score(self, model, stop):
-    inputs = seeds.make_inputs(self._count, num_classes=model.config.num_classes)
+    first_seed = seeds.first_of_set(model.config.training.seed)
+    inputs = seeds.make_inputs(self._count, seed=first_seed, num_classes=model.config.num_classes)
     images = []
     for batch in self._batched.batches(inputs, batch_size=_BATCH_SIZE, progress=self._progress):
       images.append(batch)
@@ -244,6 +247,7 @@ class _Likelihoods:
         source.images,
         source.labels if model.config.num_classes else None,
         count=counts[name],
+        seed=model.config.training.seed,
         batch_size=_BATCH_SIZE,
         progress=self._progress,
       )
