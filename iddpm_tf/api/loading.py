@@ -23,6 +23,7 @@ def load(
   *,
   ema: float | None = None,
   best: bool = False,
+  step: int | None = None,
   ensemble: trained_model.Ensemble | str | os.PathLike[str] | None = None,
   classifier: guidance.Classifier | str | os.PathLike[str] | None = None,
   changes: Mapping[str, Any] | None = None,
@@ -37,6 +38,7 @@ def load(
     ema: the rate of the moving averages to use as weights; 0 for the raw weights. None takes the
       first rate of the run, or with `best` the rate of the best score.
     best: whether to take the checkpoint of the best score, not the newest one.
+    step: the training step of the checkpoint to take; None: the newest one.
     ensemble: a second model for the first and the last timesteps (Appendix D), or its folder.
     classifier: a classifier of noisy images, which guides images to their classes: the model folder
       of one, or any `guidance.Classifier`.
@@ -57,6 +59,7 @@ def load(
       path,
       ema=ema,
       best=best,
+      step=step,
       ensemble=ensemble,
       classifier=classifier,
       changes=changes,
@@ -66,6 +69,7 @@ def load(
   for name, value in (
     ("ema", ema),
     ("best", best or None),
+    ("step", step),
     ("ensemble", ensemble),
     ("classifier", classifier),
   ):
@@ -79,6 +83,7 @@ def load_run(
   *,
   ema: float | None = None,
   best: bool = False,
+  step: int | None = None,
   ensemble: trained_model.Ensemble | str | os.PathLike[str] | None = None,
   classifier: guidance.Classifier | str | os.PathLike[str] | None = None,
   changes: Mapping[str, Any] | None = None,
@@ -94,6 +99,7 @@ def load_run(
       folder.changed_config(changes or {}),
       ema=ema,
       best=best,
+      step=step,
       strategy=strategy,
       progress=progress,
     )

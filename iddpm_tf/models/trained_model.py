@@ -172,10 +172,11 @@ def load(
   *,
   ema: float | None = None,
   best: bool = False,
+  step: int | None = None,
   strategy: tf.distribute.Strategy | None = None,
   progress: progress_lib.Progress | None = None,
 ) -> TrainedModel:
-  """Loads the newest weights of a model folder, or the best ones.
+  """Loads the newest weights of a model folder, the best ones, or those of a step.
 
   Args:
     folder: the model folder.
@@ -183,6 +184,7 @@ def load(
     ema: the rate of the moving averages to use; 0 for the raw weights. None takes the first rate of
       the run, or with `best` the rate of the best score.
     best: whether to take the checkpoint of the best score.
+    step: the training step of the checkpoint; None: the newest one.
     strategy: the devices that draw images. None is one device.
     progress: where a note about young averages goes.
 
@@ -191,6 +193,11 @@ def load(
   """
   rates = config.training.ema
   chosen = folder.require_best() if best else None
+  if step is not None:
+    settings.require(not best, "step", "no value with best", step)
+    steps = sorted(folder.checkpoint_steps(folder.checkpoints))
+    kept = ", ".join(map(str, steps)) or "none"
+    settings.require(step in steps, "step", f"one of the checkpoints of {folder}: {kept}", step)
   if ema is None:
     ema = chosen.ema if chosen else (rates or (0.0,))[0]
   if ema and ema not in rates:
@@ -203,7 +210,7 @@ def load(
       network,
       folder.best_checkpoints if chosen else folder.checkpoints,
       ema,
-      step=chosen.step if chosen else None,
+      step=chosen.step if chosen else step,
       progress=progress,
     )
   # The averages of an imported or fine-tuned model began at trained weights.

@@ -56,6 +56,19 @@ def test_the_best_checkpoint_is_loaded(model_dir, tmp_path):
   assert iddpm.load(folder.path, best=True, progress=False).ema == 0.5
 
 
+def test_the_checkpoint_of_a_step_is_loaded(trained_dir):
+  older, newest = (iddpm.load(trained_dir, step=step, progress=False) for step in (5, None))
+  assert (older.step, newest.step) == (5, small_model.STEP)
+  x_t = np.zeros([1, 8, 8, 1])
+  assert np.any(older.predict(x_t, 0, [0]) != newest.predict(x_t, 0, [0]))
+  for options, message in (
+    ({"step": 7}, r"^step: expected one of the checkpoints of .*: 5, 10, received 7$"),
+    ({"step": 5, "best": True}, r"^best: expected a run that keeps its best"),
+  ):
+    with pytest.raises(iddpm.InputError, match=message):
+      iddpm.load(trained_dir, **options)
+
+
 def test_an_ensemble_is_a_folder_or_has_options(model_dir):
   by_folder = iddpm.load(model_dir, ensemble=iddpm.Ensemble(str(model_dir), steps=10, ema=0.5))
   assert "the first and last 10 timesteps by" in repr(by_folder)

@@ -28,6 +28,9 @@ class ModelOptions:
   best: bool = settings.setting(
     False, "use the checkpoint of the best score (--best_score in training), not the newest"
   )
+  step: int | None = settings.setting(
+    None, "training step of the checkpoint to use; unset: the newest"
+  )
   fixed_variance: str | None = settings.setting(
     None,
     "variance of the reverse process, for a model that learns none; unset: as in training",
@@ -163,6 +166,7 @@ def load_model(
       _required(options.model_dir),
       ema=options.ema,
       best=options.best,
+      step=options.step,
       ensemble=ensemble,
       classifier=classifier,
       changes=_changes(options, given),
