@@ -14,6 +14,7 @@ from sklearn import svm
 import iddpm_tf as iddpm
 from iddpm_tf import config as config_lib
 from iddpm_tf.data import sources
+from iddpm_tf.evaluation import digits_classifier
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -87,6 +88,18 @@ def test_the_ends_of_an_interpolation_are_the_pictures(model):
     distance = np.mean(np.abs(end.astype(int) - pictures))
     print(f"an end of the interpolation differs by {distance:.2f} levels on average")
     assert distance <= 2
+
+
+def test_the_classifier_of_the_digits_can_be_trained_again(tmp_path):
+  path = tmp_path / "weights.npz"
+  command("train_digits_classifier", f"--output={path}")
+  with np.load(path) as new, np.load(digits_classifier.WEIGHTS) as packaged:
+    shapes = [[file[name].shape for name in file.files] for file in (new, packaged)]
+    assert shapes[0] == shapes[1]
+  test = sources.load(config_lib.DataConfig(), "test")
+  accuracy = digits_classifier.accuracy(digits_classifier.load(path), test.images, test.labels)
+  print(f"the classifier, trained again: {accuracy:.1%} of the test images")
+  assert accuracy > 0.97
 
 
 def _flat(images):

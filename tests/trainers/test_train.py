@@ -143,27 +143,27 @@ def test_what_may_change_is_said_recorded_and_shown(run, trained_dir, tmp_path):
   assert finished.status == 0 and "changed at" not in finished.out
 
 
-def test_a_killed_run_continues_as_if_it_had_never_stopped(run, tmp_path):
+def test_a_run_in_two_parts_is_the_run_in_one(run, tmp_path):
   """Weights, optimizer, averages, and the losses in the timestep sampler are bit for bit equal."""
-  whole, killed = tmp_path / "whole", tmp_path / "killed"
-  flags = small_model.flags(
-    timestep_sampler="loss_second_moment",
-    objective="vlb",
-    diffusion_steps=5,
-    samplers="ancestral",
-    dropout=0.1,
-    random_flip=True,
+  whole, parts = tmp_path / "whole", tmp_path / "parts"
+  flags = (
+    *small_model.FLAGS,
+    *small_model.flags(
+      timestep_sampler="loss_second_moment",
+      objective="vlb",
+      diffusion_steps=5,
+      samplers="ancestral",
+      dropout=0.1,
+      random_flip=True,
+    ),
   )
-  process = start(killed, *flags, "--train_steps=1000000", "--save_every=30")
-  wait_for(killed / "checkpoints/step-30.index", process)
-  process.send_signal(signal.SIGKILL)
-  process.wait()
-  saved = model_dir_lib.ModelDir(killed).newest_step()
-  resumed = run("train", f"--model_dir={killed}", f"--train_steps={saved + 30}")
-  assert resumed.status == 0 and f"at step {saved} of {saved + 30}" in resumed.out, resumed
-  command = [*small_model.FLAGS, *flags, f"--model_dir={whole}", f"--train_steps={saved + 30}"]
-  assert run("train", *command).status == 0
-  assert_same_run(killed, whole)
+  outputs = []
+  for folder, steps in ((parts, 30), (parts, 60), (whole, 60)):
+    result = run("train", *flags, f"--model_dir={folder}", f"--train_steps={steps}")
+    assert result.status == 0
+    outputs.append(result.out)
+  assert ["at step 30 of 60" in output for output in outputs] == [False, True, False]
+  assert_same_run(parts, whole)
   numbers = variables(whole)
   (counts,) = [numbers[name] for name in numbers if name.startswith("timestep_sampler/counts")]
   assert np.all(counts >= 10)  # The timestep sampler has adapted.
