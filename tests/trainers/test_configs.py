@@ -325,14 +325,22 @@ def test_the_defaults_train_the_digits():
 
 
 def narrow(name):
-  """Returns a flagfile's model with the fewest channels, for one image of at most 128x128."""
+  """Returns a flagfile's model with the fewest channels, for one image of at most 128x128.
+
+  The noise schedule is that of all, because a step is the same for each. So is the data, but for
+  the shape of its images, its classes, and CIFAR-10.
+  """
   config = with_data(read_file(name))
+  gaussian_diffusion.make_diffusion(config.diffusion)
   height, _, channels = config.data.image_shape
   size = min(height, 128)
   base_channels = 64 if min(config.network.channel_multipliers) < 1 else 32
   return dataclasses.replace(
     config,
     training=config_lib.TrainingConfig(batch_size=1, ema=()),
+    diffusion=dataclasses.replace(
+      config.diffusion, noise_schedule="cosine", diffusion_steps=4000, rescale_timesteps=True
+    ),
     sampling=config_lib.SamplingConfig(),
     network=dataclasses.replace(
       config.network,
@@ -341,7 +349,11 @@ def narrow(name):
       num_res_blocks=1,
       low_res_size=config.network.low_res_size * size // height,
     ),
-    data=dataclasses.replace(config.data, image_shape=(size, size, channels)),
+    data=config_lib.DataConfig(
+      dataset="cifar10" if config.data.dataset == "cifar10" else "digits",
+      image_shape=(size, size, channels),
+      num_classes=config.data.num_classes,
+    ),
   )
 
 

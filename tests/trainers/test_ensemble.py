@@ -9,6 +9,8 @@ import tensorflow as tf
 from iddpm_tf.evaluation import results_log
 from tests import small_model
 
+SAMPLER = "--samplers=ancestral:5"
+
 
 @pytest.fixture(name="vlb_dir", scope="module")
 def fixture_vlb_dir(tmp_path_factory):
@@ -17,11 +19,15 @@ def fixture_vlb_dir(tmp_path_factory):
   return small_model.write(tmp_path_factory.mktemp("runs") / "vlb", config, seed=1)
 
 
+def ensemble(model_dir, vlb_dir):
+  """Returns the flags of the ensemble that the tests share."""
+  second = (f"--ensemble_dir={vlb_dir}", "--ensemble_steps=4", "--ensemble_ema=0.5")
+  return (f"--model_dir={model_dir}", *second)
+
+
 def draw(run, folder, *flags):
   """Draws four images into a new folder, and returns them."""
-  result = run(
-    "sample", f"--output_dir={folder}", "--num_samples=4", "--samplers=ancestral:5", *flags
-  )
+  result = run("sample", f"--output_dir={folder}", "--num_samples=4", SAMPLER, *flags)
   assert result.status == 0, result.err
   (path,) = folder.glob("*.npz")
   return np.load(path)["arr_0"]
@@ -36,8 +42,8 @@ def test_an_ensemble_of_a_model_with_itself_is_the_model(run, model_dir, tmp_pat
 def test_the_second_model_takes_the_first_and_the_last_timesteps(run, model_dir, vlb_dir, tmp_path):
   flags = {
     "hybrid": (f"--model_dir={model_dir}",),
-    "vlb": (f"--model_dir={vlb_dir}",),
-    "both": (f"--model_dir={model_dir}", f"--ensemble_dir={vlb_dir}", "--ensemble_steps=4"),
+    "vlb": (f"--model_dir={vlb_dir}", "--ema=0.5"),
+    "both": ensemble(model_dir, vlb_dir),
   }
   images, terms = {}, {}
   for name, models in flags.items():
@@ -58,18 +64,12 @@ def test_the_second_model_takes_the_first_and_the_last_timesteps(run, model_dir,
 
 
 def test_an_ensemble_is_estimated_scored_and_exported(run, model_dir, vlb_dir, tmp_path):
-  flags = (
-    f"--model_dir={model_dir}",
-    f"--ensemble_dir={vlb_dir}",
-    "--ensemble_steps=4",
-    "--ensemble_ema=0.5",
-    f"--output_dir={tmp_path}",
-  )
+  flags = (*ensemble(model_dir, vlb_dir), f"--output_dir={tmp_path}")
   assert run("evaluate", *flags, "--nll", "--num_examples=3", "--nll_stderr=0.5").status == 0
-  assert run("evaluate", *flags, "--fid", "--num_samples=70", "--samplers=ddim:5").status == 0
+  assert run("evaluate", *flags, "--fid", "--num_samples=70", SAMPLER).status == 0
   estimated, scored = results_log.read(tmp_path)
   assert estimated["ensemble_ema"] == scored["ensemble_ema"] == 0.5
-  assert run("export", *flags, "--verify", "--name=both", "--samplers=ancestral:5").status == 0
+  assert run("export", *flags, "--verify", "--name=both", SAMPLER).status == 0
   images = tf.saved_model.load(tmp_path / "both/1").signatures["ancestral_5"](
     seed=tf.range(4, dtype=tf.int64), label=tf.range(4)
   )["image"]
