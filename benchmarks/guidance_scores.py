@@ -27,8 +27,8 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot
 
-SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
-MORE_SCALES = (8.0, 16.0, 32.0)  # For a classifier, whose scales are larger.
+SCALES = (0.0, 0.5, 1.0, 2.0, 4.0)
+MORE_SCALES = (8.0, 16.0)  # For a classifier, whose scales are larger.
 # The scale without a classifier, and of the classifier, as functions of the plotted one.
 KINDS = {
   "without a classifier": lambda scale: (scale, None),
