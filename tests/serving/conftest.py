@@ -27,6 +27,7 @@ from iddpm_tf.serving import config as serving_config
 from iddpm_tf.serving import deployment
 from iddpm_tf.serving import servable
 from tests import small_model
+from tests.serving import c_program
 
 NUM_IMAGES = 12
 INPUTS = {
@@ -136,6 +137,12 @@ def fixture_models_dir(samplers, tmp_path_factory):
   folder = tmp_path_factory.mktemp("served") / "saved_models"
   export_model(samplers, folder, config=serving_config.ServableConfig(trajectory=4))
   return folder
+
+
+@pytest.fixture(name="c_program_path", scope="session")
+def fixture_c_program_path(tmp_path_factory):
+  """The program in C that draws from exports. Linking it takes seconds."""
+  return c_program.compiled(tmp_path_factory.mktemp("c"))
 
 
 @pytest.fixture(name="drawn", scope="session")

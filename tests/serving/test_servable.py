@@ -96,9 +96,7 @@ def test_the_steps_of_each_sampler_are_counted(signatures, inputs):
 
 def test_an_export_can_hold_images_alone_and_has_begun_no_step(plain, tmp_path, inputs):
   images = plain.draw(*inputs.values()).numpy()
-  path = conftest.export_model(
-    [plain], tmp_path, config=IMAGES_ONLY, verify_with=conftest.INPUTS
-  )
+  path = conftest.export_model([plain], tmp_path, config=IMAGES_ONLY, verify_with=conftest.INPUTS)
   signatures = tf.saved_model.load(path).signatures
   assert set(signatures) == {"serving_default", "ddim_2", "ddim_2_progress"}
   assert not (path / layout.ASSETS / layout.WARMUP).exists() and warmup.read(path) == []
