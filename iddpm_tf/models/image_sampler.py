@@ -43,7 +43,6 @@ class ImageSampler(tf.Module):
     config: the configuration of the model.
     sampler: the `Sampler`.
     begun_steps: the variable that counts the steps, or None.
-    draw: the graph function from the inputs of `input_signature` to uint8 `[N, H, W, C]`.
   """
 
   def __init__(
@@ -88,12 +87,21 @@ class ImageSampler(tf.Module):
     self.begun_steps = on_step if isinstance(on_step, tf.Variable) else None
     self._on_step = _step_callback(on_step)
     self._on_end = loop.python_callback(on_end) if on_end else None
-    self.draw = tf.function(
-      lambda *inputs: images_lib.to_uint8(self._samples(*inputs).image),
-      input_signature=self.input_signature(),
-      autograph=False,
+    # Graph functions, which a SavedModel would trace and hold a second time beside its signatures.
+    self._draw = _Untracked(
+      tf.function(
+        lambda *inputs: images_lib.to_uint8(self._samples(*inputs).image),
+        input_signature=self.input_signature(),
+        autograph=False,
+      )
     )
-    self._edits = _Untracked({})  # Graph functions by their `Resampling`.
+    self._edits = _Untracked({})  # By their `Resampling`.
+    self._interpolate = _Untracked(None)
+
+  @property
+  def draw(self) -> Callable[..., tf.Tensor]:
+    """The graph function from the inputs of `input_signature` to uint8 `[N, H, W, C]`."""
+    return self._draw.value
 
   @property
   def class_names(self) -> tuple[str, ...]:
@@ -192,23 +200,11 @@ class ImageSampler(tf.Module):
       *inputs: the inputs of `interpolation_signature`.
     """
     assert self.can_interpolate, "a sampler without latents"
-    image, other, weight, *labels = inputs
-    count = tf.shape(image)[0]
-    pairs = {"other_image": other, "weight": weight, **dict(zip(("label",), labels))}
-    weight = _of_one_length(weight, image=image, **pairs)
-    label = _checked(labels[0], self.config.num_classes) if labels else None
-    twice = None if label is None else tf.concat([label, label], axis=0)
-    pictures = images_lib.to_unit_range(tf.concat([image, other], axis=0))
-    options = loop.LoopOptions(
-      clip=self.config.sampling.clip_denoised,
-      dynamic_threshold=self.config.sampling.dynamic_threshold,
-      on_step=self._on_step,
-    )
-    latents = loop.encode(self._unguided(twice), self.diffusion, pictures, options).image
-    start = _between(latents[:count], latents[count:], weight)
-    options = dataclasses.replace(options, start=start)
-    samples = loop.draw(self._unguided(label), self.diffusion, self.sampler, tf.zeros_like, options)
-    return images_lib.to_uint8(samples.image)
+    if self._interpolate.value is None:
+      self._interpolate.value = tf.function(
+        self._between_pictures, input_signature=self.interpolation_signature(), autograph=False
+      )
+    return self._interpolate.value(*inputs)
 
   def require_resampling(self, resampling: known_pixels.Resampling) -> None:
     """Raises an `InputError` if drawing is to go back, and the sampler cannot."""
@@ -247,6 +243,24 @@ class ImageSampler(tf.Module):
     """The number of classes that labels choose from; 0 for a sampler without labels."""
     classifier = self._classifier.value
     return self.config.num_classes or (classifier.num_classes if classifier else 0)
+
+  def _between_pictures(self, image, other, weight, *labels):
+    count = tf.shape(image)[0]
+    pairs = {"other_image": other, "weight": weight, **dict(zip(("label",), labels))}
+    weight = _of_one_length(weight, image=image, **pairs)
+    label = _checked(labels[0], self.config.num_classes) if labels else None
+    twice = None if label is None else tf.concat([label, label], axis=0)
+    pictures = images_lib.to_unit_range(tf.concat([image, other], axis=0))
+    options = loop.LoopOptions(
+      clip=self.config.sampling.clip_denoised,
+      dynamic_threshold=self.config.sampling.dynamic_threshold,
+      on_step=self._on_step,
+    )
+    latents = loop.encode(self._unguided(twice), self.diffusion, pictures, options).image
+    start = _between(latents[:count], latents[count:], weight)
+    options = dataclasses.replace(options, start=start)
+    samples = loop.draw(self._unguided(label), self.diffusion, self.sampler, tf.zeros_like, options)
+    return images_lib.to_uint8(samples.image)
 
   def _edited(self, *inputs, resampling):
     *conditioning, image, mask, strength = inputs
@@ -343,7 +357,6 @@ class TwoStageSampler(tf.Module):
     base: the `ImageSampler` of the base model.
     upsampler: the `ImageSampler` of the super-resolution model.
     sampler: the `Sampler` of the base model.
-    draw: the graph function from the inputs of `input_signature` to uint8 `[N, H, W, C]`.
   """
 
   def __init__(self, base: ImageSampler, upsampler: ImageSampler):
@@ -351,7 +364,15 @@ class TwoStageSampler(tf.Module):
     super().__init__(name="two_stage_sampler")
     self.base, self.upsampler = base, upsampler
     self.sampler = base.sampler
-    self.draw = tf.function(self._draw, input_signature=self.input_signature(), autograph=False)
+    # Hidden as in `ImageSampler`.
+    self._draw = _Untracked(
+      tf.function(self._chain, input_signature=self.input_signature(), autograph=False)
+    )
+
+  @property
+  def draw(self) -> Callable[..., tf.Tensor]:
+    """The graph function from the inputs of `input_signature` to uint8 `[N, H, W, C]`."""
+    return self._draw.value
 
   @property
   def class_names(self) -> tuple[str, ...]:
@@ -366,7 +387,7 @@ class TwoStageSampler(tf.Module):
     """Returns `count` evenly spaced x_t of the second stage: uint8 `[N, count, H, W, C]`."""
     return self.upsampler.frames(count, *self._upsampler_inputs(*inputs))
 
-  def _draw(self, *inputs):
+  def _chain(self, *inputs):
     """Maps the inputs of `input_signature` to uint8 [N, H, W, C]."""
     return self.upsampler.draw(*self._upsampler_inputs(*inputs))
 

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from iddpm_tf import settings
+from iddpm_tf.diffusion.samplers import ddim
 from iddpm_tf.diffusion.samplers import known_pixels
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), np.uint8)
@@ -63,13 +65,19 @@ def test_resampling_is_for_samplers_that_can_go_back(model):
 
 
 def test_the_images_between_two_pictures(model):
-  options = {"labels": [1, 2], "steps": 25, "progress": False}
+  options = {"labels": [1, 2], "steps": 5, "progress": False}
   drawn = model.interpolate(PICTURES[:2], PICTURES[1:], count=3, **options)
   assert drawn.shape == (2, 3, 8, 8, 1) and drawn.dtype == np.uint8
-  latents = model.encode(PICTURES[:2], [1, 2], steps=25, progress=False)
-  ends = model.decode(latents, [1, 2], steps=25, progress=False)
+  latents = model.encode(PICTURES[:2], [1, 2], steps=5, progress=False)
+  ends = model.decode(latents, [1, 2], steps=5, progress=False)
   assert np.abs(drawn[:, 0].astype(int) - ends).max() <= 1
   assert np.any(drawn[:, 1] != drawn[:, 0])
+  # Exports draw them by one graph.
+  graph = model.trained.make_image_sampler(ddim.DDIM(5))
+  pairs = (np.repeat(pictures, 3, axis=0) for pictures in (PICTURES[:2], PICTURES[1:]))
+  weights, labels = np.tile(np.float32([0, 0.5, 1]), 2), np.repeat(np.int32([1, 2]), 3)
+  exported = graph.interpolate(*map(tf.constant, (*pairs, weights, labels))).numpy()
+  assert np.abs(exported.reshape(drawn.shape).astype(int) - drawn).max() <= 1
 
 
 @pytest.mark.parametrize(

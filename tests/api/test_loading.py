@@ -8,20 +8,18 @@ import tensorflow as tf
 
 import iddpm_tf as iddpm
 from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.serving import layout
 from tests import small_model
 
-
-@pytest.fixture(name="model", scope="module")
-def fixture_model(model_dir):
-  """The small model with random weights."""
-  return iddpm.load(model_dir)
+IMAGES_ONLY = iddpm.ServableConfig(png=False, warmup=())
 
 
 @pytest.fixture(name="exported_path", scope="module")
 def fixture_exported_path(model, tmp_path_factory):
   """The folder of an export of two samplers."""
   folder = tmp_path_factory.mktemp("exports") / "saved_models" / "small"
-  path = model.export(folder, samplers=["ddim:5", "ancestral:2"], verify=True, progress=False)
+  samplers = ["ddim:5", "ancestral:2"]
+  path = model.export(folder, samplers=samplers, config=IMAGES_ONLY, verify=True, progress=False)
   assert path == folder / "1"
   return folder
 
@@ -98,10 +96,13 @@ def test_an_export_draws_the_images_of_the_model(model, exported, exported_path,
   assert "serving_default" in capfd.readouterr().err
 
 
-def test_a_version_can_be_chosen(model, exported_path, tmp_path):
+def test_a_version_can_be_chosen(model, tmp_path):
   folder = tmp_path / "small"
-  shutil.copytree(exported_path, folder)
-  shutil.copytree(folder / "1", folder / "12")
+  for version in ("1", "12"):
+    tf.saved_model.save(tf.Module(), str(folder / version))
+    assets = folder / version / layout.ASSETS
+    assets.mkdir()
+    (assets / layout.CONFIG).write_text(model.config.to_json())
   assert iddpm.load(folder).path == folder / "12"
   assert iddpm.load(folder / "1").path == folder / "1"
   (folder / "13").mkdir()  # It holds no export.
@@ -113,7 +114,7 @@ def test_a_version_can_be_chosen(model, exported_path, tmp_path):
 def test_an_export_of_a_super_resolution_model_enlarges_images(tmp_path):
   config = small_model.make_config(low_res_size=4, samplers=("ddim:1",))
   model = iddpm.load(small_model.write(tmp_path / "run", config), progress=False)
-  exported = iddpm.load(model.export(tmp_path / "upsampler", progress=False))
+  exported = iddpm.load(model.export(tmp_path / "upsampler", config=IMAGES_ONLY, progress=False))
   small = np.random.default_rng(0).integers(0, 256, [3, 4, 4, 1], np.uint8)
   images = model.sample(low_res=small, progress=False)
   np.testing.assert_array_equal(exported.sample(low_res=small, progress=False), images)
@@ -154,6 +155,10 @@ WRONG = {
   "a class of an export out of range": (
     lambda folder, export: export.sample(1, labels=[10]),
     "labels: expected classes from 0 to 9, received [10]",
+  ),
+  "a scale that an export does not take": (
+    lambda folder, export: export.sample(1, classifier_scale=1.0),
+    "classifier_scale: expected none, because the exported model has no such input, received 1.0",
   ),
   "images to enlarge": (
     lambda folder, export: export.sample(1, low_res=np.zeros([1, 4, 4, 1], np.uint8)),

@@ -23,9 +23,9 @@ def fixture_digits():
 
 @pytest.fixture(name="trained", scope="module")
 def fixture_trained(graphs, digits, tmp_path_factory):
-  """A model of 100 steps, which was trained from arrays."""
+  """A model of 50 steps, which was trained from arrays."""
   folder = tmp_path_factory.mktemp("runs") / "arrays"
-  config = CONFIG.with_settings(train_steps=100)
+  config = CONFIG.with_settings(train_steps=50)
   with pytest.MonkeyPatch.context() as monkeypatch, graphs.used(monkeypatch):
     return iddpm.train(config, digits.images, list(digits.labels), model_dir=folder, progress=False)
 
@@ -39,19 +39,19 @@ def fixture_copy(trained, tmp_path):
 
 
 def test_training_from_arrays_returns_the_model(trained):
-  assert (trained.step, trained.ema, trained.num_classes) == (100, 0.9, 10)
+  assert (trained.step, trained.ema, trained.num_classes) == (50, 0.9, 10)
   data = trained.config.data
   assert (data.dataset, data.image_shape, data.num_classes) == ("arrays", (8, 8, 1), 10)
 
 
 def test_a_run_is_continued_and_its_model_encodes_images(copy, digits, recorder):
-  config = CONFIG.with_settings(train_steps=200)
+  config = CONFIG.with_settings(train_steps=100)
   model = iddpm.train(config, digits.images, digits.labels, model_dir=copy, progress=recorder)
-  assert model.step == 200
-  assert recorder.lines[0].startswith(f"resuming {copy} at step 100 of 200, on ")
+  assert model.step == 100
+  assert recorder.lines[0].startswith(f"resuming {copy} at step 50 of 100, on ")
   assert any(line.startswith("estimates: ") for line in recorder.lines)
-  assert recorder.lines[-1] == f"trained to step 200: {copy}/checkpoints/step-200"
-  assert recorder.done >= 100
+  assert recorder.lines[-1] == f"trained to step 100: {copy}/checkpoints/step-100"
+  assert recorder.done >= 50
   images, labels = digits.images[:8], digits.labels[:8]
   latents = model.encode(images, labels, progress=False)
   assert latents.shape == images.shape and latents.dtype == np.float32
@@ -93,15 +93,15 @@ def test_a_signal_stops_the_training_which_continues_bit_for_bit(digits, tmp_pat
 
 
 def test_a_finished_run_is_loaded(copy, digits, capfd):
-  config = CONFIG.with_settings(train_steps=100)
-  assert iddpm.train(config, digits, model_dir=copy, progress=False).step == 100
+  config = CONFIG.with_settings(train_steps=50)
+  assert iddpm.train(config, digits, model_dir=copy, progress=False).step == 50
   assert capfd.readouterr() == ("", "")
   iddpm.train(config, digits, model_dir=copy)
-  assert f"{copy} has finished its 100 steps" in capfd.readouterr().out
+  assert f"{copy} has finished its 50 steps" in capfd.readouterr().out
 
 
 def test_other_arrays_than_before_are_noted(copy, digits, recorder):
-  config = CONFIG.with_settings(train_steps=100)
+  config = CONFIG.with_settings(train_steps=50)
   note = f"note: {copy} was trained on other images or labels until now"
   for labels, lines in ((digits.labels, []), (digits.labels[::-1], [note])):
     recorder.lines.clear()

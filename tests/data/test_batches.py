@@ -66,7 +66,7 @@ def test_every_image_is_as_likely_anywhere_in_an_epoch():
 
 
 @pytest.mark.parametrize("random_flip", [False, True])
-@pytest.mark.parametrize("step", [1, 3, 17])
+@pytest.mark.parametrize("step", [3, 17])
 def test_starting_at_a_step_is_skipping_to_it(step, random_flip):
   options = {"batch_size": 4, "seed": 3, "random_flip": random_flip}
   whole = take(training_batches(source_of(10), **options), step + 4)

@@ -66,17 +66,18 @@ def test_a_model_is_not_run_at_the_timesteps_of_the_other():
 
 
 def test_each_term_of_the_likelihood_is_that_of_the_model_at_its_timestep():
+  diffusion = gaussian_diffusion.make_diffusion(DiffusionConfig(diffusion_steps=10))
   pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 1))
   x_start = tf.constant(pixels / 127.5 - 1, tf.float32)
   noise_fn = loop.seeded_noise(tf.range(3, dtype=tf.int64), (4, 4, 1))
   networks = {"ends": constant_network(0.3), "middle": constant_network(-0.2)}
-  networks["both"] = ensembles.ends_and_middle(networks["ends"], networks["middle"], DIFFUSION, 10)
+  networks["both"] = ensembles.ends_and_middle(networks["ends"], networks["middle"], diffusion, 3)
   terms = {
-    name: likelihood.bits_per_dim(network, DIFFUSION, x_start, noise_fn).terms.numpy()
+    name: likelihood.bits_per_dim(network, diffusion, x_start, noise_fn).terms.numpy()
     for name, network in networks.items()
   }
   expected = terms["middle"].copy()
-  expected[:, :10], expected[:, 40:] = terms["ends"][:, :10], terms["ends"][:, 40:]
+  expected[:, :3], expected[:, 7:] = terms["ends"][:, :3], terms["ends"][:, 7:]
   np.testing.assert_allclose(terms["both"], expected, rtol=1e-6)
 
 

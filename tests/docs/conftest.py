@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import os
 import pathlib
 
+from keras import ops
 import numpy as np
 from PIL import Image
 import pytest
@@ -11,10 +12,12 @@ import tensorflow as tf
 
 import iddpm_tf
 from iddpm_tf import config as config_lib
+from iddpm_tf import networks
 from iddpm_tf import registries
 from iddpm_tf.data import sources
 from iddpm_tf.interop import initialisation
 from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.networks import stateless
 from iddpm_tf.training import loop
 from tests import small_model
 from trainers.reproduction import experiments
@@ -75,12 +78,28 @@ def fixture_workplace(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
   return folder
 
 
+def call_simple_network(network, x, *inputs, call=stateless.call_network, **options):
+  """Stands in for UNets, whose graphs would take most of the time of a page.
+
+  What the pages do is done with whole networks in tests/api, tests/serving and tests/trainers.
+  """
+  if not isinstance(network, networks.UNet):
+    return call(network, x, *inputs, **options)
+  return ops.repeat(0.5 * x, network.out_channels // x.shape[-1], axis=-1)
+
+
+@pytest.fixture(name="loaded", scope="session")
+def fixture_loaded() -> dict:
+  """The models that pages have loaded, with their graphs."""
+  return {}
+
+
 @pytest.fixture(name="small_models")
 def fixture_small_models(
-  workplace: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+  workplace: pathlib.Path, loaded: dict, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-  """Makes the blocks use small models, and traces the samplers of a model only once."""
-  loaded, load, export = {}, iddpm_tf.load, iddpm_tf.Model.export
+  """Makes the blocks use small models, whose graphs all pages share."""
+  load, export = iddpm_tf.load, iddpm_tf.Model.export
 
   def load_once(path, **options):
     key = os.path.abspath(path), *sorted(options.items())
@@ -112,6 +131,7 @@ def fixture_small_models(
     config = iddpm_tf.ServableConfig(png=False, warmup=())
     return export(model, path, samplers=samplers, config=config)
 
+  monkeypatch.setattr(stateless, "call_network", call_simple_network)
   monkeypatch.setattr(iddpm_tf.Model, "export", export_images)
   monkeypatch.setattr(iddpm_tf, "load", load_once)
   monkeypatch.setattr(iddpm_tf, "train", train)

@@ -1,8 +1,9 @@
 """Every code block of the README and of the documentation runs.
 
 The blocks of a page run in their order. Python blocks share one namespace. Of shell blocks, cheap
-commands run in this process, with small sizes. The other commands run until they would import
-TensorFlow, which they do once all flags are known to be right.
+commands run in this process, with small sizes. A simple function takes the place of the UNet. The
+other commands run until they would import TensorFlow, which they do once all flags are known to be
+right.
 """
 
 import contextlib

@@ -17,13 +17,17 @@ import tensorflow as tf
 
 from iddpm_tf import config as config_lib
 from iddpm_tf import networks
+from iddpm_tf.diffusion.samplers import base
 from iddpm_tf.models import batched_sampling
 from iddpm_tf.models import checkpoints
+from iddpm_tf.models import image_sampler
 from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.models import trained_model
 from iddpm_tf.serving import config as serving_config
 from iddpm_tf.serving import deployment
 from iddpm_tf.serving import servable
+from tests import small_model
+from tests.serving import c_program
 
 NUM_IMAGES = 12
 INPUTS = {
@@ -70,6 +74,34 @@ def fixture_model_dir(tmp_path_factory):
   return folder.path
 
 
+class OneConvolution(keras.Layer):
+  """A network of one layer, for tests of exports whose images do not matter.
+
+  Its images depend on the low-resolution image, if there is one, but not on t or the label.
+  """
+
+  def __init__(self, config):
+    super().__init__()
+    self.convolution = keras.layers.Conv2D(config.out_channels, 3, padding="same")
+    channels = config.image_shape[-1]
+    self.convolution.build([None, None, None, 2 * channels if config.low_res_shape else channels])
+    self.built = True
+
+  def call(self, x, t, label=None, low_res=None, training=False, remat=False):
+    del t, label, training, remat
+    if low_res is not None:
+      x = tf.concat([x, tf.image.resize(low_res, x.shape[1:3])], axis=-1)
+    return self.convolution(x)
+
+
+def plain_sampler(text, image_shape=(8, 8, 1), *, counts=True, **changes):
+  """Returns a sampler of a network of one layer, which counts its steps or not."""
+  config = small_model.make_config(image_shape, **changes)
+  counter = servable.step_counter() if counts else None
+  network = OneConvolution(config)
+  return image_sampler.ImageSampler(config, network, base.parse(text), on_step=counter)
+
+
 def image_samplers(model_dir, *, ema=None, samplers=("ancestral:5", "ddim:5"), precision="float32"):
   """Returns the samplers of a model folder."""
   folder = model_dir_lib.ModelDir(model_dir)
@@ -105,6 +137,12 @@ def fixture_models_dir(samplers, tmp_path_factory):
   folder = tmp_path_factory.mktemp("served") / "saved_models"
   export_model(samplers, folder, config=serving_config.ServableConfig(trajectory=4))
   return folder
+
+
+@pytest.fixture(name="c_program_path", scope="session")
+def fixture_c_program_path(tmp_path_factory):
+  """The program in C that draws from exports. Linking it takes seconds."""
+  return c_program.compiled(tmp_path_factory.mktemp("c"))
 
 
 @pytest.fixture(name="drawn", scope="session")

@@ -12,14 +12,15 @@ REQUESTS = (("ancestral_5", 12), ("ddim_5", 12), ("ddim_5", 7), ("ancestral_5", 
 
 
 @pytest.fixture(name="done", scope="module")
-def fixture_done(models_dir, tmp_path_factory):
+def fixture_done(c_program_path, models_dir, tmp_path_factory):
   """The finished process, which has drawn each of `REQUESTS` and then failed."""
-  program = c_program.compiled(tmp_path_factory.mktemp("c"))
   requests = [
     (name, {key: array[:count] for key, array in INPUTS.items()}) for name, count in REQUESTS
   ]
   wrong = {"seed": INPUTS["seed"], "label": np.arange(12, dtype=np.int32)}
-  return c_program.run(program, models_dir / "small/1", [*requests, ("ddim_5", wrong)])
+  requests.append(("ddim_5", wrong))
+  folder = tmp_path_factory.mktemp("requests")
+  return c_program.run(c_program_path, models_dir / "small/1", requests, folder)
 
 
 def test_it_draws_the_images_of_the_model(done, samplers):

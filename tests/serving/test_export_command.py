@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from iddpm_tf.models import trained_model
+from tests.serving import conftest
 from trainers import export
 
 
@@ -24,8 +25,9 @@ def fixture_run(model_dir, capfd):
   return run
 
 
-def test_the_version_tells_where_it_is_from(run, tmp_path):
-  flags = ("--name=small", "--samplers=ddim:2", "--nopng", "--warmup=", "--verify")
+def test_the_version_tells_where_it_is_from_and_draws_nearly_the_same(run, drawn, tmp_path):
+  """The network is computed in bfloat16."""
+  flags = ("--name=small", "--samplers=ddim:5", "--nopng", "--warmup=", "--verify")
   status, out, _ = run(f"--output_dir={tmp_path}", "--compute=mixed_bfloat16", *flags)
   assert status == 0 and f"wrote {tmp_path}/small/1" in out
   extra = tmp_path / "small/1/assets.extra"
@@ -34,8 +36,11 @@ def test_the_version_tells_where_it_is_from(run, tmp_path):
   assert made_from["compute"] == "mixed_bfloat16"
   assert json.loads((extra / "config.json").read_text())["data"]["num_classes"] == 10
   signatures = tf.saved_model.load(tmp_path / "small/1").signatures
-  assert set(signatures) == {"serving_default", "ddim_2", "ddim_2_progress", "class_names"}
+  assert set(signatures) == {"serving_default", "ddim_5", "ddim_5_progress", "class_names"}
   assert (tmp_path / "models.config").exists() and (tmp_path / "SERVING.md").exists()
+  inputs = {name: tf.constant(array) for name, array in conftest.INPUTS.items()}
+  images = signatures["ddim_5"](**inputs)["image"].numpy()
+  assert 0 < np.abs(images.astype(int) - drawn["ddim_5"]).mean() < 4
 
 
 def test_a_model_that_diverged_is_refused(run, tmp_path, monkeypatch):

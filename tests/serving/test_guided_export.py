@@ -9,46 +9,49 @@ from PIL import Image
 import pytest
 import tensorflow as tf
 
-import iddpm_tf as iddpm
 from iddpm_tf.models import seeds
 from iddpm_tf.serving import clients
+from iddpm_tf.serving import config as serving_config
 from tests import small_model
 from tests.serving import c_program
+from tests.serving import conftest
 from trainers import client
 
 COUNT = 7
 
 
-@pytest.fixture(name="model", scope="module")
-def fixture_model(tmp_path_factory):
+@pytest.fixture(name="sampler", scope="module")
+def fixture_sampler(tmp_path_factory):
+  """A sampler of a model that knows guidance."""
   config = small_model.make_config(label_dropout=0.1)
-  return iddpm.load(
-    small_model.write(tmp_path_factory.mktemp("runs") / "guided", config), progress=False
-  )
+  folder = small_model.write(tmp_path_factory.mktemp("runs") / "guided", config)
+  (sampler,) = conftest.image_samplers(folder, samplers=("ddim:3",))
+  return sampler
 
 
 @pytest.fixture(name="version", scope="module")
-def fixture_version(model, models_dir):
+def fixture_version(sampler, models_dir):
   """The export of the guided model, beside the other one."""
-  config = iddpm.ServableConfig(edit=True, warmup=(1,))
-  yield model.export(models_dir / "guided", samplers="ddim:3", config=config, progress=False)
+  config = serving_config.ServableConfig(edit=True, warmup=())
+  yield conftest.export_model([sampler], models_dir, name="guided", config=config)
   shutil.rmtree(models_dir / "guided")
 
 
 @pytest.fixture(name="arrays", scope="module")
-def fixture_arrays(model):
+def fixture_arrays(sampler):
   """An input of each kind, with other scales and strengths for each image."""
-  names = ("seed", "label", "guidance_scale", "image", "mask", "strength")
-  inputs = seeds.example_inputs(model.config, COUNT)
-  return {name: inputs[name] for name in names}
+  inputs = seeds.example_inputs(sampler.config, COUNT)
+  return {spec.name: inputs[spec.name] for spec in sampler.edit_signature()}
 
 
 @pytest.fixture(name="edited", scope="module")
-def fixture_edited(model, arrays):
+def fixture_edited(sampler, arrays):
   """The images of the arrays, without any export."""
-  (sampler,) = model.parse_samplers("ddim:3")
-  graph = model.trained.make_image_sampler(sampler)
-  return graph.edit(*map(tf.constant, arrays.values())).numpy()
+  return edit(sampler, arrays)
+
+
+def edit(sampler, arrays):
+  return sampler.edit(*map(tf.constant, arrays.values())).numpy()
 
 
 @pytest.fixture(name="connect")
@@ -91,31 +94,28 @@ def test_both_protocols_edit_as_the_model_does(connect, arrays, edited, protocol
   np.testing.assert_array_equal(images[known], arrays["image"][known])
 
 
-def test_images_between_two_pictures(connect, model, arrays):
+def test_images_between_two_pictures(connect, sampler, arrays):
   first, second = arrays["image"][:2], arrays["image"][2:4]
-  expected = model.interpolate(
-    first, second, count=3, labels=np.array([1, 2]), steps=3, progress=False
-  )
   inputs = {
     "image": np.repeat(first, 3, axis=0),
     "other_image": np.repeat(second, 3, axis=0),
     "weight": np.tile(np.float32([0, 0.5, 1]), 2),
     "label": np.repeat(np.int32([1, 2]), 3),
   }
+  expected = sampler.interpolate(*map(tf.constant, inputs.values())).numpy()
   for protocol in ("grpc", "rest"):
     with connect(protocol) as connection:
       (images,) = connection.predict("interpolate_ddim_3", inputs).values()
-    assert np.abs(images.reshape(expected.shape).astype(int) - expected).max() <= 1
+    np.testing.assert_array_equal(images, expected)
 
 
-def test_c_edits_as_the_model_does(version, arrays, edited, tmp_path):
-  program = c_program.compiled(tmp_path)
-  done = c_program.run(program, version, [("edit_ddim_3", arrays)])
+def test_c_edits_as_the_model_does(c_program_path, version, arrays, edited, tmp_path):
+  done = c_program.run(c_program_path, version, [("edit_ddim_3", arrays)], tmp_path)
   assert done.returncode == 0, done.stderr
   np.testing.assert_array_equal(np.frombuffer(done.stdout, np.uint8), edited.ravel())
 
 
-def test_the_command_edits_as_the_model_does(connect, server, model, arrays, tmp_path):
+def test_the_command_edits_as_the_model_does(connect, server, sampler, arrays, tmp_path):
   connect("rest").close()
   picture, mask = arrays["image"][0], arrays["mask"][0]
   Image.fromarray(picture[..., 0]).save(tmp_path / "picture.png")
@@ -137,16 +137,10 @@ def test_the_command_edits_as_the_model_does(connect, server, model, arrays, tmp
     client.COMMAND.run(["client", *(f"--{name}={value}" for name, value in flags.items())]) == 0
   )
   drawn = [np.asarray(Image.open(tmp_path / "drawn" / f"{i:06d}.png")) for i in range(COUNT)]
-  expected = model.edit(
-    picture,
-    masks=mask,
-    strength=0.7,
-    guidance_scale=2.0,
-    labels=[4],
-    count=COUNT,
-    sampler="ddim:3",
-    progress=False,
-  )
+  constants = {"label": np.int32(4), "guidance_scale": np.float32(2), "strength": np.float32(0.7)}
+  constants |= {"image": picture, "mask": mask}
+  repeated = {name: np.stack(COUNT * [value]) for name, value in constants.items()}
+  expected = edit(sampler, arrays | {"seed": np.arange(COUNT)} | repeated)
   np.testing.assert_array_equal(drawn, expected[..., 0])
 
 

@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from iddpm_tf import networks
 from iddpm_tf import settings
 from iddpm_tf.diffusion.samplers import base
 from iddpm_tf.models import image_sampler
@@ -17,7 +16,6 @@ from iddpm_tf.serving import config as config_lib
 from iddpm_tf.serving import layout
 from iddpm_tf.serving import servable
 from iddpm_tf.serving import warmup
-from tests import small_model
 from tests.serving import conftest
 
 IMAGES_ONLY = config_lib.ServableConfig(png=False, warmup=())
@@ -33,10 +31,10 @@ def fixture_inputs():
   return {name: tf.constant(array) for name, array in conftest.INPUTS.items()}
 
 
-@pytest.fixture(name="ddim", scope="module")
-def fixture_ddim(model_dir):
-  """A sampler of two steps, whose graph the tests share."""
-  return conftest.image_samplers(model_dir, samplers=("ddim:2",))
+@pytest.fixture(name="plain")
+def fixture_plain():
+  """A sampler of two steps of a network of one layer."""
+  return conftest.plain_sampler("ddim:2")
 
 
 def test_each_sampler_has_its_signatures(signatures):
@@ -96,10 +94,14 @@ def test_the_steps_of_each_sampler_are_counted(signatures, inputs):
   assert begun_steps(signatures, "ddim_5") == other
 
 
-def test_a_new_export_has_begun_no_step(ddim, tmp_path, inputs):
-  ddim[0].draw(*inputs.values())
-  signatures = tf.saved_model.load(conftest.export_model(ddim, tmp_path, config=IMAGES_ONLY))
-  assert begun_steps(signatures.signatures, "ddim_2") == (0, 2)
+def test_an_export_can_hold_images_alone_and_has_begun_no_step(plain, tmp_path, inputs):
+  images = plain.draw(*inputs.values()).numpy()
+  path = conftest.export_model([plain], tmp_path, config=IMAGES_ONLY, verify_with=conftest.INPUTS)
+  signatures = tf.saved_model.load(path).signatures
+  assert set(signatures) == {"serving_default", "ddim_2", "ddim_2_progress"}
+  assert not (path / layout.ASSETS / layout.WARMUP).exists() and warmup.read(path) == []
+  assert begun_steps(signatures, "ddim_2") == (0, 2)
+  np.testing.assert_array_equal(signatures["ddim_2"](**inputs)["image"], images)
 
 
 def test_counting_changes_no_image(model_dir, drawn, inputs):
@@ -110,13 +112,10 @@ def test_counting_changes_no_image(model_dir, drawn, inputs):
 
 
 def test_the_steps_of_both_models_of_a_chain_are_counted(tmp_path):
-  def make_sampler(text, shape, **changes):
-    config = small_model.make_config(shape, class_conditional=False, num_classes=0, **changes)
-    network, counter = networks.build_network(config), servable.step_counter()
-    return image_sampler.ImageSampler(config, network, base.parse(text), on_step=counter)
-
+  options = {"class_conditional": False, "num_classes": 0}
   chain = image_sampler.TwoStageSampler(
-    make_sampler("ddim:2", (4, 4, 1)), make_sampler("ddim:3", (8, 8, 1), low_res_size=4)
+    conftest.plain_sampler("ddim:2", (4, 4, 1), **options),
+    conftest.plain_sampler("ddim:3", low_res_size=4, **options),
   )
   path = servable.export([chain], tmp_path / "chain", assets={}, config=IMAGES_ONLY)
   signatures = tf.saved_model.load(path).signatures
@@ -124,12 +123,10 @@ def test_the_steps_of_both_models_of_a_chain_are_counted(tmp_path):
   assert begun_steps(signatures, "ddim_2") == (5, 5)
 
 
-def test_samplers_that_do_not_count_have_no_progress(model_dir, tmp_path):
-  folder = model_dir_lib.ModelDir(model_dir)
-  model = trained_model.load(folder, folder.require_config())
-  samplers = [model.make_image_sampler(base.parse("ddim:1"))]
+def test_samplers_that_do_not_count_have_no_progress(tmp_path):
+  samplers = [conftest.plain_sampler("ddim:2", counts=False)]
   path = servable.export(samplers, tmp_path / "small", assets={}, config=IMAGES_ONLY)
-  assert "ddim_1_progress" not in tf.saved_model.load(path).signatures
+  assert set(tf.saved_model.load(path).signatures) == {"serving_default", "ddim_2"}
 
 
 def test_the_first_sampler_is_the_default(signatures, inputs, drawn):
@@ -168,22 +165,7 @@ def test_the_assets_travel_with_the_version(models_dir):
   assert json.loads(path.read_text())["data"]["num_classes"] == 10
 
 
-def test_an_export_can_hold_images_alone(ddim, tmp_path):
-  path = conftest.export_model(ddim, tmp_path, config=IMAGES_ONLY, verify_with=conftest.INPUTS)
-  signatures = tf.saved_model.load(path).signatures
-  assert set(signatures) == {"serving_default", "ddim_2", "ddim_2_progress", "class_names"}
-  assert not (path / layout.ASSETS / layout.WARMUP).exists() and warmup.read(path) == []
-
-
-def test_bfloat16_is_near_float32(model_dir, tmp_path, inputs, drawn):
-  samplers = conftest.image_samplers(model_dir, samplers=("ddim:5",), precision="mixed_bfloat16")
-  path = conftest.export_model(samplers, tmp_path, config=IMAGES_ONLY)
-  images = tf.saved_model.load(path).signatures["ddim_5"](**inputs)["image"].numpy()
-  difference = np.abs(images.astype(int) - drawn["ddim_5"])
-  assert 0 < difference.mean() < 4
-
-
-def test_a_version_that_appears_meanwhile_stays(ddim, tmp_path, monkeypatch):
+def test_a_version_that_appears_meanwhile_stays(plain, tmp_path, monkeypatch):
   folder, save = tmp_path / "small", tf.saved_model.save
   other = 1
 
@@ -193,16 +175,16 @@ def test_a_version_that_appears_meanwhile_stays(ddim, tmp_path, monkeypatch):
     (folder / f"{other}/variables").mkdir(parents=True, exist_ok=True)
 
   monkeypatch.setattr(tf.saved_model, "save", slow_save)
-  path = servable.export(ddim, folder, assets={}, config=IMAGES_ONLY)
+  path = servable.export([plain], folder, assets={}, config=IMAGES_ONLY)
   assert path == folder / "2" and (path / "saved_model.pb").exists()
   other = 5
   with pytest.raises(settings.InputError, match=r"^version: expected a number below 2"):
-    servable.export(ddim, folder, assets={}, version=5, config=IMAGES_ONLY)
+    servable.export([plain], folder, assets={}, version=5, config=IMAGES_ONLY)
   assert sorted(path.name for path in folder.iterdir()) == ["1", "2", "5"]
   assert [path.name for path in (folder / "5").iterdir()] == ["variables"]
 
 
-def test_an_export_that_differs_is_refused(ddim, tmp_path, monkeypatch):
+def test_an_export_that_differs_is_refused(plain, tmp_path, monkeypatch):
   load = tf.saved_model.load
 
   def load_altered(path):
@@ -214,18 +196,14 @@ def test_an_export_that_differs_is_refused(ddim, tmp_path, monkeypatch):
   monkeypatch.setattr(tf.saved_model, "load", load_altered)
   with pytest.raises(settings.InputError, match=r"^verify: expected image of the signature ddim_2"):
     servable.export(
-      ddim, tmp_path / "small", assets={}, config=IMAGES_ONLY, verify_with=conftest.INPUTS
+      [plain], tmp_path / "small", assets={}, config=IMAGES_ONLY, verify_with=conftest.INPUTS
     )
   assert list((tmp_path / "small").iterdir()) == []
 
 
-def test_a_model_that_diverged_is_refused(ddim, tmp_path):
-  weight = ddim[0].weights[3]
-  before = weight.numpy()
+def test_a_model_that_diverged_is_refused(plain, tmp_path):
+  weight = plain.weights[0]
   weight.assign(weight * np.nan)
-  try:
-    with pytest.raises(settings.InputError, match=r"^weights: expected finite numbers, received"):
-      servable.export(ddim, tmp_path / "small", assets={})
-  finally:
-    weight.assign(before)
+  with pytest.raises(settings.InputError, match=r"^weights: expected finite numbers, received"):
+    servable.export([plain], tmp_path / "small", assets={})
   assert not list(tmp_path.rglob("saved_model.pb"))

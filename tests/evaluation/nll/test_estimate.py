@@ -19,32 +19,32 @@ SILENT = progress_lib.Silent()
 
 @pytest.fixture(name="estimator", scope="module")
 def fixture_estimator(model, test_split):
-  """An estimator of the mean over 100 images."""
-  return estimate.Estimator(model, test_split.images, test_split.labels, count=100)
+  """An estimator of the mean over 50 images."""
+  return estimate.Estimator(model, test_split.images, test_split.labels, count=50)
 
 
 def test_it_agrees_with_the_full_sum_within_its_error(evaluator, estimator, test_split):
   draws = 2
   bounds = [
     evaluator.bits_per_dim(
-      test_split.images, test_split.labels, count=100, seed=seed, progress=SILENT
+      test_split.images, test_split.labels, count=50, seed=seed, progress=SILENT
     )
     for seed in range(draws)
   ]
   totals = np.array([bits.total for bits in bounds], np.float64)  # [draws, images]
   exact = np.mean(totals)
-  exact_stderr = np.sqrt(np.sum(np.var(totals, axis=0, ddof=1)) / draws) / 100
+  exact_stderr = np.sqrt(np.sum(np.var(totals, axis=0, ddof=1)) / draws) / 50
   bound = estimator.estimate(0.05, progress=SILENT)
   assert 0 < bound.stderr <= 0.05 and exact_stderr < 0.05
   assert abs(bound.bits_per_dim - exact) <= 3.5 * np.hypot(bound.stderr, exact_stderr)
-  assert estimator.full_sum_evaluations == 2500
+  assert estimator.full_sum_evaluations == 1250
   assert bound.prior == pytest.approx(np.mean(bounds[0].prior), rel=1e-4)
 
 
 def test_it_is_a_function_of_the_seed_for_every_batch_size(model, estimator, test_split):
   first = estimator.estimate(0.1, progress=SILENT)
   other_batches = estimate.Estimator(
-    model, test_split.images, test_split.labels, count=100, batch_size=33
+    model, test_split.images, test_split.labels, count=50, batch_size=33
   )
   same = other_batches.estimate(0.1, progress=SILENT)
   other = estimator.estimate(0.1, seed=1, progress=SILENT)
@@ -78,7 +78,7 @@ def test_a_term_is_that_of_the_image_with_its_own_label(model, estimator, test_s
 
 def test_it_takes_at_most_the_evaluations_of_the_full_sum(estimator):
   bound = estimator.estimate(1e-6, progress=SILENT)
-  assert 2500 <= bound.terms.evaluations <= 2500 + 25
+  assert 1250 <= bound.terms.evaluations <= 1250 + 25
   assert bound.stderr > 1e-6 and bound.terms.expected > 10**6
 
 

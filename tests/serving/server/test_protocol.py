@@ -2,6 +2,8 @@
 
 import base64
 import concurrent.futures
+import functools
+import shutil
 import time
 
 import grpc
@@ -16,6 +18,7 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 from iddpm_tf.serving import clients as clients_lib
 from iddpm_tf.serving import config as serving_config
 from iddpm_tf.serving import messages
+from iddpm_tf.serving import servable
 from tests.serving import conftest
 from tests.serving.conftest import require_same
 
@@ -206,7 +209,7 @@ def test_other_paths_are_refused(server, method, path, status):
 
 
 def request_of(inputs, **spec):
-  request = messages.predict_request("small", "ddim_5", inputs)
+  request = messages.predict_request(spec.pop("name", "small"), "ddim_5", inputs)
   for name, value in spec.items():
     setattr(request.model_spec, name, value)
   return request
@@ -318,36 +321,48 @@ def test_an_output_filter_selects_outputs(server):
     stub.Predict(request)
 
 
-def test_a_new_version_takes_over_under_load(model_dir, tmp_path):
-  """At least 200 requests, until version 2 has answered 50: each has the images of its version."""
-  samplers = conftest.image_samplers(model_dir, samplers=("ddim:5",))
-  (sampler,) = samplers
+def test_a_new_version_takes_over_under_load(server, models_dir):
+  """At least 100 requests, until version 2 has answered 50: each has the images of its version."""
+  sampler = conftest.plain_sampler("ddim:5")
   arguments = [tf.constant(array) for array in conftest.INPUTS.values()]
   expected = {1: sampler.draw(*arguments).numpy()}
   config = serving_config.ServableConfig(png=False)
-  conftest.export_model(samplers, tmp_path, config=config)
+  export = functools.partial(
+    servable.export, [sampler], models_dir / "changing", assets={}, config=config
+  )
+  export()
   for weight in sampler.weights:
     weight.assign(0.9 * weight)
   expected[2] = sampler.draw(*arguments).numpy()
   assert np.abs(expected[2].astype(int) - expected[1]).max() > 1  # The versions differ.
-  server = conftest.Server(tmp_path, "--poll_seconds=0.2", "--max_queue=64")
   stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(server.address))
   answers, deadline = [], time.monotonic() + 90
 
   def send_requests(seed):
-    while len(answers) < 200 or sum(version == 2 for version, *_ in answers) < 50:
+    while len(answers) < 100 or sum(version == 2 for version, *_ in answers) < 50:
       assert time.monotonic() < deadline
-      response = stub.Predict(request_of(arrays(seed)), timeout=60)
+      response = stub.Predict(request_of(arrays(seed), name="changing"), timeout=60)
       image = tf.make_ndarray(response.outputs["image"])[0]
       answers.append((response.model_spec.version.value, seed, image))
-      time.sleep(0.05)
+      time.sleep(0.02)
 
+  await_version_1(server)
   with concurrent.futures.ThreadPoolExecutor(8) as pool:
     jobs = [pool.submit(send_requests, seed) for seed in range(8)]
-    conftest.export_model(samplers, tmp_path, config=config)
+    export()
     for job in jobs:
       job.result()
-  assert server.stop() == 0
+  shutil.rmtree(models_dir / "changing")
   assert {version for version, *_ in answers} == {1, 2}
   for version, seed, image in answers:
     assert np.abs(image.astype(int) - expected[version][seed]).max() <= 1
+
+
+def await_version_1(server):
+  """Waits until the server, which looks for new models now and then, has found it."""
+  for _ in range(200):
+    response = httpx.get(f"{server.url}/v1/models/changing")
+    if response.status_code == 200 and "AVAILABLE" in response.text:
+      return
+    time.sleep(0.1)
+  raise AssertionError("the server has not loaded the model")
