@@ -1,7 +1,10 @@
 """The client by REST, with a server that answers as it is told."""
 
+import types
+
 import numpy as np
 import pytest
+from tenacity import nap
 
 from iddpm_tf.serving import clients
 from iddpm_tf.serving.clients import rest_client
@@ -17,7 +20,11 @@ SEED = {"seed": np.arange(1)}
     ([400, 200], 3, "400: refused with 400"),
   ],
 )
-def test_a_request_is_repeated_while_the_server_is_busy(fake_server, statuses, attempts, error):
+def test_a_request_is_repeated_while_the_server_is_busy(
+  fake_server, statuses, attempts, error, monkeypatch
+):
+  pauses = []
+  monkeypatch.setattr(nap, "time", types.SimpleNamespace(sleep=pauses.append))
   fake_server.statuses = list(statuses)
   retry = clients.RetryPolicy(timeout=10, attempts=attempts)
   with rest_client.RestClient(fake_server.url, "m", retry=retry) as client:
@@ -27,6 +34,9 @@ def test_a_request_is_repeated_while_the_server_is_busy(fake_server, statuses, a
       with pytest.raises(clients.ServingError, match=error):
         client.predict("s", SEED)
   assert len(fake_server.bodies) == (1 if statuses[0] == 400 else attempts)
+  # Half a second, which doubles, and up to half a second more.
+  assert len(pauses) == len(fake_server.bodies) - 1
+  assert all(0.5 * 2**i <= pause <= 0.5 * 2**i + 0.5 for i, pause in enumerate(pauses))
   expected = {"signature_name": "s", "inputs": {"seed": [0]}}
   assert all(body == expected for body in fake_server.bodies)
 
