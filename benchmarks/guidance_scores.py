@@ -102,7 +102,7 @@ def plot(rows: list[dict], path: pathlib.Path) -> None:
       points = [(row["scale"], row[score]) for row in rows if row["kind"] == kind]
       axis.plot(*zip(*points), marker="o", label=kind)
     axis.set(xlabel="scale", ylabel=name, xscale="symlog")
-    axis.legend()
+  axes[0].legend(loc="lower right")
   figure.tight_layout()
   figure.savefig(path, dpi=150)
 
