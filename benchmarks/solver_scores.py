@@ -82,11 +82,11 @@ def main() -> None:
 
 
 def rows_of(path: pathlib.Path, setup: dict) -> list[dict]:
-  """Returns what an earlier call has measured with the same settings."""
+  """Returns what an earlier call has measured with the same settings, of the same models."""
   if not path.exists():
     return []
   content = json.loads(path.read_text())
-  rows = content.pop("rows")
+  rows = content.pop("rows", []) if isinstance(content, dict) else []
   if content != setup:
     sys.exit(f"{path}: expected measurements of {setup}, received those of {content}")
   return rows

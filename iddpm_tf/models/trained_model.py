@@ -192,9 +192,10 @@ def load(
     InputError: there is no such checkpoint or rate.
   """
   rates = config.training.ema
+  if best and step is not None:
+    raise settings.InputError("step", "cannot be combined with best")
   chosen = folder.require_best() if best else None
   if step is not None:
-    settings.require(not best, "step", "no value with best", step)
     steps = sorted(folder.checkpoint_steps(folder.checkpoints))
     kept = ", ".join(map(str, steps)) or "none"
     settings.require(step in steps, "step", f"one of the checkpoints of {folder}: {kept}", step)

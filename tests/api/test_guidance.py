@@ -89,6 +89,13 @@ def test_a_classifier_guides_a_model_without_classes(tmp_path):
   # Latents have no guidance, and need no labels here.
   latents = np.zeros([2, 8, 8, 1], np.float32)
   assert model.decode(latents, steps=5, progress=False).shape == (2, 8, 8, 1)
+  config = iddpm.ServableConfig(png=False, warmup=())
+  options = {"samplers": "ddim:5", "config": config, "verify": True, "progress": False}
+  exported = iddpm.load(model.export(tmp_path / "guided", **options))
+  np.testing.assert_array_equal(
+    sample(exported, labels=[9], classifier_scale=2.0),
+    sample(model, labels=[9], classifier_scale=2.0),
+  )
 
 
 def test_a_classifier_of_other_classes_is_refused(model_dir):

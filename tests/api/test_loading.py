@@ -61,7 +61,7 @@ def test_the_checkpoint_of_a_step_is_loaded(trained_dir):
   assert np.any(older.predict(x_t, 0, [0]) != newest.predict(x_t, 0, [0]))
   for options, message in (
     ({"step": 7}, r"^step: expected one of the checkpoints of .*: 5, 10, received 7$"),
-    ({"step": 5, "best": True}, r"^best: expected a run that keeps its best"),
+    ({"step": 5, "best": True}, r"^step: cannot be combined with best$"),
   ):
     with pytest.raises(iddpm.InputError, match=message):
       iddpm.load(trained_dir, **options)

@@ -186,7 +186,10 @@ def copy_at_one_moment(image, copy, process):
 
 @needs_root
 def test_a_power_loss_leaves_what_was_announced(tmp_path):
-  """Copies of the block device under ext4 at ten moments, each mounted anew."""
+  """Copies of the block device under ext4 at ten moments, each mounted anew.
+
+  They are moments between two writes of the kernel.
+  """
   image = tmp_path / "disk.img"
   with open(image, "wb") as file:
     file.truncate(256 * 2**20)

@@ -89,7 +89,7 @@ def fixture_calls(monkeypatch):
 def test_the_step_is_that_of_the_whole_batch(whole):
   # Weights are not compared: Adam amplifies the rounding of gradients that are zero, such as those
   # of the biases of attention's keys.
-  (expected, expected_gradients), (ours, gradients) = whole, step(4)
+  (expected, expected_gradients), (ours, gradients) = whole, step(BATCH)
   assert np.ptp(expected.weights) > 0.1
   np.testing.assert_array_equal(ours.t, expected.t)
   np.testing.assert_array_equal(ours.weights, expected.weights)
@@ -145,11 +145,12 @@ def test_activations_that_are_computed_again_give_the_same_gradients():
     np.testing.assert_allclose(value, other, atol=1e-6 * float(expected.grad_norm))
 
 
-def test_gradients_in_float16_are_those_of_float32_to_rounding():
+@pytest.mark.parametrize("parts", [1, 2])
+def test_gradients_in_float16_are_those_of_float32_to_rounding(parts):
   """The loss scale keeps what float16 would lose: its smallest number is 6e-8."""
 
   def gradient(precision):
-    state = make_state(2)
+    state = make_state(parts)
     # The gradient of L_vlb overflows until the scale has adapted.
     config = dataclasses.replace(
       state.config,

@@ -46,8 +46,10 @@ FLAGS = small_model.flags(
   samplers=("ddim:2",),
   num_samples=2,
   eval_every=STEPS,
-  eval_scores=("fid",),
+  eval_scores=("fid", "nll"),
   eval_samples=70,
+  eval_examples=4,
+  eval_nll_steps=2,
   best_score="fid",
 )
 # Seven images in batches of four: a full batch, and one that two devices cannot share evenly.

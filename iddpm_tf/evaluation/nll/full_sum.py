@@ -93,7 +93,8 @@ class FullSum:
       labels: integers `[N]`; None for a model without classes.
       count: the number of images to evaluate, from the first on. None is all.
       seed: the seed of the noise.
-      batch_size: images at a time. Of fewer images, several timesteps are evaluated at a time.
+      batch_size: images at a time. Each call of the network evaluates fewer images than that at
+        several timesteps.
       starts: the positions of the images at which the batches begin; None: all that there are.
       progress: shows the evaluations of the network.
 
