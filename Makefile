@@ -73,7 +73,7 @@ growth: .venv/installed
 
 # Kills, power losses, damaged files, full disks, divergence and several workers. Mounting file systems needs root.
 test-faults: .venv-test/installed
-	$(TEST) pytest -n 2 --dist worksteal -rP tests/long/test_faults.py tests/long/test_workers.py tests/long/test_combinations.py
+	$(TEST) pytest -n 2 --dist loadgroup --no-loadscope-reorder -rP tests/long/test_faults.py tests/long/test_workers.py tests/long/test_combinations.py
 
 # Records by Apache Beam. In an environment of its own: Beam requires earlier versions of some packages.
 test-beam: .venv-beam/installed

@@ -32,8 +32,9 @@ def train_all(folder, replicas):
   """Trains with every number of microbatches, with and without remat."""
   from trainers import train
 
-  settings = {"batch_size": 32, "train_steps": 20, "learning_rate": 1e-4, "num_samples": 2}
-  flags = (*small_model.FLAGS, *small_model.flags(base_channels=64, **settings))
+  settings = {"batch_size": 32, "train_steps": 20, "learning_rate": 1e-4}
+  drawing = {"num_samples": 2, "samplers": ("ddim:1",)}
+  flags = (*small_model.FLAGS, *small_model.flags(base_channels=64, **settings, **drawing))
   for microbatches, remat in itertools.product(MICROBATCHES, ("noremat", "remat")):
     model_dir = f"--model_dir={folder}/{replicas}_{microbatches}_{remat}"
     options = (model_dir, f"--microbatches={microbatches}", f"--{remat}")
