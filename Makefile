@@ -71,7 +71,9 @@ bench: .venv-bench/installed
 growth: .venv/installed
 	$(RUN) benchmarks.speed --growth --network=$(NETWORK) --output_dir=$(BENCH)
 
-# Kills, power losses, damaged files, full disks, divergence and several workers. Mounting file systems needs root.
+# Kills, power losses, damaged files, full disks, divergence and several workers. Mounting file systems needs root. More
+# threads than cores would wait for each other.
+test-faults: export TF_NUM_INTRAOP_THREADS = 1
 test-faults: .venv-test/installed
 	$(TEST) pytest -n 2 --dist loadgroup --no-loadscope-reorder -rP tests/long/test_faults.py tests/long/test_workers.py tests/long/test_combinations.py
 
