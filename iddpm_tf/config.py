@@ -23,7 +23,7 @@ VERSION = 8  # The version of the layout of config.json.
 _CHANGE_KEYS = ("step", "setting", "from", "to")  # How config.json calls the parts of a `Change`.
 
 # Scores of samples.
-SCORES = ("fid", "sfid", "inception_score", "precision_recall", "kid")
+SCORES = ("fid", "fid_infinity", "sfid", "inception_score", "precision_recall", "kid")
 # Scores of a model, and the split of each. In training, `nll` is of the split val if there is
 # one beside test.
 LIKELIHOODS = {"nll": "test", "nll_train": "train"}
@@ -44,12 +44,12 @@ class SamplerParts(NamedTuple):
   skipped: float  # The share of skipped steps.
 
 
-SPACINGS = "uniform, stride, logsnr, rho or rhoNUMBER"
+SPACINGS = "uniform, stride, quadratic, logsnr, rho or rhoNUMBER"
 
 
 def is_spacing(text: str) -> bool:
   """Returns whether a text is one of `SPACINGS`; see `diffusion.samplers.spacing`."""
-  return re.fullmatch(r"uniform|stride|logsnr|rho([1-9]\d?(\.\d+)?)?", text) is not None
+  return re.fullmatch(r"uniform|stride|quadratic|logsnr|rho([1-9]\d?(\.\d+)?)?", text) is not None
 
 
 def sampler_parts(text: str) -> SamplerParts:

@@ -6,9 +6,11 @@
 term to a JSON file and a plot (Figure 2). With --nll_stderr, the bound is estimated from a part of
 its terms.
 
---fid, --kid, --sfid, --inception_score and --precision_recall draw --num_samples images by each of
---samplers, and compare them with the training images or with --reference. The images are kept in
-the model folder: a command that was stopped continues with them, and so does one with more samples.
+--fid, --fid_infinity, --kid, --sfid, --inception_score and --precision_recall draw --num_samples
+images by each of --samplers, and compare them with the training images or with --reference. The
+images are kept in the model folder: a command that was stopped continues with them, and so does one
+with more samples. With --upsampler_dir, a super-resolution model enlarges them (Appendix C), and
+its training images are the reference.
 --samples scores images of any program in place of a model's: an .npz or .npy file, a picture, a
 folder of pictures, or records. With --nll, these are the images whose bound is evaluated.
 
@@ -48,12 +50,17 @@ _SAMPLING_FLAGS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class _ScoreOptions(model_options.EnsembleOptions, model_options.ClassifierOptions):
+class _ScoreOptions(
+  model_options.UpsamplerOptions, model_options.EnsembleOptions, model_options.ClassifierOptions
+):
   """Flags that choose scores and what they compare."""
 
   model_dir: str | None = settings.setting(None, "folder of the run; required without --samples")
   nll: bool = settings.setting(False, "the bound on the negative log-likelihood")
   fid: bool = settings.setting(False, "the Fréchet distance between features (FID)")
+  fid_infinity: bool = settings.setting(
+    False, "FID extrapolated to infinitely many samples, so that it does not depend on num_samples"
+  )
   sfid: bool = settings.setting(False, "the Fréchet distance between spatial features (sFID)")
   inception_score: bool = settings.setting(
     False, "the Inception Score, by the classifier of the features"
@@ -91,18 +98,27 @@ class Options(nll_config.NllConfig, _ScoreOptions):
 
   def __post_init__(self) -> None:
     """Checks the values, and raises `InputError` for a wrong one."""
-    for base in (nll_config.NllConfig, model_options.EnsembleOptions):
+    for base in (
+      nll_config.NllConfig,
+      model_options.EnsembleOptions,
+      model_options.UpsamplerOptions,
+    ):
       base.__post_init__(self)
     if not self.nll and not self.scores:
       names = ", ".join(f"--{name}" for name in ("nll", *config_lib.SCORES))
       raise settings.InputError("nll", f"expected a score to compute ({names}), received none")
     if self.samples and self.nll and not self.model_dir:
       raise settings.InputError("nll", "requires --model_dir")
+    if self.samples and self.upsampler_dir:
+      raise settings.InputError("upsampler_dir", "cannot be combined with --samples")
     if self.samples and self.split != "test":
       raise settings.InputError("split", "cannot be combined with --samples")
     _require_together(self, self.nll, _NLL_FLAGS, "--nll")
     _require_together(
-      self, self.scores, ("features", "reference"), "a score of samples, such as --fid"
+      self,
+      self.scores,
+      ("features", "reference", "upsampler_dir"),
+      "a score of samples, such as --fid",
     )
     if self.samples:
       self._require_fit_of_samples()
@@ -182,10 +198,12 @@ def main(options: Options, given: dict[str, Any]) -> int:
         )
       )
     if options.scores and not options.samples:
+      enlarging = model_options.load_enlarging(options, progress=progress)
       evaluations.append(
         sample_evaluation.prepare_model(
           model,
           options.scoring_config(),
+          upsampler=enlarging and (enlarging[0].trained, enlarging[1]),
           output_dir=output_dir,
           workers=workers,
           progress=progress,
@@ -207,6 +225,7 @@ def _run(
     if not options.model_dir:
       return None
   config = model_options.model_config(options, given)
+  model_options.upsampler_config(options, config)  # Checks that both fit together.
   nll_config.require_steps(options.nll_steps, config.diffusion.diffusion_steps)
   if config.low_res_shape and options.scores and not options.samples:
     raise settings.InputError(

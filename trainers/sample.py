@@ -68,7 +68,7 @@ def main(options: Options, given: dict[str, Any]) -> int:
   """Draws the images and writes them."""
   workers = cluster.from_environment()
   config = model_options.model_config(options, given)
-  upsampler_config = model_options.upsampler_config(options, config)
+  model_options.upsampler_config(options, config)  # Checks that both fit together.
   low_res, labels = _conditioning(options, config)
   count = config.sampling.num_samples
   if low_res is not None:
@@ -87,11 +87,7 @@ def main(options: Options, given: dict[str, Any]) -> int:
   progress = progress_lib.Console()
   model = model_options.load_model(options, given, all_devices=True, progress=progress)
   samplers = model.parse_samplers()
-  upsampler, enlarging = None, None
-  if upsampler_config:
-    upsampler = model_options.load_upsampler(options, all_devices=True, progress=progress)
-    with settings.renamed({"samplers": "upsampler_sampler"}):
-      (enlarging, *_) = upsampler.parse_samplers(*filter(None, [options.upsampler_sampler]))
+  upsampler, enlarging = model_options.load_enlarging(options, progress=progress) or (None, None)
   folder = files.make_folder(
     options.output_dir or model_dir_lib.ModelDir(options.model_dir or "").samples
   )

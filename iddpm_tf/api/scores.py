@@ -26,7 +26,7 @@ def score(
       a picture, a folder of pictures, or records.
     reference: real images or their path, in the same forms; or the path of an .npz file of their
       statistics. The Inception Score needs none.
-    scores: names of fid, sfid, inception_score, precision_recall and kid.
+    scores: names of fid, fid_infinity, sfid, inception_score, precision_recall and kid.
     features: a feature extractor: "digits", "random", the path of the Inception graph, or the
       folder of a SavedModel. None is "digits" for images of 8x8x1, otherwise "random", whose scores
       can be compared with each other only.
@@ -35,7 +35,8 @@ def score(
 
   Returns:
     The scores by name: `fid`, `sfid`, `inception_score`; `precision_k3`, `recall_k3`,
-    `precision_k5`, `recall_k5`; `kid` and `kid_standard_error`.
+    `precision_k5`, `recall_k5`; `kid` and `kid_standard_error`; `fid_infinity`, which is FID
+    extrapolated to infinitely many samples, and `fid_infinity_standard_error`.
 
   Raises:
     InputError: a wrong argument.

@@ -17,7 +17,7 @@ class ScoringConfig:
   """How samples are scored.
 
   Attributes:
-    scores: names of fid, sfid, inception_score, precision_recall and kid.
+    scores: names of fid, fid_infinity, sfid, inception_score, precision_recall and kid.
     features: the feature extractor, by its text; None for the default one.
     reference: the .npz of the reference; None for the training images of the model.
     seed: samples of two seeds have no image in common.

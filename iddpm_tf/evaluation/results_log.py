@@ -57,6 +57,18 @@ def describe_sampler(
   return description | model.guidance
 
 
+def describe_upsampler(
+  model: "trained_model.TrainedModel", sampler: "samplers.Sampler"
+) -> dict[str, Any]:
+  """Returns the part of a result that says by which model and sampler images were enlarged."""
+  return {
+    "upsampler": str(model.folder),
+    "upsampler_training_step": model.step,
+    "upsampler_ema": model.ema,
+    "upsampler_sampler": str(sampler),
+  }
+
+
 def read(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
   """Returns all results in a folder. A line that a killed process left unfinished is left out."""
   path = model_dir_lib.ModelDir(folder).results

@@ -10,6 +10,7 @@ from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.data import arrays
 from iddpm_tf.data import image_files
+from iddpm_tf.diffusion.samplers import base as samplers_lib
 from iddpm_tf.evaluation import config as evaluation_config
 from iddpm_tf.evaluation import results_log
 from iddpm_tf.evaluation import sample_store
@@ -27,6 +28,8 @@ SampleSet = tuple[arrays.Images, dict[str, Any]]
 
 _TITLES = {
   "fid": "FID",
+  "fid_infinity": "FID of infinitely many samples",
+  "fid_infinity_standard_error": "standard error of this FID",
   "sfid": "sFID",
   "inception_score": "Inception Score",
   "kid": "KID",
@@ -91,6 +94,7 @@ def prepare_model(
   model: trained_model.TrainedModel,
   config: evaluation_config.ScoringConfig,
   *,
+  upsampler: tuple[trained_model.TrainedModel, samplers_lib.Sampler] | None = None,
   output_dir: str | os.PathLike[str] | None = None,
   workers: cluster.Cluster | None = None,
   progress: progress_lib.Progress,
@@ -103,6 +107,8 @@ def prepare_model(
   Args:
     model: the model.
     config: how the samples are scored.
+    upsampler: a super-resolution model and its sampler, which enlarge the samples (Appendix C).
+      Its training images are the reference if `config` names none.
     output_dir: the folder of the results. None is the model folder.
     workers: the processes that evaluate together; each draws a part of the samples, and the chief
       scores them.
@@ -118,9 +124,10 @@ def prepare_model(
     )
     raise settings.InputError("model_dir", message)
   samplers = batched_sampling.parse_samplers(model.config)
+  last = model if upsampler is None else upsampler[0]
   scoring = scoring_lib.prepare(
     config.scores,
-    model.config.image_shape,
+    last.config.image_shape,
     features=config.features,
     reference=config.reference,
     num_samples=count,
@@ -128,20 +135,27 @@ def prepare_model(
   keeping = _keeping_folder(model.folder, output_dir)
 
   def sample_sets():
-    progress.say(f"scoring {count:,} samples of {model}")
+    enlarged = "" if upsampler is None else f", enlarged by {last}"
+    progress.say(f"scoring {count:,} samples of {model}{enlarged}")
+    first_seed = seeds.first_of_set(config.seed)
     for sampler in samplers:
-      store = sample_store.SampleStore(
-        keeping.evaluations, model, sampler, first_seed=seeds.first_of_set(config.seed)
-      )
+      store = sample_store.SampleStore(keeping.evaluations, model, sampler, first_seed=first_seed)
+      if upsampler is not None:
+        store = sample_store.SampleStore(
+          keeping.evaluations, *upsampler, first_seed=first_seed, base=store
+        )
       images = store.draw(count, batch_size=config.batch_size, progress=progress, workers=workers)
       about = results_log.describe_model(model, seed=config.seed)
-      yield images, about | results_log.describe_sampler(model, sampler)
+      about |= results_log.describe_sampler(model, sampler)
+      if upsampler is not None:
+        about |= results_log.describe_upsampler(*upsampler)
+      yield images, about
 
   return SampleEvaluation(
     scoring,
     output_dir or model.folder.path,
     make_scorer=lambda: scoring.with_reference_of(
-      model.config, keeping, batch_size=config.batch_size, progress=progress
+      last.config, keeping, batch_size=config.batch_size, progress=progress
     ),
     sample_sets=sample_sets,
     progress=progress,
@@ -237,6 +251,8 @@ def describe(result: dict[str, Any]) -> str:
       f"sampler {result['sampler']}, step {result['training_step']}, EMA {result['ema']}, "
       f"seed {result['seed']}"
     )
+    if "upsampler" in result:
+      samples += f", enlarged by {result['upsampler']} with {result['upsampler_sampler']}"
   else:
     samples = f"{result['samples']}, SHA-256 {result['samples_sha256'][:12]}..."
   lines.append(f"{result['num_samples']:,} samples ({samples}), features of {result['features']}")

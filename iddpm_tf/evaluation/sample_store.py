@@ -1,7 +1,7 @@
 """Samples that are kept on the disk, so that a stopped evaluation does not draw them again.
 
 Each image depends on its own seed alone. The first 10,000 of 50,000 samples are therefore the
-samples of a smaller evaluation.
+samples of a smaller evaluation. They are in files of one batch each, and never all in memory.
 """
 
 import json
@@ -39,6 +39,7 @@ class SampleStore:
     sampler: samplers.Sampler,
     *,
     first_seed: int = 0,
+    base: "SampleStore | None" = None,
   ):
     """Chooses the folder.
 
@@ -47,8 +48,11 @@ class SampleStore:
       model: the model.
       sampler: the rule for each step.
       first_seed: the seed of the first image; image i has the seed first_seed + i.
+      base: the samples that a super-resolution model enlarges, with the same seeds and labels; None
+        for a model that draws from noise alone.
     """
     self._model, self._sampler, self._first_seed = model, sampler, first_seed
+    self._base = base
     self._image_shape = model.config.image_shape
     self.folder = pathlib.Path(evaluations) / _FOLDER / self._name()
 
@@ -59,6 +63,7 @@ class SampleStore:
     batch_size: int,
     progress: progress_lib.Progress,
     workers: cluster.Cluster | None = None,
+    for_all: bool = False,
   ) -> reading.RecordImages | None:
     """Returns the first samples, uint8 `[count, H, W, C]` on the disk, and draws what is missing.
 
@@ -69,6 +74,7 @@ class SampleStore:
       workers: the processes that make this call at the same time, on the same disk. Each draws
         every n-th batch. The chief then waits for the others, and draws what one does not finish;
         the others return None.
+      for_all: whether the other workers wait, too, and return the samples.
     """
     self.folder.mkdir(parents=True, exist_ok=True)
     start = sum(map(len, self._files(count)))
@@ -76,6 +82,11 @@ class SampleStore:
     if missing:
       if start:
         progress.say(f"{start:,} of {count:,} samples are in {self.folder}")
+      low_res = None
+      if self._base:
+        low_res = self._base.draw(
+          count, batch_size=batch_size, progress=progress, workers=workers, for_all=True
+        )
       sampler = batched_sampling.BatchedSampler(self._model, self._sampler)
 
       has_drawn = False
@@ -83,7 +94,7 @@ class SampleStore:
       def draw(positions):
         nonlocal has_drawn
         has_drawn = True
-        return self._draw_batches(sampler, positions, count, batch_size, progress)
+        return self._draw_batches(sampler, low_res, positions, count, batch_size, progress)
 
       shared_batches.share_out(
         missing,
@@ -92,22 +103,29 @@ class SampleStore:
         make=draw,
         is_made=lambda place: self._is_drawn(place, count, batch_size),
         progress=progress,
+        for_all=for_all,
       )
       if has_drawn:
         progress.say(sampler.describe_range())
-    if workers and not workers.is_chief:
+    if workers and not workers.is_chief and not for_all:
       return None
     return reading.RecordImages(self._files(count), self._image_shape)
 
-  def _draw_batches(self, sampler, positions, count, batch_size, progress):
+  def _draw_batches(self, sampler, low_res, positions, count, batch_size, progress):
     """Draws the batches that begin at some positions, and yields after each."""
-    chosen = np.concatenate([np.arange(count)[start : start + batch_size] for start in positions])
+    seeds = seeds_lib.make_seeds(count, self._first_seed)
     labels = seeds_lib.make_labels(count, self._model.num_labels)
-    inputs = {
-      "seed": seeds_lib.make_seeds(count, self._first_seed)[chosen],
-      "label": None if labels is None else labels[chosen],
-    }
-    batches = sampler.batches(inputs, batch_size=batch_size, progress=progress)
+
+    def inputs():
+      for start in positions:
+        part = slice(start, start + batch_size)
+        yield {
+          "seed": seeds[part],
+          "label": None if labels is None else labels[part],
+          "low_res": None if low_res is None else low_res[part],
+        }
+
+    batches = sampler.each_of(inputs(), len(positions), progress=progress)
     for start, images in zip(positions, batches):
       with files.whole(self._path(start)) as temporary:
         np.save(temporary, images)
@@ -129,6 +147,8 @@ class SampleStore:
     if model.config.sampling.consistent:
       drawn_by["consistent"] = True
     drawn_by |= model.guidance
+    if self._base:
+      drawn_by["base"] = self._base.folder.name
     if model.other_variance:
       drawn_by["fixed_variance"] = model.other_variance
     # The step alone does not distinguish a run from one that was started anew in the same folder.

@@ -23,6 +23,7 @@ class Selection(NamedTuple):
   """The scores to compute."""
 
   fid: bool = False
+  fid_infinity: bool = False
   sfid: bool = False
   inception_score: bool = False
   precision_recall: bool = False
@@ -41,12 +42,22 @@ class Selection(NamedTuple):
   @property
   def needs_reference(self) -> bool:
     """Whether a score compares the samples with real images; the Inception Score does not."""
-    return self.fid or self.sfid or self.compares_features
+    return self.compares_pool or self.sfid or self.compares_features
+
+  @property
+  def compares_pool(self) -> bool:
+    """Whether a score compares samples with the statistics of the real images' features."""
+    return self.fid or self.fid_infinity
 
   @property
   def compares_features(self) -> bool:
-    """Whether a score needs the features of all images, rather than their statistics."""
+    """Whether a score compares samples with the features of all real images."""
     return self.precision_recall or self.kid
+
+  @property
+  def keeps_features(self) -> bool:
+    """Whether a score needs the features of all samples, rather than their statistics."""
+    return self.compares_features or self.fid_infinity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +74,7 @@ class Summary:
 class ReferenceSummary(NamedTuple):
   """What the scores need of real images. Parts that no selected score needs may be None."""
 
-  pool: frechet.Gaussian | None = None  # For FID.
+  pool: frechet.Gaussian | None = None  # For FID, also extrapolated.
   spatial: frechet.Gaussian | None = None  # For sFID.
   features: np.ndarray | None = None  # float32 [N, D], for precision and recall, and for KID.
 
@@ -87,7 +98,7 @@ def summarise(
   for batch in batches:
     require_parts(batch, selection)
     count += len(batch.pool)
-    if selection.fid or selection.compares_features:
+    if selection.fid or selection.keeps_features:
       frechet.require_finite(name, batch.pool)
     if selection.fid:
       pool = _merged(pool, batch.pool)
@@ -95,7 +106,7 @@ def summarise(
       part = _required(batch.spatial)
       frechet.require_finite(name, part)
       spatial = _merged(spatial, part)
-    if selection.compares_features:
+    if selection.keeps_features:
       features.append(batch.pool)
     if selection.inception_score:
       part = _required(batch.probabilities)
@@ -121,6 +132,10 @@ def compute(selection: Selection, sample: Summary, reference: ReferenceSummary) 
   if selection.fid:
     gaussian = _required(sample.pool).gaussian
     results["fid"] = frechet.frechet_distance(_required(reference.pool), gaussian)
+  if selection.fid_infinity:
+    limit = frechet.extrapolated_distance(_required(reference.pool), _required(sample.features))
+    results["fid_infinity"] = limit.distance
+    results["fid_infinity_standard_error"] = limit.standard_error
   if selection.sfid:
     gaussian = _required(sample.spatial).gaussian
     results["sfid"] = frechet.frechet_distance(_required(reference.spatial), gaussian)

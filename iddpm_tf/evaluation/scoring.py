@@ -13,6 +13,7 @@ from iddpm_tf import settings
 from iddpm_tf.data import arrays
 from iddpm_tf.data import sources
 from iddpm_tf.evaluation import features as features_lib
+from iddpm_tf.evaluation import frechet
 from iddpm_tf.evaluation import reference as reference_lib
 from iddpm_tf.evaluation import reference_statistics
 from iddpm_tf.evaluation import scores as scores_lib
@@ -38,7 +39,7 @@ def score(
     images: uint8 [N, H, W, C], an array or anything that is indexed like one.
     reference: real images, the path of an .npz with them or their statistics, or a `Reference`. The
       Inception Score needs none.
-    scores: names of fid, sfid, inception_score, precision_recall and kid.
+    scores: names of fid, fid_infinity, sfid, inception_score, precision_recall and kid.
     features: the feature extractor; see `features.for_images`.
     batch_size: images at a time.
     progress: shows the images that are done, and warnings.
@@ -162,10 +163,11 @@ class Scorer:
       "num_samples": len(images),
       "images_sha256": digest.hexdigest(),
     } | self._about
-    if summary.pool and len(images) <= len(summary.pool.mean):
+    size = len(self._reference.pool.mean) if self._selection.compares_pool else 0
+    if len(images) <= size:
       result["warning"] = (
-        f"{len(images)} samples are too few for a covariance of {len(summary.pool.mean)} features: "
-        "this FID is biased upwards, and can be compared only with that of as many samples"
+        f"{len(images)} samples are too few for a covariance of {size} features: this FID is "
+        "biased upwards, and can be compared only with that of as many samples"
       )
     return result
 
@@ -207,7 +209,7 @@ def prepare(
   """Loads what scores need, and checks that it fits together and fits the samples.
 
   Args:
-    scores: names of fid, sfid, inception_score, precision_recall and kid.
+    scores: names of fid, fid_infinity, sfid, inception_score, precision_recall and kid.
     image_shape: the shape (H, W, C) of the samples.
     features: the feature extractor; see `features.for_images`.
     reference: see `reference.load`. None if no score needs one, or if it is still to be made.
@@ -230,6 +232,10 @@ def prepare(
     )
   if selection.fid or selection.sfid:
     settings.require(num_samples > 1, "num_samples", "2 or more for a covariance", num_samples)
+  if selection.fid_infinity:
+    least = frechet.MIN_TO_EXTRAPOLATE
+    expected = f"{least} or more for FID of infinitely many samples"
+    settings.require(num_samples >= least, "num_samples", expected, num_samples)
   if selection.kid:
     settings.require(num_samples > 1, "num_samples", "2 or more for KID", num_samples)
   if loaded is not None:
@@ -262,11 +268,11 @@ def _require_same_features(selection, extractor, reference, example):
       f"{extractor.checksum[:12]}...), received {reference.path}, with those of "
       f"{reference.about.get('features')} ({theirs[:12]}...)",
     )
-  for score_name, gaussian, features in (
-    ("fid", reference.pool, example.pool),
-    ("sfid", reference.spatial, example.spatial),
+  for score_name, selected, gaussian, features in (
+    ("fid", selection.compares_pool, reference.pool, example.pool),
+    ("sfid", selection.sfid, reference.spatial, example.spatial),
   ):
-    size = features.shape[1] if getattr(selection, score_name) else None
+    size = features.shape[1] if selected else None
     if size and gaussian is not None and len(gaussian.mean) != size:
       raise settings.InputError(
         "reference",
@@ -306,7 +312,7 @@ def _require_images(selection, extractor, reference, image_shape):
 def _missing(selection, reference):
   """Returns the selected scores for which a reference has no statistics."""
   return scores_lib.Selection(
-    fid=selection.fid and reference.pool is None,
+    fid=selection.compares_pool and reference.pool is None,
     sfid=selection.sfid and reference.spatial is None,
     precision_recall=selection.precision_recall,
     kid=selection.kid,

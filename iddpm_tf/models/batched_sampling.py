@@ -1,6 +1,7 @@
 """Images in batches, drawn on all devices of a model."""
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -83,10 +84,26 @@ class BatchedSampler:
     """
     arrays = self.image_sampler.arrays(inputs)
     starts = range(0, len(arrays[0]), batch_size)
+    parts = ((array[start : start + batch_size] for array in arrays) for start in starts)
+    return self._drawn(parts, len(starts), progress)
+
+  def each_of(
+    self, batches: Iterable[Inputs], count: int, *, progress: progress_lib.Progress
+  ) -> Iterator[np.ndarray]:
+    """Yields the images of each of some batches of inputs, uint8 `[B, H, W, C]`.
+
+    Args:
+      batches: see `Inputs`. Each is asked for when it is drawn, so that not all are in memory.
+      count: the number of batches.
+      progress: shows the evaluations of the network.
+    """
+    return self._drawn(map(self.image_sampler.arrays, batches), count, progress)
+
+  def _drawn(self, batches, count, progress):
     self._outside.clear()
-    with self._bar_of(len(starts), progress):
-      for start in starts:
-        yield self._draw(*(array[start : start + batch_size] for array in arrays))
+    with self._bar_of(count, progress):
+      for arrays in batches:
+        yield self._draw(*arrays)
 
   def frames(
     self, count: int, inputs: Inputs, *, batch_size: int, progress: progress_lib.Progress

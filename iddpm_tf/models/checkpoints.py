@@ -25,7 +25,7 @@ from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.utils import files
 from iddpm_tf.utils import progress as progress_lib
 
-_LOWER_IS_BETTER = ("fid", "sfid", "kid", *config_lib.LIKELIHOODS)
+_LOWER_IS_BETTER = ("fid", "fid_infinity", "sfid", "kid", *config_lib.LIKELIHOODS)
 _LIST = "checkpoint"  # TensorFlow's list of the checkpoints in a folder.
 _DAMAGED = "damaged"  # The folder that damaged checkpoints are moved to.
 _DATA = ".data-00000-of-00001"

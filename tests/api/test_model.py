@@ -192,7 +192,7 @@ WRONG = {
     lambda model: model.sample(1, sampler="dpm:5"),
     "sampler: expected NAME[:STEPS[:NUMBER...]][:SPACING][:skipSHARE] with NAME one of "
     "ancestral, ddim, dpmpp_2m, dpmpp_2s, dpmpp_sde, heun, heun_churn, STEPS above 0, SPACING "
-    "uniform, stride, logsnr, rho or rhoNUMBER and SHARE in [0, 1), received 'dpm:5'",
+    "uniform, stride, quadratic, logsnr, rho or rhoNUMBER and SHARE in [0, 1), received 'dpm:5'",
   ),
   "more steps than the model has": (
     lambda model: model.sample(1, sampler="ddim:50"),

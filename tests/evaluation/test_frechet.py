@@ -7,6 +7,7 @@ import scipy.linalg
 from iddpm_tf import settings
 from iddpm_tf.evaluation.frechet import Gaussian
 from iddpm_tf.evaluation.frechet import accumulate
+from iddpm_tf.evaluation.frechet import extrapolated_distance
 from iddpm_tf.evaluation.frechet import frechet_distance
 from iddpm_tf.evaluation.frechet import merge
 from iddpm_tf.evaluation.frechet import statistics
@@ -146,3 +147,31 @@ def test_a_matrix_that_is_no_covariance():
   few = statistics(np.random.default_rng(0).normal(size=(30, 200))).gaussian
   rounded = few._replace(covariance=few.covariance.astype(np.float32))
   assert frechet_distance(few, rounded) == pytest.approx(0, abs=1e-3)
+
+
+def test_the_extrapolated_distance_does_not_depend_on_the_number_of_samples():
+  """The samples are drawn from a Gaussian at a known distance from the reference."""
+  rng, size = np.random.default_rng(0), 8
+  reference = Gaussian(np.zeros(size), np.eye(size))
+  deviations = np.linspace(0.8, 1.2, size)
+  truth = np.sum((1 - deviations) ** 2) + size * 0.1**2
+  for count in (200, 800):
+    draws = rng.normal(0.1, deviations, (100, count, size))
+    limits = [extrapolated_distance(reference, draw) for draw in draws]
+    distances, errors = np.transpose(limits)
+    scatter = np.std(distances, ddof=1)
+    assert np.mean(distances) == pytest.approx(truth, abs=4 * scatter / 10)
+    # The error that is reported is that over many draws.
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(scatter, rel=0.3)
+    biased = np.mean([frechet_distance(reference, statistics(draw).gaussian) for draw in draws])
+    assert biased > truth + 4 * scatter / 10
+
+
+def test_an_extrapolation_needs_twenty_samples():
+  reference = statistics(features(0)).gaussian
+  draws = features(1, 20)
+  assert extrapolated_distance(reference, draws) == extrapolated_distance(reference, draws.copy())
+  with pytest.raises(
+    settings.InputError, match=r"sample: expected 20 images or more .* received 19"
+  ):
+    extrapolated_distance(reference, draws[:19])

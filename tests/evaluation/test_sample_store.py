@@ -31,14 +31,14 @@ def fixture_sampler(model):
 def fixture_drawn(monkeypatch, sampler):
   """A list of the numbers of images in the batches that stores draw, by the sampler above."""
   drawn = []
-  batches = sampler.batches
+  each_of = sampler.each_of
 
-  def counted(inputs, **options):
-    for images in batches(inputs, **options):
+  def counted(*arguments, **options):
+    for images in each_of(*arguments, **options):
       drawn.append(len(images))
       yield images
 
-  monkeypatch.setattr(sampler, "batches", counted)
+  monkeypatch.setattr(sampler, "each_of", counted)
   monkeypatch.setattr(batched_sampling, "BatchedSampler", lambda model, _: sampler)
   return drawn
 

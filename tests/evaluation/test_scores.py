@@ -12,7 +12,7 @@ from iddpm_tf.evaluation import scores
 from iddpm_tf.evaluation.feature_extractors import base
 
 RNG = np.random.default_rng(0)
-ALL = scores.Selection(True, True, True, True, True)
+ALL = scores.Selection(*[True] * 6)
 
 
 def make_features(count, shift=0.0):
@@ -41,6 +41,9 @@ def test_scores_of_batches_are_those_of_all_features_at_once():
     for k in (3, 5):
       expected = precision_recall.precision_recall(real.pool, drawn.pool, neighbours=k)
       assert (computed[f"precision_k{k}"], computed[f"recall_k{k}"]) == expected
+    expected = frechet.extrapolated_distance(gaussians[0], drawn.pool)
+    received = computed["fid_infinity"], computed["fid_infinity_standard_error"]
+    assert received == pytest.approx(expected, rel=1e-9)
     expected = kernel_distance.kernel_distance(real.pool, drawn.pool)
     assert (computed["kid"], computed["kid_standard_error"]) == expected
 
@@ -55,12 +58,12 @@ def test_only_selected_scores_are_computed_and_their_features_kept():
 
 def test_names_of_scores():
   names = ("sfid", "precision_recall", "kid")
-  assert scores.Selection.from_names(names) == (False, True, False, True, True)
+  assert scores.Selection.from_names(names) == (False, False, True, False, True, True)
   assert not scores.Selection(inception_score=True).needs_reference
   assert scores.Selection(precision_recall=True).needs_reference
   assert scores.Selection(kid=True).needs_reference
   for names in ((), ("fid", "nll"), "fid"):
-    with pytest.raises(settings.InputError, match="scores: expected names of fid, sfid, incep"):
+    with pytest.raises(settings.InputError, match="scores: expected names of fid, fid_inf"):
       scores.Selection.from_names(names)
 
 

@@ -21,7 +21,7 @@ from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.utils import progress as progress_lib
 from tests.evaluation.feature_extractors import networks
 
-ALL = ("fid", "sfid", "inception_score", "precision_recall", "kid")
+ALL = ("fid", "fid_infinity", "sfid", "inception_score", "precision_recall", "kid")
 SILENT = progress_lib.Silent()
 
 

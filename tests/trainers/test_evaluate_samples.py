@@ -15,7 +15,7 @@ from iddpm_tf.evaluation import features
 from iddpm_tf.evaluation import frechet
 from iddpm_tf.evaluation import results_log
 
-ALL = ("--fid", "--sfid", "--inception_score", "--precision_recall", "--kid")
+ALL = ("--fid", "--fid_infinity", "--sfid", "--inception_score", "--precision_recall", "--kid")
 
 
 @pytest.fixture(name="copy")
@@ -64,8 +64,10 @@ def test_scores_of_a_model_are_printed_and_logged(run, copy):
     assert line["reference_about"]["num_examples"] == 1437
     assert line["reference_about"]["split"] == "train"
     pairs = {f"{score}_k{k}" for score in ("precision", "recall") for k in (3, 5)}
-    kid = ("kid", "kid_standard_error")
-    assert set(line["scores"]) == {"fid", "sfid", "inception_score", *pairs, *kid}
+    unbiased = {
+      f"{score}{end}" for score in ("fid_infinity", "kid") for end in ("", "_standard_error")
+    }
+    assert set(line["scores"]) == {"fid", "sfid", "inception_score", *pairs, *unbiased}
     assert f"FID: {line['scores']['fid']:.4f}" in result.out
   assert "warning: 30 samples are too few for a covariance of 64 features" in result.out
   # Random weights draw nothing like a digit.

@@ -1,12 +1,15 @@
 """Super-resolution models (Appendix C): alone, after another model, and as one servable."""
 
+import hashlib
 import json
+import shutil
 
 import numpy as np
 from PIL import Image
 import pytest
 import tensorflow as tf
 
+from iddpm_tf.evaluation import results_log
 from iddpm_tf.models import model_dir as model_dir_lib
 from tests import small_model
 
@@ -83,6 +86,31 @@ def test_the_upsampler_alone_draws_the_images_of_the_second_stage(run, upsampler
   expected = images(drawn, "ddim_2_upsampled_ancestral_3")
   for name, value in images(tmp_path, "ancestral_3").items():
     np.testing.assert_array_equal(value, expected[name])
+
+
+def test_the_images_of_two_stages_are_scored_and_kept(run, base, upsampler, drawn, tmp_path):
+  """The score is that of the images that `sample` draws. A stopped evaluation continues."""
+  copied = tmp_path / "base"
+  shutil.copytree(base, copied)
+  flags = (
+    f"--model_dir={copied}",
+    f"--upsampler_dir={upsampler}",
+    "--upsampler_sampler=ancestral:3",
+    "--fid",
+    "--batch_size=5",
+  )
+  assert run("evaluate", *flags).status == 0
+  (line,) = results_log.read(copied)
+  expected = images(drawn, "ddim_2_upsampled_ancestral_3")["arr_0"]
+  assert line["images_sha256"] == hashlib.sha256(expected).hexdigest()
+  assert line["upsampler"] == str(upsampler) and line["upsampler_sampler"] == "ancestral_3"
+  # The reference are the training images of the upsampler, which are of 8x8 pixels.
+  assert line["reference_about"]["num_examples"] == 1437 and line["features"] == "digits"
+  (enlarged,) = (copied / "evaluations/samples").glob("*ancestral_3*")
+  (enlarged / "00000005.npy").unlink()
+  result = run("evaluate", *flags)
+  assert result.status == 0 and f"5 of 12 samples are in {enlarged}" in result.out
+  assert results_log.read(copied)[1]["images_sha256"] == line["images_sha256"]
 
 
 @pytest.mark.parametrize("sampler", ("ancestral:3", "ddim:2"))

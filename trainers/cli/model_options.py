@@ -13,6 +13,7 @@ from iddpm_tf.utils import progress as progress_lib
 
 if TYPE_CHECKING:  # These need TensorFlow, which is imported once the flags are known to be right.
   from iddpm_tf import api
+  from iddpm_tf.diffusion.samplers import base as samplers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,6 +228,18 @@ def load_upsampler(
       strategy=devices.local_strategy() if all_devices else None,
       progress=progress,
     )
+
+
+def load_enlarging(
+  options: UpsamplerOptions, *, progress: progress_lib.Progress
+) -> "tuple[api.Model, samplers.Sampler] | None":
+  """Returns the upsampler and its sampler, on all devices, or None without one."""
+  if not options.upsampler_dir:
+    return None
+  upsampler = load_upsampler(options, all_devices=True, progress=progress)
+  with settings.renamed({"samplers": "upsampler_sampler"}):
+    (sampler, *_) = upsampler.parse_samplers(*filter(None, [options.upsampler_sampler]))
+  return upsampler, sampler
 
 
 def _required(folder: str | None) -> str:

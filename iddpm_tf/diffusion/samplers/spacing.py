@@ -1,4 +1,4 @@
-"""The timesteps that a sampler takes: spaced evenly in t, in the log-SNR, or as EDM has them."""
+"""The timesteps that a sampler takes: spaced evenly in t, its root or the log-SNR, or as in EDM."""
 
 import numpy as np
 
@@ -17,10 +17,11 @@ def timesteps(alphas_cumprod: np.ndarray, count: int | None, spacing: str) -> np
     alphas_cumprod: alpha bar of each timestep of the whole process, `[T]`.
     count: how many timesteps to take; None takes all.
     spacing: "uniform", evenly spaced from the first to the last; "stride", at a constant integer
-      stride from the first, as the paper has it for DDIM; "logsnr", evenly spaced in the
-      logarithm of the signal-to-noise ratio (Lu et al., 2022, section 6); "rho", evenly spaced in
-      the noise level to the power of 1/7 (Karras et al., 2022, Eq. 5), or "rho" and another number
-      than 7. The last two begin at a noise level of 80 or less.
+      stride from the first, as the paper has it for DDIM; "quadratic", evenly spaced in the square
+      root of t from the first to the last (Song et al., 2020, Appendix D.2); "logsnr", evenly
+      spaced in the logarithm of the signal-to-noise ratio (Lu et al., 2022, section 6); "rho",
+      evenly spaced in the noise level to the power of 1/7 (Karras et al., 2022, Eq. 5), or "rho"
+      and another number than 7. The last two begin at a noise level of 80 or less.
 
   Raises:
     InputError: the process has no such timesteps.
@@ -30,6 +31,11 @@ def timesteps(alphas_cumprod: np.ndarray, count: int | None, spacing: str) -> np
     return respacing.space_timesteps(total, "" if count is None else str(count))
   if spacing == "stride":
     return respacing.space_timesteps(total, f"ddim{count}")
+  if spacing == "quadratic":
+    if count > total:
+      return respacing.space_timesteps(total, str(count))  # Raises the error of too many.
+    roots = np.linspace(0, np.sqrt(total - 1), count)
+    return _distinct(np.round(roots**2).astype(np.int32), total - 1)
   levels = noise_levels(alphas_cumprod)
   last = max(int(np.searchsorted(levels, MAX_NOISE_LEVEL, side="right")) - 1, count - 1)
   if spacing == "logsnr":

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from iddpm_tf import settings
 from iddpm_tf.diffusion.samplers import spacing
 from tests.diffusion.samplers import gaussian_data
 
@@ -34,6 +35,20 @@ def test_positions_are_evenly_spaced(name, position):
   gaps = np.diff(chosen)
   # The first timesteps are too far apart to be exact.
   np.testing.assert_allclose(gaps[3:], np.mean(gaps), rtol=0.03)
+
+
+@pytest.mark.parametrize("count", [1, 2, 10, 250, 1000])
+def test_quadratic_timesteps_are_distinct_and_end_at_the_last(alphas_cumprod, count):
+  timesteps = spacing.timesteps(alphas_cumprod, count, "quadratic")
+  assert timesteps.shape == (count,) and timesteps[0] == 0 and timesteps.dtype == np.int32
+  assert np.all(np.diff(timesteps) > 0) and timesteps[-1] == (999 if count > 1 else 0)
+
+
+def test_quadratic_timesteps_are_squares(alphas_cumprod):
+  expected = np.round(999 * (np.arange(10) / 9) ** 2)
+  assert spacing.timesteps(alphas_cumprod, 10, "quadratic").tolist() == expected.tolist()
+  with pytest.raises(settings.InputError, match="expected at most 1000 timesteps"):
+    spacing.timesteps(alphas_cumprod, 1001, "quadratic")
 
 
 def test_uniform_and_stride_are_those_of_the_paper(alphas_cumprod):
