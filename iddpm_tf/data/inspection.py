@@ -94,8 +94,7 @@ def inspect(
   """
   preparation.require_arguments(splits, workers=workers)
   progress = progress or progress_lib.Silent()
-  if config.dataset == "records":
-    records = reading.Records(config)
+  if records := sources.records_of(config):
     return {split: _of_records(records, split, progress) for split in splits or records.splits}
   reports = {}
   listings = {

@@ -13,6 +13,7 @@ from iddpm_tf import settings
 from iddpm_tf.data import arrays
 from iddpm_tf.data import decoding
 from iddpm_tf.data.readers import listing
+from iddpm_tf.data.records import reading
 from iddpm_tf.data.records import statistics as statistics_lib
 from iddpm_tf.utils import progress as progress_lib
 
@@ -87,7 +88,8 @@ def from_arrays(
 def load(config: config_lib.DataConfig, split: str) -> Source:
   """Returns a split of a data set.
 
-  A TFDS data set that is not prepared is downloaded first, if `config.download` is true.
+  A TFDS data set that is not prepared is downloaded first, if `config.download` is true. Where
+  `config.data_dir` holds records of the data set, they are read in place of its own files.
 
   Args:
     config: the configuration of the data.
@@ -98,20 +100,34 @@ def load(config: config_lib.DataConfig, split: str) -> Source:
       or they do not fit into the memory.
   """
   _require_files(config.dataset)
-  _require_split(config.dataset, split)
-  if config.dataset == "records":
-    from iddpm_tf.data.records import reading
-
-    records = reading.Records(config)
+  if records := records_of(config):
     images, labels = records.load(split)
     source = Source("records", images, labels, records.num_classes, records.class_names)
-  elif config.dataset == "photos":
+    return _finished(source, config)
+  _require_split(config.dataset, split)
+  if config.dataset == "photos":
     from iddpm_tf.data.readers import photos
 
     crops, labels = photos.load(config.image_size, split)
     source = Source("photos", crops, labels, len(photos.CLASS_NAMES), photos.CLASS_NAMES)
   else:
     source = _in_memory(config, open_listing(config, split))
+  return _finished(source, config)
+
+
+def records_of(config: config_lib.DataConfig) -> reading.Records | None:
+  """Returns the records that hold a data set, or None where its own files do.
+
+  Raises:
+    InputError: the records contradict the configuration.
+  """
+  if config.dataset == "records" or reading.are_in(config.data_dir):
+    return reading.Records(config)
+  return None
+
+
+def _finished(source: Source, config: config_lib.DataConfig) -> Source:
+  """Returns a source that was checked, whose classes have the numbers of the configuration."""
   channels = source.images.shape[-1]
   if config.channels not in (0, channels):
     raise settings.InputError(
@@ -140,10 +156,8 @@ def numbered_as(source: Source, class_names: Sequence[str]) -> Source:
 
 def choosing_split(config: config_lib.DataConfig) -> str:
   """Returns the split that a model is chosen by: `val` where there is one beside `test`."""
-  if config.dataset == "records":
-    from iddpm_tf.data.records import reading
-
-    available = reading.Records(config).splits
+  if records := records_of(config):
+    available = records.splits
   elif config.dataset == "folder":
     available = splits(config)
   else:
@@ -157,12 +171,8 @@ def held_out_split(config: config_lib.DataConfig) -> str | None:
     return None
   if config.dataset == "photos":
     return "test"
-  if config.dataset == "records":
-    from iddpm_tf.data.records import reading
-
-    available = reading.Records(config).splits
-  else:
-    available = splits(config)
+  records = records_of(config)
+  available = records.splits if records else splits(config)
   return next((split for split in ("val", "test") if split in available), None)
 
 

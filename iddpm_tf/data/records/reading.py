@@ -59,6 +59,11 @@ class RecordImages:
     return images
 
 
+def are_in(folder: str | None) -> bool:
+  """Returns whether a folder holds finished records."""
+  return folder is not None and (pathlib.Path(folder) / shards_lib.INDEX).is_file()
+
+
 class Records:
   """A folder of finished records.
 
@@ -194,6 +199,13 @@ class Records:
 
   def _require_same(self, config: config_lib.DataConfig) -> None:
     """Raises an error for settings that contradict those that the records were prepared with."""
+    prepared_from = self._index.get("dataset", config.dataset)
+    if config.dataset not in ("records", prepared_from):
+      raise settings.InputError(
+        "dataset",
+        f"expected records or {prepared_from}, from which those in {self._folder} were prepared, "
+        f"received {config.dataset}",
+      )
     if config.image_size and self.image_shape[:2] != (config.image_size, config.image_size):
       height, width, _ = self.image_shape
       raise settings.InputError(

@@ -34,6 +34,19 @@ def test_records_are_indexed_as_an_array(drawn_pictures, prepared):
       images[index]
 
 
+def test_records_take_the_place_of_the_data_set_that_they_were_prepared_from(prepared):
+  """A flagfile names the data set. The folder alone says that it was prepared."""
+  config = DataConfig(dataset="folder", data_dir=str(prepared))
+  expected = load(prepared)
+  source = sources.load(config, "train")
+  np.testing.assert_array_equal(source.images[:], expected.images[:])
+  np.testing.assert_array_equal(source.labels, expected.labels)
+  assert source.class_names == ("ant", "bee")
+  assert sources.choosing_split(config) == "test" and sources.held_out_split(config) is None
+  with pytest.raises(settings.InputError, match="dataset: expected records or folder, from which"):
+    sources.load(DataConfig(dataset="lsun", data_dir=str(prepared)), "train")
+
+
 def test_the_size_must_be_that_of_the_records(prepared):
   assert len(load(prepared, image_size=4).images) == 18
   message = error_of_loading(prepared, image_size=8)
