@@ -115,6 +115,7 @@ class Fid:
     image_shape: (height, width, channels) of the images.
     num_samples: the samples of each model.
     num_steps: the numbers of sampling steps, K (Figure 8).
+    most_steps: the number that stands for all T, for L_hybrid (Figure 8).
     default_steps: the number of sampling steps in Figure 4 and Table 4.
     quality_samples: the samples for precision and recall (Table 4).
     features: the path of the feature extractor, or None for the features of the digits' classifier.
@@ -123,6 +124,7 @@ class Fid:
   image_shape: tuple[int, int, int]
   num_samples: int = 10_000
   num_steps: tuple[int, ...] = (25, 50, 100, 200, 400, 1000, 4000)
+  most_steps: int = 4000
   default_steps: int = 250
   quality_samples: int = 50_000
   features: str | None = None
@@ -306,8 +308,9 @@ _SMALL = Scale(
   ),
   fid=Fid(
     image_shape=(8, 8, 1),
-    num_samples=500,
-    num_steps=(5, 10, 25, 50, 100),
+    num_samples=1000,
+    num_steps=(5, 10, 25, 100),
+    most_steps=1000,
     default_steps=50,
     quality_samples=500,
   ),

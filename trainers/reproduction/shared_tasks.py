@@ -90,7 +90,7 @@ def fid(
   samplers: Sequence[str],
   flags: Sequence[str] = (),
 ) -> tasks.EvaluationTask:
-  """Returns the evaluation of FID by each of several samplers.
+  """Returns the evaluation of FID by each of several samplers, also of infinitely many samples.
 
   Args:
     scale: the scale.
@@ -104,6 +104,7 @@ def fid(
     training,
     (
       "--fid",
+      "--fid_infinity",
       f"--samplers={','.join(samplers)}",
       f"--num_samples={scale.fid.num_samples}",
       *flags,

@@ -66,11 +66,22 @@ def _train(folder: pathlib.Path, name: str, seed: int, flags: dict[str, str]) ->
     _write_curves(folder, TRACE[name] * (1 + 0.01 * seed))
 
 
-def _write_config(folder: pathlib.Path, network: config_lib.NetworkConfig) -> config_lib.Config:
+def _network(channels: int) -> config_lib.NetworkConfig:
+  return config_lib.NetworkConfig(base_channels=channels, class_conditional=True)
+
+
+def _config(network: config_lib.NetworkConfig) -> config_lib.Config:
   data = config_lib.DataConfig(image_shape=(8, 8, 1), num_classes=10)
-  config = config_lib.Config(network=network, data=data)
-  model_dir.ModelDir(folder).write_config(config)
-  return config
+  return config_lib.Config(network=network, data=data)
+
+
+def network_cost(channels: int) -> float:
+  """Returns the FLOPs of a forward pass of a network for Figure 10."""
+  return cost.config_cost(_config(_network(channels))).flops
+
+
+def _write_config(folder: pathlib.Path, network: config_lib.NetworkConfig) -> None:
+  model_dir.ModelDir(folder).write_config(_config(network))
 
 
 def _write_scores(folder: pathlib.Path, name: str, seed: int, flags: dict[str, str]) -> None:
@@ -80,8 +91,8 @@ def _write_scores(folder: pathlib.Path, name: str, seed: int, flags: dict[str, s
   step 600 + 200 s with the cosine schedule and seed s.
   """
   channels = int(flags.get("base_channels", 32))
-  network = config_lib.NetworkConfig(base_channels=channels, class_conditional=True)
-  flops = cost.config_cost(_write_config(folder, network)).flops
+  _write_config(folder, _network(channels))
+  flops = network_cost(channels)
   best_step = 1200 if "linear" in name else 600 + 200 * seed
   every = int(flags["eval_every"])
   with open(folder / "results.jsonl", "w", encoding="utf-8") as file:
@@ -120,6 +131,12 @@ def _results(
 
 
 def _sample_scores(kind: str, name: str, seed: int, sampler: str) -> dict[str, float]:
+  """Returns scores. FID of few samples is larger by 1 than that of infinitely many."""
+  scores = _scores_of_infinitely_many(kind, name, seed, sampler)
+  return scores | {"fid": scores["fid"] + 1, "fid_infinity": scores["fid"]}
+
+
+def _scores_of_infinitely_many(kind: str, name: str, seed: int, sampler: str) -> dict[str, float]:
   sampler_name, steps, *skipped = sampler.split(":")
   if "precision_recall" in kind:
     better = int("64_channels" in name)

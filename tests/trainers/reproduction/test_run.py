@@ -43,7 +43,7 @@ TINY = dataclasses.replace(
 def test_an_experiment_is_killed_and_resumed(tmp_path, monkeypatch, capsys):
   """By real commands. The report shows the numbers of the results files."""
   monkeypatch.setattr(scales, "ROWS", (scales.COSINE_HYBRID,))
-  monkeypatch.setattr(table2, "_claims", lambda nll: ())
+  monkeypatch.setattr(table2, "judge", lambda nll: ())
   calls = []
 
   def runner(name, arguments):

@@ -70,7 +70,7 @@ class Figure1(base.Experiment):
       tables=(
         sections.Table(columns, rows, "The ratio is 0 at the first step and increases with t."),
       ),
-      claims=(_claim(curves),),
+      claims=(judge(curves),),
     )
 
 
@@ -86,7 +86,8 @@ def _min_after_start(curve: np.ndarray) -> float:
   return float(np.min(curve[int(_START * (len(curve) + 1)) :]))
 
 
-def _claim(curves: Mapping[str, Sequence[np.ndarray]]) -> claims.Claim:
+def judge(curves: Mapping[str, Sequence[np.ndarray]]) -> claims.Claim:
+  """Judges claim 2 by the ratios of each schedule, one array for each of three lengths."""
   parts = []
   for schedule, by_steps in curves.items():
     # Without the shortest process.

@@ -19,6 +19,7 @@ from trainers.reproduction.experiments import base
 _PASSES = 3  # The cost of a forward and a backward pass, in forward passes.
 _MIN_R_SQUARED = 0.9  # The logarithms lie on a line if R^2 of the fit is above this.
 _SCORES = {"fid": "FID", "nll": "NLL (bits/dim)"}
+_COLUMNS = ("b within the widths", "b of the frontier", "its R^2")
 
 
 @experiments.EXPERIMENTS.register("fig10")
@@ -41,21 +42,26 @@ class Figure10(base.Experiment):
       for width in widths
       for seed in seeds
     }
-    # {score: (exponent, R^2) of each seed}
-    fits = {
-      score: [power_law([points[width, seed][[0, i]] for width in widths]) for seed in seeds]
+    # {score: compute and scores of each width, by seed}
+    curves_of_seeds = {
+      score: [[points[width, seed][[0, i]] for width in widths] for seed in seeds]
       for i, score in enumerate(_SCORES, 1)
+    }
+    fits = {
+      score: [(decrease(of_widths), *power_law(of_widths)) for of_widths in of_seeds]
+      for score, of_seeds in curves_of_seeds.items()
     }
 
     def draw(*axes: matplotlib.axes.Axes) -> None:
       means = {width: np.mean([points[width, seed] for seed in seeds], axis=0) for width in widths}
-      for axis, (i, (score, label)) in zip(axes, enumerate(_SCORES.items(), 1)):
+      for axis, (i, label) in zip(axes, enumerate(_SCORES.values(), 1)):
         for width, mean in means.items():
           axis.plot(mean[0], mean[i], marker="o", markersize=3, label=f"{width} ch")
-        compute, best = frontier(*np.concatenate([*means.values()], axis=1)[[0, i]])
-        b = np.mean([exponent for exponent, _ in fits[score]])
+        of_widths = [mean[[0, i]] for mean in means.values()]
+        compute, best = frontier(*np.concatenate(of_widths, axis=1))
+        b, _ = power_law(of_widths)
         fit = np.exp(np.mean(np.log(best) + b * np.log(compute))) * compute**-b
-        axis.plot(compute, fit, "--", color="0.4", linewidth=0.8, label=f"C^-{b:.2f}")
+        axis.plot(compute, fit, "--", color="0.4", linewidth=0.8, label=f"C^{-b:.2f}")
         axis.set(xlabel="compute (FLOPs)", ylabel=label, xscale="log", yscale="log")
         axis.legend()
 
@@ -72,19 +78,20 @@ class Figure10(base.Experiment):
       figures=(
         sections.plot(
           draw,
-          "Scores by training compute, averaged over the seeds. The dashed lines have the "
-          "exponents of the table.",
+          "Scores by training compute, averaged over the seeds. The dashed lines are fitted to the "
+          "frontiers of these averages.",
           columns=2,
         ),
       ),
       tables=(
         sections.Table(
-          ("", "FID: exponent b", "R^2", "NLL: exponent b", "R^2"),
+          ("", *(f"{name}: {text}" for name in ("FID", "NLL") for text in _COLUMNS)),
           rows,
-          "Fits of score = a C^-b to all points of a seed, with one b, and with one a per width.",
+          "Each b is that of score = a C^-b. Within the widths, each width has its own a. The "
+          "frontier of a seed, over all widths, has one a.",
         ),
       ),
-      claims=(_claim(fits["fid"]),),
+      claims=(judge(curves_of_seeds["fid"]),),
     )
 
 
@@ -121,35 +128,62 @@ def frontier(compute: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def power_law(curves_of_widths: Sequence[np.ndarray]) -> tuple[float, float]:
-  """Fits score = a C^-b by least squares of the logarithms, with one b, and with one a per curve.
-
-  All points of each curve count. A fit to the frontier alone would find that any score decreases
-  with compute.
+  """Fits score = a C^-b to the frontier of all widths by least squares of the logarithms.
 
   Args:
     curves_of_widths: compute and scores of each network, float `[2, N]`.
 
   Returns:
-    The exponent b, and R^2 of the fit.
+    The exponent b, and R^2 of the fit. A frontier of two points or fewer has no R^2: it is 0.
+  """
+  compute, best = frontier(*np.concatenate(curves_of_widths, axis=1))
+  x, y = (values - values.mean() for values in (np.log(compute), np.log(best)))
+  slope = np.sum(x * y) / np.sum(x * x) if len(x) > 1 else 0.0
+  r_squared = 1 - np.sum((y - slope * x) ** 2) / np.sum(y * y) if len(x) > 2 else 0.0
+  return -float(slope), float(r_squared)
+
+
+def decrease(curves_of_widths: Sequence[np.ndarray]) -> float:
+  """Fits score = a C^-b to all points, with one b, and with one a per network.
+
+  The frontier falls with compute whatever the scores are. This exponent does not.
+
+  Args:
+    curves_of_widths: compute and scores of each network, float `[2, N]`.
+
+  Returns:
+    The exponent b.
   """
   logs = [np.log(curve) for curve in curves_of_widths]
   x, y = np.concatenate([curve - curve.mean(axis=1, keepdims=True) for curve in logs], axis=1)
-  slope = np.sum(x * y) / np.sum(x * x)
-  return -slope, 1 - np.sum((y - slope * x) ** 2) / np.sum(y * y)
+  return -float(np.sum(x * y) / np.sum(x * x))
 
 
-def _claim(fits: Sequence[tuple[float, float]]) -> claims.Claim:
-  how = "FID = a C^-b fitted to all points of a seed, with one b, and with one a per width"
-  exponents, r_squared = zip(*fits)
+def judge(curves_of_seeds: Sequence[Sequence[np.ndarray]]) -> claims.Claim:
+  """Judges claim 14 by compute and FID, float `[2, N]`, of each network of each seed.
+
+  The networks of a seed are in the order of their widths.
+  """
+  _, r_squared = zip(*(power_law(of_widths) for of_widths in curves_of_seeds))
+  ends = [np.log(narrowest[1, -1] / widest[1, -1]) for narrowest, *_, widest in curves_of_seeds]
   return claims.Claim(
     14,
-    "FID falls as a power law of compute.",
+    "FID falls as one power law of compute, across network sizes.",
     (
-      claims.over_seeds("FID falls with compute", exponents, f"the exponent b of {how}"),
       claims.over_seeds(
-        "the logarithms lie on a line",
+        "FID falls with compute",
+        [decrease(of_widths) for of_widths in curves_of_seeds],
+        "the exponent b of FID = a C^-b fitted to all points of a seed, with one a per width",
+      ),
+      claims.over_seeds(
+        "the largest network reaches a lower FID than the smallest",
+        ends,
+        "the logarithm of the smallest network's last FID over the largest one's",
+      ),
+      claims.over_seeds(
+        "one power law fits the best FID at each compute, whatever the size",
         np.subtract(r_squared, _MIN_R_SQUARED),
-        f"R^2 minus {_MIN_R_SQUARED}, of {how}",
+        f"R^2 minus {_MIN_R_SQUARED}, of FID = a C^-b fitted to the frontier of all sizes",
       ),
     ),
   )

@@ -72,7 +72,7 @@ class Figure13(base.Experiment):
       f"100 of 4,000).{_about_models(scale)}",
       figures=(ratio, *grids),
       tables=(_table(scale, output, nll),),
-      claims=(_claim(nll),),
+      claims=(judge(nll),),
     )
 
 
@@ -174,7 +174,8 @@ def _table(
   )
 
 
-def _claim(nll: Mapping[str, Sequence[float]]) -> claims.Claim:
+def judge(nll: Mapping[str, Sequence[float]]) -> claims.Claim:
+  """Judges claim 11 by the bits/dim of each seed, by model."""
   how = (
     "the bits/dim of the parent minus those of the ensemble, with the same images and noise, for "
     "models of the same seed"

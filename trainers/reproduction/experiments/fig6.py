@@ -1,5 +1,6 @@
 """Figure 6: learning curves of the objectives."""
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import pathlib
 
@@ -7,6 +8,7 @@ import matplotlib.axes
 import numpy as np
 
 from iddpm_tf.models import model_dir
+from iddpm_tf.training import noise_scale
 from trainers.reproduction import claims
 from trainers.reproduction import curves
 from trainers.reproduction import experiments
@@ -63,7 +65,13 @@ class Figure6(base.Experiment):
           "NLL (bits/dim) of the test images at the end of training, averaged over the seeds.",
         ),
       ),
-      claims=(_claim(scale, output, nll),),
+      claims=(
+        judge(
+          fig7.estimates(scale, output, fig7.UNIFORM),
+          fig7.estimates(scale, output, fig7.RESAMPLED),
+          nll,
+        ),
+      ),
     )
 
 
@@ -76,7 +84,18 @@ def _vlb_curve(folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
   return steps, loss / losses.vlb_weight(config.diffusion)
 
 
-def _claim(scale: scales.Scale, output: pathlib.Path, nll: dict[str, list[float]]) -> claims.Claim:
+def judge(
+  uniform: Sequence[noise_scale.Estimates],
+  resampled: Sequence[noise_scale.Estimates],
+  nll: Mapping[str, Sequence[float]],
+) -> claims.Claim:
+  """Judges claim 8.
+
+  Args:
+    uniform: the gradient's estimates of each seed, where t is drawn uniformly.
+    resampled: the same, where t is resampled.
+    nll: bits/dim of each seed, by objective.
+  """
   how = "the difference in bits/dim between models of the same seed"
   return claims.Claim(
     8,
@@ -84,8 +103,8 @@ def _claim(scale: scales.Scale, output: pathlib.Path, nll: dict[str, list[float]
     (
       fig7.noisier(
         "the noise scale of L_vlb with uniform t, relative to that of L_vlb resampled",
-        fig7.estimates(scale, output, fig7.UNIFORM),
-        fig7.estimates(scale, output, fig7.RESAMPLED),
+        uniform,
+        resampled,
       ),
       *(
         claims.paired(f"{name} minus L_vlb resampled", nll[name], nll[fig7.RESAMPLED], how)
