@@ -214,7 +214,7 @@ class Scale:
     seeds: the seeds of the models of each kind.
     likelihood_models: the models whose bits/dim are compared.
     fid_models: the models whose FID is compared.
-    sampler: the sampler of grids and of the tables' FID.
+    sampler: the sampler of grids, and of the FID of Figure 13.
     likelihood: how bits/dim are evaluated.
     fid: how FID is evaluated.
     eval_flags: flags of `trainers.train` for evaluations in training.

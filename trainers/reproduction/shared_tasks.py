@@ -90,7 +90,7 @@ def fid(
   samplers: Sequence[str],
   flags: Sequence[str] = (),
 ) -> tasks.EvaluationTask:
-  """Returns the evaluation of FID by each of several samplers, also of infinitely many samples.
+  """Returns the evaluation of FID by each of several samplers.
 
   Args:
     scale: the scale.
@@ -104,7 +104,6 @@ def fid(
     training,
     (
       "--fid",
-      "--fid_infinity",
       f"--samplers={','.join(samplers)}",
       f"--num_samples={scale.fid.num_samples}",
       *flags,

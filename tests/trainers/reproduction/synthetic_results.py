@@ -101,7 +101,7 @@ def _write_scores(folder: pathlib.Path, name: str, seed: int, flags: dict[str, s
       nll = {"nll_train": 4.0, "nll": 4 + abs(step - best_step) / 1e4}
       # Each further moving average has a lower FID, which only Figure 17 shows.
       for i, rate in enumerate(flags.get("ema", "0.99").split(",")):
-        scores = {"fid": fid / (1 + i), **nll}
+        scores = {"fid": fid / (1 + i), "fid_infinity": fid, **nll}
         result = {"training_step": step, "ema": float(rate), "in_training": True, "scores": scores}
         file.write(json.dumps(result) + "\n")
 
@@ -133,7 +133,8 @@ def _results(
 def _sample_scores(kind: str, name: str, seed: int, sampler: str) -> dict[str, float]:
   """Returns scores. FID of few samples is larger by 1 than that of infinitely many."""
   scores = _scores_of_infinitely_many(kind, name, seed, sampler)
-  return scores | {"fid": scores["fid"] + 1, "fid_infinity": scores["fid"]}
+  infinity = {"fid_infinity": scores["fid"], "fid_infinity_standard_error": 0.05}
+  return scores | {"fid": scores["fid"] + 1, **infinity}
 
 
 def _scores_of_infinitely_many(kind: str, name: str, seed: int, sampler: str) -> dict[str, float]:

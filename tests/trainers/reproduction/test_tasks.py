@@ -14,12 +14,12 @@ from trainers.reproduction import tasks as tasks_lib
 
 TRAINING = tasks_lib.TrainingTask("small_seed0", "configs/digits.flags", ("--seed=0",), 20)
 EVALUATION = tasks_lib.EvaluationTask("small_seed0_nll", TRAINING, ("--nll",))
-# Digests of the trainings, and of all tasks. The trainings are those of the first version of this
-# code. If a digest changes, folders of earlier versions are computed anew.
+# Digests of the trainings but for those of Figure 10, and of all tasks. The first are those of the
+# first version of this code. If a digest changes, folders of earlier versions are computed anew.
 DIGESTS = {
-  "small": ("88deb60b596b6118", "ce6dfd87b9d79a7c"),
-  "cifar10": ("ec36fe90fa5f1039", "911ef228e7d2522a"),
-  "imagenet64": ("6efecbc8d2c96015", "bc76d579eef7f95f"),
+  "small": ("2ff3e5d36042dcef", "0e8a3d912b6f0a4b"),
+  "cifar10": ("6ec316afc8c0ec02", "488b5a4cf96358fb"),
+  "imagenet64": ("9f231ba449ca4caa", "cb49fc1616ce34f0"),
 }
 
 
@@ -90,11 +90,15 @@ def test_tasks_of_a_scale_have_distinct_names_and_existing_flagfiles(scale):
 
 @pytest.mark.parametrize("scale", scales.SCALES.values(), ids=lambda scale: scale.name)
 def test_tasks_are_those_of_earlier_versions(scale):
-  """A folder of an earlier version keeps its models. What measures them has changed since."""
+  """A folder of an earlier version keeps its models. What measures them has changed since.
+
+  Figure 10 has trainings of other names, because its models are scored while they are trained.
+  """
   if scale.has_paper_models:
     scale = scale.with_features("graph.pb")
   tasks = all_tasks(scale)
   trainings = [task for task in tasks if isinstance(task, tasks_lib.TrainingTask)]
+  trainings = [task for task in trainings if "_channels_fid_infinity" not in task.name]
   assert (digest(trainings), digest(tasks)) == DIGESTS[scale.name]
 
 

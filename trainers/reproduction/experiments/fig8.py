@@ -90,7 +90,11 @@ class Figure8(base.Experiment):
       ),
       tables=(
         _table(fid, "FID, averaged over the seeds."),
-        _table(limits, "FID of infinitely many samples, averaged over the seeds."),
+        _table(
+          limits,
+          "FID of infinitely many samples, averaged over the seeds. The standard error of one "
+          f"seed's value is at most {_largest_error(scale, output):.2g}.",
+        ),
         _table(mid, f"FID in mid-training, seed {scale.seeds[0]}."),
       ),
       claims=judge(limits),
@@ -121,7 +125,7 @@ def _evaluation(
     "_".join([curve.sampler, *(flag.partition("=")[2] for flag in curve.flags)]),
     shared_tasks.mid_training(scale, training) if mid else training,
     [_sampler(name, steps) for steps in _num_steps(scale, name, mid=mid)],
-    curve.flags,
+    (*curve.flags, "--fid_infinity"),
   )
 
 
@@ -144,6 +148,13 @@ def _of_seeds(
   return {steps: np.array([values[steps] for values in fids]) for steps in fids[0]}
 
 
+def _largest_error(scale: scales.Scale, output: pathlib.Path) -> float:
+  """Returns the largest standard error of FID of infinitely many samples."""
+  score = "fid_infinity_standard_error"
+  errors = [_fids(scale, output, name, seed, score) for name in _CURVES for seed in scale.seeds]
+  return max(max(by_steps.values()) for by_steps in errors)
+
+
 def _num_steps(scale: scales.Scale, name: str, *, mid: bool = False) -> tuple[int, ...]:
   """Returns the numbers of steps of a curve. L_hybrid has also the one that stands for all."""
   most = {scale.fid.most_steps} if name == _HYBRID and not mid else set()
@@ -158,7 +169,6 @@ def judge(fid: Mapping[str, Mapping[int, np.ndarray]]) -> tuple[claims.Claim, ..
   """Judges claims 9 and 10 by `{curve: {number of steps: FID of each seed}}`."""
   few, most = min(fid[_HYBRID]), max(fid[_HYBRID])
   increase = {name: by_steps[few] - by_steps[_ENOUGH] for name, by_steps in fid.items()}
-  at_best = fid[_HYBRID][most]
   same_seed = "FID of infinitely many samples, of models of the same seed"
   return (
     claims.Claim(
@@ -168,8 +178,8 @@ def judge(fid: Mapping[str, Mapping[int, np.ndarray]]) -> tuple[claims.Claim, ..
       (
         claims.over_seeds(
           f"L_hybrid: with {_ENOUGH} steps, FID is larger by less than a tenth than with {most:,}",
-          _NEAR - (fid[_HYBRID][_ENOUGH] - at_best) / at_best,
-          f"{_NEAR}, minus the relative increase of FID from {most:,} to {_ENOUGH} steps",
+          (1 + _NEAR) * fid[_HYBRID][most] - fid[_HYBRID][_ENOUGH],
+          f"{1 + _NEAR} times the FID of {most:,} steps, minus that of {_ENOUGH} steps",
         ),
         *(
           claims.paired(
