@@ -103,8 +103,8 @@ def table(gpus: int) -> str:
     "weights",
     "batch",
     "state, GiB",
-    *(f"an image, GiB: {way}" for way in _WAYS),
-    f"a GPU of {gpus}, GiB: float32",
+    *(f"activations of an image, GiB: {way}" for way in _WAYS),
+    f"each of {gpus} GPUs, GiB: float32",
     *(f"microbatches for {' / '.join(map(str, SIZES))} GB: {way}" for way in _WAYS),
   ]
   lines = [f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns))]
@@ -133,7 +133,7 @@ def main() -> None:
   """Runs the command."""
   parser = argparse.ArgumentParser(prog="memory_table")
   parser.add_argument("--gpus", type=int, default=8, help="GPUs that share the batch")
-  parser.add_argument("--output", type=pathlib.Path, help="file to write to, also")
+  parser.add_argument("--output", type=pathlib.Path, help="file that also receives the table")
   options = parser.parse_args()
   text = table(options.gpus)
   print(text, end="")

@@ -10,7 +10,7 @@ its terms.
 images by each of --samplers, and compare them with the training images or with --reference. The
 images are kept in the model folder: a command that was stopped continues with them, and so does one
 with more samples. With --upsampler_dir, a super-resolution model enlarges them (Appendix C), and
-its training images are the reference.
+its training images are the reference unless --reference names another.
 --samples scores images of any program in place of a model's: an .npz or .npy file, a picture, a
 folder of pictures, or records. With --nll, these are the images whose bound is evaluated.
 
@@ -198,12 +198,12 @@ def main(options: Options, given: dict[str, Any]) -> int:
         )
       )
     if options.scores and not options.samples:
-      enlarging = model_options.load_enlarging(options, progress=progress)
+      enlarging = model_options.load_enlarging(options, given, progress=progress)
       evaluations.append(
         sample_evaluation.prepare_model(
           model,
           options.scoring_config(),
-          upsampler=enlarging and (enlarging[0].trained, enlarging[1]),
+          upsampler=enlarging and (enlarging.upsampler.trained, enlarging.sampler),
           output_dir=output_dir,
           workers=workers,
           progress=progress,

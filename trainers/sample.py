@@ -87,7 +87,10 @@ def main(options: Options, given: dict[str, Any]) -> int:
   progress = progress_lib.Console()
   model = model_options.load_model(options, given, all_devices=True, progress=progress)
   samplers = model.parse_samplers()
-  upsampler, enlarging = model_options.load_enlarging(options, progress=progress) or (None, None)
+  upsampler, enlarging = model_options.load_enlarging(options, given, progress=progress) or (
+    None,
+    None,
+  )
   folder = files.make_folder(
     options.output_dir or model_dir_lib.ModelDir(options.model_dir or "").samples
   )

@@ -103,16 +103,21 @@ def load(config: config_lib.DataConfig, split: str) -> Source:
   if records := records_of(config):
     images, labels = records.load(split)
     source = Source("records", images, labels, records.num_classes, records.class_names)
-    return _finished(source, config)
-  _require_split(config.dataset, split)
-  if config.dataset == "photos":
+  elif config.dataset == "photos":
     from iddpm_tf.data.readers import photos
 
+    _require_split(config.dataset, split)
     crops, labels = photos.load(config.image_size, split)
     source = Source("photos", crops, labels, len(photos.CLASS_NAMES), photos.CLASS_NAMES)
   else:
     source = _in_memory(config, open_listing(config, split))
-  return _finished(source, config)
+  channels = source.images.shape[-1]
+  if config.channels not in (0, channels):
+    raise settings.InputError(
+      "channels",
+      f"expected {channels}, as {source.name} has, or nothing, received {config.channels}",
+    )
+  return numbered_as(checked(source), config.class_names)
 
 
 def records_of(config: config_lib.DataConfig) -> reading.Records | None:
@@ -121,20 +126,9 @@ def records_of(config: config_lib.DataConfig) -> reading.Records | None:
   Raises:
     InputError: the records contradict the configuration.
   """
-  if config.dataset == "records" or reading.are_in(config.data_dir):
+  if config.dataset == "records" or reading.begun_in(config.data_dir):
     return reading.Records(config)
   return None
-
-
-def _finished(source: Source, config: config_lib.DataConfig) -> Source:
-  """Returns a source that was checked, whose classes have the numbers of the configuration."""
-  channels = source.images.shape[-1]
-  if config.channels not in (0, channels):
-    raise settings.InputError(
-      "channels",
-      f"expected {channels}, as {source.name} has, or nothing, received {config.channels}",
-    )
-  return numbered_as(checked(source), config.class_names)
 
 
 def numbered_as(source: Source, class_names: Sequence[str]) -> Source:

@@ -14,6 +14,7 @@ from iddpm_tf import settings
 _ROUNDING = 1e-4
 _BLOCKS = 10  # Blocks of each half of the images. A jackknife leaves out one of each.
 MIN_TO_EXTRAPOLATE = 2 * _BLOCKS  # The fewest images whose distance is extrapolated.
+ENOUGH_TO_EXTRAPOLATE = 5  # Times the number of features.
 _SEED = 0
 
 
@@ -105,62 +106,63 @@ def frechet_distance(reference: Gaussian, sample: Gaussian) -> float:
     InputError: the features have different sizes, a number is not finite, or a covariance is not
       symmetric or has negative eigenvalues.
   """
+  require_gaussian("reference", reference)
+  return max(_distance(reference, _factor(reference.covariance), sample), 0.0)
+
+
+def _distance(reference, factor, sample):
+  """Returns the distance from a reference, whose `_factor` is known. Rounding can make it -1e-9."""
   _require_same_size("sample", reference.mean, sample.mean)
-  for name, gaussian in (("reference", reference), ("sample", sample)):
-    require_gaussian(name, gaussian)
+  require_gaussian("sample", sample)
   shift = np.asarray(reference.mean, np.float64) - np.asarray(sample.mean, np.float64)
   # With C = F F^T, the singular values of F1^T F2 are the square roots of the eigenvalues of
   # C1^1/2 C2 C1^1/2. Taking them directly, not as roots, keeps rounding errors of zero
   # eigenvalues at 1e-16 instead of 1e-8 each.
-  cross = np.linalg.svd(
-    _factor(reference.covariance).T @ _factor(sample.covariance), compute_uv=False
-  )
+  cross = np.linalg.svd(factor.T @ _factor(sample.covariance), compute_uv=False)
   distance = (
     shift @ shift + np.trace(reference.covariance) + np.trace(sample.covariance) - 2 * cross.sum()
   )
-  return max(float(distance), 0.0)
+  return float(distance)
 
 
 def extrapolated_distance(reference: Gaussian, sample: np.ndarray) -> Extrapolated:
   """Returns the Fréchet distance that infinitely many samples would have (Chong & Forsyth, 2020).
 
-  The distance of N samples is too large by about c / N. It is computed of all samples and of each
-  half of them, which are divided at random, always in the same way. The line through both, over
-  1 / N, is extended to 1 / N = 0. The result can be below 0 where the distance is nearly 0. What a
-  reference of few real images adds to the distance remains.
+  The distance of N samples is too large by about c / N. This computes it of all samples and of two
+  random halves (with a fixed seed), fits a line over 1 / N, and returns its value at 1 / N = 0.
+  The result can be below 0 where the distance is nearly 0. What few real images add to the distance
+  remains in it.
 
   Args:
     reference: the Gaussian of the real images.
-    sample: features of samples, `[N, D]`. N should be several times D: otherwise the line bends.
+    sample: features of samples, `[N, D]`. With fewer than about 5 D, the true distances do not lie
+      on a line, and the result is wrong by more than its standard error.
 
   Raises:
     InputError: there are fewer than `MIN_TO_EXTRAPOLATE` samples, or as `frechet_distance`.
   """
-  sample = require_features("sample", sample)
+  require_finite("sample", sample)
   if len(sample) < MIN_TO_EXTRAPOLATE:
     raise settings.InputError(
       "sample",
       f"expected {MIN_TO_EXTRAPOLATE} images or more to extrapolate FID, received {len(sample)}",
     )
+  require_gaussian("reference", reference)
+  factor = _factor(reference.covariance)
+
+  def at_infinity(halves):
+    first, second = (functools.reduce(merge, half) for half in halves)
+    whole, *parts = (
+      _distance(reference, factor, part.gaussian) for part in (merge(first, second), first, second)
+    )
+    return 2 * whole - np.mean(parts)  # A half has N / 2 samples.
+
   order = np.random.RandomState(_SEED).permutation(len(sample))
   blocks = [statistics(sample[part]) for part in np.array_split(order, 2 * _BLOCKS)]
   halves = blocks[:_BLOCKS], blocks[_BLOCKS:]
-  others = [
-    _at_infinity(reference, [half[:i] + half[i + 1 :] for half in halves]) for i in range(_BLOCKS)
-  ]
+  others = [at_infinity([half[:i] + half[i + 1 :] for half in halves]) for i in range(_BLOCKS)]
   error = np.sqrt((_BLOCKS - 1) * np.var(others))
-  return Extrapolated(_at_infinity(reference, halves), float(error))
-
-
-def _at_infinity(reference, halves):
-  """Returns the distance of two halves, lists of blocks, extrapolated by a line over 1 / N."""
-  first, second = (functools.reduce(merge, half) for half in halves)
-  whole = merge(first, second)
-  all_distance, *distances = (
-    frechet_distance(reference, part.gaussian) for part in (whole, first, second)
-  )
-  few = whole.count / 2
-  return float((whole.count * all_distance - few * np.mean(distances)) / (whole.count - few))
+  return Extrapolated(float(at_infinity(halves)), float(error))
 
 
 def require_features(name: str, features: np.ndarray) -> np.ndarray:

@@ -61,12 +61,10 @@ def describe_upsampler(
   model: "trained_model.TrainedModel", sampler: "samplers.Sampler"
 ) -> dict[str, Any]:
   """Returns the part of a result that says by which model and sampler images were enlarged."""
-  return {
-    "upsampler": str(model.folder),
-    "upsampler_training_step": model.step,
-    "upsampler_ema": model.ema,
-    "upsampler_sampler": str(sampler),
-  }
+  description = describe_model(model, seed=0) | describe_sampler(model, sampler)
+  folder = description.pop("model")
+  del description["seed"]  # That of the first model.
+  return {"upsampler": folder} | {f"upsampler_{name}": value for name, value in description.items()}
 
 
 def read(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ SampleSet = tuple[arrays.Images, dict[str, Any]]
 _TITLES = {
   "fid": "FID",
   "fid_infinity": "FID of infinitely many samples",
-  "fid_infinity_standard_error": "standard error of this FID",
+  "fid_infinity_standard_error": "standard error of FID of infinitely many samples",
   "sfid": "sFID",
   "inception_score": "Inception Score",
   "kid": "KID",

@@ -1,7 +1,8 @@
 """Samples that are kept on the disk, so that a stopped evaluation does not draw them again.
 
 Each image depends on its own seed alone. The first 10,000 of 50,000 samples are therefore the
-samples of a smaller evaluation. They are in files of one batch each, and never all in memory.
+samples of a smaller evaluation. Samples are kept in files of one batch each; they are never all in
+memory.
 """
 
 import json
@@ -83,7 +84,7 @@ class SampleStore:
       if start:
         progress.say(f"{start:,} of {count:,} samples are in {self.folder}")
       low_res = None
-      if self._base:
+      if self._base is not None:
         low_res = self._base.draw(
           count, batch_size=batch_size, progress=progress, workers=workers, for_all=True
         )
@@ -147,7 +148,7 @@ class SampleStore:
     if model.config.sampling.consistent:
       drawn_by["consistent"] = True
     drawn_by |= model.guidance
-    if self._base:
+    if self._base is not None:
       drawn_by["base"] = self._base.folder.name
     if model.other_variance:
       drawn_by["fixed_variance"] = model.other_variance

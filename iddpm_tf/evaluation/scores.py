@@ -50,6 +50,11 @@ class Selection(NamedTuple):
     return self.fid or self.fid_infinity
 
   @property
+  def pool_score(self) -> str:
+    """The name of a selected score that `compares_pool`, for errors."""
+    return "fid" if self.fid else "fid_infinity"
+
+  @property
   def compares_features(self) -> bool:
     """Whether a score compares samples with the features of all real images."""
     return self.precision_recall or self.kid

@@ -164,11 +164,8 @@ class Scorer:
       "images_sha256": digest.hexdigest(),
     } | self._about
     size = len(self._reference.pool.mean) if self._selection.compares_pool else 0
-    if len(images) <= size:
-      result["warning"] = (
-        f"{len(images)} samples are too few for a covariance of {size} features: this FID is "
-        "biased upwards, and can be compared only with that of as many samples"
-      )
+    if warning := _warning_of_few(self._selection, len(images), size):
+      result["warning"] = warning
     return result
 
   def _summary_of(self, reference):
@@ -269,7 +266,7 @@ def _require_same_features(selection, extractor, reference, example):
       f"{reference.about.get('features')} ({theirs[:12]}...)",
     )
   for score_name, selected, gaussian, features in (
-    ("fid", selection.compares_pool, reference.pool, example.pool),
+    (selection.pool_score, selection.compares_pool, reference.pool, example.pool),
     ("sfid", selection.sfid, reference.spatial, example.spatial),
   ):
     size = features.shape[1] if selected else None
@@ -297,7 +294,10 @@ def _require_images(selection, extractor, reference, image_shape):
     return
   least = max(config_lib.NEIGHBOURS) + 1 if missing.precision_recall else 2
   if images is None or len(images) < least:
-    names = " and ".join(name for name, is_missing in missing._asdict().items() if is_missing)
+    asked = missing._replace(
+      fid=missing.fid and selection.fid, fid_infinity=missing.fid and selection.fid_infinity
+    )
+    names = " and ".join(name for name, is_asked in asked._asdict().items() if is_asked)
     raise settings.InputError(
       "reference",
       f"expected {least} images or more (arr_0 of a file) to compute what {names} requires, "
@@ -317,6 +317,23 @@ def _missing(selection, reference):
     precision_recall=selection.precision_recall,
     kid=selection.kid,
   )
+
+
+def _warning_of_few(selection, count, size):
+  """Returns a warning of too few samples for features of some size; empty where they are enough."""
+  texts = []
+  if selection.fid and count <= size:
+    texts.append(
+      f"{count} samples are too few for a covariance of {size} features: this FID is biased "
+      "upwards, and can be compared only with that of as many samples"
+    )
+  enough = frechet.ENOUGH_TO_EXTRAPOLATE * size
+  if selection.fid_infinity and count < enough:
+    texts.append(
+      f"{count} samples are too few to extrapolate FID of {size} features: it can be wrong by more "
+      f"than its standard error; {enough} are enough"
+    )
+  return "; ".join(texts)
 
 
 def _in_parentheses(reference):

@@ -90,7 +90,7 @@ class BatchedSampler:
   def each_of(
     self, batches: Iterable[Inputs], count: int, *, progress: progress_lib.Progress
   ) -> Iterator[np.ndarray]:
-    """Yields the images of each of some batches of inputs, uint8 `[B, H, W, C]`.
+    """Yields the images of each batch of inputs, uint8 `[B, H, W, C]`.
 
     Args:
       batches: see `Inputs`. Each is asked for when it is drawn, so that not all are in memory.

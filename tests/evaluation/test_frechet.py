@@ -155,14 +155,15 @@ def test_the_extrapolated_distance_does_not_depend_on_the_number_of_samples():
   reference = Gaussian(np.zeros(size), np.eye(size))
   deviations = np.linspace(0.8, 1.2, size)
   truth = np.sum((1 - deviations) ** 2) + size * 0.1**2
-  for count in (200, 800):
+  # With few samples, the jackknife's error is larger than the scatter.
+  for count, most in ((80, 1.5), (200, 1.3), (800, 1.3)):
     draws = rng.normal(0.1, deviations, (100, count, size))
     limits = [extrapolated_distance(reference, draw) for draw in draws]
     distances, errors = np.transpose(limits)
     scatter = np.std(distances, ddof=1)
     assert np.mean(distances) == pytest.approx(truth, abs=4 * scatter / 10)
     # The error that is reported is that over many draws.
-    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(scatter, rel=0.3)
+    assert 0.8 < np.sqrt(np.mean(np.square(errors))) / scatter < most
     biased = np.mean([frechet_distance(reference, statistics(draw).gaussian) for draw in draws])
     assert biased > truth + 4 * scatter / 10
 

@@ -184,6 +184,34 @@ def test_the_chief_may_have_nothing_left_to_draw(store, drawn, monkeypatch):
   assert len(images) == 12 and drawn == []
 
 
+def test_samples_of_a_base_are_drawn_first_by_all_workers(
+  model, store, drawn, monkeypatch, tmp_path
+):
+  """The network takes no small images here, and draws as without them."""
+  monkeypatch.setattr(shared_batches, "_PATIENCE", 0.0)
+  monkeypatch.setattr(shared_batches, "_POLL_SECONDS", 0.01)
+  asked = []
+  draw = store.draw
+  monkeypatch.setattr(
+    store, "draw", lambda *args, **options: asked.append(options) or draw(*args, **options)
+  )
+  enlarged = sample_store.SampleStore(tmp_path, model, ddim.DDIM(3), base=store)
+  for number in (1, 2, 0):
+    images = enlarged.draw(10, batch_size=4, progress=SILENT, workers=workers(number))
+    assert (images is None) == (number > 0)
+  assert len(images) == 10 and len(list(store.folder.iterdir())) == 3
+  assert all(options["for_all"] for options in asked)
+  # Batches of both are missing.
+  for folder in (store.folder, enlarged.folder):
+    os.unlink(folder / "00000004.npy")
+  drawn.clear()
+  again = enlarged.draw(10, batch_size=4, progress=SILENT)
+  np.testing.assert_array_equal(again[:], images[:])
+  assert drawn == [4, 4] and len(list(store.folder.iterdir())) == 3
+  other = sample_store.SampleStore(tmp_path, model, ddim.DDIM(3))
+  assert other.folder != enlarged.folder
+
+
 def test_the_chief_draws_what_a_lost_worker_does_not(store, drawn, monkeypatch, recorder):
   monkeypatch.setattr(shared_batches, "_PATIENCE", 0.0)
   monkeypatch.setattr(shared_batches, "_POLL_SECONDS", 0.01)

@@ -50,6 +50,20 @@ def test_images_have_the_best_scores_against_themselves(test_split):
   assert 5 < scores["inception_score"] <= 10
 
 
+def test_few_samples_are_said_to_be_too_few_to_extrapolate(test_split, train_split, recorder):
+  images, real = test_split.images, train_split.images
+  for count, expected in ((319, 1), (320, 0)):
+    recorder.lines.clear()
+    scoring.score(images[:count], real, scores=("fid_infinity",), progress=recorder)
+    assert (
+      sum("too few to extrapolate FID of 64 features" in line for line in recorder.lines)
+      == expected
+    )
+  reference = {"images": images[:30], "reference": images[:1], "scores": ("fid_infinity",)}
+  with pytest.raises(settings.InputError, match="to compute what fid_infinity requires"):
+    scoring.score(**reference, progress=SILENT)
+
+
 def test_the_reference_is_an_array_images_on_the_disk_or_a_file(train_split, test_split, tmp_path):
   images, real = test_split.images, train_split.images
   extractor = features.load("digits")

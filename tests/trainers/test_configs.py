@@ -8,9 +8,11 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_datasets as tfds
 
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
+from iddpm_tf.data import sources
 from iddpm_tf.diffusion import gaussian_diffusion
 from iddpm_tf.diffusion import losses
 from iddpm_tf.networks import cost as cost_lib
@@ -351,6 +353,14 @@ def network_of(name):
     training=config_lib.TrainingConfig(batch_size=1, ema=()),
     sampling=config_lib.SamplingConfig(),
   )
+
+
+def test_the_flagfile_of_cifar10_names_the_data_set():
+  config = with_data(read_file("cifar10"))
+  with tfds.testing.mock_data(num_examples=1):
+    source = sources.load(config.data, "train")
+  assert source.num_classes == config.data.num_classes
+  assert source.images.shape == (1, *config.data.image_shape)
 
 
 @functools.cache

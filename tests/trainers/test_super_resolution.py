@@ -11,7 +11,10 @@ import tensorflow as tf
 
 from iddpm_tf.evaluation import results_log
 from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.utils import progress as progress_lib
 from tests import small_model
+from trainers import evaluate
+from trainers.cli import model_options
 
 
 def make_config(size, low_res_size=0, classes=10, channels=1, **changes):
@@ -104,6 +107,7 @@ def test_the_images_of_two_stages_are_scored_and_kept(run, base, upsampler, draw
   expected = images(drawn, "ddim_2_upsampled_ancestral_3")["arr_0"]
   assert line["images_sha256"] == hashlib.sha256(expected).hexdigest()
   assert line["upsampler"] == str(upsampler) and line["upsampler_sampler"] == "ancestral_3"
+  assert (line["upsampler_sampling_steps"], line["sampling_steps"]) == (3, 2)
   # The reference are the training images of the upsampler, which are of 8x8 pixels.
   assert line["reference_about"]["num_examples"] == 1437 and line["features"] == "digits"
   (enlarged,) = (copied / "evaluations/samples").glob("*ancestral_3*")
@@ -111,6 +115,16 @@ def test_the_images_of_two_stages_are_scored_and_kept(run, base, upsampler, draw
   result = run("evaluate", *flags)
   assert result.status == 0 and f"5 of 12 samples are in {enlarged}" in result.out
   assert results_log.read(copied)[1]["images_sha256"] == line["images_sha256"]
+
+
+def test_data_that_has_moved_is_also_that_of_the_upsampler(base, upsampler, tmp_path):
+  """Its training images are the reference."""
+  options = evaluate.Options(model_dir=str(base), upsampler_dir=str(upsampler), fid=True)
+  given = {"data_dir": str(tmp_path), "num_samples": 3}
+  enlarging = model_options.load_enlarging(options, given, progress=progress_lib.Silent())
+  assert enlarging.upsampler.config.data.data_dir == str(tmp_path)
+  assert enlarging.upsampler.config.sampling.num_samples == 12
+  assert str(enlarging.sampler) == "ddim_2"
 
 
 @pytest.mark.parametrize("sampler", ("ancestral:3", "ddim:2"))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 import dataclasses
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import NamedTuple
 
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
@@ -230,16 +231,32 @@ def load_upsampler(
     )
 
 
+class Enlarging(NamedTuple):
+  """An upsampler and its sampler."""
+
+  upsampler: "api.Model"
+  sampler: "samplers.Sampler"
+
+
 def load_enlarging(
-  options: UpsamplerOptions, *, progress: progress_lib.Progress
-) -> "tuple[api.Model, samplers.Sampler] | None":
-  """Returns the upsampler and its sampler, on all devices, or None without one."""
+  options: UpsamplerOptions, given: Mapping[str, Any], *, progress: progress_lib.Progress
+) -> Enlarging | None:
+  """Returns the upsampler, on all devices, and its sampler; None where images are not enlarged.
+
+  Args:
+    options: the flags.
+    given: the settings of the configuration that were given. Those of the data are also the
+      upsampler's, whose training images may have moved.
+    progress: where notes go.
+  """
   if not options.upsampler_dir:
     return None
-  upsampler = load_upsampler(options, all_devices=True, progress=progress)
+  names = settings.by_name(config_lib.DataConfig)
+  changes = {name: value for name, value in given.items() if name in names}
+  upsampler = load_upsampler(options, changes, all_devices=True, progress=progress)
   with settings.renamed({"samplers": "upsampler_sampler"}):
     (sampler, *_) = upsampler.parse_samplers(*filter(None, [options.upsampler_sampler]))
-  return upsampler, sampler
+  return Enlarging(upsampler, sampler)
 
 
 def _required(folder: str | None) -> str:

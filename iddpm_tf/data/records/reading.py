@@ -59,9 +59,13 @@ class RecordImages:
     return images
 
 
-def are_in(folder: str | None) -> bool:
-  """Returns whether a folder holds finished records."""
-  return folder is not None and (pathlib.Path(folder) / shards_lib.INDEX).is_file()
+def begun_in(folder: str | None) -> bool:
+  """Returns whether records were prepared in a folder, to their end or not."""
+  try:
+    plan = files.read_json(pathlib.Path(folder) / shards_lib.PLAN) if folder else {}
+  except (OSError, ValueError):
+    return False
+  return isinstance(plan, dict) and {"image_shape", "shard_size"} <= plan.keys()
 
 
 class Records:

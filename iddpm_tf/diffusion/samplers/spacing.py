@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from iddpm_tf import settings
 from iddpm_tf.diffusion import respacing
 
 # Images of a larger noise level are noise: the two differ by less than any sampler's error. EDM
@@ -18,7 +19,8 @@ def timesteps(alphas_cumprod: np.ndarray, count: int | None, spacing: str) -> np
     count: how many timesteps to take; None takes all.
     spacing: "uniform", evenly spaced from the first to the last; "stride", at a constant integer
       stride from the first, as the paper has it for DDIM; "quadratic", evenly spaced in the square
-      root of t from the first to the last (Song et al., 2020, Appendix D.2); "logsnr", evenly
+      root of t, rounded, from the first to the last (after Song et al., 2020, Appendix D.2, who
+      round down, and may end before the last); "logsnr", evenly
       spaced in the logarithm of the signal-to-noise ratio (Lu et al., 2022, section 6); "rho",
       evenly spaced in the noise level to the power of 1/7 (Karras et al., 2022, Eq. 5), or "rho"
       and another number than 7. The last two begin at a noise level of 80 or less.
@@ -31,9 +33,10 @@ def timesteps(alphas_cumprod: np.ndarray, count: int | None, spacing: str) -> np
     return respacing.space_timesteps(total, "" if count is None else str(count))
   if spacing == "stride":
     return respacing.space_timesteps(total, f"ddim{count}")
+  if count > total:
+    message = f"expected at most {total} timesteps, as many as the process has, received {count}"
+    raise settings.InputError("respacing", message)
   if spacing == "quadratic":
-    if count > total:
-      return respacing.space_timesteps(total, str(count))  # Raises the error of too many.
     roots = np.linspace(0, np.sqrt(total - 1), count)
     return _distinct(np.round(roots**2).astype(np.int32), total - 1)
   levels = noise_levels(alphas_cumprod)

@@ -1,5 +1,7 @@
 """Reading of records, whole ones and damaged ones."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,21 @@ def test_records_take_the_place_of_the_data_set_that_they_were_prepared_from(pre
   assert sources.choosing_split(config) == "test" and sources.held_out_split(config) is None
   with pytest.raises(settings.InputError, match="dataset: expected records or folder, from which"):
     sources.load(DataConfig(dataset="lsun", data_dir=str(prepared)), "train")
+
+
+def test_other_folders_are_no_records(drawn_pictures, prepared, tmp_path):
+  """Files of the same names may mean something else. Unfinished records are said to be so."""
+  folder = tmp_path / "pictures"
+  shutil.copytree(drawn_pictures, folder, ignore=shutil.ignore_patterns("*7.png", "*8.png"))
+  for name in ("index.json", "plan.json"):
+    (folder / name).write_text("{}")
+  config = DataConfig(dataset="folder", data_dir=str(folder))
+  assert sources.records_of(config) is None
+  output = tmp_path / "unfinished"
+  shutil.copytree(prepared, output)
+  (output / "index.json").unlink()
+  with pytest.raises(settings.InputError, match="has begun and is not finished"):
+    sources.load(DataConfig(dataset="folder", data_dir=str(output)), "train")
 
 
 def test_the_size_must_be_that_of_the_records(prepared):

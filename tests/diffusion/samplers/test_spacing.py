@@ -47,8 +47,9 @@ def test_quadratic_timesteps_are_distinct_and_end_at_the_last(alphas_cumprod, co
 def test_quadratic_timesteps_are_squares(alphas_cumprod):
   expected = np.round(999 * (np.arange(10) / 9) ** 2)
   assert spacing.timesteps(alphas_cumprod, 10, "quadratic").tolist() == expected.tolist()
-  with pytest.raises(settings.InputError, match="expected at most 1000 timesteps"):
-    spacing.timesteps(alphas_cumprod, 1001, "quadratic")
+  for name in ("quadratic", "logsnr", "rho"):
+    with pytest.raises(settings.InputError, match="expected at most 1000 timesteps"):
+      spacing.timesteps(alphas_cumprod, 1001, name)
 
 
 def test_uniform_and_stride_are_those_of_the_paper(alphas_cumprod):
