@@ -168,6 +168,18 @@ def test_the_extrapolated_distance_does_not_depend_on_the_number_of_samples():
     assert biased > truth + 4 * scatter / 10
 
 
+def test_both_halves_count():
+  reference = statistics(features(0, 400)).gaussian
+  draws = features(1, 400)
+  order = np.random.RandomState(0).permutation(len(draws))
+  halves = np.array_split(draws[order], 2)
+  whole, *parts = (
+    frechet_distance(reference, statistics(part).gaussian) for part in (draws, *halves)
+  )
+  expected = 2 * whole - (parts[0] + parts[1]) / 2
+  assert extrapolated_distance(reference, draws).distance == pytest.approx(expected, rel=1e-9)
+
+
 def test_an_extrapolation_needs_twenty_samples():
   reference = statistics(features(0)).gaussian
   draws = features(1, 20)
