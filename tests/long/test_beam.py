@@ -114,7 +114,9 @@ def test_a_lost_worker_is_one_line(pictures, expected, tmp_path):
   while not list(output.glob("train/shard-*")):
     assert process.poll() is None
     time.sleep(0.01)
-  listing = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
+  # Whole lines, however long the path of Python is.
+  ps = ["ps", "-ww", "-eo", "pid,args"]
+  listing = subprocess.run(ps, capture_output=True, text=True, check=True)
   workers = [
     int(line.split()[0])
     for line in listing.stdout.splitlines()
