@@ -4,7 +4,12 @@
 
 X.pt is a model*.pt or ema_*.pt file of the authors' code, or one that they released, or the same
 tensors as X.safetensors, which does not require PyTorch. Nothing in it is executed. D becomes a
-model folder like any other. Its weights and all of its moving averages (--ema) are the file's.
+model folder like any other. Its weights and all of its moving averages (--ema) are the file's, and
+Adam's moments start from zero.
+
+X may also be the folder of a training of the authors' code. Then the weights are those of
+model*.pt, the moving averages with their rates those of ema_*.pt, and the moments those of opt*.pt,
+of the newest step or of --step. A training continues from there.
 
 The flags must describe the network. If the file does not fit them, the command names every flag
 that differs. A file does not show the numbers of attention heads, --attention_order, --dropout, the
@@ -15,7 +20,7 @@ of classes are taken from the file.
 With --pool, the file is one of a noisy classifier, and so is the folder.
 
 The data set is not read now. Give its flags, the learning rate and the batch size for fine-tuning,
-because trainers.train continues with them. Adam's moments start from zero.
+because trainers.train continues with them.
 """
 
 import dataclasses
@@ -33,12 +38,14 @@ from trainers.cli import command
 class Options:
   """Settings of this command."""
 
-  checkpoint: str = settings.required("the .pt or .safetensors file")
+  checkpoint: str = settings.required(
+    "the .pt or .safetensors file, or the folder of a training of the authors' code"
+  )
   model_dir: str = settings.required("the new or empty folder")
   step: int | None = settings.setting(
     None,
     "training steps of the weights; unset: the number in the file's name (model500000.pt, "
-    "ema_0.9999_500000.pt, ..._500K.pt), or 0",
+    "ema_0.9999_500000.pt, ..._500K.pt), or 0; of a folder, the newest step",
   )
 
 

@@ -19,6 +19,7 @@ from iddpm_tf import settings
 from iddpm_tf.utils import files
 
 SUFFIXES = (".pt", ".safetensors")
+_OPTIMIZER = {"state", "param_groups"}  # The keys of the state dict of an optimizer.
 
 PathLike = str | os.PathLike[str]
 
@@ -38,6 +39,23 @@ def read_state_dict(path: PathLike) -> dict[str, np.ndarray]:
     if not file.read(1):
       raise settings.InputError(path, "expected a state dict, received an empty file")
   return _read_pt(path) if path.suffix == ".pt" else _read_safetensors(path)
+
+
+def read_optimizer(path: PathLike) -> dict[str, Any]:
+  """Reads the state dict of an optimizer of PyTorch.
+
+  Returns:
+    `state`, the state of each parameter by its number, and `param_groups`, their options.
+
+  Raises:
+    InputError: there is no such file, it is another one, or PyTorch is not installed.
+  """
+  content = _load_pt(require_file(path))
+  if not isinstance(content, dict) or not content.keys() >= _OPTIMIZER:
+    raise settings.InputError(
+      path, "expected the state dict of an optimizer, received another file"
+    )
+  return content
 
 
 def write_state_dict(path: PathLike, state_dict: Mapping[str, np.ndarray]) -> None:
@@ -115,26 +133,32 @@ def _require_suffix(path: PathLike, setting: str) -> pathlib.Path:
   return path
 
 
-def _read_pt(path: pathlib.Path) -> dict[str, np.ndarray]:
+def _load_pt(path: pathlib.Path) -> Any:
+  """Returns what PyTorch saved to a file: tensors, and what they are made of."""
   torch = _import_torch(path)
   try:
     with warnings.catch_warnings():
       warnings.simplefilter("ignore")  # PyTorch warns of a pickle's version before it refuses it.
-      content = torch.load(path, map_location="cpu", weights_only=True)
+      return torch.load(path, map_location="cpu", weights_only=True)
   except Exception as error:  # PyTorch raises a dozen kinds of errors for other files.
     raise settings.InputError(
       path, f"expected a state dict that PyTorch saved, received {_describe_refused(error)}"
     ) from None
+
+
+def _read_pt(path: pathlib.Path) -> dict[str, np.ndarray]:
+  content = _load_pt(path)
   if not isinstance(content, dict):
     raise settings.InputError(path, f"expected a state dict, received a {type(content).__name__}")
   if not all(isinstance(name, str) for name in content):
     raise settings.InputError(
       path, "expected a state dict, received a dictionary whose keys are not all names"
     )
-  if content.keys() >= {"state", "param_groups"}:
+  if content.keys() >= _OPTIMIZER:
     raise settings.InputError(
       path,
-      "expected a network's state dict, received an optimizer's; use a file model*.pt or ema_*.pt",
+      "expected a network's state dict, received an optimizer's; use a file model*.pt or ema_*.pt, "
+      "or the folder of all three",
     )
   return {name: _from_torch(path, name, tensor) for name, tensor in content.items()}
 

@@ -35,6 +35,8 @@ OTHER_FLAGS = (
   "model_path",
   "classifier_path",
   "use_new_attention_order",
+  "use_fp16",
+  "timestep_respacing",
   "signal",
   "requeue",
 )
@@ -131,7 +133,11 @@ def with_new_files(arguments):
   """Returns the flags of an import, with a checkpoint that exists and a folder that does not."""
   for argument in arguments:
     if argument.startswith("--checkpoint="):
-      pathlib.Path(argument.removeprefix("--checkpoint=")).touch()
+      path = pathlib.Path(argument.removeprefix("--checkpoint="))
+      if not path.suffix:  # The folder of a training.
+        path.mkdir()
+        path /= "model500000.pt"
+      path.touch()
   return [*arguments, "--model_dir=runs/new"]
 
 
