@@ -63,6 +63,7 @@ class ModelDir:
     checkpoints: the folder of checkpoints.
     best_checkpoints: the folder of the best checkpoint by a score.
     tensorboard: the folder of TensorBoard's events.
+    progress: the file of the scalars of a training as CSV.
     samples: the folder of sample grids and of drawn images.
     evaluations: the folder of likelihoods in full, kept samples and references.
     results: the file of all scores, one JSON object per line.
@@ -80,6 +81,7 @@ class ModelDir:
     self.checkpoints = self.path / "checkpoints"
     self.best_checkpoints = self.path / "best"
     self.tensorboard = self.path / "tensorboard"
+    self.progress = self.path / "progress.csv"
     self.samples = self.path / "samples"
     self.evaluations = self.path / "evaluations"
     self.results = self.path / "results.jsonl"
@@ -195,6 +197,7 @@ class ModelDir:
       self.checkpoints,
       self.best_checkpoints,
       self.tensorboard,
+      self.progress,
       self.samples,
       self.evaluations,
       self.results,

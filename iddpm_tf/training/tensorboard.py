@@ -1,4 +1,4 @@
-"""What a training writes for TensorBoard, and the line beside its progress bar."""
+"""What a training writes for TensorBoard and as CSV, and the line beside its progress bar."""
 
 import dataclasses
 import time
@@ -12,6 +12,7 @@ import tensorflow as tf
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.models import model_dir as model_dir_lib
+from iddpm_tf.training import csv_log
 from iddpm_tf.training import noise_scale
 from iddpm_tf.training import state as state_lib
 from iddpm_tf.training import train_step
@@ -44,6 +45,7 @@ class Writer:
     """
     self._config, self._part_size = config, part_size
     self._writer = tf.summary.create_file_writer(str(folder.tensorboard))
+    self._csv, self._row = csv_log.CsvLog(folder.progress), dict[str, float]()
     self.rates: dict[str, float] = {}
     self.go_back(first_step)
     with self._writer.as_default(step=first_step):
@@ -56,6 +58,7 @@ class Writer:
     """Continues after a step: TensorBoard forgets what earlier files say of later ones."""
     self._records: list[train_step.Record] = []
     self._seconds = 0.0
+    self._csv.go_back(step)
     log = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
     event = event_pb2.Event(wall_time=time.time(), step=step + 1, session_log=log)
     with self._writer.as_default(step=step):
@@ -78,16 +81,16 @@ class Writer:
     records: Any = type(self._records[0])(*map(np.concatenate, zip(*self._records)))
     rate = records.t.size / self._seconds
     self.rates = {"images_per_second": round(rate, 3)}
-    self._records, self._seconds = [], 0.0
+    self._records, self._seconds, self._row = [], 0.0, {}
     all_records, skipped = records, records.skipped > 0
     if not np.all(skipped):  # Otherwise the means are of what was refused.
       records = records._make(values[~skipped] for values in records)
     with self._writer.as_default(step=step):
       overflows = (all_records.loss_scale > 1) & ~np.isfinite(all_records.grad_norm)
-      tf.summary.scalar("faults/skipped_steps", np.sum(skipped & ~overflows))
+      self._scalar("faults/skipped_steps", np.sum(skipped & ~overflows))
       if state.guard.scales_loss:
-        tf.summary.scalar("loss_scale", records.loss_scale[-1])
-      tf.summary.scalar("faults/restarts", state.guard.restarts.read_value())
+        self._scalar("loss_scale", records.loss_scale[-1])
+      self._scalar("faults/restarts", state.guard.restarts.read_value())
       self._write_losses(records, state.task.charts)
       tf.summary.histogram("timesteps/drawn", records.t.ravel())
       tf.summary.histogram(
@@ -95,11 +98,12 @@ class Writer:
         state.timestep_sampler.probabilities() * self._config.diffusion.diffusion_steps,
       )
       self._write_noise_scale(records)
-      tf.summary.scalar("norm/gradients", np.mean(records.grad_norm))
-      tf.summary.scalar("norm/weights", tf.norm(state.weights.variable))
-      tf.summary.scalar("learning_rate", state.optimizer.learning_rate)
-      tf.summary.scalar("images_per_second", rate)
+      self._scalar("norm/gradients", np.mean(records.grad_norm))
+      self._scalar("norm/weights", tf.norm(state.weights.variable))
+      self._scalar("learning_rate", state.optimizer.learning_rate)
+      self._scalar("images_per_second", rate)
     self._writer.flush()
+    self._csv.append(step, self._row)
     return f"loss {np.mean(records.loss * records.weights):.4f}, {rate:.0f} images/s"
 
   def write_values(self, values: dict[str, float], kind: str, weights: str, step: int) -> None:
@@ -128,16 +132,21 @@ class Writer:
   def __exit__(self, *_: object) -> None:
     self._writer.close()
 
+  def _scalar(self, name, value):
+    """Writes a scalar for TensorBoard, and notes it for the row of the step."""
+    tf.summary.scalar(name, value)
+    self._row[name] = float(value)
+
   def _write_losses(self, records, charts):
     """Writes each loss over all t and over each quarter of them, weighted as if t were uniform."""
     quartile = records.t * _QUARTILES // self._config.diffusion.diffusion_steps
     for name, chart in charts:
       values = getattr(records, name)
-      tf.summary.scalar(chart, np.mean(values * records.weights))
+      self._scalar(chart, np.mean(values * records.weights))
       for q in range(_QUARTILES):
         if np.any(quartile == q):
           weights = records.weights[quartile == q]
-          tf.summary.scalar(
+          self._scalar(
             f"{name}_by_quartile/q{q}", np.average(values[quartile == q], weights=weights)
           )
 
@@ -158,11 +167,11 @@ class Writer:
     averages = noise_scale.estimates(
       small=small, big=big, small_batch=self._part_size, big_batch=batch_size
     )
-    tf.summary.scalar("gradient_noise/squared_norm", averages.squared_norm)
-    tf.summary.scalar("gradient_noise/trace_of_covariance", averages.trace)
+    self._scalar("gradient_noise/squared_norm", averages.squared_norm)
+    self._scalar("gradient_noise/trace_of_covariance", averages.trace)
     scale = noise_scale.simple_noise_scale(averages)
     if scale is not None:
-      tf.summary.scalar("gradient_noise_scale", scale)
+      self._scalar("gradient_noise_scale", scale)
 
 
 def _table(history: tuple[config_lib.Change, ...]) -> str:
