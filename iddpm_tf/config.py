@@ -19,7 +19,7 @@ from iddpm_tf import registries
 from iddpm_tf import settings
 from iddpm_tf.settings import from_json
 
-VERSION = 8  # The version of the layout of config.json.
+VERSION = 9  # The version of the layout of config.json.
 _CHANGE_KEYS = ("step", "setting", "from", "to")  # How config.json calls the parts of a `Change`.
 
 # Scores of samples.
@@ -44,12 +44,15 @@ class SamplerParts(NamedTuple):
   skipped: float  # The share of skipped steps.
 
 
-SPACINGS = "uniform, stride, quadratic, logsnr, rho or rhoNUMBER"
+SPACINGS = "uniform, stride, quadratic, sectionsA-B-C, logsnr, rho or rhoNUMBER"
+_SPACING = re.compile(
+  r"uniform|stride|quadratic|sections[1-9]\d*(-[1-9]\d*)*|logsnr|rho([1-9]\d?(\.\d+)?)?"
+)
 
 
 def is_spacing(text: str) -> bool:
   """Returns whether a text is one of `SPACINGS`; see `diffusion.samplers.spacing`."""
-  return re.fullmatch(r"uniform|stride|quadratic|logsnr|rho([1-9]\d?(\.\d+)?)?", text) is not None
+  return _SPACING.fullmatch(text) is not None
 
 
 def sampler_parts(text: str) -> SamplerParts:
@@ -497,6 +500,13 @@ class TrainingConfig:
     changeable=True,
     since=3,
   )
+  max_examples: int = settings.setting(
+    0,
+    "training images to use, evenly spaced in their order; few of them show whether a model "
+    "overfits; 0: all",
+    changeable=True,
+    since=9,
+  )
   remat: bool = settings.setting(
     False,
     "compute the activations of each block of the network again in the backward pass, to save "
@@ -585,6 +595,7 @@ class TrainingConfig:
       "weight_decay",
       "sample_every",
       "keep_every",
+      "max_examples",
       "max_grad_norm_ratio",
       "max_restarts",
     )
@@ -635,6 +646,13 @@ class SamplingConfig:
     "place of clip_denoised, such as 0.995 (dynamic thresholding); 0: off",
     changeable=True,
     since=5,
+  )
+  truncate: bool = settings.setting(
+    False,
+    "lower each pixel to the next whole level, as the authors' code does, in place of taking the "
+    "nearest level; images are then darker by half a level on average",
+    changeable=True,
+    since=9,
   )
   guidance_scale: float = settings.setting(
     1.0,

@@ -76,6 +76,7 @@ EVERYTHING = Config(
     train_steps=7,
     batch_size=6,
     microbatches=3,
+    max_examples=40,
     remat=True,
     learning_rate=2e-4,
     warmup_steps=5,
@@ -99,6 +100,7 @@ EVERYTHING = Config(
     num_samples=9,
     clip_denoised=False,
     dynamic_threshold=0.995,
+    truncate=True,
     guidance_scale=1.5,
     guidance_interval=(0.3, 5.0),
     classifier_scale=2.0,
@@ -173,7 +175,7 @@ def test_json_is_versioned_and_ends_in_a_newline():
   "text", ["", "{", "[]", "null", "{}", '{"version": 99}', '{"version": "1"}', '"version"']
 )
 def test_other_json_is_refused(text):
-  message = "^config: expected (JSON|a configuration of version 1 to 8), received"
+  message = "^config: expected (JSON|a configuration of version 1 to 9), received"
   with pytest.raises(settings.InputError, match=message):
     Config.from_json(text)
 

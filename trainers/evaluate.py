@@ -43,6 +43,7 @@ _SAMPLING_FLAGS = (
   "samplers",
   "clip_denoised",
   "dynamic_threshold",
+  "truncate",
   "guidance_scale",
   "guidance_interval",
   "classifier_scale",

@@ -334,6 +334,7 @@ class Model:
     count: int | None = None,
     *,
     frames: int = 16,
+    of: str = "x_t",
     sampler: str | samplers_lib.Sampler | None = None,
     labels: seeds_lib.Labels | None = None,
     seed: int | Sequence[int] | np.ndarray = 0,
@@ -343,11 +344,12 @@ class Model:
     batch_size: int = 100,
     progress: ProgressOption = True,
   ) -> np.ndarray:
-    """Draws images with the way to them: evenly spaced x_t from noise to the image.
+    """Draws images with the way to them: evenly spaced steps from noise to the image.
 
     Args:
       count: the number of images; see `sample`.
-      frames: the number of x_t, 2 or more.
+      frames: the number of steps to show, 2 or more.
+      of: what to show of them: "x_t", or "x_start", the x_0 that the network predicts in each.
       sampler: see `sample`.
       labels: see `sample`.
       seed: see `sample`.
@@ -364,10 +366,15 @@ class Model:
       InputError: a wrong argument.
     """
     settings.require_count("frames", frames, least=2)
+    settings.require(of in image_sampler.FRAMES, "of", "x_t or x_start", of)
     inputs = self._inputs(count, seed, labels, low_res)
     inputs |= self._scales(inputs, guidance_scale, classifier_scale)
     return self._batched(sampler).frames(
-      frames, inputs, batch_size=_positive(batch_size), progress=progress_lib.make(progress)
+      frames,
+      inputs,
+      of=of,
+      batch_size=_positive(batch_size),
+      progress=progress_lib.make(progress),
     )
 
   def nll(

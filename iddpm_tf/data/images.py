@@ -39,12 +39,15 @@ def to_unit_range(image: tf.Tensor) -> tf.Tensor:
   return tf.cast(image, tf.float32) / 127.5 - 1.0
 
 
-def to_uint8(image: tf.Tensor) -> tf.Tensor:
-  """Returns floats of any shape, clipped to [-1, 1], as the nearest of 256 levels in uint8.
+def to_uint8(image: tf.Tensor, *, truncate: bool = False) -> tf.Tensor:
+  """Returns floats of any shape, clipped to [-1, 1], as one of 256 levels in uint8.
 
   `to_uint8(to_unit_range(x))` is x.
+
+  Args:
+    image: the floats.
+    truncate: whether each value between two levels becomes the lower one, as in the authors' code,
+      which darkens samples by half a level on average. Otherwise it becomes the nearest one.
   """
-  # The authors truncate: each value between two integers becomes the lower one, which darkens
-  # samples by half a level on average. Rounding has no such bias.
   levels = (tf.cast(image, tf.float32) + 1.0) * 127.5
-  return tf.saturate_cast(tf.round(levels), tf.uint8)
+  return tf.saturate_cast(levels if truncate else tf.round(levels), tf.uint8)

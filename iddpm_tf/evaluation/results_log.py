@@ -54,6 +54,7 @@ def describe_sampler(
   }
   threshold = model.config.sampling.dynamic_threshold
   description |= {"dynamic_threshold": threshold} if threshold else {}
+  description |= {"truncate": True} if model.config.sampling.truncate else {}
   return description | model.guidance
 
 

@@ -145,6 +145,8 @@ class SampleStore:
     }
     if model.config.sampling.dynamic_threshold:
       drawn_by["dynamic_threshold"] = model.config.sampling.dynamic_threshold
+    if model.config.sampling.truncate:
+      drawn_by["truncate"] = True
     if model.config.sampling.consistent:
       drawn_by["consistent"] = True
     drawn_by |= model.guidance

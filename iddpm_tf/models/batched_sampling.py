@@ -106,14 +106,20 @@ class BatchedSampler:
         yield self._draw(*arrays)
 
   def frames(
-    self, count: int, inputs: Inputs, *, batch_size: int, progress: progress_lib.Progress
+    self,
+    count: int,
+    inputs: Inputs,
+    *,
+    of: str = "x_t",
+    batch_size: int,
+    progress: progress_lib.Progress,
   ) -> np.ndarray:
-    """Returns `count` frames of each image from noise on, uint8 `[N, count, H, W, C]`."""
+    """Returns frames of each image, uint8 `[N, count, H, W, C]`; see `ImageSampler.frames`."""
 
     def draw_frames(*arrays):
-      return self.image_sampler.frames(count, *arrays)
+      return self.image_sampler.frames(count, *arrays, of=of)
 
-    graph = self._graph(count, draw_frames)
+    graph = self._graph((count, of), draw_frames)
     return self._map(graph, self.image_sampler.arrays(inputs), batch_size, progress)
 
   def from_latents(

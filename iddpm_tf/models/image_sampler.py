@@ -22,6 +22,8 @@ from iddpm_tf.diffusion.samplers import loop
 from iddpm_tf.models import inference
 
 # Streams of the noise. In one stream, the upsampler's noise would begin with the base model's.
+# What `frames` can show of each step.
+FRAMES = ("x_t", "x_start")
 _BASE_STREAM, _UPSAMPLER_STREAM = range(2)
 _EDITING_STREAMS = 2  # Added to these, for the noise of what is known of an image.
 
@@ -90,7 +92,7 @@ class ImageSampler(tf.Module):
     # Graph functions, which a SavedModel would trace and hold a second time beside its signatures.
     self._draw = _Untracked(
       tf.function(
-        lambda *inputs: images_lib.to_uint8(self._samples(*inputs).image),
+        lambda *inputs: self._to_uint8(self._samples(*inputs).image),
         input_signature=self.input_signature(),
         autograph=False,
       )
@@ -168,6 +170,7 @@ class ImageSampler(tf.Module):
     if resampling not in self._edits.value:
       self.require_resampling(resampling)
       self._edits.value[resampling] = tf.function(
+        # To the nearest level in any case, so that known pixels keep their values.
         lambda *inputs: images_lib.to_uint8(self._edited(*inputs, resampling=resampling).image),
         input_signature=self.edit_signature(),
         autograph=False,
@@ -222,12 +225,22 @@ class ImageSampler(tf.Module):
       resampling.times,
     )
 
-  def frames(self, count: int, *inputs: tf.Tensor) -> tf.Tensor:
-    """Returns `count` evenly spaced x_t from noise to the image: uint8 `[N, count, H, W, C]`."""
-    trajectory = self._samples(*inputs, trajectory=True).trajectory
-    last = len(self.sampler.schedule(self.diffusion))
+  def frames(self, count: int, *inputs: tf.Tensor, of: str = "x_t") -> tf.Tensor:
+    """Returns `count` evenly spaced steps of drawing: uint8 `[N, count, H, W, C]`.
+
+    Args:
+      count: the number of steps to show, 2 or more.
+      *inputs: the inputs of `input_signature`.
+      of: one of `FRAMES`: x_t, from noise to the image; or x_start, the predicted x_0 of each
+        evaluation of the network.
+    """
+    evaluations = len(self.sampler.schedule(self.diffusion))
+    if of == "x_t":
+      steps, last = self._samples(*inputs, trajectory=True).trajectory, evaluations
+    else:
+      steps, last = self._samples(*inputs, predictions=True).predictions, evaluations - 1
     chosen = [round(i * last / (count - 1)) for i in range(count)]
-    return images_lib.to_uint8(tf.stack([trajectory[k] for k in chosen], axis=1))
+    return self._to_uint8(tf.stack([steps[k] for k in chosen], axis=1))
 
   def from_latents(self, latents: tf.Tensor, *inputs: tf.Tensor) -> tf.Tensor:
     """Returns the images of latents x_T, float32 `[N, H, W, C]`: uint8 of the same shape.
@@ -236,7 +249,10 @@ class ImageSampler(tf.Module):
       latents: values of x_T, in place of the noise that the seeds would give for it.
       *inputs: the inputs of `input_signature`.
     """
-    return images_lib.to_uint8(self._samples(*inputs, latents=latents).image)
+    return self._to_uint8(self._samples(*inputs, latents=latents).image)
+
+  def _to_uint8(self, image):
+    return images_lib.to_uint8(image, truncate=self.config.sampling.truncate)
 
   @property
   def _num_labels(self):
@@ -260,7 +276,7 @@ class ImageSampler(tf.Module):
     start = _between(latents[:count], latents[count:], weight)
     options = dataclasses.replace(options, start=start)
     samples = loop.draw(self._unguided(label), self.diffusion, self.sampler, tf.zeros_like, options)
-    return images_lib.to_uint8(samples.image)
+    return self._to_uint8(samples.image)
 
   def _edited(self, *inputs, resampling):
     *conditioning, image, mask, strength = inputs
@@ -283,8 +299,8 @@ class ImageSampler(tf.Module):
   def _stream(self):
     return _UPSAMPLER_STREAM if self.config.low_res_shape else _BASE_STREAM
 
-  def _samples(self, seed, *conditioning, trajectory=False, latents=None, known=None):
-    """Maps the inputs of `input_signature` to `Samples`."""
+  def _samples(self, seed, *conditioning, latents=None, known=None, **kept):
+    """Maps the inputs of `input_signature` to `Samples`; `kept` says of what it keeps each step."""
     names = (spec.name for spec in self.input_signature()[1:])
     given = dict(zip(names, conditioning))
     seed = _of_one_length(seed, **given)
@@ -303,7 +319,7 @@ class ImageSampler(tf.Module):
     options = loop.LoopOptions(
       clip=self.config.sampling.clip_denoised,
       constrain=hold_to_low_res if self.config.sampling.consistent else None,
-      trajectory=trajectory,
+      **kept,
       dynamic_threshold=self.config.sampling.dynamic_threshold,
       on_step=self._on_step,
       on_end=self._on_end,
@@ -383,9 +399,9 @@ class TwoStageSampler(tf.Module):
     """Returns the inputs, which are those of the base model."""
     return self.base.input_signature()
 
-  def frames(self, count: int, *inputs: tf.Tensor) -> tf.Tensor:
-    """Returns `count` evenly spaced x_t of the second stage: uint8 `[N, count, H, W, C]`."""
-    return self.upsampler.frames(count, *self._upsampler_inputs(*inputs))
+  def frames(self, count: int, *inputs: tf.Tensor, of: str = "x_t") -> tf.Tensor:
+    """Returns evenly spaced steps of the second stage; see `ImageSampler.frames`."""
+    return self.upsampler.frames(count, *self._upsampler_inputs(*inputs), of=of)
 
   def _chain(self, *inputs):
     """Maps the inputs of `input_signature` to uint8 [N, H, W, C]."""

@@ -37,6 +37,7 @@ _MEASURED = (
   "decoder",
   "clip_denoised",
   "dynamic_threshold",
+  "truncate",
 )
 
 

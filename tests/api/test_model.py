@@ -75,6 +75,14 @@ def test_a_trajectory_ends_with_the_image(model):
   assert np.std(frames[:, 0]) > 50  # Noise.
 
 
+def test_a_trajectory_of_the_predicted_images_ends_with_the_image(model):
+  options = {"sampler": "ddim:5", "seed": 3, "progress": False}
+  predicted = model.trajectory(2, frames=3, of="x_start", **options)
+  assert predicted.shape == (2, 3, 8, 8, 1) and predicted.dtype == np.uint8
+  assert np.abs(predicted[:, -1].astype(int) - model.sample(2, **options)).max() <= 1
+  assert np.any(predicted[:, 0] != model.trajectory(2, frames=4, **options)[:, 0])
+
+
 def test_a_super_resolution_model_enlarges_images(upsampler):
   small = PIXELS[:, :4, :4]
   images = upsampler.sample(low_res=small, progress=False)
@@ -192,7 +200,8 @@ WRONG = {
     lambda model: model.sample(1, sampler="dpm:5"),
     "sampler: expected NAME[:STEPS[:NUMBER...]][:SPACING][:skipSHARE] with NAME one of "
     "ancestral, ddim, dpmpp_2m, dpmpp_2s, dpmpp_sde, heun, heun_churn, STEPS above 0, SPACING "
-    "uniform, stride, quadratic, logsnr, rho or rhoNUMBER and SHARE in [0, 1), received 'dpm:5'",
+    "uniform, stride, quadratic, sectionsA-B-C, logsnr, rho or rhoNUMBER and SHARE in "
+    "[0, 1), received 'dpm:5'",
   ),
   "more steps than the model has": (
     lambda model: model.sample(1, sampler="ddim:50"),
@@ -213,6 +222,10 @@ WRONG = {
   "one frame": (
     lambda model: model.trajectory(1, frames=1),
     "frames: expected a whole number of at least 2, received 1",
+  ),
+  "frames of something else": (
+    lambda model: model.trajectory(1, of="noise"),
+    "of: expected x_t or x_start, received 'noise'",
   ),
   "more terms than the model has": (
     lambda model: model.nll(PIXELS, LABELS, steps=26),

@@ -23,6 +23,12 @@ def test_to_uint8_rounds_to_the_nearest_level_without_bias():
   assert abs(np.mean(errors)) < 1e-3
 
 
+def test_to_uint8_can_take_the_lower_level_as_the_authors_do():
+  unit = np.linspace(-1.2, 1.2, 100_001, dtype=np.float32)
+  expected = ((unit + 1) * 127.5).clip(0, 255).astype(np.uint8)
+  np.testing.assert_array_equal(to_uint8(unit, truncate=True), expected)
+
+
 def test_to_uint8_clips_and_runs_in_a_graph_on_any_float():
   for dtype in (tf.float32, tf.bfloat16, tf.float64):
     result = tf.function(to_uint8)(tf.constant([[-np.inf, -1.5, -1, 0, 1, 3, np.inf]], dtype))

@@ -49,4 +49,6 @@ def test_the_description_of_a_sampler_has_its_number_of_steps(model):
   assert describe(model, ddim.DDIM(5)) == {"sampler": "ddim_5", "sampling_steps": 5}
   scaled = dataclasses.replace(model, config=model.config.with_settings(dynamic_threshold=0.9))
   assert describe(scaled, ddim.DDIM(5))["dynamic_threshold"] == 0.9
+  lowered = dataclasses.replace(model, config=model.config.with_settings(truncate=True))
+  assert describe(lowered, ddim.DDIM(5))["truncate"] is True
   assert describe(model, ancestral.Ancestral()) == {"sampler": "ancestral", "sampling_steps": 25}

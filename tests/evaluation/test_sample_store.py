@@ -126,6 +126,7 @@ def test_the_folder_depends_on_everything_that_the_samples_depend_on(model, tmp_
     folder(dataclasses.replace(model, ends=model, end_steps=2)),
     folder(with_settings(clip_denoised=False)),
     folder(with_settings(dynamic_threshold=0.995)),
+    folder(with_settings(truncate=True)),
     folder(with_settings(variance_type="learned")),
     folder(with_settings(label_dropout=0.1, guidance_scale=2.0)),
     folder(with_settings(label_dropout=0.1, guidance_scale=2.0, guidance_interval=(0.5, 3.0))),

@@ -1,5 +1,7 @@
 """The graph of a sampler: its inputs, what an image depends on, frames and latents."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -85,6 +87,15 @@ def test_frames_go_from_noise_to_the_image(model):
   # DDIM without noise draws the same images from the noise as latents.
   images = tf.function(sampler.from_latents, autograph=False)(noise, SEEDS, LABELS).numpy()
   np.testing.assert_array_equal(images, frames[:, -1])
+
+
+def test_pixels_can_be_lowered_to_whole_levels(model):
+  lowered = dataclasses.replace(model, config=model.config.with_settings(truncate=True))
+  nearest, lower = (
+    make_sampler(each, "ddim:1").draw(SEEDS, LABELS).numpy().astype(int)
+    for each in (model, lowered)
+  )
+  assert set(np.unique(nearest - lower)) == {0, 1}
 
 
 def test_more_steps_than_the_model_has_are_refused(model):

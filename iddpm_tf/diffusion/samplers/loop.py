@@ -29,6 +29,7 @@ class Samples(NamedTuple):
 
   image: tf.Tensor  # [B, H, W, C], nominally in [-1, 1].
   trajectory: tf.Tensor | None  # [steps + 1, B, H, W, C] from the start of the loop on, or None.
+  predictions: tf.Tensor | None = None  # [steps, B, H, W, C], the predicted x_0 of each, or None.
 
 
 class OutOfRange(NamedTuple):
@@ -50,6 +51,7 @@ class LoopOptions:
     dynamic_threshold: the quantile of dynamic thresholding, in place of clipping; 0 for none.
     constrain: maps the predicted x_0, `[B, H, W, C]`, to an image that agrees with what is known.
     trajectory: whether to return every x_t.
+    predictions: whether `draw` returns the predicted x_0 of every evaluation of the network.
     on_step: called with the number of finished steps, an int32 tensor; see `python_callback`.
     on_end: called once by `draw` with an `OutOfRange`, as one int64 tensor; see `python_callback`.
     start: x_T, `[B, H, W, C]`, to begin `draw` with. None begins with noise.
@@ -62,6 +64,7 @@ class LoopOptions:
   dynamic_threshold: float = 0.0
   constrain: Callable[[tf.Tensor], tf.Tensor] | None = None
   trajectory: bool = False
+  predictions: bool = False
   on_step: Callable[[tf.Tensor], None] | None = None
   on_end: Callable[[tf.Tensor], None] | None = None
   start: tf.Tensor | None = None
@@ -111,13 +114,14 @@ def draw(
         tf.where(known.has_begun(k), kept, initial)
         for kept, initial in zip(memory, sampler.initial_memory(x))
       )
-    return x, memory, (_out_of_range(prediction, k == last),) if options.on_end else ()
+    counts = (_out_of_range(prediction, k == last),) if options.on_end else ()
+    return x, memory, counts, prediction.x_start
 
   start = noise_fn(tf.constant(0)) if options.start is None else options.start
   first = tf.constant(0)
   if known:
-    # A trajectory has a place for each evaluation.
-    first = first if options.trajectory else known.first()
+    # There is a place for each evaluation.
+    first = first if options.trajectory or options.predictions else known.first()
     start = known.begin(start, first)
   counts = (tf.zeros([len(OutOfRange._fields)], tf.int64),) if options.on_end else ()
   samples, counts = _run(
@@ -148,7 +152,7 @@ def encode(
   def step(x_t, k, memory):
     t = tf.fill(tf.shape(x_t)[:1], k)
     prediction = _predict(model_fn, diffusion, x_t, t, options)
-    return ddim.reverse_step(diffusion, prediction, x_t, t), memory, ()
+    return ddim.reverse_step(diffusion, prediction, x_t, t), memory, (), prediction.x_start
 
   state = _State(image, (), ())
   return _run(step, state, tf.constant(0), diffusion.num_timesteps, options)[0]
@@ -224,26 +228,35 @@ class _State(NamedTuple):
 
 
 def _run(step, state, first, count, options):
-  """Computes `x, memory, counts = step(x, k, memory)` for k = first to count - 1.
+  """Computes `x, memory, counts, x_start = step(x, k, memory)` for k = first to count - 1.
 
   Returns `Samples`, and the sums of the counts.
   """
-  length = count + 1 if options.trajectory else 0
-  frames = tf.TensorArray(tf.float32, length, element_shape=state.x.shape)
+  lengths = count + 1 if options.trajectory else 0, count if options.predictions else 0
+  frames, predictions = (
+    tf.TensorArray(tf.float32, length, element_shape=state.x.shape) for length in lengths
+  )
   if options.trajectory:
     frames = frames.write(0, state.x)
 
-  def body(k, state, frames):
-    x, memory, counts = step(state.x, k, state.memory)
+  def body(k, state, frames, predictions):
+    x, memory, counts, x_start = step(state.x, k, state.memory)
     x = tf.ensure_shape(x, state.x.shape)
     if options.trajectory:
       frames = frames.write(k + 1, x)
+    if options.predictions:
+      predictions = predictions.write(k, x_start)
     if options.on_step:
       options.on_step(k + 1)
     sums = tuple(map(operator.add, state.counts, counts))
-    return k + 1, _State(x, memory, sums), frames
+    return k + 1, _State(x, memory, sums), frames, predictions
 
-  _, state, frames = tf.while_loop(
-    lambda k, *_: k < count, body, [first, state, frames], parallel_iterations=1
+  _, state, frames, predictions = tf.while_loop(
+    lambda k, *_: k < count, body, [first, state, frames, predictions], parallel_iterations=1
   )
-  return Samples(state.x, frames.stack() if options.trajectory else None), state.counts
+  samples = Samples(
+    state.x,
+    frames.stack() if options.trajectory else None,
+    predictions.stack() if options.predictions else None,
+  )
+  return samples, state.counts

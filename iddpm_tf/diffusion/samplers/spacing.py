@@ -18,7 +18,9 @@ def timesteps(alphas_cumprod: np.ndarray, count: int | None, spacing: str) -> np
     alphas_cumprod: alpha bar of each timestep of the whole process, `[T]`.
     count: how many timesteps to take; None takes all.
     spacing: "uniform", evenly spaced from the first to the last; "stride", at a constant integer
-      stride from the first, as the paper has it for DDIM; "quadratic", evenly spaced in the square
+      stride from the first, as the paper has it for DDIM; "sections10-15-20", as many in each of
+      several equal sections of the process, from the least noisy on, as the authors' code has it;
+      "quadratic", evenly spaced in the square
       root of t, rounded, from the first to the last (after Song et al., 2020, Appendix D.2, who
       round down, and may end before the last); "logsnr", evenly
       spaced in the logarithm of the signal-to-noise ratio (Lu et al., 2022, section 6); "rho",
@@ -33,6 +35,13 @@ def timesteps(alphas_cumprod: np.ndarray, count: int | None, spacing: str) -> np
     return respacing.space_timesteps(total, "" if count is None else str(count))
   if spacing == "stride":
     return respacing.space_timesteps(total, f"ddim{count}")
+  if spacing.startswith("sections"):
+    numbers = spacing.removeprefix("sections").split("-")
+    in_all = sum(map(int, numbers))
+    settings.require(
+      count == in_all, "respacing", f"{in_all} steps, the sum of those in {spacing}", count
+    )
+    return respacing.space_timesteps(total, ",".join(numbers))
   if count > total:
     message = f"expected at most {total} timesteps, as many as the process has, received {count}"
     raise settings.InputError("respacing", message)

@@ -17,7 +17,8 @@ def draw_exactly(variance, steps, kept):
   network = gaussian_data.exact_network(diffusion)
   noise_fn = gaussian_data.make_noise((200, 8, 8, 1))
   draw = tf.function(
-    lambda: loop.draw(network, diffusion, sampler, noise_fn, gaussian_data.FREE).image
+    lambda: loop.draw(network, diffusion, sampler, noise_fn, gaussian_data.FREE).image,
+    autograph=False,
   )
   return draw().numpy()
 

@@ -22,7 +22,8 @@ def test_ddim_solves_its_differential_equation():
   network = gaussian_data.exact_network(diffusion)
   noise_fn = gaussian_data.make_noise((2, 8, 8, 1))
   draw = tf.function(
-    lambda: loop.draw(network, diffusion, ddim.DDIM(), noise_fn, gaussian_data.FREE).image
+    lambda: loop.draw(network, diffusion, ddim.DDIM(), noise_fn, gaussian_data.FREE).image,
+    autograph=False,
   )
   np.testing.assert_allclose(draw(), MEAN + DEVIATION * noise_fn(0), atol=0.02)
 
@@ -33,7 +34,7 @@ def test_ddim_draws_the_images_that_its_reverse_has_encoded(schedule):
   network = gaussian_data.exact_network(diffusion)
   image = MEAN + DEVIATION * gaussian_data.make_noise((2, 8, 8, 1), seed=5)(0)
 
-  @tf.function
+  @tf.function(autograph=False)
   def encode_and_draw():
     latents = loop.encode(network, diffusion, image, gaussian_data.FREE).image
     options = loop.LoopOptions(clip=False, start=latents)

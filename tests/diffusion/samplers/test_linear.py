@@ -72,7 +72,8 @@ def test_stochastic_solvers_draw_the_distribution_of_the_data(text):
   network = gaussian_data.exact_network(diffusion)
   noise_fn = make_noise((100, 8, 8, 1))
   draw = tf.function(
-    lambda: loop.draw(network, diffusion, sampler, noise_fn, gaussian_data.FREE).image
+    lambda: loop.draw(network, diffusion, sampler, noise_fn, gaussian_data.FREE).image,
+    autograph=False,
   )
   image = draw().numpy()
   # The standard errors are 0.005 and 0.0035.

@@ -68,10 +68,22 @@ def test_the_loop_can_begin_with_given_latents(text):
 
 
 @pytest.mark.parametrize("text", ["ancestral:6", "ddim:10:0.5"])
+def test_every_predicted_image_can_be_kept(text):
+  """The last one is the image. Others are not x_t."""
+  samples = draw_toy(text, options=loop.LoopOptions(predictions=True, trajectory=True))
+  assert samples.predictions.shape == (len(samples.trajectory) - 1, *gaussian_data.SHAPE)
+  np.testing.assert_allclose(samples.predictions[-1], samples.image, atol=1e-6)
+  assert np.abs(samples.predictions).max() <= 1  # They are clipped, as what is drawn from them.
+  assert np.abs(samples.predictions[0] - samples.trajectory[1]).max() > 0.1
+  np.testing.assert_array_equal(samples.image, draw_toy(text).image)
+  assert draw_toy(text).predictions is None
+
+
+@pytest.mark.parametrize("text", ["ancestral:6", "ddim:10:0.5"])
 def test_graph_and_eager_execution_agree(text):
   for options in (loop.LoopOptions(), loop.LoopOptions(clip=False, trajectory=True)):
     eager = draw_toy(text, options=options)
-    graph = tf.function(lambda options=options: draw_toy(text, options=options))()
+    graph = tf.function(lambda options=options: draw_toy(text, options=options), autograph=False)()
     np.testing.assert_allclose(graph.image, eager.image, rtol=1e-5, atol=1e-5)
 
 

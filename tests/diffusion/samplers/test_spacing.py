@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from iddpm_tf import settings
+from iddpm_tf.diffusion import respacing
+from iddpm_tf.diffusion.samplers import base
 from iddpm_tf.diffusion.samplers import spacing
 from tests.diffusion.samplers import gaussian_data
 
@@ -42,6 +44,19 @@ def test_quadratic_timesteps_are_distinct_and_end_at_the_last(alphas_cumprod, co
   timesteps = spacing.timesteps(alphas_cumprod, count, "quadratic")
   assert timesteps.shape == (count,) and timesteps[0] == 0 and timesteps.dtype == np.int32
   assert np.all(np.diff(timesteps) > 0) and timesteps[-1] == (999 if count > 1 else 0)
+
+
+def test_sections_have_their_own_numbers_of_timesteps(alphas_cumprod):
+  """As the authors' `--timestep_respacing`, which tests/parity compares."""
+  expected = respacing.space_timesteps(len(alphas_cumprod), "10,15,20")
+  received = spacing.timesteps(alphas_cumprod, 45, "sections10-15-20")
+  np.testing.assert_array_equal(received, expected)
+  with pytest.raises(settings.InputError, match="expected 45 steps, the sum of those in sections"):
+    spacing.timesteps(alphas_cumprod, 44, "sections10-15-20")
+  assert base.parse("ancestral:45:sections10-15-20").to_text() == "ancestral:45:sections10-15-20"
+  for text in ("ancestral:5:sections", "ancestral:5:sections0-5", "ancestral:sections10-5"):
+    with pytest.raises(settings.InputError, match="samplers: expected NAME"):
+      base.parse(text)
 
 
 def test_quadratic_timesteps_are_squares(alphas_cumprod):
