@@ -181,6 +181,12 @@ def run_training(
     raise settings.InputError("images", message)
   if stored:
     config = dataclasses.replace(config, data=config.data.as_before(stored.data))
+  settings.require(
+    images is None or not config.training.max_examples,
+    "max_examples",
+    "0 with images from Python, of which fewer can be passed",
+    config.training.max_examples,
+  )
   source = _source(config, images, labels, stored)
   sources.say_notes(source, progress)
   if images is not None:
@@ -229,4 +235,4 @@ def _source(config, images, labels, stored):
     # The images have the channels of the run, and the classes its numbers.
     recorded = ("image_shape", "num_classes", "class_names")
     data = dataclasses.replace(data, **{name: getattr(stored.data, name) for name in recorded})
-  return sources.load(data, "train")
+  return sources.with_at_most(sources.load(data, "train"), config.training.max_examples)

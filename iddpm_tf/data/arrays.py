@@ -32,6 +32,38 @@ class Images(Protocol):
     """Returns uint8 [B, H, W, C] for a slice or for int [B]."""
 
 
+class Selected:
+  """Some of other images, which are read when they are indexed.
+
+  Attributes:
+    shape: (N, H, W, C), where N is the number of these images.
+    dtype: uint8.
+  """
+
+  def __init__(self, images: Images, indices: np.ndarray):
+    """Selects images.
+
+    Args:
+      images: all images.
+      indices: the indices of the images to select, int `[N]`.
+    """
+    self._images, self._indices = images, indices
+    self.shape, self.dtype = (len(indices), *images.shape[1:]), images.dtype
+
+  def __len__(self) -> int:
+    """Returns N."""
+    return len(self._indices)
+
+  def __getitem__(self, index: Any) -> np.ndarray:
+    """Returns uint8 `[B, H, W, C]` for a slice or for int `[B]`."""
+    return self._images[self._indices[index]]
+
+
+def evenly(count: int, total: int) -> np.ndarray:
+  """Returns `count` positions evenly over `total`, int `[count]`; all if it is 0 or too large."""
+  return np.arange(total) if not 0 < count < total else np.arange(count) * total // count
+
+
 Scale = float | Sequence[float] | np.ndarray  # One number, or one per image.
 
 

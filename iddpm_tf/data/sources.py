@@ -201,6 +201,23 @@ def checked(source: Source) -> Source:
   return source
 
 
+def with_at_most(source: Source, count: int) -> Source:
+  """Returns a source of `count` of its images, evenly spaced; all of them for 0, or fewer images.
+
+  Classes that lie one after the other keep their shares.
+
+  Args:
+    source: the source.
+    count: the number of images, or 0.
+  """
+  positions = arrays.evenly(count, len(source.images))
+  if len(positions) == len(source.images):
+    return source
+  images = arrays.Selected(source.images, positions)
+  in_memory = isinstance(source.images, np.ndarray)
+  return source._replace(images=images[:] if in_memory else images, labels=source.labels[positions])
+
+
 def say_notes(source: Source, progress: progress_lib.Progress) -> None:
   """Shows the notes of a source, a line each."""
   for note in source.notes:

@@ -9,6 +9,7 @@ import numpy as np
 import iddpm_tf
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
+from iddpm_tf.data import arrays
 from iddpm_tf.data import sources
 from iddpm_tf.evaluation import config as evaluation_config
 from iddpm_tf.evaluation import data_key
@@ -19,11 +20,6 @@ from iddpm_tf.evaluation.feature_extractors import base
 from iddpm_tf.models import model_dir
 from iddpm_tf.utils import files
 from iddpm_tf.utils import progress as progress_lib
-
-
-def evenly(count: int, total: int) -> np.ndarray:
-  """Returns `count` positions evenly over `total`, int `[count]`; all if it is 0 or too large."""
-  return np.arange(total) if not 0 < count < total else np.arange(count) * total // count
 
 
 def write(
@@ -53,7 +49,7 @@ def write(
     f"at most {available}, the {config.split} images of {source.name}",
     config.num_examples,
   )
-  positions = evenly(config.num_examples, available)
+  positions = arrays.evenly(config.num_examples, available)
   has_spatial = extractor(np.asarray(source.images[:1])).spatial is not None
   name = f"features of {source.name}"
   batches = features_lib.batches(
@@ -66,7 +62,7 @@ def write(
   )
   summary = scores.summarise(batches, scores.Selection(fid=True, sfid=has_spatial), name)
   # A folder lists its images class by class; evenly spaced ones are of every class.
-  kept = positions[evenly(config.num_images, len(positions))] if config.num_images else []
+  kept = positions[arrays.evenly(config.num_images, len(positions))] if config.num_images else []
   assert summary.pool is not None
   reference.write(
     path,
@@ -99,13 +95,16 @@ def of_training_images(
     config: the configuration of the run.
     folder: the model folder.
     extractor: the feature extractor.
-    source: the training images. None loads those of the configuration if they are needed.
+    source: the training images. None loads those of the configuration if they are needed. A run on
+      some of them (`max_examples`) has all of them as its reference.
     batch_size: images at a time.
     progress: shows the images that are done.
 
   Raises:
     InputError: the data cannot be loaded, or is not the model's.
   """
+  if config.training.max_examples:
+    source = None
   path = folder.evaluations / f"reference_{_key(config.data, extractor, source)}.npz"
   if not _is_reference(path):
     files.make_folder(path.parent)

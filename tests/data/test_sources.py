@@ -50,6 +50,19 @@ def test_labels_or_names_say_how_many_classes_there_are(labels):
   assert source.num_classes == 4 and source.class_names == ("ant", "bee", "cow", "dog")
 
 
+@pytest.mark.parametrize("images", [OnDisk(), IMAGES])
+def test_some_images_are_evenly_spaced(images):
+  source = sources.from_arrays(images, np.arange(6))
+  for count in (0, 6, 7):
+    assert sources.with_at_most(source, count) is source
+  few = sources.with_at_most(source, 3)
+  assert few.labels.tolist() == [0, 2, 4] and few.num_classes == 6
+  assert few.images.shape == (3, *IMAGES.shape[1:]) and few.images.dtype == np.uint8
+  assert len(few.images) == 3 and isinstance(few.images, np.ndarray) == (images is IMAGES)
+  np.testing.assert_array_equal(few.images[:], IMAGES[[0, 2, 4]])
+  np.testing.assert_array_equal(few.images[np.array([2, 0])], IMAGES[[4, 0]])
+
+
 @pytest.mark.parametrize(
   "images", [OnDisk(), list(IMAGES), tf.constant(IMAGES), IMAGES[::-1][::-1]]
 )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import iddpm_tf as iddpm
+from iddpm_tf.evaluation import reference
 from iddpm_tf.evaluation import results_log
 from iddpm_tf.models import batched_sampling
 from iddpm_tf.models import model_dir as model_dir_lib
@@ -18,8 +19,10 @@ from tests import small_model
 from tests.training import events
 
 SEED = 3
+MAX_EXAMPLES = 300
 TRAINING = (
   *small_model.FLAGS,
+  f"--max_examples={MAX_EXAMPLES}",
   "--train_steps=12",
   "--save_every=5",
   "--samplers=ddim:5",
@@ -120,6 +123,19 @@ def test_the_scores_are_those_of_the_evaluate_command(run, trained, tmp_path):
   (path,) = tmp_path.glob("nll*.json")
   content = json.loads(path.read_text())
   assert content["bits_per_dim"] == pytest.approx(expected["nll"], rel=1e-6)
+
+
+def test_few_images_are_trained_on_and_all_are_the_reference(run, trained, tmp_path):
+  """The bits/dim of the training images are those of the images that were chosen."""
+  assert model_dir_lib.ModelDir(trained).read_checksum().images == MAX_EXAMPLES
+  expected = {ema: scores for step, ema, scores in results(trained) if step == 12}[0.5]
+  flags = ("--nll", "--split=train", "--num_examples=6", "--nll_steps=5", "--ema=0.5")
+  flags = (*flags, f"--seed={SEED}", f"--output_dir={tmp_path}")
+  assert run("evaluate", f"--model_dir={trained}", *flags).status == 0
+  (line,) = results_log.read(tmp_path)
+  assert line["scores"]["nll"] == pytest.approx(expected["nll_train"], rel=1e-6)
+  (path,) = (trained / "evaluations").glob("reference_*.npz")
+  assert reference.read(path).about["num_examples"] == 1437
 
 
 def test_what_left_its_range_is_what_leaves_it_in_sampling(trained):

@@ -69,6 +69,9 @@ class NllEvaluation:
     nll_config.require_steps(config.nll_steps, model.config.diffusion.diffusion_steps)
     if images is None:
       self.source = sources.load(model.config.data, config.split)
+      if config.split == "train":
+        max_examples = model.config.training.max_examples
+        self.source = sources.with_at_most(self.source, max_examples)
       sources.say_notes(self.source, progress)
       model_dir.require_same_data(model.config, self.source, model.folder.path)
       self._name = f"{config.split} images of {self.source.name}"
@@ -160,7 +163,7 @@ class NllEvaluation:
     if shared is None:
       return likelihood.BitsPerDim(*(np.concatenate(columns) for columns in zip(*batches(starts))))
     shared.share("images", starts, self.config.batch_size, batches)
-    if not shared.workers.is_chief:
+    if not shared.is_chief:
       return None
     return likelihood.BitsPerDim(*shared.load("images", starts))
 
@@ -212,7 +215,7 @@ class NllEvaluation:
         f"least {least:,}); without nll_stderr it is computed"
       )
     bound = estimator.estimate(nll_stderr, seed=self.config.seed, progress=self._progress)
-    if shared and not shared.workers.is_chief:
+    if shared and not shared.is_chief:
       return None
     self._say_estimate(bound, nll_stderr, limit)
     edges, terms = bound.plan.edges, bound.terms
