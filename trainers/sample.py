@@ -4,7 +4,8 @@
 
 Writes a PNG grid and an .npz file for each of --samplers: `arr_0` holds the images, uint8 [N, H, W,
 C], and `arr_1` their labels where the model has classes. Image i has seed --seed + i and is the
-same for every number of images.
+same for every number of images. The grid shows the first 100. Images are drawn in batches, which
+are kept in files until all are written: a command that was stopped continues where it was.
 
 With --upsampler_dir, a super-resolution model enlarges the images (Appendix C), and both sizes are
 written. A super-resolution model alone enlarges --base_samples, such as an .npz file of this
@@ -14,8 +15,10 @@ Several workers, as for training, share out the batches; the first of them write
 """
 
 import dataclasses
+import itertools
 import pathlib
 import sys
+from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
@@ -29,10 +32,16 @@ from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.models import seeds as seeds_lib
 from iddpm_tf.utils import cluster
 from iddpm_tf.utils import files
+from iddpm_tf.utils import npz
 from iddpm_tf.utils import progress as progress_lib
 from iddpm_tf.utils import shared_batches
 from trainers.cli import command
 from trainers.cli import model_options
+
+if TYPE_CHECKING:
+  from iddpm_tf.models import shared_sampling
+
+_SHOWN = 100  # The images of a grid, at most.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,10 +96,7 @@ def main(options: Options, given: dict[str, Any]) -> int:
   progress = progress_lib.Console()
   model = model_options.load_model(options, given, all_devices=True, progress=progress)
   samplers = model.parse_samplers()
-  upsampler, enlarging = model_options.load_enlarging(options, given, progress=progress) or (
-    None,
-    None,
-  )
+  enlarging = model_options.load_enlarging(options, given, progress=progress)
   folder = files.make_folder(
     options.output_dir or model_dir_lib.ModelDir(options.model_dir or "").samples
   )
@@ -98,63 +104,35 @@ def main(options: Options, given: dict[str, Any]) -> int:
     for sampler in samplers:
       files.make_folder(folder / str(sampler))
   output = _Output(folder, options.seed, labels, options.png)
-  _say_what(model, upsampler, options, count)
+  _say_what(model, enlarging and enlarging.upsampler, options, count)
 
-  if workers:
-    inputs = seeds_lib.make_inputs(
-      count,
-      seed=options.seed,
-      labels=labels,
-      num_classes=options.classes_of(config)[0],
-      low_res=low_res,
-    )
-    shared = shared_sampling.SharedSampling(
-      folder, inputs, batch_size=options.batch_size, workers=workers, progress=progress
-    )
-    second = None if upsampler is None else (upsampler.trained, enlarging)
-    _draw_together(shared, (model.trained, samplers), second, output if workers.is_chief else None)
-    return 0
-
-  def draw(model, sampler, labels, low_res):
-    images = model.sample(
-      count,
-      sampler=sampler,
-      labels=labels if model.trained.num_labels else None,
-      seed=options.seed,
-      low_res=low_res,
-      batch_size=options.batch_size,
-      progress=progress,
-    )
-    print(model.describe_range(sampler))
-    return images
-
-  for sampler in samplers:
-    images = draw(model, sampler, labels, low_res)
-    output.write(str(sampler), images)
-    if upsampler is not None:
-      images = draw(upsampler, enlarging, labels, images)
-      output.write(f"{sampler}_upsampled_{enlarging}", images)
-  return 0
-
-
-def _draw_together(shared, first, second, output):
-  """Draws the images with the other workers; `output` is that of the chief, or None."""
-  model, samplers = first
+  inputs = seeds_lib.make_inputs(
+    count,
+    seed=options.seed,
+    labels=labels,
+    num_classes=options.classes_of(config)[0],
+    low_res=low_res,
+  )
+  shared = shared_sampling.SharedSampling(
+    folder, inputs, batch_size=options.batch_size, workers=workers, progress=progress
+  )
+  is_chief = workers is None or workers.is_chief
   try:
     for sampler in samplers:
-      drawn = shared.draw(model, sampler)
-      if output:
-        output.write(str(sampler), drawn.images())
-      if second:
-        upsampler, enlarging = second
-        enlarged = shared.draw(upsampler, enlarging, enlarged=drawn)
-        if output:
-          output.write(f"{sampler}_upsampled_{enlarging}", enlarged.images())
+      drawn = shared.draw(model.trained, sampler)
+      if is_chief:
+        output.write(str(sampler), drawn)
+      if enlarging is not None:
+        upsampler, second = enlarging.upsampler.trained, enlarging.sampler
+        drawn = shared.draw(upsampler, second, enlarged=drawn)
+        if is_chief:
+          output.write(f"{sampler}_upsampled_{second}", drawn)
   except shared_batches.ChiefFinished as finished:
     print(f"note: {finished}")
     shared.clear()
-  if output:
+  if is_chief:
     shared.clear()
+  return 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,21 +151,23 @@ class _Output:
   labels: np.ndarray | None
   png: bool
 
-  def write(self, name: str, images: np.ndarray) -> None:
+  def write(self, name: str, drawn: "shared_sampling.Drawn") -> None:
     """Writes a grid, an .npz file, and perhaps single images."""
-    grid = self.folder / f"{name}.png"
-    pictures.write_png(grid, pictures.class_grid(images, self.labels))
+    labels = [] if self.labels is None else [self.labels]
+    grid, first = self.folder / f"{name}.png", drawn.first(_SHOWN)
+    shown = None if self.labels is None else self.labels[: len(first)]
+    pictures.write_png(grid, pictures.class_grid(first, shown))
     # The authors' layout, and their file name after the sampler's.
-    path = self.folder / f"{name}_samples_{'x'.join(map(str, images.shape))}.npz"
+    path = self.folder / f"{name}_samples_{'x'.join(map(str, drawn.shape))}.npz"
     with files.whole(path) as temporary:
-      np.savez(temporary, *([images] if self.labels is None else [images, self.labels]))
+      npz.write_parts(temporary, drawn.shape, drawn.batches(), *labels)
     print(f"wrote {grid} and {path}")
     if self.png:
       folder = files.make_folder(self.folder / name)
-      for i, image in enumerate(images):
+      for i, image in enumerate(itertools.chain.from_iterable(drawn.batches())):
         suffix = "" if self.labels is None else f"_label_{self.labels[i]}"
         pictures.write_png(folder / f"seed_{self.first_seed + i}{suffix}.png", image)
-      print(f"wrote {len(images)} PNG files to {folder}")
+      print(f"wrote {drawn.shape[0]} PNG files to {folder}")
 
 
 def _say_what(model, upsampler, options, count):

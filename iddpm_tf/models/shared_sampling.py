@@ -1,6 +1,10 @@
-"""Images that several processes draw together: each draws every n-th batch."""
+"""Images that are drawn batch by batch into files, by one process or by several together.
+
+Of several, each draws every n-th batch.
+"""
 
 from collections.abc import Iterator
+from collections.abc import Sequence
 import os
 import zlib
 
@@ -15,10 +19,11 @@ from iddpm_tf.utils import shared_batches
 
 
 class SharedSampling:
-  """Draws the images of given inputs with several processes, which make the same calls.
+  """Draws the images of given inputs, which are never all in memory.
 
-  The batches are those of one process, and so are the images, byte for byte. A command that was
-  stopped finds the batches that it has drawn. If a worker is lost, the chief draws its part.
+  A command that was stopped finds the batches that it has drawn. Several processes make the same
+  calls. Their batches are those of one process, and so are the images, byte for byte. If a worker
+  is lost, the chief draws its part.
   """
 
   def __init__(
@@ -27,7 +32,7 @@ class SharedSampling:
     inputs: batched_sampling.Inputs,
     *,
     batch_size: int,
-    workers: cluster.Cluster,
+    workers: cluster.Cluster | None,
     progress: progress_lib.Progress,
   ):
     """Prepares the work.
@@ -36,7 +41,7 @@ class SharedSampling:
       parent: a folder on a disk that all workers have, in which the batches lie meanwhile.
       inputs: arrays by the names of a sampler's inputs.
       batch_size: images at a time, over all devices of a process.
-      workers: the processes.
+      workers: the processes; None: this one is alone.
       progress: shows the evaluations of the network.
     """
     self._parent, self._inputs, self._batch_size = parent, dict(inputs), batch_size
@@ -78,34 +83,28 @@ class SharedSampling:
     def make(starts: list[int]) -> Iterator[tuple[np.ndarray]]:
       nonlocal has_drawn
       has_drawn = True
-      inputs = self._inputs_of(starts, enlarged)
-      for images in batched.batches(inputs, batch_size=self._batch_size, progress=self._progress):
+      inputs = (self._inputs_of(start, enlarged) for start in starts)
+      for images in batched.each_of(inputs, len(starts), progress=self._progress):
         yield (images,)
 
     shared.share("images", self._starts, self._batch_size, make)
-    if has_drawn and self._workers.is_chief:
+    if has_drawn and shared.is_chief:
       self._progress.say(batched.describe_range())
       if note := batched.note_of_extremes():
         self._progress.say(note)
-    return Drawn(shared, self._starts)
+    return Drawn(shared, self._starts, model.config.image_shape)
 
   def clear(self) -> None:
     """Deletes the batches. The chief calls it when their images are written."""
     for shared in self._made:
       shared.clear()
 
-  def _inputs_of(self, starts, enlarged):
-    """Returns the inputs of the batches at some positions."""
-    stop = self._starts.stop
-    chosen = np.concatenate(
-      [np.arange(start, min(start + self._batch_size, stop)) for start in starts]
-    )
-    inputs = {
-      name: None if array is None else np.asarray(array)[chosen]
-      for name, array in self._inputs.items()
-    }
+  def _inputs_of(self, start, enlarged):
+    """Returns the inputs of the batch at a position."""
+    part = slice(start, start + self._batch_size)
+    inputs = {name: None if array is None else array[part] for name, array in self._inputs.items()}
     if enlarged is not None:
-      inputs["low_res"] = enlarged.images(starts)
+      inputs["low_res"] = enlarged.batch(start)
     return inputs
 
   def _key(self, model, sampler, enlarged):
@@ -129,21 +128,33 @@ class SharedSampling:
 
 
 class Drawn:
-  """The images of one call of `SharedSampling.draw`."""
+  """The images of one call of `SharedSampling.draw`, in files. Only the chief has all of them.
 
-  def __init__(self, shared: shared_batches.SharedBatches, starts: range):
+  Attributes:
+    shape: the shape of all images, (N, H, W, C).
+  """
+
+  def __init__(
+    self, shared: shared_batches.SharedBatches, starts: range, image_shape: Sequence[int]
+  ):
     self._shared, self._starts = shared, starts
+    self.shape = (starts.stop, *image_shape)
 
   @property
   def name(self) -> str:
     """A name that depends on all that the images depend on."""
     return self._shared.folder.name
 
-  def images(self, starts: "range | list[int] | None" = None) -> np.ndarray:
-    """Returns the images of batches that are drawn, uint8 `[N, H, W, C]`.
-
-    Args:
-      starts: the positions at which the batches begin; None: all, which only the chief has.
-    """
-    (images,) = self._shared.load("images", self._starts if starts is None else starts)
+  def batch(self, start: int) -> np.ndarray:
+    """Returns the images of the batch that begins at a position, uint8 `[B, H, W, C]`."""
+    (images,) = self._shared.load("images", [start])
     return images
+
+  def batches(self) -> Iterator[np.ndarray]:
+    """Yields the images of each batch, uint8 `[B, H, W, C]`."""
+    return map(self.batch, self._starts)
+
+  def first(self, count: int) -> np.ndarray:
+    """Returns the first images, uint8 `[count, H, W, C]`, or all if there are fewer."""
+    starts = [start for start in self._starts if start < count]
+    return np.concatenate(list(map(self.batch, starts)))[:count]

@@ -1,9 +1,11 @@
-"""Reading of .npz files that others made, with one line for what is wrong."""
+"""Files of arrays (.npz): those that others made, and those that do not fit into memory."""
 
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
 import lzma
+import math
 import os
 import stat
 import struct
@@ -68,6 +70,33 @@ def header(path: files.PathLike, name: str) -> tuple[tuple[int, ...], np.dtype]:
     else:
       shape, _, dtype = np.lib.format.read_array_header_2_0(file)
   return shape, dtype
+
+
+def write_parts(
+  path: files.PathLike, shape: Sequence[int], parts: Iterable[np.ndarray], *others: np.ndarray
+) -> None:
+  """Writes an .npz as `np.savez` does, whose first array is never in memory as a whole.
+
+  Args:
+    path: the file.
+    shape: the shape of the first array, uint8.
+    parts: the parts of the first array, in their order.
+    *others: the further arrays.
+
+  Raises:
+    ValueError: the parts have another size than the shape.
+  """
+  header = {"descr": "|u1", "fortran_order": False, "shape": tuple(shape)}
+  with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+    # `np.savez` names arrays without a name so.
+    with archive.open("arr_0.npy", "w", force_zip64=True) as file:
+      np.lib.format.write_array_header_1_0(file, header)
+      written = sum(file.write(np.ascontiguousarray(part, np.uint8).data) for part in parts)
+    if written != math.prod(shape):
+      raise ValueError(f"expected parts of {math.prod(shape)} bytes in all, received {written}")
+    for number, array in enumerate(others, 1):
+      with archive.open(f"arr_{number}.npy", "w", force_zip64=True) as file:
+        np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 @contextlib.contextmanager

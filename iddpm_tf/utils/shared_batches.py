@@ -1,4 +1,4 @@
-"""Batches that several processes make together, as files on a disk that all of them have."""
+"""Batches that one or several processes make, as files on a disk that all of them have."""
 
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -81,21 +81,21 @@ def share_out(
 
 
 class SharedBatches:
-  """Arrays that several processes make batch by batch, in a folder that is deleted at the end.
+  """Arrays that processes make batch by batch, in a folder that is deleted at the end.
 
   A command that was stopped finds the batches that it has made, because the name of the folder
   depends on all that they depend on.
 
   Attributes:
     folder: the folder of the batches.
-    workers: the processes.
+    workers: the processes, or None.
   """
 
   def __init__(
     self,
     parent: str | os.PathLike[str],
     key: Any,
-    workers: cluster.Cluster,
+    workers: cluster.Cluster | None,
     *,
     progress: progress_lib.Progress,
   ):
@@ -104,13 +104,18 @@ class SharedBatches:
     Args:
       parent: the folder that it lies in, on a disk that all workers have.
       key: all that the batches depend on, as JSON.
-      workers: the processes that make the same calls.
+      workers: the processes that make the same calls; None: this one is alone.
       progress: shows what is done.
     """
     checksum = zlib.crc32(json.dumps(key, sort_keys=True).encode())
     self.folder = pathlib.Path(parent) / f".shared_{checksum:08x}"
     self.workers, self._progress = workers, progress
     self.folder.mkdir(parents=True, exist_ok=True)
+
+  @property
+  def is_chief(self) -> bool:
+    """Whether this process has all batches in the end: it is the first worker, or alone."""
+    return self.workers is None or self.workers.is_chief
 
   def share(
     self,
@@ -183,7 +188,7 @@ class SharedBatches:
     shutil.rmtree(self.folder, ignore_errors=True)
 
   def _require_folder(self) -> None:
-    if not self.folder.exists():
+    if self.workers is not None and not self.folder.exists():
       raise ChiefFinished(f"the chief has finished without worker {self.workers.number}")
 
   def _path(self, name: str, start: int) -> pathlib.Path:

@@ -8,6 +8,11 @@ from PIL import Image
 import pytest
 import tensorflow as tf
 
+from iddpm_tf.models import batched_sampling
+
+# The class itself: what shares graphs between tests takes its place meanwhile.
+BatchedSampler = batched_sampling.BatchedSampler
+
 
 def arrays(folder, name):
   (path,) = folder.glob(f"{name}_samples_*.npz")
@@ -60,6 +65,33 @@ def test_sample_writes_a_grid_and_the_authors_npz(run, model_dir, tmp_path):
     assert picture.shape == (342, 104)
     np.testing.assert_array_equal(picture[36:68:4, 36:68:4], content["arr_0"][11, ..., 0])
   assert sorted(path.suffix for path in output.iterdir()) == [".npz", ".npz", ".png", ".png"]
+
+
+def test_a_stopped_sampling_continues_with_the_images_that_it_has(
+  run, model_dir, tmp_path, monkeypatch
+):
+  """The grid shows no more than 100 images."""
+  flags = (f"--model_dir={model_dir}", "--samplers=ddim:5", "--num_samples=120", "--batch_size=50")
+  assert run("sample", *flags, f"--output_dir={tmp_path / 'expected'}").status == 0
+  drawn, each_of = [], BatchedSampler.each_of
+
+  def until_stopped(self, batches, count, **options):
+    for images in each_of(self, batches, count, **options):
+      if len(drawn) == 2:
+        raise KeyboardInterrupt
+      drawn.append(len(images))
+      yield images
+
+  monkeypatch.setattr(BatchedSampler, "each_of", until_stopped)
+  flags = (*flags, f"--output_dir={tmp_path / 'images'}")
+  assert run("sample", *flags).status == 130 and drawn == [50, 50]
+  drawn.clear()
+  assert run("sample", *flags).status == 0 and drawn == [20]
+  for name in ("arr_0", "arr_1"):
+    ours, theirs = (arrays(tmp_path / folder, "ddim_5")[1] for folder in ("images", "expected"))
+    np.testing.assert_array_equal(ours[name], theirs[name])
+  assert np.asarray(Image.open(tmp_path / "images/ddim_5.png")).shape == (342, 342)
+  assert len(list((tmp_path / "images").iterdir())) == 2
 
 
 def test_an_image_depends_on_its_seed_and_not_on_the_batch(run, model_dir, tmp_path):

@@ -16,6 +16,18 @@ def test_reads_arrays_that_must_be_there_and_optional_ones(tmp_path):
   assert npz.header(tmp_path / "x.npz", "c") == ((1, 1), np.float32)
 
 
+def test_an_array_is_written_in_parts(tmp_path):
+  images = np.arange(7 * 2 * 3, dtype=np.uint8).reshape(7, 2, 3)
+  parts = (images[:4, ::1], images[4:6], images[6:])
+  npz.write_parts(tmp_path / "x.npz", images.shape, parts, np.int32([3, 1]))
+  with np.load(tmp_path / "x.npz") as content:
+    assert content.files == ["arr_0", "arr_1"]
+    np.testing.assert_array_equal(content["arr_0"], images)
+    assert content["arr_0"].dtype == np.uint8 and content["arr_1"].tolist() == [3, 1]
+  with pytest.raises(ValueError, match="expected parts of 42 bytes in all, received 36"):
+    npz.write_parts(tmp_path / "y.npz", images.shape, (images[:6],))
+
+
 def test_errors_say_what_the_file_is(tmp_path):
   path = tmp_path / "x.npz"
 
