@@ -47,8 +47,8 @@ class Options:
   )
   seeds: int | None = settings.setting(
     None,
-    "number of models of each kind, with the seeds 0, 1, ...; unset: 3 at --scale=small, otherwise "
-    "1, with which claims stay undecided",
+    "number of models of each kind, with the seeds 0, 1, ...; unset: the seeds 3, 4 and 5 at "
+    "--scale=small, otherwise seed 0 alone, with which claims stay undecided",
   )
   microbatches: int | None = settings.setting(
     None,

@@ -92,7 +92,8 @@ def as_html(
       [
         "<h1>Improved Denoising Diffusion Probabilistic Models, reproduced</h1>",
         f'<p class="about">Scale {page.escape(scale.name)}: {data}. Seeds '
-        f"{', '.join(map(str, scale.seeds))}. iddpm_tf {page.escape(iddpm_tf.__version__)}.</p>"
+        f"{', '.join(map(str, scale.seeds))}. iddpm_tf {page.escape(iddpm_tf.__version__)}. "
+        f"{page.escape(scale.about)}</p>"
         f"<nav>{links}</nav>",
         f"<section><h2>Claims of the paper</h2>{page.claims_table(claims)}{_unjudged(unjudged)}"
         "</section>",

@@ -81,11 +81,13 @@ class Figure16(base.Experiment):
         for row in _ROWS
       ),
     )
+    count = scale.overfitting.max_examples
     return sections.Section(
       f"Models of {scale.fid_models.data}, trained with L_hybrid, T = 4000, and dropout {_DROPOUT} "
       "with both schedules, and evaluated in training (--eval_every). NLL of the test images and "
       "of the training images is estimated from a hundred timesteps. The claim is judged by the "
-      "test images.",
+      "test images."
+      + (f" They are trained on {count:,} images, so that they overfit soon." if count else ""),
       figures=(
         sections.plot(draw, "Scores throughout training, averaged over the seeds.", columns=2),
       ),
@@ -99,10 +101,20 @@ def _training(scale: scales.Scale, row: scales.Row, seed: int) -> tasks.Training
     scale,
     scale.fid_models.training(row, seed),
     "overfitting",
-    (f"--dropout={_DROPOUT}", f"--eval_scores={','.join(_SCORES)}"),
+    (
+      f"--dropout={_DROPOUT}",
+      f"--eval_scores={','.join(_SCORES)}",
+      *_subset(scale),
+    ),
     train_steps=scale.overfitting.train_steps,
     evaluations=scale.overfitting.evaluations,
   )
+
+
+def _subset(scale: scales.Scale) -> tuple[str, ...]:
+  """Returns the flag that trains on some of the images, if the scale does."""
+  count = scale.overfitting.max_examples
+  return (f"--max_examples={count}",) if count else ()
 
 
 def judge(steps: np.ndarray, nll: Mapping[str, np.ndarray]) -> claims.Claim:
