@@ -3,7 +3,7 @@
 Trainings of the same configuration share a state, its traced steps and its sample grids; the state
 gets its initial values again. Commands that load the same
 model folder share the model. Samplers and bounds of the same network share their graphs. The
-digits are loaded once. Nothing else differs from what a user runs.
+digits and their features are loaded once. Nothing else differs from what a user runs.
 """
 
 import collections
@@ -16,9 +16,12 @@ import types
 from iddpm_tf import api
 from iddpm_tf.api import loading
 from iddpm_tf.data import sources
+from iddpm_tf.evaluation import features
+from iddpm_tf.evaluation.feature_extractors import digits
 from iddpm_tf.evaluation.nll import full_sum
 from iddpm_tf.models import batched_sampling
 from iddpm_tf.training import estimates
+from iddpm_tf.training import held_out_accuracy
 from iddpm_tf.training import loop
 from iddpm_tf.training import sample_grids
 from iddpm_tf.training import state as state_lib
@@ -62,6 +65,9 @@ class SharedGraphs:
       patch.setattr(loop, "make_steps", self._make_steps)
       grids = types.SimpleNamespace(SampleGrids=self._make_grids)
       patch.setattr(loop, "sample_grids", grids)
+      accuracies = types.SimpleNamespace(HeldOutAccuracy=self._make_accuracy)
+      patch.setattr(loop, "held_out_accuracy", accuracies)
+      patch.setattr(features, "load", self._load_features)
       patch.setattr(estimates, "flops_per_second", lambda *_: 1e10)
       patch.setattr(batched_sampling, "BatchedSampler", self._make_batched_sampler)
       patch.setattr(full_sum, "FullSum", self._make_full_sum)
@@ -111,6 +117,18 @@ class SharedGraphs:
     shared._source, shared._folder = source, folder.samples
     shared._writer, shared._progress = writer, progress
     return shared
+
+  def _make_accuracy(self, state, *args, original=held_out_accuracy.HeldOutAccuracy):
+    made, training = original(state, *args), self._training_of(state)
+    if made._split is not None:
+      training.accuracy_losses = training.accuracy_losses or made._losses
+      made._losses = training.accuracy_losses
+    return made
+
+  def _load_features(self, text, original=features.load):
+    if text != digits.NAME:
+      return original(text)
+    return self._graph(("features", text), lambda: original(text))
 
   def _training_of(self, state):
     return next(each for each in self._trainings.values() if each.state is state)
@@ -166,6 +184,7 @@ class _Training:
   initial: list
   steps: object = None
   grids: dict = dataclasses.field(default_factory=dict)
+  accuracy_losses: object = None
 
 
 @dataclasses.dataclass

@@ -134,7 +134,8 @@ def test_guided_images_follow_the_product_of_data_and_classifier(text):
   network_fn = gaussian_data.exact_network(diffusion)
   noise_fn = gaussian_data.make_noise((50, 8, 8, 1))
   image = tf.function(
-    lambda: loop.draw(network_fn, diffusion, sampler, noise_fn, options).image
+    lambda: loop.draw(network_fn, diffusion, sampler, noise_fn, options).image,
+    autograph=False,
   )().numpy()
   precision = 1 / gaussian_data.DEVIATION**2 + 4
   mean = (gaussian_data.MEAN / gaussian_data.DEVIATION**2 + 4) / precision

@@ -169,6 +169,6 @@ def test_clipping_improves_the_bound_of_predictions_outside_the_range():
 
 def test_graph_and_eager_execution_agree():
   diffusion = make_diffusion(6)
-  graph = tf.function(lambda: bits_per_dim(diffusion, toy_network))()
+  graph = tf.function(lambda: bits_per_dim(diffusion, toy_network), autograph=False)()
   for ours, eager in zip(graph, bits_per_dim(diffusion, toy_network), strict=True):
     np.testing.assert_allclose(ours, eager, rtol=1e-4, atol=1e-6)

@@ -29,7 +29,7 @@ def test_probabilities_are_those_of_the_network(classifier):
 
 
 def test_the_gradient_points_to_the_class(classifier):
-  @tf.function
+  @tf.function(autograph=False)
   def gradient(x_t):
     with tf.GradientTape() as tape:
       tape.watch(x_t)

@@ -227,7 +227,7 @@ def test_a_graph_for_any_batch_and_size_agrees_with_eager_execution():
     tf.TensorSpec([None]),
     tf.TensorSpec([None], tf.int32),
   ]
-  graph = tf.function(network.__call__, input_signature=signature)
+  graph = tf.function(network.__call__, input_signature=signature, autograph=False)
   for x in (images(8, 8, 3), images(4, 6, 3)):
     np.testing.assert_allclose(graph(x, T, [0, 1]), network(x, T, np.array([0, 1])), atol=1e-5)
 

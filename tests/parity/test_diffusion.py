@@ -185,7 +185,8 @@ def test_sampling_loops(loop_file, name):
   network = make_network(diffusion.config)
   noise = tf.constant(golden["loop/ddpm/noise"])
   draw = tf.function(
-    lambda: loop.draw(network, diffusion, base.parse(name), lambda k: tf.gather(noise, k)).image
+    lambda: loop.draw(network, diffusion, base.parse(name), lambda k: tf.gather(noise, k)).image,
+    autograph=False,
   )
   assert_close(draw(), golden["loop/ddpm" if name == "ancestral" else "loop/ddim"])
 
@@ -197,7 +198,8 @@ def test_likelihood(likelihood_file, decoder):
   network, x_start = make_network(diffusion.config), tf.constant(golden["x_start"])
   noise = tf.constant(golden["bpd/noise"])
   ours = tf.function(
-    lambda: likelihood.bits_per_dim(network, diffusion, x_start, lambda k: tf.gather(noise, k))
+    lambda: likelihood.bits_per_dim(network, diffusion, x_start, lambda k: tf.gather(noise, k)),
+    autograph=False,
   )()
   # The authors' columns begin at the last timestep.
   t = np.arange(diffusion.num_timesteps)[::-1]

@@ -74,7 +74,8 @@ def test_guided_loops(guided_loop_file, name):
   draw = tf.function(
     lambda: (
       loop.draw(network, diffusion, base.parse(name), lambda k: tf.gather(noise, k), options).image
-    )
+    ),
+    autograph=False,
   )
   expected = golden["loop/ddpm" if name == "ancestral" else "loop/ddim"]
   assert_close(draw(), expected, diffusion.process.alphas_cumprod)

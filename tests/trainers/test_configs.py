@@ -11,6 +11,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from iddpm_tf import config as config_lib
+from iddpm_tf import networks
 from iddpm_tf import settings
 from iddpm_tf.data import sources
 from iddpm_tf.diffusion import gaussian_diffusion
@@ -363,7 +364,6 @@ def test_the_flagfile_of_cifar10_names_the_data_set():
   assert source.images.shape == (1, *config.data.image_shape)
 
 
-@functools.cache
 def first_step(config):
   """Returns the record of the first step, and whether the last layer has moved from its zeros."""
   state = state_lib.TrainState(config)
@@ -381,19 +381,36 @@ def first_step(config):
   return record, np.any(last.kernel.numpy() != before)
 
 
-# Of the networks of Dhariwal & Nichol (2021), one UNet and one classifier. The others have the same
-# layers, and tests/parity compares their outputs.
-STEPPED = [
-  name
-  for name in FILES
-  if not name.startswith("adm_") or name in ("adm_imagenet64.flags", "adm_classifier64.flags")
-]
+@functools.cache
+def output(config):
+  """Returns the output of a new network for one image."""
+  network = networks.build_network(config)
+  x = tf.ones([1, *config.data.image_shape])
+  if config.is_classifier:
+    return network(x, tf.zeros([1])).numpy()
+  label = tf.zeros([1], tf.int32) if config.uses_labels else None
+  low_res = {"low_res": tf.ones([1, *config.low_res_shape])} if config.low_res_shape else {}
+  return network(x, tf.zeros([1]), label, **low_res).numpy()
 
 
-@pytest.mark.parametrize("name", STEPPED)
-def test_the_network_of_every_flagfile_takes_a_step_at_reduced_width(name):
-  """Flagfiles whose networks differ only in their width share a step."""
-  record, moved = first_step(network_of(name.removesuffix(".flags")))
+@pytest.mark.parametrize("name", FILES)
+def test_the_network_of_every_flagfile_runs_at_reduced_width(name):
+  """Flagfiles whose networks differ only in their width share an output."""
+  config = network_of(name.removesuffix(".flags"))
+  result = output(config)
+  *size, channels = config.data.image_shape
+  expected = (*size, channels * (1 + config.diffusion.learns_variance))
+  if config.is_classifier:
+    expected = (config.data.num_classes,)
+  assert result.shape == (1, *expected) and np.all(np.isfinite(result))
+
+
+# One network of each kind: with dropout, of the second paper, super-resolution, and a classifier.
+@pytest.mark.parametrize(
+  "name", ["cifar10", "adm_imagenet64", "imagenet256_upsampler", "adm_classifier64"]
+)
+def test_a_network_takes_a_step_at_reduced_width(name):
+  record, moved = first_step(network_of(name))
   assert moved
   assert np.isfinite(record.grad_norm) and record.grad_norm > 0
   assert np.isfinite(record.loss) and record.loss > 0

@@ -46,10 +46,8 @@ FLAGS = small_model.flags(
   samplers=("ddim:2",),
   num_samples=2,
   eval_every=STEPS,
-  eval_scores=("fid", "nll"),
+  eval_scores=("fid",),
   eval_samples=70,
-  eval_examples=4,
-  eval_nll_steps=2,
   best_score="fid",
 )
 # Seven images in batches of four: a full batch, and one that two devices cannot share evenly.
@@ -197,7 +195,7 @@ def drop_units_on_two_devices(path):
     seed = tf.stack([5, index])
     return stateless.call_network(network, x, tf.zeros([1]), dropout_seed=seed)
 
-  @tf.function
+  @tf.function(autograph=False)
   def in_replicas():
     def replica():
       return call(tf.distribute.get_replica_context().replica_id_in_sync_group)
