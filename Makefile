@@ -11,7 +11,7 @@ BENCH = bench
 # Containers often set it. Without its bytecode, every process compiles TensorFlow anew, which takes ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: bench growth demo test lint docs quality reference super_resolution likelihood_budget reproduce ten_thousand browser test-beam test-faults test-serving clean
+.PHONY: bench growth demo test lint docs quality reference super_resolution likelihood_budget reproduce scales ten_thousand browser test-beam test-faults test-serving clean
 
 demo: .venv/installed
 	$(RUN) trainers.train --flagfile=configs/digits.flags --model_dir=$(DEMO)/digits
@@ -59,6 +59,10 @@ EXPERIMENT = all
 reproduce: .venv/installed
 	$(RUN) trainers.reproduce --experiment=$(EXPERIMENT) --scale=small --output_dir=$(REPRODUCED)
 
+# Every experiment at the scales of the paper, with the real commands, on stand-in data and narrow networks.
+scales: .venv-test/installed
+	$(TEST) pytest -s tests/long/test_scales.py
+
 # Ten thousand pictures, some of them broken, prepared, killed and resumed.
 ten_thousand: .venv-test/installed
 	$(TEST) pytest -s tests/long/test_ten_thousand.py
@@ -91,33 +95,38 @@ browser: .venv-test/installed
 	.venv-test/bin/python -m pip install --quiet --editable '.[browser]'
 	$(TEST) pytest tests/browser $(patsubst %,--reproduced=%,$(wildcard $(REPRODUCED)))
 
-# --no-compile: Python compiles what is imported, a small part of TensorFlow.
+# The pip of earlier versions of Python takes twice as long to choose versions. --no-compile: Python compiles what is imported, a small
+# part of TensorFlow.
 .venv/installed: setup.cfg
 	@test -n "$(PYTHON)" || { echo "make: expected Python 3.10 to 3.13 on the path, found none" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --no-compile --editable .
+	.venv/bin/python -m pip install -qq --upgrade pip
+	.venv/bin/python -m pip install -qq --no-compile --editable .
 	touch $@
 
 .venv-test/installed: setup.cfg
 	@test -n "$(PYTHON)" || { echo "make: expected Python 3.10 to 3.13 on the path, found none" >&2; exit 1; }
 	$(PYTHON) -m venv .venv-test
+	.venv-test/bin/python -m pip install -qq --upgrade pip
 	@# For the authors' .pt files: PyTorch's build without CUDA, which is a tenth of the default one.
 	.venv-test/bin/python -m pip install -qq --no-compile --retries 1 --no-deps 'torch==2.13.0' --extra-index-url https://download.pytorch.org/whl/cpu
-	.venv-test/bin/python -m pip install --quiet --no-compile --editable '.[docs,lint,serving,test,torch]'
+	.venv-test/bin/python -m pip install -qq --no-compile --editable '.[docs,lint,serving,test,torch]'
 	touch $@
 
 .venv-beam/installed: setup.cfg
 	@test -n "$(PYTHON)" || { echo "make: expected Python 3.10 to 3.13 on the path, found none" >&2; exit 1; }
 	$(PYTHON) -m venv .venv-beam
-	.venv-beam/bin/python -m pip install --quiet --no-compile --editable '.[beam,test]'
+	.venv-beam/bin/python -m pip install -qq --upgrade pip
+	.venv-beam/bin/python -m pip install -qq --no-compile --editable '.[beam,test]'
 	touch $@
 
 # As for the tests: PyTorch without CUDA, whose CPU kernels are the same.
 .venv-bench/installed: setup.cfg
 	@test -n "$(PYTHON)" || { echo "make: expected Python 3.10 to 3.13 on the path, found none" >&2; exit 1; }
 	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install -qq --upgrade pip
 	.venv-bench/bin/python -m pip install -qq --no-compile --retries 1 --no-deps 'torch==2.13.0' --extra-index-url https://download.pytorch.org/whl/cpu
-	.venv-bench/bin/python -m pip install --quiet --no-compile --editable '.[bench]'
+	.venv-bench/bin/python -m pip install -qq --no-compile --editable '.[bench]'
 	touch $@
 
 clean:
