@@ -45,7 +45,7 @@ _OUTSIDE_THE_GRAPH = (
 class SharedGraphs:
   """The graphs, and a context in which they are used."""
 
-  def __init__(self, size: int = 4):
+  def __init__(self, size: int = 8):
     """Makes an empty collection.
 
     Args:
