@@ -29,14 +29,7 @@ gc.set_threshold(20_000, 10, 10)
 
 
 def pytest_collection_modifyitems(items):
-  """Moves the longest tests to the front: alone at the end, they would leave a process idle.
-
-  Most graphs of tests run a few times only, so that optimizing them takes longer than it saves. The
-  processes that tests start, such as servers and commands, optimize theirs as a user's do.
-  """
-  if "tensorflow" in sys.modules:
-    optimizer = sys.modules["tensorflow"].config.optimizer
-    optimizer.set_experimental_options({"disable_meta_optimizer": True})
+  """Moves the longest tests to the front: alone at the end, they would leave a process idle."""
   items.sort(key=lambda item: not item.nodeid.startswith(_FIRST))
 
 
@@ -151,6 +144,19 @@ def fixture_trained_dir(graphs, tmp_path_factory):
   with pytest.MonkeyPatch.context() as monkeypatch, graphs.used(monkeypatch):
     assert train.COMMAND.run(["train", *flags, f"--model_dir={folder}"]) == 0
   return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def fixture_unoptimized_graphs(request):
+  """Lets TensorFlow not optimize the graphs of a file, most of which run a few times only.
+
+  Graphs are optimized, as a user's are, in `tests/parity`, whose numbers are those of the authors'
+  code, and in the processes that tests start, such as servers and commands.
+  """
+  import tensorflow as tf
+
+  is_parity = request.node.nodeid.startswith("tests/parity/")
+  tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not is_parity})
 
 
 @pytest.fixture(autouse=True, scope="module")

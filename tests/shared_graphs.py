@@ -3,7 +3,8 @@
 Trainings of the same configuration share a state, its traced steps and its sample grids; the state
 gets its initial values again. Commands that load the same
 model folder share the model. Samplers and bounds of the same network share their graphs. The
-digits and their features are loaded once. Nothing else differs from what a user runs.
+digits and their features are loaded once. Nothing else differs from what a user runs,
+but for `fixture_unoptimized_graphs`.
 """
 
 import collections

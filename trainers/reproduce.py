@@ -145,7 +145,7 @@ def _scale(options: Options, output: pathlib.Path) -> scales.Scale:
       features = recorded.features
   scale = scales.SCALES[options.scale].with_features(features)
   if options.seeds:
-    scale = dataclasses.replace(scale, seeds=tuple(range(options.seeds)))
+    scale = dataclasses.replace(scale, seeds=tuple(range(options.seeds)), about="")
   if options.microbatches:
     scale = scale.with_microbatches(options.microbatches)
   return scale

@@ -130,6 +130,10 @@ def main(options: Options, given: dict[str, Any]) -> int:
   except shared_batches.ChiefFinished as finished:
     print(f"note: {finished}")
     shared.clear()
+  except (KeyboardInterrupt, OSError):
+    if is_chief:
+      print(f"note: the images so far are in {folder}/.shared_*; the same command continues")
+    raise
   if is_chief:
     shared.clear()
   return 0

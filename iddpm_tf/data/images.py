@@ -42,7 +42,7 @@ def to_unit_range(image: tf.Tensor) -> tf.Tensor:
 def to_uint8(image: tf.Tensor, *, truncate: bool = False) -> tf.Tensor:
   """Returns floats of any shape, clipped to [-1, 1], as one of 256 levels in uint8.
 
-  `to_uint8(to_unit_range(x))` is x.
+  Without `truncate`, `to_uint8(to_unit_range(x))` is x.
 
   Args:
     image: the floats.

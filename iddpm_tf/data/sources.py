@@ -215,7 +215,11 @@ def with_at_most(source: Source, count: int) -> Source:
     return source
   images = arrays.Selected(source.images, positions)
   in_memory = isinstance(source.images, np.ndarray)
-  return source._replace(images=images[:] if in_memory else images, labels=source.labels[positions])
+  return source._replace(
+    name=f"{len(positions):,} images of {source.name}",
+    images=images[:] if in_memory else images,
+    labels=source.labels[positions],
+  )
 
 
 def say_notes(source: Source, progress: progress_lib.Progress) -> None:

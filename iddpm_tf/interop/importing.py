@@ -201,6 +201,10 @@ def _read_others(
   averages = training_folder.read_averages(found.averages, shapes)
   for path in found.averages.values():
     progress.say(f"read {path}")
+  if not found.averages:
+    progress.say(
+      f"note: {found.model.parent} has no averages of step {found.step}; they begin at its weights"
+    )
   if found.optimizer is None:
     progress.say(
       f"note: {found.model.parent} has no optimizer of step {found.step}; it begins anew"

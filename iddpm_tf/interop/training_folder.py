@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from iddpm_tf import settings
+from iddpm_tf.interop import architecture
 from iddpm_tf.interop import state_dicts
 
 # The names that the authors' code gives to its files.
@@ -65,7 +66,11 @@ def find(folder: str | os.PathLike[str], step: int | None = None) -> Files:
     InputError: there are no weights, or none of this step.
   """
   names = sorted(os.listdir(folder))
-  models = {int(match[1]): match[0] for name in names if (match := _MODEL.fullmatch(name))}
+  # A .pt file comes before a .safetensors file of the same step, and is not replaced by it.
+  models: dict[int, str] = {}
+  for name in names:
+    if match := _MODEL.fullmatch(name):
+      models.setdefault(int(match[1]), name)
   expected = "expected a file, or a folder of the authors' training with model*.pt"
   if not models:
     raise settings.InputError(
@@ -113,16 +118,17 @@ def read_averages(
 def read_optimizer(path: pathlib.Path, shapes: Shapes) -> Moments:
   """Returns the state of the optimizer.
 
-  PyTorch numbers the parameters in the order of the model's file. With mixed precision
-  (`use_fp16`), the authors' code joins all of them into one.
+  PyTorch numbers the parameters in the order in which the authors' code makes them. With mixed
+  precision (`use_fp16`), their code joins them into one, or two.
 
   Args:
     path: the file.
-    shapes: the shapes of the model's parameters by name, in the order of its file.
+    shapes: the shapes of the model's parameters by name.
 
   Raises:
     InputError: the file cannot be read, belongs to another network, or is of another optimizer.
   """
+  shapes = {name: shapes[name] for name in sorted(shapes, key=architecture.authors_order)}
   content = state_dicts.read_optimizer(path)
   group, *others = content["param_groups"]
   received = tuple(group.get("betas", ())), group.get("eps"), bool(group.get("amsgrad"))
@@ -142,13 +148,31 @@ def read_optimizer(path: pathlib.Path, shapes: Shapes) -> Moments:
 
 
 def _by_name(path: pathlib.Path, tensors: list[Any], shapes: Shapes) -> dict[str, np.ndarray]:
-  arrays = [np.asarray(tensor.float().numpy()) for tensor in tensors]
-  if len(arrays) == 1 and arrays[0].ndim == 1 and len(shapes) > 1:
-    sizes = [math.prod(shape) for shape in shapes.values()]
-    if arrays[0].size == sum(sizes):
-      parts = np.split(arrays[0], np.cumsum(sizes)[:-1])
-      arrays = [part.reshape(shape) for part, shape in zip(parts, shapes.values(), strict=True)]
+  """Returns the moments of each parameter by its name."""
+  arrays = [tensor.float().numpy() for tensor in tensors]
+  for groups in _joined(shapes):
+    sizes = [sum(math.prod(shapes[name]) for name in group) for group in groups]
+    if len(shapes) > 1 and [array.size for array in arrays] == sizes:
+      named: dict[str, np.ndarray] = {}
+      for array, group in zip(arrays, groups, strict=True):
+        ends = np.cumsum([math.prod(shapes[name]) for name in group])
+        parts = np.split(array.reshape(-1), ends[:-1])
+        named |= {name: part.reshape(shapes[name]) for name, part in zip(group, parts, strict=True)}
+      return named
   if [array.shape for array in arrays] != list(shapes.values()):
-    message = "expected moments of the parameters of the model beside it, received others"
-    raise settings.InputError(path, message)
+    raise settings.InputError(
+      path,
+      "expected moments of the parameters of the model beside it, received others; without this "
+      "file, the optimizer begins anew",
+    )
   return dict(zip(shapes, arrays, strict=True))
+
+
+def _joined(shapes: Shapes) -> list[list[list[str]]]:
+  """Returns the parameters that mixed precision joins into one: of either code of the authors.
+
+  The first code joins all of them. The second one joins those of one axis, and all others.
+  """
+  vectors = [name for name, shape in shapes.items() if len(shape) <= 1]
+  others = [name for name, shape in shapes.items() if len(shape) > 1]
+  return [[list(shapes)], [vectors, others]]

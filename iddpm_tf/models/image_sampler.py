@@ -21,9 +21,9 @@ from iddpm_tf.diffusion.samplers import known_pixels
 from iddpm_tf.diffusion.samplers import loop
 from iddpm_tf.models import inference
 
-# Streams of the noise. In one stream, the upsampler's noise would begin with the base model's.
 # What `frames` can show of each step.
 FRAMES = ("x_t", "x_start")
+# Streams of the noise. In one stream, the upsampler's noise would begin with the base model's.
 _BASE_STREAM, _UPSAMPLER_STREAM = range(2)
 _EDITING_STREAMS = 2  # Added to these, for the noise of what is known of an image.
 

@@ -10,6 +10,7 @@ import zlib
 
 import numpy as np
 
+import iddpm_tf
 from iddpm_tf.diffusion.samplers import base as samplers
 from iddpm_tf.models import batched_sampling
 from iddpm_tf.models import trained_model
@@ -114,6 +115,7 @@ class SharedSampling:
       for name, array in self._inputs.items()
     }
     return [
+      iddpm_tf.__version__,
       model.config.to_json(),
       model.step,
       model.ema,

@@ -25,7 +25,7 @@ class CsvLog:
     self._path = pathlib.Path(path)
     self._columns, rows = self._read()
     # Whether the file holds these rows and nothing else, so that one more can be added at its end.
-    self._is_whole = self._path.exists() and self._path.read_text(errors="replace") == self._text(
+    self._is_whole = self._path.exists() and self._path.read_text("utf-8", "replace") == self._text(
       rows
     )
 
@@ -45,14 +45,14 @@ class CsvLog:
         empty in the rows before.
     """
     row = {_STEP: str(step)} | {name: f"{float(value):.8g}" for name, value in values.items()}
-    if self._is_whole and row.keys() <= set(self._columns):
+    if self._is_whole and row.keys() <= set(self._columns) and self._path.exists():
       self._is_whole = False  # Until the row is.
       with self._path.open("a", encoding="utf-8", newline="") as file:
         file.write(self._text([row], header=False))
       self._is_whole = True
       return
-    _, rows = self._read()
-    self._columns = list(dict.fromkeys([*(self._columns or [_STEP]), *row]))
+    columns, rows = self._read()
+    self._columns = list(dict.fromkeys([*(columns or [_STEP]), *row]))
     self._write([*rows, row])
 
   def _write(self, rows: Iterable[Mapping[str, str]]) -> None:

@@ -59,7 +59,7 @@ class Output:
   def log(self, step: int, state: state_lib.TrainState, monitor: faults.Monitor) -> str:
     """Writes scalars and the status; returns a short text about them."""
     text = ""
-    with self._disk(f"TensorBoard's events of step {step}"):
+    with self._disk(f"the scalars of step {step}"):
       text = self.writer.write(step, state)
     self.status.update(step=step, **self.writer.rates, **_fault_values(state, monitor))
     return text

@@ -57,6 +57,7 @@ def test_some_images_are_evenly_spaced(images):
     assert sources.with_at_most(source, count) is source
   few = sources.with_at_most(source, 3)
   assert few.labels.tolist() == [0, 2, 4] and few.num_classes == 6
+  assert few.name == "3 images of arrays"
   assert few.images.shape == (3, *IMAGES.shape[1:]) and few.images.dtype == np.uint8
   assert len(few.images) == 3 and isinstance(few.images, np.ndarray) == (images is IMAGES)
   np.testing.assert_array_equal(few.images[:], IMAGES[[0, 2, 4]])

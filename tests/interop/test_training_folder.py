@@ -5,6 +5,7 @@ import pytest
 
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
+from iddpm_tf.interop import architecture
 from iddpm_tf.interop import importing
 from iddpm_tf.interop import openai
 from iddpm_tf.interop import state_dicts
@@ -16,7 +17,10 @@ from tests.interop import checkpoints
 
 torch = pytest.importorskip("torch")
 
-SHAPES = checkpoints.TINY.shapes()
+# In the authors' order.
+SHAPES = dict(
+  sorted(checkpoints.TINY.shapes().items(), key=lambda item: architecture.authors_order(item[0]))
+)
 STEP, TAKEN = 700, 3  # The last step, and how many the optimizer has taken since it was new.
 CONFIG = config_lib.Config.from_settings(**checkpoints.SETTINGS, learning_rate=1e-3)
 
@@ -24,13 +28,11 @@ CONFIG = config_lib.Config.from_settings(**checkpoints.SETTINGS, learning_rate=1
 class Training:
   """A training by PyTorch, whose gradients are random."""
 
-  def __init__(self, *, is_joined=False, **options):
-    """Begins it; with `is_joined` as the authors' code does in mixed precision."""
+  def __init__(self, *, groups=None, **options):
+    """Begins it; with groups of names that are joined as in mixed precision."""
     self._random = np.random.default_rng(1)
-    arrays = list(checkpoints.random_weights(SHAPES).values())
-    self._is_joined = is_joined
-    if is_joined:
-      arrays = [np.concatenate([array.ravel() for array in arrays])]
+    self._groups = groups
+    arrays = self._join(checkpoints.random_weights(SHAPES))
     self._parameters = [torch.nn.Parameter(torch.from_numpy(array)) for array in arrays]
     options = {"lr": 1e-3, "weight_decay": 0.0} | options
     self._optimizer = torch.optim.AdamW(self._parameters, **options)
@@ -40,23 +42,28 @@ class Training:
     return {name: self._random.normal(size=shape) for name, shape in SHAPES.items()}
 
   def step(self, gradients):
-    arrays = [array.astype(np.float32) for array in gradients.values()]
-    if self._is_joined:
-      arrays = [np.concatenate([array.ravel() for array in arrays])]
+    arrays = self._join(gradients)
     for parameter, array in zip(self._parameters, arrays, strict=True):
-      parameter.grad = torch.from_numpy(array)
+      parameter.grad = torch.from_numpy(array.astype(np.float32))
     self._optimizer.step()
 
   def weights(self):
     """Returns the parameters by name."""
-    joined = np.concatenate([each.detach().numpy().ravel() for each in self._parameters])
-    sizes = [int(np.prod(shape)) for shape in SHAPES.values()]
-    parts = np.split(joined, np.cumsum(sizes)[:-1])
-    return {
-      name: part.reshape(shape) for part, (name, shape) in zip(parts, SHAPES.items(), strict=True)
-    }
+    arrays = [each.detach().numpy() for each in self._parameters]
+    if self._groups is None:
+      return dict(zip(SHAPES, arrays, strict=True))
+    names = [name for group in self._groups for name in group]
+    ends = np.cumsum([int(np.prod(SHAPES[name])) for name in names])
+    parts = np.split(np.concatenate([array.ravel() for array in arrays]), ends[:-1])
+    named = dict(zip(names, parts, strict=True))
+    return {name: named[name].reshape(shape) for name, shape in SHAPES.items()}
 
-  def write(self, folder):
+  def _join(self, arrays):
+    if self._groups is None:
+      return list(arrays.values())
+    return [np.concatenate([arrays[name].ravel() for name in group]) for group in self._groups]
+
+  def write(self, folder, suffix="pt"):
     """Writes the files of the authors' code, and those of an earlier step."""
     folder.mkdir()
     for _ in range(TAKEN):
@@ -64,7 +71,7 @@ class Training:
     weights = self.weights()
     for step, scale in ((STEP, 1.0), (STEP - 100, 2.0)):
       scaled = {name: np.float32(scale) * array for name, array in weights.items()}
-      state_dicts.write_state_dict(folder / f"model{step:06d}.pt", scaled)
+      state_dicts.write_state_dict(folder / f"model{step:06d}.{suffix}", scaled)
     for rate, scale in (("0.9999", 0.5), ("0.99", 0.25)):
       scaled = {name: np.float32(scale) * array for name, array in weights.items()}
       state_dicts.write_state_dict(folder / f"ema_{rate}_{STEP:06d}.pt", scaled)
@@ -92,10 +99,20 @@ def assert_close(received, expected):
     np.testing.assert_allclose(received[name], array, rtol=1e-5, atol=1e-7, err_msg=name)
 
 
-@pytest.mark.parametrize("is_joined", [False, True])
-def test_a_training_goes_on_with_its_averages_and_its_moments(tmp_path, recorder, is_joined):
-  training = Training(is_joined=is_joined)
-  folder = training.write(tmp_path / "authors")
+_VECTORS = [name for name, shape in SHAPES.items() if len(shape) == 1]
+_OTHERS = [name for name in SHAPES if name not in _VECTORS]
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+@pytest.mark.parametrize(
+  "groups",
+  [None, [list(SHAPES)], [_VECTORS, _OTHERS]],
+  ids=["float32", "fp16 of the first code", "fp16 of the second code"],
+)
+def test_a_training_goes_on_with_its_averages_and_its_moments(tmp_path, recorder, groups, suffix):
+  """The order of the parameters in a file does not matter."""
+  training = Training(groups=groups)
+  folder = training.write(tmp_path / "authors", suffix)
   imported = importing.import_checkpoint(folder, tmp_path / "run", CONFIG, progress=recorder)
   assert imported.step == STEP and imported.config.training.ema == (0.9999, 0.99)
   assert any("3 steps of AdamW" in line for line in recorder.lines)
@@ -140,8 +157,10 @@ def test_what_is_missing_or_differs_is_noted(tmp_path, recorder):
   ]
   recorder.lines.clear()
   importing.import_checkpoint(folder, tmp_path / "b", CONFIG, step=STEP - 100, progress=recorder)
-  (note,) = [line for line in recorder.lines if line.startswith("note")]
-  assert note == f"note: {folder} has no optimizer of step 600; it begins anew"
+  assert [line for line in recorder.lines if line.startswith("note")] == [
+    f"note: {folder} has no averages of step 600; they begin at its weights",
+    f"note: {folder} has no optimizer of step 600; it begins anew",
+  ]
   assert model_dir_lib.ModelDir(tmp_path / "b").require_config().training.ema == CONFIG.training.ema
 
 

@@ -63,6 +63,16 @@ def test_after_a_full_disk_the_file_is_mended(tmp_path, monkeypatch):
   assert path.read_text() == "step,a\n1,1\n3,3\n"
 
 
+def test_a_file_that_was_deleted_begins_anew(tmp_path):
+  path = tmp_path / "progress.csv"
+  log = csv_log.CsvLog(path)
+  log.append(1, {"a": 1})
+  path.unlink()
+  log.append(2, {"a": 2})
+  log.append(3, {"a": 3})
+  assert path.read_text() == "step,a\n2,2\n3,3\n"
+
+
 @pytest.mark.parametrize("text", ["", "\n", "other,columns\n1,2\n"])
 def test_another_file_is_replaced(tmp_path, text):
   path = tmp_path / "progress.csv"

@@ -63,7 +63,7 @@ def _train(folder: pathlib.Path, name: str, seed: int, flags: dict[str, str]) ->
   (checkpoints / f"step-{flags['train_steps']}.index").touch()
   if "eval_every" in flags:
     _write_scores(folder, name, seed, flags)
-  if name.endswith("_4k_hybrid"):
+  if name.endswith(("_4k_hybrid", "_250_hybrid")):
     # Of the photographs, hardly any v is outside its range; of the digits, a fifth is.
     _write_config(folder, config_lib.NetworkConfig())
     share = 0.2 if folder.name.startswith("digits") else 0.004 + 0.001 * seed

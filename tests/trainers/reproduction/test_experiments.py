@@ -34,6 +34,13 @@ def fixture_content(tmp_path_factory):
   return json.loads((output / report.JSON).read_text())["experiments"]
 
 
+@pytest.mark.parametrize("name", experiments.names())
+def test_an_experiment_alone_reaches_its_report(name, tmp_path):
+  """It names all tasks that it reads."""
+  assert run.run([name], SMALL, tmp_path, make_executor=make_executor) == 0
+  assert list(json.loads((tmp_path / report.JSON).read_text())["experiments"]) == [name]
+
+
 def claim(content, number):
   """A claim, which is the same in all experiments that judge it, and its estimates."""
   first, *rest = [

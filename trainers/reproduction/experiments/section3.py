@@ -44,10 +44,8 @@ class Section3(base.Experiment):
       for name in by_seed[0]
     }
     outside = {
-      models.data: np.array(
-        [_share_outside(models.training(_HYBRID, seed).folder(output)) for seed in scale.seeds]
-      )
-      for models in _different_models(scale)
+      data: np.array([_share_outside(training.folder(output)) for training in trainings])
+      for data, trainings in _trainings_with_v(scale).items()
     }
     rows = [
       *(
@@ -143,9 +141,13 @@ def _fid(scale: scales.Scale, row: scales.Row, seed: int, *flags: str) -> tasks.
   return shared_tasks.fid(scale, kind, training, [f"ancestral{steps}"], (*flags, "--fid_infinity"))
 
 
-def _different_models(scale: scales.Scale) -> list[scales.Models]:
-  """Returns the models of bits/dim and those of FID, once if they are the same."""
-  return [scale.likelihood_models, *([] if scale.has_paper_models else [scale.fid_models])]
+def _trainings_with_v(scale: scales.Scale) -> dict[str, list[tasks.TrainingTask]]:
+  """Returns the trainings of L_hybrid of each seed, by the data: of bits/dim, and of FID."""
+  models = scale.likelihood_models
+  trainings = {models.data: [models.training(_HYBRID, seed) for seed in scale.seeds]}
+  if not scale.has_paper_models:
+    trainings[scale.fid_models.data] = [_fid_training(scale, _HYBRID, seed) for seed in scale.seeds]
+  return trainings
 
 
 def _share_outside(folder: pathlib.Path) -> float:
@@ -157,7 +159,8 @@ def _share_outside(folder: pathlib.Path) -> float:
 
 def _about_fid(scale: scales.Scale) -> str:
   if scale.has_paper_models:
-    return "FID is that of the models of Table 2, by all timesteps."
+    steps = f"{scale.fid.table_steps} steps" if scale.fid.table_steps else "all timesteps"
+    return f"FID is that of the models of Table 2, by {steps}."
   return (
     f"FID is that of {scale.fid_models.data}, with T = {scale.noise_scale.diffusion_steps} and by "
     "all timesteps."
