@@ -326,7 +326,7 @@ _SMALL = Scale(
   noise_scale=NoiseScale(
     diffusion_steps=250, train_steps=3000, microbatches=4, flags=("--log_every=50",)
   ),
-  overfitting=Overfitting(train_steps=1600, evaluations=8, max_examples=150),
+  overfitting=Overfitting(train_steps=800, evaluations=8, max_examples=150),
   ema_sweep=EmaSweep(rates=(0.9, 0.97, 0.99), train_steps=600, evaluations=4),
   scaling=Scaling(widths=(32, 64), learning_rate=1e-3, train_steps=400, evaluations=5),
 )
