@@ -11,7 +11,7 @@ BENCH = bench
 # Containers often set it. Without its bytecode, every process compiles TensorFlow anew, which takes ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: bench growth demo test lint docs quality reference super_resolution likelihood_budget reproduce scales ten_thousand browser test-beam test-faults test-serving clean
+.PHONY: bench growth demo test lint docs quality reference super_resolution likelihood_budget reproduce ten_thousand browser test-beam test-faults test-serving clean
 
 demo: .venv/installed
 	$(RUN) trainers.train --flagfile=configs/digits.flags --model_dir=$(DEMO)/digits
@@ -58,10 +58,6 @@ REPRODUCED = reproduced
 EXPERIMENT = all
 reproduce: .venv/installed
 	$(RUN) trainers.reproduce --experiment=$(EXPERIMENT) --scale=small --output_dir=$(REPRODUCED)
-
-# Every experiment at the scales of the paper, with the real commands, on stand-in data and narrow networks.
-scales: .venv-test/installed
-	$(TEST) pytest -s tests/long/test_scales.py
 
 # Ten thousand pictures, some of them broken, prepared, killed and resumed.
 ten_thousand: .venv-test/installed
