@@ -117,7 +117,6 @@ class Fid:
     num_steps: the numbers of sampling steps, K (Figure 8).
     most_steps: the number that stands for all T, for L_hybrid (Figure 8).
     default_steps: the number of sampling steps in Figure 4 and Table 4.
-    table_steps: the number of sampling steps in Tables 1 and 2 and in section 3. None: all T.
     quality_samples: the samples for precision and recall (Table 4).
     features: the path of the feature extractor, or None for the features of the digits' classifier.
   """
@@ -127,7 +126,6 @@ class Fid:
   num_steps: tuple[int, ...] = (25, 50, 100, 200, 400, 1000, 4000)
   most_steps: int = 4000
   default_steps: int = 250
-  table_steps: int | None = None
   quality_samples: int = 50_000
   features: str | None = None
 

@@ -137,8 +137,7 @@ def _fid(scale: scales.Scale, row: scales.Row, seed: int, *flags: str) -> tasks.
   """Returns the evaluation of FID by all timesteps."""
   kind = "_".join(["all_steps", *(flag.partition("=")[2] for flag in flags)])
   training = _fid_training(scale, row, seed)
-  steps = f":{scale.fid.table_steps}" if scale.fid.table_steps else ""
-  return shared_tasks.fid(scale, kind, training, [f"ancestral{steps}"], (*flags, "--fid_infinity"))
+  return shared_tasks.fid(scale, kind, training, ["ancestral"], (*flags, "--fid_infinity"))
 
 
 def _trainings_with_v(scale: scales.Scale) -> dict[str, list[tasks.TrainingTask]]:
@@ -159,8 +158,7 @@ def _share_outside(folder: pathlib.Path) -> float:
 
 def _about_fid(scale: scales.Scale) -> str:
   if scale.has_paper_models:
-    steps = f"{scale.fid.table_steps} steps" if scale.fid.table_steps else "all timesteps"
-    return f"FID is that of the models of Table 2, by {steps}."
+    return "FID is that of the models of Table 2, by all timesteps."
   return (
     f"FID is that of {scale.fid_models.data}, with T = {scale.noise_scale.diffusion_steps} and by "
     "all timesteps."

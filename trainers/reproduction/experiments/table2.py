@@ -84,7 +84,7 @@ def section(scale: scales.Scale, output: pathlib.Path, paper: PaperTable) -> sec
       seed_values,
     )
     if scale.has_paper_models:
-      name = tasks.result_name(_sampler(scale, row))
+      name = tasks.result_name(_all_steps(row))
       cells = (*cells, _fid(scale, row, scale.seeds[0]).score(output, "fid", name))
     rows.append(cells)
   columns = (
@@ -126,12 +126,12 @@ def _grid(scale: scales.Scale, row: scales.Row) -> tasks.SamplingTask:
 
 def _fid(scale: scales.Scale, row: scales.Row, seed: int) -> tasks.EvaluationTask:
   training = scale.fid_models.training(row, seed)
-  return shared_tasks.fid(scale, "table", training, [_sampler(scale, row)])
+  return shared_tasks.fid(scale, "table", training, [_all_steps(row)])
 
 
-def _sampler(scale: scales.Scale, row: scales.Row) -> str:
-  """Returns the sampler of the table's FID. Few steps cost L_simple more than L_hybrid."""
-  return f"ancestral:{scale.fid.table_steps or row.steps}"
+def _all_steps(row: scales.Row) -> str:
+  """Returns the sampler of the table's FID. Fewer steps would cost L_simple more than L_hybrid."""
+  return f"ancestral:{row.steps}"
 
 
 def _about(scale: scales.Scale) -> str:
@@ -142,8 +142,8 @@ def _about(scale: scales.Scale) -> str:
       "compared with the paper's. FID of these images is not evaluated."
     )
   text = (
-    f"FID is that of {scale.fid.num_samples:,} samples by {scale.fid.table_steps or 'all T'} "
-    "steps. The paper does not say how many steps the FID of its table takes."
+    f"FID is that of {scale.fid.num_samples:,} samples by all T steps. The paper does not say how "
+    "many steps the FID of its table takes."
   )
   if scale.name == "imagenet64":
     text += " The paper's two rows of 1.5M iterations are left out."
