@@ -276,7 +276,8 @@ class ImageSampler(tf.Module):
     start = _between(latents[:count], latents[count:], weight)
     options = dataclasses.replace(options, start=start)
     samples = loop.draw(self._unguided(label), self.diffusion, self.sampler, tf.zeros_like, options)
-    return self._to_uint8(samples.image)
+    # To the nearest level in any case: at a weight of 0 or 1, a picture is to stay as it is.
+    return images_lib.to_uint8(samples.image)
 
   def _edited(self, *inputs, resampling):
     *conditioning, image, mask, strength = inputs
