@@ -202,13 +202,11 @@ def checked(source: Source) -> Source:
 
 
 def with_at_most(source: Source, count: int) -> Source:
-  """Returns a source of `count` of its images, evenly spaced; all of them for 0, or fewer images.
-
-  Classes that lie one after the other keep their shares.
+  """Returns a source of some of its images, evenly spaced, so that classes keep their shares.
 
   Args:
     source: the source.
-    count: the number of images, or 0.
+    count: the number of images to keep. All are kept if it is 0, or if there are fewer.
   """
   positions = arrays.evenly(count, len(source.images))
   if len(positions) == len(source.images):

@@ -74,7 +74,7 @@ def find(folder: str | os.PathLike[str], step: int | None = None) -> Files:
   expected = "expected a file, or a folder of the authors' training with model*.pt"
   if not models:
     raise settings.InputError(
-      "checkpoint", f"{expected}, received {folder}, which is a folder without"
+      "checkpoint", f"{expected}, received {folder}, which is a folder that has none"
     )
   if step is not None and step not in models:
     present = ", ".join(map(str, sorted(models)))

@@ -1,4 +1,4 @@
-"""What a training writes for TensorBoard and as CSV, and the line beside its progress bar."""
+"""Writes what TensorBoard and a CSV file show of a training, and the line beside its bar."""
 
 import dataclasses
 import time

@@ -383,8 +383,10 @@ def first_step(config):
 
 @functools.cache
 def output(config):
-  """Returns the output of a new network for one image."""
+  """Returns the output of a new network for one image. Its last layer is not left at its zeros."""
   network = networks.build_network(config)
+  last = network.head.out_dense if config.is_classifier else network.out_conv
+  last.kernel.assign(tf.random.stateless_normal(last.kernel.shape, [0, 1]))
   x = tf.ones([1, *config.data.image_shape])
   if config.is_classifier:
     return network(x, tf.zeros([1])).numpy()
@@ -402,7 +404,7 @@ def test_the_network_of_every_flagfile_runs_at_reduced_width(name):
   expected = (*size, channels * (1 + config.diffusion.learns_variance))
   if config.is_classifier:
     expected = (config.data.num_classes,)
-  assert result.shape == (1, *expected) and np.all(np.isfinite(result))
+  assert result.shape == (1, *expected) and np.all(np.isfinite(result)) and np.std(result) > 0.01
 
 
 # One network of each kind: with dropout, of the second paper, super-resolution, and a classifier.

@@ -90,7 +90,7 @@ def fixture_calls(monkeypatch):
 def test_the_step_is_that_of_the_whole_batch(whole):
   # Weights are not compared: Adam amplifies the rounding of gradients that are zero, such as those
   # of the biases of attention's keys.
-  (expected, expected_gradients), (ours, gradients) = whole, step(4)
+  (expected, expected_gradients), (ours, gradients) = whole, step(BATCH)
   assert np.ptp(expected.weights) > 0.1
   np.testing.assert_array_equal(ours.t, expected.t)
   np.testing.assert_array_equal(ours.weights, expected.weights)

@@ -18,14 +18,13 @@ def timesteps(alphas_cumprod: np.ndarray, count: int | None, spacing: str) -> np
     alphas_cumprod: alpha bar of each timestep of the whole process, `[T]`.
     count: how many timesteps to take; None takes all.
     spacing: "uniform", evenly spaced from the first to the last; "stride", at a constant integer
-      stride from the first, as the paper has it for DDIM; "sections10-15-20", as many in each of
-      several equal sections of the process, from the least noisy on, as the authors' code has it;
-      "quadratic", evenly spaced in the square
-      root of t, rounded, from the first to the last (after Song et al., 2020, Appendix D.2, who
-      round down, and may end before the last); "logsnr", evenly
-      spaced in the logarithm of the signal-to-noise ratio (Lu et al., 2022, section 6); "rho",
-      evenly spaced in the noise level to the power of 1/7 (Karras et al., 2022, Eq. 5), or "rho"
-      and another number than 7. The last two begin at a noise level of 80 or less.
+      stride from the first, as the paper has it for DDIM; "sections10-15-20", 10, 15 and 20 evenly
+      spaced ones in three equal sections of the process, from the least noisy on, as in the
+      authors' code; "quadratic", evenly spaced in the square root of t, rounded, from the first to
+      the last (after Song et al., 2020, Appendix D.2, who round down, and may end before the last);
+      "logsnr", evenly spaced in the logarithm of the signal-to-noise ratio (Lu et al., 2022,
+      section 6); "rho", evenly spaced in the noise level to the power of 1/7 (Karras et al., 2022,
+      Eq. 5), or "rho" and another number than 7. The last two begin at a noise level of 80 or less.
 
   Raises:
     InputError: the process has no such timesteps.

@@ -47,7 +47,7 @@ def test_quadratic_timesteps_are_distinct_and_end_at_the_last(alphas_cumprod, co
 
 
 def test_sections_have_their_own_numbers_of_timesteps(alphas_cumprod):
-  """As the authors' `--timestep_respacing`, which tests/parity compares."""
+  """Compares with what tests/parity holds against the authors' `--timestep_respacing`."""
   expected = respacing.space_timesteps(len(alphas_cumprod), "10,15,20")
   received = spacing.timesteps(alphas_cumprod, 45, "sections10-15-20")
   np.testing.assert_array_equal(received, expected)
