@@ -146,17 +146,16 @@ def fixture_trained_dir(graphs, tmp_path_factory):
   return folder
 
 
-@pytest.fixture(autouse=True, scope="module")
-def fixture_unoptimized_graphs(request):
-  """Lets TensorFlow not optimize the graphs of a file, most of which run a few times only.
+@pytest.fixture(autouse=True, scope="session")
+def fixture_unoptimized_graphs():
+  """Lets TensorFlow not optimize the graphs of tests, most of which run a few times only.
 
   Graphs are optimized, as a user's are, in `tests/parity`, whose numbers are those of the authors'
   code, and in the processes that tests start, such as servers and commands.
   """
   import tensorflow as tf
 
-  is_parity = request.node.nodeid.startswith("tests/parity/")
-  tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not is_parity})
+  tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @pytest.fixture(autouse=True, scope="module")

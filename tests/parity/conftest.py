@@ -42,6 +42,16 @@ def pytest_configure(config):
     )
 
 
+@pytest.fixture(autouse=True, scope="module")
+def fixture_optimized_graphs():
+  """Lets TensorFlow optimize the graphs, as it does for users."""
+  import tensorflow as tf
+
+  tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+  yield
+  tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
 def pytest_generate_tests(metafunc):
   for fixture in PATTERNS.keys() & set(metafunc.fixturenames):
     files = sorted(golden_dir(metafunc.config).glob(PATTERNS[fixture]))
