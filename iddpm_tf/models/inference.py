@@ -1,6 +1,7 @@
 """Networks outside training."""
 
 from collections.abc import Callable
+import weakref
 
 import keras
 import tensorflow as tf
@@ -38,14 +39,43 @@ def make_labelled_model_fn(
     low_res: as for `make_model_fn`. Where the function gets a multiple of these images, they are
       repeated.
   """
-  weights = stateless.cast_weights(network)
+  weights = [tf.convert_to_tensor(each) for each in stateless.cast_weights(network)]
 
   def model_fn(x_t, t, label):
     small = low_res
     if low_res is not None:
       times = tf.shape(x_t)[0] // tf.shape(low_res)[0]
       small = tf.tile(low_res, [times, 1, 1, 1])
-    with gradients.forgotten_custom_gradients():
-      return stateless.call_network(network, x_t, t, label, low_res=small, weights=weights)
+    return _call_in_graph(network, weights, x_t, t, label, small)
 
   return model_fn
+
+
+# The graph function of each network: samplers and likelihoods share what is traced once.
+_FUNCTIONS: weakref.WeakKeyDictionary[keras.Model, tf.types.experimental.GenericFunction] = (
+  weakref.WeakKeyDictionary()
+)
+
+
+def _call_in_graph(network, weights, x_t, t, label, low_res):
+  """Returns the output for images, `[B, H, W, ...]`, by a graph for any number of images."""
+  if network not in _FUNCTIONS:
+    _FUNCTIONS[network] = _graph_function(weakref.ref(network))
+  inputs = (x_t, t, label, low_res)
+  specs = [None if each is None else _of_any_number(each) for each in inputs]
+  output = _FUNCTIONS[network].get_concrete_function(weights, *specs)(weights, *inputs)
+  output.set_shape(x_t.shape[:1].concatenate(output.shape[1:]))
+  return output
+
+
+def _graph_function(network):
+  # It refers to the network weakly and gets the weights, so that it is freed with the network.
+  def call(weights, x_t, t, label, low_res):
+    with gradients.forgotten_custom_gradients():
+      return stateless.call_network(network(), x_t, t, label, low_res=low_res, weights=weights)
+
+  return tf.function(call, autograph=False)
+
+
+def _of_any_number(array):
+  return tf.TensorSpec([None, *array.shape[1:]], array.dtype)
