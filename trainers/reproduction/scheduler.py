@@ -50,14 +50,13 @@ class Scheduler:
     """
     _require_distinct(tasks)
     self._tasks, self._output, self._data_flags = tasks, output, data_flags
-    self._done: set[tasks_lib.Task] = set()
+    # Reading the files of all tasks after each one would take longer and longer.
+    self._done = {task for task in tasks if task.is_done(output)}
     # The start time of each running task, and whether it resumes an unfinished training.
     self._running: dict[tasks_lib.Task, tuple[float, bool]] = {}
 
   def is_done(self, task: tasks_lib.Task) -> bool:
-    """Whether a task is done. The files of a task are not read again once it is done."""
-    if task not in self._done and task.is_done(self._output):
-      self._done.add(task)
+    """Whether a task was done when the scheduler was made, or has finished since."""
     return task in self._done
 
   def run(self, executor: executors.Executor) -> Iterator[tasks_lib.Task]:
@@ -94,9 +93,10 @@ class Scheduler:
     seconds = time.monotonic() - start
     record = task.record(self._output)
     records.write(self._output, task.name, record, seconds=seconds, resumed=resumed)
-    if not self.is_done(task):
+    if not task.is_done(self._output):
       folder = task.folder(self._output)
       raise ValueError(f"{task.name}: expected results in {folder}, received none")
+    self._done.add(task)
 
   def _print_progress(self, task: tasks_lib.Task, executor: executors.Executor) -> None:
     unfinished = [other for other in self._tasks if not self.is_done(other)]
