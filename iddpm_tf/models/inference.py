@@ -39,6 +39,7 @@ def make_labelled_model_fn(
     low_res: as for `make_model_fn`. Where the function gets a multiple of these images, they are
       repeated.
   """
+  function = _graph_function(network)
   weights = [tf.convert_to_tensor(each) for each in stateless.cast_weights(network)]
 
   def model_fn(x_t, t, label):
@@ -46,35 +47,49 @@ def make_labelled_model_fn(
     if low_res is not None:
       times = tf.shape(x_t)[0] // tf.shape(low_res)[0]
       small = tf.tile(low_res, [times, 1, 1, 1])
-    return _call_in_graph(network, weights, x_t, t, label, small)
+    return function(weights, x_t, t, label, small)
 
   return model_fn
 
 
-# The graph function of each network: samplers and likelihoods share what is traced once.
-_FUNCTIONS: weakref.WeakKeyDictionary[keras.Model, tf.types.experimental.GenericFunction] = (
-  weakref.WeakKeyDictionary()
+class _GraphFunction:
+  """Networks of one architecture as one graph function of weights and inputs.
+
+  It holds no network and no weights: it is freed with the last of its networks.
+  """
+
+  def __init__(self):
+    self.networks: weakref.WeakSet[keras.Model] = weakref.WeakSet()
+    self._function = tf.function(self._call, autograph=False)
+
+  def __call__(self, weights, *inputs):
+    """Returns the output for x_t, t, labels and small images, of which the last two may be None."""
+    specs = [None if each is None else _of_any_number(each) for each in inputs]
+    output = self._function.get_concrete_function(weights, *specs)(weights, *inputs)
+    output.set_shape(inputs[0].shape[:1].concatenate(output.shape[1:]))
+    return output
+
+  def _call(self, weights, x_t, t, label, low_res):
+    network = next(iter(self.networks))  # All of them compute the same.
+    with gradients.forgotten_custom_gradients():
+      return stateless.call_network(network, x_t, t, label, low_res=low_res, weights=weights)
+
+
+# What is traced once serves all samplers, all likelihoods, and all models of the architecture.
+_BY_NETWORK: weakref.WeakKeyDictionary[keras.Model, _GraphFunction] = weakref.WeakKeyDictionary()
+_BY_ARCHITECTURE: weakref.WeakValueDictionary[tuple[type, str], _GraphFunction] = (
+  weakref.WeakValueDictionary()
 )
 
 
-def _call_in_graph(network, weights, x_t, t, label, low_res):
-  """Returns the output for images, `[B, H, W, ...]`, by a graph for any number of images."""
-  if network not in _FUNCTIONS:
-    _FUNCTIONS[network] = _graph_function(weakref.ref(network))
-  inputs = (x_t, t, label, low_res)
-  specs = [None if each is None else _of_any_number(each) for each in inputs]
-  output = _FUNCTIONS[network].get_concrete_function(weights, *specs)(weights, *inputs)
-  output.set_shape(x_t.shape[:1].concatenate(output.shape[1:]))
-  return output
-
-
-def _graph_function(network):
-  # It refers to the network weakly and gets the weights, so that it is freed with the network.
-  def call(weights, x_t, t, label, low_res):
-    with gradients.forgotten_custom_gradients():
-      return stateless.call_network(network(), x_t, t, label, low_res=low_res, weights=weights)
-
-  return tf.function(call, autograph=False)
+def _graph_function(network: keras.Model) -> _GraphFunction:
+  if network not in _BY_NETWORK:
+    options = {**network.get_config(), "name": None, "dropout": None}
+    architecture = type(network), repr(options)
+    function = _BY_ARCHITECTURE.setdefault(architecture, _GraphFunction())
+    function.networks.add(network)
+    _BY_NETWORK[network] = function
+  return _BY_NETWORK[network]
 
 
 def _of_any_number(array):
