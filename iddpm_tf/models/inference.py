@@ -6,6 +6,7 @@ import weakref
 import keras
 import tensorflow as tf
 
+from iddpm_tf import networks
 from iddpm_tf.diffusion import gaussian_diffusion
 from iddpm_tf.networks import stateless
 from iddpm_tf.utils import gradients
@@ -84,9 +85,10 @@ _BY_ARCHITECTURE: weakref.WeakValueDictionary[tuple[type, str], _GraphFunction] 
 
 def _graph_function(network: keras.Model) -> _GraphFunction:
   if network not in _BY_NETWORK:
-    options = {**network.get_config(), "name": None, "dropout": None}
-    architecture = type(network), repr(options)
-    function = _BY_ARCHITECTURE.setdefault(architecture, _GraphFunction())
+    function = _GraphFunction()
+    if isinstance(network, networks.Encoder):  # Its configuration says all that it computes.
+      options = {**network.get_config(), "name": None, "dropout": None}
+      function = _BY_ARCHITECTURE.setdefault((type(network), repr(options)), function)
     function.networks.add(network)
     _BY_NETWORK[network] = function
   return _BY_NETWORK[network]
