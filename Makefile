@@ -91,7 +91,7 @@ browser: .venv-test/installed
 	.venv-test/bin/python -m pip install --quiet --editable '.[browser]'
 	$(TEST) pytest tests/browser $(patsubst %,--reproduced=%,$(wildcard $(REPRODUCED)))
 
-# uv installs in a third of pip's time. Where it cannot, as with a package index that only pip's settings name, pip does. Python compiles
+# uv installs faster than pip. Where it cannot, as with a package index that only pip's settings name, pip does. Python compiles
 # what is imported, a small part of TensorFlow.
 define make_environment
 	@test -n "$(PYTHON)" || { echo "make: expected Python 3.10 to 3.13 on the path, found none" >&2; exit 1; }

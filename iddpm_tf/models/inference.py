@@ -48,7 +48,11 @@ def make_labelled_model_fn(
     if low_res is not None:
       times = tf.shape(x_t)[0] // tf.shape(low_res)[0]
       small = tf.tile(low_res, [times, 1, 1, 1])
-    return function(weights, x_t, t, label, small)
+    if not gradients.may_be_recorded():
+      return function(weights, x_t, t, label, small)
+    # The graph function has no gradients, which would keep it for ever.
+    with gradients.forgotten_custom_gradients():
+      return stateless.call_network(network, x_t, t, label, low_res=small, weights=weights)
 
   return model_fn
 

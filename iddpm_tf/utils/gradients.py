@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 import contextlib
 
+from tensorflow.python.eager import record
 from tensorflow.python.framework import ops
 
 
@@ -25,3 +26,9 @@ def forgotten_custom_gradients() -> Iterator[None]:
     for name in set(registered) - before:
       if name.startswith("CustomGradient-"):
         del registered[name]
+
+
+def may_be_recorded() -> bool:
+  """Returns whether a `tf.GradientTape` may record what is computed now."""
+  # There is no public access.
+  return record.could_possibly_record()

@@ -67,3 +67,15 @@ def test_another_architecture_or_precision_has_a_graph_of_its_own():
   for network in made:
     draw(network, traced)
   assert traced == made
+
+
+def test_a_tape_differentiates_the_output_also_after_the_network_was_traced():
+  network = make_network(0, num_res_blocks=2)
+  draw(network, [])
+  slopes = []
+  for model_fn in (inference.make_model_fn(network, None), network):
+    with tf.GradientTape() as tape:
+      tape.watch(X_T)
+      loss = tf.reduce_sum(model_fn(X_T, T) ** 2)
+    slopes.append(tape.gradient(loss, X_T))
+  np.testing.assert_allclose(*slopes, rtol=1e-4, atol=1e-4)
