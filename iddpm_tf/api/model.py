@@ -49,9 +49,9 @@ class Likelihood:
   """
 
   bits_per_dim: np.ndarray
-  prior: np.ndarray
-  terms: np.ndarray
-  timesteps: np.ndarray
+  prior: np.ndarray = dataclasses.field(repr=False)
+  terms: np.ndarray = dataclasses.field(repr=False)
+  timesteps: np.ndarray = dataclasses.field(repr=False)
 
   @property
   def mean(self) -> float:

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 import iddpm_tf as iddpm
+from iddpm_tf import registries
 from iddpm_tf.diffusion.samplers import ddim
 from tests import small_model
 
@@ -199,7 +200,7 @@ WRONG = {
   "an unknown sampler": (
     lambda model: model.sample(1, sampler="dpm:5"),
     "sampler: expected NAME[:STEPS[:NUMBER...]][:SPACING][:skipSHARE] with NAME one of "
-    "ancestral, ddim, dpmpp_2m, dpmpp_2s, dpmpp_sde, heun, heun_churn, STEPS above 0, SPACING "
+    f"{', '.join(registries.SAMPLERS.names())}, STEPS above 0, SPACING "
     "uniform, stride, quadratic, sectionsA-B-C, logsnr, rho or rhoNUMBER and SHARE in "
     "[0, 1), received 'dpm:5'",
   ),

@@ -52,7 +52,8 @@ class Coefficients:
   Attributes:
     x: the factor of x_t.
     x_start: the factor of the predicted x_0.
-    kept_x: the factor of the image that was kept.
+    kept_x: the factor of the image that was kept. At the first evaluation of a step it is 0,
+      because images may begin at any step.
     kept_x_start: the factor of the prediction that was kept.
     noise: the factor of the noise.
     keeps: whether x_t and the prediction are kept after the evaluation, bool `[K]`.
@@ -130,8 +131,14 @@ class LinearSampler(base.Sampler, abc.ABC):
   def advance(
     self, evaluation: base.Evaluation, memory: base.Memory
   ) -> tuple[tf.Tensor, base.Memory]:
-    """Returns the linear combination at this evaluation, and what is kept."""
+    """Returns the linear combination at this evaluation, and what is kept.
+
+    Raises:
+      ValueError: a step begins with an image that was kept before it.
+    """
     table = self.coefficients(evaluation.diffusion)
+    if np.any(table.kept_x[self.starts(evaluation.diffusion)]):
+      raise ValueError(f"{self.name}: expected kept_x = 0 at the first evaluation of each step")
     kept_x, kept_x_start, is_kept = memory
     x, x_start, k = evaluation.x_t, evaluation.prediction.x_start, evaluation.k
     # An image's first step has no earlier prediction, and is one of first order: the difference of

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from iddpm_tf import settings
 from iddpm_tf.diffusion.samplers import base
+from iddpm_tf.diffusion.samplers import linear
 from iddpm_tf.diffusion.samplers import loop
 from tests.diffusion.samplers import gaussian_data
 from tests.diffusion.samplers.gaussian_data import draw_toy
@@ -90,6 +91,25 @@ def test_solvers_of_the_ordinary_equation_use_no_noise_but_the_first(text):
     return make_noise()(0) if k == 0 else tf.fill(gaussian_data.SHAPE, np.nan)
 
   np.testing.assert_array_equal(draw_toy(text, noise_fn=start_only).image, draw_toy(text).image)
+
+
+def test_a_step_cannot_begin_with_an_image_of_the_step_before():
+  """Edited images begin at any step, and have none before it."""
+
+  class Multistep(linear.LinearSampler):
+    """Keeps an image over the end of a step."""
+
+    name = "multistep"
+
+    def coefficients(self, diffusion):
+      table = linear.Coefficients.zeros(diffusion.num_timesteps)
+      table.kept_x[1:] = 1
+      return table
+
+  sampler = Multistep(3)
+  diffusion = sampler.respace(gaussian_data.make_diffusion(10))
+  with pytest.raises(ValueError, match=r"^multistep: expected kept_x = 0 at the first evaluation"):
+    loop.draw(gaussian_data.toy_network, diffusion, sampler, make_noise())
 
 
 @pytest.mark.parametrize("text", ["dpmpp_2m:1", "dpmpp_2s:2", "dpmpp_sde:1", "heun:1"])

@@ -23,11 +23,15 @@ CASES = [
 
 
 @pytest.mark.parametrize("schedule, steps", CASES)
-def test_betas_are_increasing_float64_probabilities(schedule, steps):
+def test_betas_are_float64_probabilities(schedule, steps):
   betas = base.make_betas(schedule, steps)
   assert betas.shape == (steps,) and betas.dtype == np.float64
   assert betas.min() > 0 and betas.max() < 1
-  assert np.all(np.diff(betas) >= 0)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_betas_of_the_paper_never_decrease(schedule):
+  assert np.all(np.diff(base.make_betas(schedule, 1000)) >= 0)
 
 
 def test_the_cases_contain_every_schedule():
@@ -46,9 +50,10 @@ def test_the_linear_schedule_destroys_information_sooner():
 
 
 def test_an_unknown_schedule_is_refused():
-  message = "^noise_schedule: expected one of cosine, linear, received 'quadratic'$"
+  names = ", ".join(registries.NOISE_SCHEDULES.names())
+  message = f"^noise_schedule: expected one of {names}, received 'unknown'$"
   with pytest.raises(settings.InputError, match=message):
-    base.make_betas("quadratic", 100)
+    base.make_betas("unknown", 100)
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
@@ -72,6 +77,6 @@ def test_a_schedule_that_is_registered_from_outside_is_used_by_its_name():
   assert config_lib.Config.from_json(config.to_json()) == config
   diffusion = gaussian_diffusion.make_diffusion(config.diffusion)
   np.testing.assert_allclose(diffusion.process.alphas_cumprod, 0.9 ** np.arange(1, 6))
-  message = "^noise_schedule: expected one of constant, cosine, linear, received 'other'$"
+  message = r"^noise_schedule: expected one of constant, .*\blinear\b.*, received 'other'$"
   with pytest.raises(settings.InputError, match=message):
     config_lib.Config.from_settings(noise_schedule="other")
