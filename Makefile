@@ -91,15 +91,17 @@ browser: .venv-test/installed
 	.venv-test/bin/python -m pip install --quiet --editable '.[browser]'
 	$(TEST) pytest tests/browser $(patsubst %,--reproduced=%,$(wildcard $(REPRODUCED)))
 
-# uv installs faster than pip. Where it cannot, as with a package index that only pip's settings name, pip does. Python compiles
-# what is imported, a small part of TensorFlow.
+# uv installs faster than pip. Where it cannot, pip does. uv takes the package index of pip's settings. Python compiles what is
+# imported, a small part of TensorFlow.
 define make_environment
 	@test -n "$(PYTHON)" || { echo "make: expected Python 3.10 to 3.13 on the path, found none" >&2; exit 1; }
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install -qq --upgrade pip uv
+	$(@D)/bin/python -m pip install -qq --upgrade pip
+	-$(@D)/bin/python -m pip install -qq uv
 endef
 define install
-	$(@D)/bin/uv pip install -q --python $(@D) --editable '.$(EXTRAS)' || $(@D)/bin/python -m pip install -qq --no-compile --editable '.$(EXTRAS)'
+	index=$$($(@D)/bin/python -m pip config list | sed -n "s/.*[.]index-url='\(.*\)'$$/\1/p" | tail -n 1); \
+	$(@D)/bin/uv pip install -q --python $(@D) $${index:+--default-index "$$index"} --editable '.$(EXTRAS)' || $(@D)/bin/python -m pip install -qq --no-compile --editable '.$(EXTRAS)'
 	touch $@
 endef
 # PyTorch's build without CUDA, which is a tenth of the default one.
@@ -107,6 +109,7 @@ define install_torch
 	$(@D)/bin/python -m pip install -qq --no-compile --retries 1 --no-deps 'torch==2.13.0' --extra-index-url https://download.pytorch.org/whl/cpu
 endef
 
+.venv/installed: EXTRAS =
 .venv/installed: setup.cfg
 	$(make_environment)
 	$(install)

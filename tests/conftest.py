@@ -151,7 +151,7 @@ def fixture_unoptimized_graphs():
   """Lets TensorFlow not optimize the graphs of tests, most of which run a few times only.
 
   Graphs are optimized, as a user's are, in `tests/parity`, whose numbers are those of the authors'
-  code, and in the processes that tests start, such as servers and commands.
+  code, and in most processes that tests start, such as servers and commands.
   """
   import tensorflow as tf
 

@@ -8,7 +8,6 @@ from keras import ops
 import numpy as np
 from PIL import Image
 import pytest
-import tensorflow as tf
 
 import iddpm_tf
 from iddpm_tf import config as config_lib
@@ -16,6 +15,7 @@ from iddpm_tf import networks
 from iddpm_tf import registries
 from iddpm_tf.data import sources
 from iddpm_tf.interop import initialisation
+from iddpm_tf.models import inference
 from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.networks import stateless
 from iddpm_tf.training import loop
@@ -132,13 +132,12 @@ def fixture_small_models(
     return export(model, path, samplers=samplers, config=config)
 
   monkeypatch.setattr(stateless, "call_network", call_simple_network)
+  # Otherwise, models of other tests would share the graphs of the simple network.
+  monkeypatch.setattr(inference, "_graph_of", lambda network: None)
   monkeypatch.setattr(iddpm_tf.Model, "export", export_images)
   monkeypatch.setattr(iddpm_tf, "load", load_once)
   monkeypatch.setattr(iddpm_tf, "train", train)
-  # Graphs run a few times only, which is not worth optimising them.
-  tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
   yield
-  tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
 
 
 @pytest.fixture(name="registered_again")

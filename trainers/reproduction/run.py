@@ -52,7 +52,6 @@ def run(
     for name, experiment in experiments.items()
   }
   needed = list(dict.fromkeys(task for each in tasks.values() for task in each))
-  scheduler = scheduler_lib.Scheduler(needed, output, data_flags=data_flags)
   commands = {
     name: [tasks_lib.command_line(task, output, data_flags) for task in tasks[name]]
     for name in experiments
@@ -65,6 +64,8 @@ def run(
 
   try:
     with signals.raised(), files.held(output):
+      # It reads what is done, which no other process changes from here on.
+      scheduler = scheduler_lib.Scheduler(needed, output, data_flags=data_flags)
       missing = sum(not scheduler.is_done(task) for task in needed)
       if missing:
         with make_executor(missing) as executor:
