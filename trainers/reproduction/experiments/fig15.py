@@ -1,7 +1,9 @@
 """Figure 15: bits/dim by the number of evaluation steps."""
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import pathlib
+from typing import Any
 from typing import NamedTuple
 
 import matplotlib.axes
@@ -64,63 +66,7 @@ class Figure15(base.Experiment):
   def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
     """Returns bits/dim by the number of timesteps, and claim 12."""
     num_steps = scale.likelihood.num_steps
-    # {curve: bits/dim of each K and seed}
-    nll = {
-      curve: np.array(
-        [
-          [_evaluation(scale, curve, seed, k).score(output, "nll") for seed in scale.seeds]
-          for k in num_steps
-        ]
-      )
-      for curve in _CURVES
-    }
-    # {curve: timesteps for each K}. The schedule of Appendix E evaluates more than K timesteps.
-    evaluated = {
-      curve: [
-        _evaluation(scale, curve, scale.seeds[0], k).results(output)[""]["num_timesteps"]
-        for k in num_steps
-      ]
-      for curve in _CURVES
-    }
-    mid = {
-      row: [_mid_evaluation(scale, row, k).score(output, "nll") for k in num_steps]
-      for row in (_HYBRID, _SIMPLE)
-    }
-    full = np.array([_full_evaluation(scale, seed).score(output, "nll") for seed in scale.seeds])
-    fair = np.array([_fair_evaluation(scale, seed).score(output, "nll") for seed in scale.seeds])
-
-    def draw(axis: matplotlib.axes.Axes) -> None:
-      for curve, values in nll.items():
-        means = values.mean(axis=1)
-        axis.plot(evaluated[curve], means, marker="o", markersize=3, label=curve.label)
-      for i, (row, mid_values) in enumerate(mid.items(), len(nll)):
-        curve = _Curve(row, _DENSE)
-        label = f"{curve.label}, mid-training"
-        axis.plot(evaluated[curve], mid_values, "--", color=f"C{i}", linewidth=0.9, label=label)
-      label = f"L_hybrid, all {_HYBRID.steps} steps"
-      axis.axhline(full.mean(), color="0.4", linewidth=0.8, linestyle="--", label=label)
-      axis.set(xlabel="timesteps evaluated", ylabel="NLL (bits/dim)", xscale="log")
-      axis.legend()
-
-    rows = [
-      (
-        k,
-        evaluated[_HYBRID_DENSE][i],
-        *(float(values[i].mean()) for values in nll.values()),
-        *(mid_values[i] for mid_values in mid.values()),
-      )
-      for i, k in enumerate(num_steps)
-    ]
-    rows += [
-      (_FAIR, None, None, float(fair.mean()), *[None] * 3),
-      (_HYBRID.steps, _HYBRID.steps, float(full.mean()), *[None] * 4),
-    ]
-    columns = (
-      "K",
-      "timesteps of Appendix E's schedule",
-      *(curve.label for curve in _CURVES),
-      *(f"{_Curve(row, _DENSE).label}, mid-training" for row in mid),
-    )
+    measured = _read(scale, output)
     training = scale.likelihood_models.training(_HYBRID, scale.seeds[0])
     mid_steps = shared_tasks.mid_training(scale, training).train_steps
     return sections.Section(
@@ -131,25 +77,103 @@ class Figure15(base.Experiment):
       f"{scale.seeds[0]}), after {mid_steps:,} steps.",
       figures=(
         sections.plot(
-          draw, "Bits/dim by the number of timesteps evaluated, averaged over the seeds."
+          lambda axis: _draw(axis, measured),
+          "Bits/dim by the number of timesteps evaluated, averaged over the seeds.",
         ),
       ),
-      tables=(
-        sections.Table(
-          columns,
-          tuple(sorted(rows, key=lambda row: row[0])),
-          "NLL (bits/dim), averaged over the seeds; in mid-training, of one seed.",
-        ),
-      ),
+      tables=(_table(num_steps, measured),),
       claims=(
         judge(
-          strided=nll[_HYBRID_STRIDED][num_steps.index(_CLAIMED)],
-          dense=nll[_HYBRID_DENSE][num_steps.index(_CLAIMED)],
-          fair=fair,
-          full=full,
+          strided=measured.nll[_HYBRID_STRIDED][num_steps.index(_CLAIMED)],
+          dense=measured.nll[_HYBRID_DENSE][num_steps.index(_CLAIMED)],
+          fair=measured.fair,
+          full=measured.full,
         ),
       ),
     )
+
+
+class _Measured(NamedTuple):
+  """Bits/dim, and the numbers of timesteps that were evaluated for them."""
+
+  nll: Mapping[_Curve, np.ndarray]  # [K, seeds]
+  # One number for each K. The schedule of Appendix E evaluates more than K timesteps.
+  evaluated: Mapping[_Curve, Sequence[int]]
+  mid: Mapping[scales.Row, Sequence[float]]  # In mid-training, one for each K.
+  full: np.ndarray  # [seeds], by all timesteps.
+  fair: np.ndarray  # [seeds], by as many strided timesteps as Appendix E's schedule evaluates.
+
+
+def _read(scale: scales.Scale, output: pathlib.Path) -> _Measured:
+  """Returns the results of the evaluations."""
+  num_steps = scale.likelihood.num_steps
+  nll = {
+    curve: np.array(
+      [
+        [_evaluation(scale, curve, seed, k).score(output, "nll") for seed in scale.seeds]
+        for k in num_steps
+      ]
+    )
+    for curve in _CURVES
+  }
+  evaluated = {
+    curve: [
+      _evaluation(scale, curve, scale.seeds[0], k).results(output)[""]["num_timesteps"]
+      for k in num_steps
+    ]
+    for curve in _CURVES
+  }
+  mid = {
+    row: [_mid_evaluation(scale, row, k).score(output, "nll") for k in num_steps]
+    for row in (_HYBRID, _SIMPLE)
+  }
+  full = np.array([_full_evaluation(scale, seed).score(output, "nll") for seed in scale.seeds])
+  fair = np.array([_fair_evaluation(scale, seed).score(output, "nll") for seed in scale.seeds])
+  return _Measured(nll, evaluated, mid, full, fair)
+
+
+def _draw(axis: matplotlib.axes.Axes, measured: _Measured) -> None:
+  """Draws the curves."""
+  for curve, values in measured.nll.items():
+    means = values.mean(axis=1)
+    axis.plot(measured.evaluated[curve], means, marker="o", markersize=3, label=curve.label)
+  for i, (row, mid_values) in enumerate(measured.mid.items(), len(measured.nll)):
+    curve = _Curve(row, _DENSE)
+    label = f"{curve.label}, mid-training"
+    timesteps = measured.evaluated[curve]
+    axis.plot(timesteps, mid_values, "--", color=f"C{i}", linewidth=0.9, label=label)
+  label = f"L_hybrid, all {_HYBRID.steps} steps"
+  axis.axhline(measured.full.mean(), color="0.4", linewidth=0.8, linestyle="--", label=label)
+  axis.set(xlabel="timesteps evaluated", ylabel="NLL (bits/dim)", xscale="log")
+  axis.legend()
+
+
+def _table(num_steps: Sequence[int], measured: _Measured) -> sections.Table:
+  """Returns the table of all values, by K."""
+  rows: list[tuple[Any, ...]] = [
+    (
+      k,
+      measured.evaluated[_HYBRID_DENSE][i],
+      *(float(values[i].mean()) for values in measured.nll.values()),
+      *(values[i] for values in measured.mid.values()),
+    )
+    for i, k in enumerate(num_steps)
+  ]
+  rows += [
+    (_FAIR, None, None, float(measured.fair.mean()), *[None] * 3),
+    (_HYBRID.steps, _HYBRID.steps, float(measured.full.mean()), *[None] * 4),
+  ]
+  columns = (
+    "K",
+    "timesteps of Appendix E's schedule",
+    *(curve.label for curve in _CURVES),
+    *(f"{_Curve(row, _DENSE).label}, mid-training" for row in measured.mid),
+  )
+  return sections.Table(
+    columns,
+    tuple(sorted(rows, key=lambda row: row[0])),
+    "NLL (bits/dim), averaged over the seeds; in mid-training, of one seed.",
+  )
 
 
 def _evaluation(scale: scales.Scale, curve: _Curve, seed: int, steps: int) -> tasks.EvaluationTask:
