@@ -32,6 +32,7 @@ from iddpm_tf.training import train_step
 from iddpm_tf.utils import devices
 from iddpm_tf.utils import files
 from iddpm_tf.utils import gradients
+from iddpm_tf.utils import graph_optimizer
 from iddpm_tf.utils import progress as progress_lib
 
 # Gives a new run its initial weights, and writes its folder with a checkpoint of step 0.
@@ -432,6 +433,10 @@ def make_steps(
   """Returns `steps(iterator, count)`, which takes `count` steps in one call of a graph.
 
   It returns a record of all steps, with arrays `[count, batch size]` and norms `[count]`.
+
+  TensorFlow optimizes the graph where that may make steps faster or smaller: on accelerators,
+  and where the backward pass computes activations again. Otherwise, on CPUs, it would only delay
+  the first step (docs/speed.md).
   """
   several_workers = devices.Workers(strategy).count > 1
   record_class = train_step.RECORDS[state.task.losses]
@@ -470,7 +475,14 @@ def make_steps(
     )
     return record_class(*(array.stack() for array in arrays))
 
-  return steps
+  if state.config.training.remat or not devices.is_on_cpu(strategy):
+    return steps
+
+  def unoptimized_steps(iterator, count):
+    with graph_optimizer.disabled():
+      return steps(iterator, count)
+
+  return unoptimized_steps
 
 
 @contextlib.contextmanager

@@ -186,6 +186,11 @@ def is_on_gpu(strategy: tf.distribute.Strategy) -> bool:
   return ":GPU:" in strategy.extended.worker_devices[0].upper()
 
 
+def is_on_cpu(strategy: tf.distribute.Strategy) -> bool:
+  """Returns whether a strategy computes on CPUs only."""
+  return all("CPU" in device for device in strategy.extended.worker_devices)
+
+
 def describe(strategy: tf.distribute.Strategy) -> str:
   """Returns the devices of a strategy in words, such as `on 1 GPU: NVIDIA H100`."""
   devices = strategy.extended.worker_devices

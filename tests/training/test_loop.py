@@ -3,11 +3,14 @@
 import types
 
 import pytest
+import tensorflow as tf
 
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
 from iddpm_tf.training import loop
 from iddpm_tf.training import run
+from iddpm_tf.training import tasks
+from tests import small_model
 
 TWO_REPLICAS = types.SimpleNamespace(num_replicas_in_sync=2)
 
@@ -56,3 +59,32 @@ def test_a_call_ends_where_the_profiler_begins_and_ends(step, count):
     steps_per_call=4, log_every=100, save_every=100, profile_steps=(3, 5)
   )
   assert run.steps_until_boundary(step, config) == count
+
+
+@pytest.mark.parametrize(
+  "remat, device, optimizes",
+  [(False, "CPU:0", False), (True, "CPU:0", True), (False, "GPU:0", True), (False, "TPU:0", True)],
+)
+def test_the_graph_of_steps_is_optimized_where_that_helps(monkeypatch, remat, device, optimizes):
+  config = small_model.make_config(remat=remat)
+  state = types.SimpleNamespace(config=config, task=tasks.DiffusionTask)
+  strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+  monkeypatch.setattr(
+    type(strategy.extended), "worker_devices", (f"/replica:0/task:0/device:{device}",)
+  )
+  disabled = []
+
+  def option():
+    return tf.config.optimizer.get_experimental_options()["disable_meta_optimizer"]
+
+  def make_function(**_):
+    return lambda function: lambda *arguments: disabled.append(option())
+
+  before = option()
+  tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+  monkeypatch.setattr(tf, "function", make_function)
+  try:
+    loop.make_steps(state, strategy)(None, 1)
+    assert disabled == [not optimizes] and not option()
+  finally:
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": before})
