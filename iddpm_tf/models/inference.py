@@ -104,19 +104,18 @@ _GRAPHS_OF_NETWORKS: weakref.WeakKeyDictionary[keras.Model, _SharedGraph] = (
 def _graph_of(network: keras.Model) -> _SharedGraph | None:
   """Returns the graph of all networks that compute the same, or None for a network of its own.
 
-  Networks of these classes compute the same if their configurations, the types of their layers and
-  the shapes of their weights are the same. Other classes may compute anything. Weights that are not
-  trainable, because somebody froze them, would be those of the network that was traced.
+  Networks of these classes compute the same if their configurations and the types of their layers
+  are the same. Other classes may compute anything. Weights that are not trainable, because somebody
+  froze them, would be those of the network that was traced. Shapes need no comparison: weights and
+  inputs of other shapes are traced anew.
   """
   known = (networks.UNet, networks.SuperResolutionUNet, networks.NoisyClassifier)
-  variables = network.trainable_variables
-  if type(network) not in known or len(variables) < len(network.weights):
+  if type(network) not in known or len(network.trainable_variables) < len(network.weights):
     return None
   options = {**network.get_config(), "name": None, "dropout": None}
   # Keras has no public list of the layers inside of layers.
   policies = [(type(layer), layer.dtype_policy.name) for layer in network._flatten_layers()]
-  shapes = [tuple(variable.shape) for variable in variables]
-  key = type(network), repr(options), tuple(policies), tuple(shapes)
+  key = type(network), repr(options), tuple(policies)
   graph = _GRAPHS.get(key)
   if graph is None:
     graph = _GRAPHS[key] = _SharedGraph()

@@ -3,6 +3,7 @@
 import gc
 import weakref
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -105,6 +106,15 @@ def test_networks_of_other_classes_are_called_themselves():
   made[1].scale = 5.0
   outputs = [draw(network, []) for network in made]
   np.testing.assert_allclose(outputs[1], 5 * outputs[0], rtol=1e-5)
+
+
+def test_networks_with_layers_of_other_types_keep_them():
+  made = [make_network(0, num_res_blocks=2), make_network(0, num_res_blocks=2)]
+  made[1].middle[0].in_norm.dtype_policy = keras.dtype_policies.get("mixed_bfloat16")
+  outputs = [draw(network, []) for network in made]
+  for output, network in zip(outputs, made):
+    np.testing.assert_allclose(output, network(X_T, T), rtol=1e-4, atol=1e-5)
+  assert np.any(outputs[0] != outputs[1])
 
 
 def test_networks_of_other_channels_have_graphs_of_their_own():
