@@ -1,5 +1,7 @@
 """Options of the test suite, commands that run in this process, and models that tests share."""
 
+import contextlib
+import ctypes
 import dataclasses
 import errno
 import gc
@@ -22,7 +24,7 @@ _SERVING = "tests/serving/"
 _FIRST = ("tests/training/", "tests/trainers/", _SERVING)
 _GRAPHS = pytest.StashKey()
 # TensorFlow alone takes 0.5 GiB. Freed memory is not always returned to the system.
-_MUCH_MEMORY, _MUCH_MORE = 5 * 2**29, 2**29  # 2.5 and 0.5 GiB.
+_MUCH_MEMORY, _MUCH_MORE = 2**31, 2**28  # 2 and 0.25 GiB.
 _MEMORY_AFTER_FREEING = pytest.StashKey()
 # Python's defaults search TensorFlow's objects for garbage so often that a graph takes 7% longer.
 gc.set_threshold(20_000, 10, 10)
@@ -172,4 +174,6 @@ def fixture_freed_memory(request):
       stash[_GRAPHS].clear()
     sys.modules["keras"].utils.clear_session()
     gc.collect()
+    with contextlib.suppress(AttributeError, TypeError):  # Other C libraries lack it.
+      ctypes.CDLL(None).malloc_trim(0)
     stash[_MEMORY_AFTER_FREEING] = host.memory().used
