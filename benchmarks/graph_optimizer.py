@@ -8,14 +8,12 @@ memory. Images are random.
 """
 
 import argparse
-import contextlib
 import json
 import resource
 import subprocess
 import sys
 import time
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
@@ -74,27 +72,22 @@ def measure(config: config_lib.Config, *, optimizes: bool) -> dict[str, Any]:
   from iddpm_tf.training import loop
   from iddpm_tf.training import state as state_lib
   from iddpm_tf.utils import devices
-  from iddpm_tf.utils import graph_optimizer
 
-  disabled = graph_optimizer.disabled
-  # Training would disable it on CPUs.
-  mock.patch.object(graph_optimizer, "disabled", contextlib.nullcontext).start()
   start = time.perf_counter()
   strategy = devices.make_strategy()
   with strategy.scope():
     state = state_lib.TrainState(config)
-  steps = loop.make_steps(state, strategy)
+  steps = loop.make_steps(state, strategy, optimizes=optimizes)
   shape = (config.training.batch_size, *config.data.image_shape)
   images = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
   batch = {"image": images, "label": np.zeros(len(images), np.int32)}
   batches = strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensors(batch).repeat())
   iterator = iter(batches)
   seconds = []
-  with contextlib.nullcontext() if optimizes else disabled():
-    for _ in range(_STEPS + 1):
-      tf.nest.map_structure(np.asarray, steps(iterator, tf.constant(1)))
-      seconds.append(time.perf_counter() - start)
-      start = time.perf_counter()
+  for _ in range(_STEPS + 1):
+    tf.nest.map_structure(np.asarray, steps(iterator, tf.constant(1)))
+    seconds.append(time.perf_counter() - start)
+    start = time.perf_counter()
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
   return {"first": seconds[0], "steps": seconds[1:], "gib": peak}
 

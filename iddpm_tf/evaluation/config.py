@@ -8,8 +8,8 @@ from iddpm_tf import settings
 SPLITS = ("train", "val", "test")
 FEATURES_HELP = (
   "feature extractor: a registered name such as 'digits' or 'random', the path of the Inception "
-  "graph, or the folder of a SavedModel; unset: digits for images of 8x8 "
-  "pixels in one channel, otherwise random"
+  "graph, or the folder of a SavedModel; unset: digits for images of 8x8 pixels in one channel, "
+  "otherwise random"
 )
 
 

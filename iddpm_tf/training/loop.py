@@ -428,15 +428,21 @@ def images_per_part(strategy: tf.distribute.Strategy, options: config_lib.Traini
 
 
 def make_steps(
-  state: state_lib.TrainState, strategy: tf.distribute.Strategy
+  state: state_lib.TrainState,
+  strategy: tf.distribute.Strategy,
+  *,
+  optimizes: bool | None = None,
 ) -> Callable[[Iterator, tf.Tensor], train_step.Record]:
   """Returns `steps(iterator, count)`, which takes `count` steps in one call of a graph.
 
   It returns a record of all steps, with arrays `[count, batch size]` and norms `[count]`.
 
-  TensorFlow optimizes the graph where that may make steps faster or smaller: on accelerators,
-  and where the backward pass computes activations again. Otherwise, on CPUs, it would only delay
-  the first step (docs/speed.md).
+  Args:
+    state: the state of the training.
+    strategy: the strategy of the training.
+    optimizes: whether TensorFlow optimizes the graph. None chooses yes where that may make steps
+      faster or smaller: on accelerators, and where the backward pass computes activations again.
+      Otherwise, on CPUs, it would only delay the first step (docs/speed.md).
   """
   several_workers = devices.Workers(strategy).count > 1
   record_class = train_step.RECORDS[state.task.losses]
@@ -475,7 +481,9 @@ def make_steps(
     )
     return record_class(*(array.stack() for array in arrays))
 
-  if state.config.training.remat or not devices.is_on_cpu(strategy):
+  if optimizes is None:
+    optimizes = state.config.training.remat or not devices.is_on_cpu(strategy)
+  if optimizes:
     return steps
 
   def unoptimized_steps(iterator, count):

@@ -188,7 +188,7 @@ def is_on_gpu(strategy: tf.distribute.Strategy) -> bool:
 
 def is_on_cpu(strategy: tf.distribute.Strategy) -> bool:
   """Returns whether a strategy computes on CPUs only."""
-  return all("CPU" in device for device in strategy.extended.worker_devices)
+  return all(":CPU:" in device.upper() for device in strategy.extended.worker_devices)
 
 
 def describe(strategy: tf.distribute.Strategy) -> str:
