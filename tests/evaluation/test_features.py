@@ -55,7 +55,7 @@ def test_a_registered_class_is_chosen_by_its_name_or_by_a_text_that_it_accepts(r
   with pytest.raises(
     settings.InputError,
     match=r"features: expected one of brightness, digits, the path .*, a power such as 'power:2', "
-    r"random, the folder of a SavedModel, received power, which does not exist",
+    r"random, the folder of a SavedModel.*, received power, which does not exist",
   ):
     features.load("power")
 
