@@ -1,9 +1,9 @@
-"""Compares training with and without TensorFlow's graph optimizer.
+"""Compares what can prepare the graph of a training step: the choices of `--graph_optimizer`.
 
-    python -m benchmarks.graph_optimizer [--flagfile=PATH] [--batch_size=8] [--remat]
+    python -m benchmarks.graph_optimizer [--flagfile=PATH] [--choices none grappler xla]
 
-Each case runs in its own process, in turn. It prints the time from building the network to the end
-of the first step, the median time of later steps with its quartiles, and the largest resident
+Each choice runs in its own process, in turn. It prints the time from building the network to the
+end of the first step, the median time of later steps with its quartiles, and the largest resident
 memory. Images are random.
 """
 
@@ -21,50 +21,53 @@ from iddpm_tf import config as config_lib
 from trainers.cli import command
 
 _STEPS, _ROUNDS = 12, 2
-_CASES = ("with", "without")
+_CHOICES = ("none", "grappler", "xla")
 
 
 def main() -> None:
-  """Runs all cases, or with --case one of them in this process."""
+  """Runs all choices, or with --measured one of them in this process."""
   parser = argparse.ArgumentParser(prog="graph_optimizer")
   parser.add_argument("--flagfile", default="configs/cifar10.flags", help="settings of a training")
   parser.add_argument("--batch_size", type=int, default=8, help="images of a batch")
   parser.add_argument("--precision", default="mixed_bfloat16", help="precision of the network")
   parser.add_argument("--remat", action="store_true", help="compute activations again")
-  parser.add_argument("--case", choices=_CASES, help=argparse.SUPPRESS)
+  parser.add_argument(
+    "--choices", nargs="+", choices=_CHOICES, default=_CHOICES[:2], help="what to compare"
+  )
+  parser.add_argument("--measured", choices=_CHOICES, help=argparse.SUPPRESS)
   options = parser.parse_args()
-  if options.case:
+  if options.measured:
     config = config_lib.Config.from_flagfile(
       options.flagfile,
       batch_size=options.batch_size,
       precision=options.precision,
       remat=options.remat,
+      graph_optimizer=options.measured,
     )
     size = config.data.image_size or 32
     shape = (8, 8, 1) if config.data.dataset == "digits" else (size, size, 3)
     config = config.with_data(image_shape=shape, num_classes=10)
-    print(json.dumps(measure(config, optimizes=options.case == "with")))
+    print(json.dumps(measure(config)))
     return
-  for case in _CASES * _ROUNDS:
+  for choice in tuple(options.choices) * _ROUNDS:
     done = subprocess.run(
-      [sys.executable, "-m", "benchmarks.graph_optimizer", *sys.argv[1:], f"--case={case}"],
+      [sys.executable, "-m", "benchmarks.graph_optimizer", *sys.argv[1:], f"--measured={choice}"],
       check=True,
       stdout=subprocess.PIPE,
     )
     result = json.loads(done.stdout.splitlines()[-1])
     low, median, high = np.percentile(result["steps"], (25, 50, 75))
     print(
-      f"{case} the optimizer: first step {result['first']:.1f} s, later ones {median:.3f} s "
+      f"{choice}: first step {result['first']:.1f} s, later ones {median:.3f} s "
       f"({low:.3f} to {high:.3f}), peak memory {result['gib']:.2f} GiB"
     )
 
 
-def measure(config: config_lib.Config, *, optimizes: bool) -> dict[str, Any]:
+def measure(config: config_lib.Config) -> dict[str, Any]:
   """Returns the seconds of the first and of later steps, and the peak memory in GiB.
 
   Args:
     config: the settings of the training.
-    optimizes: whether TensorFlow optimizes the graph of a step.
   """
   command.load_tensorflow()
   import tensorflow as tf
@@ -77,7 +80,7 @@ def measure(config: config_lib.Config, *, optimizes: bool) -> dict[str, Any]:
   strategy = devices.make_strategy()
   with strategy.scope():
     state = state_lib.TrainState(config)
-  steps = loop.make_steps(state, strategy, optimizes=optimizes)
+  steps = loop.make_steps(state, strategy)
   shape = (config.training.batch_size, *config.data.image_shape)
   images = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
   batch = {"image": images, "label": np.zeros(len(images), np.int32)}

@@ -79,6 +79,7 @@ EVERYTHING = Config(
     microbatches=3,
     max_examples=40,
     remat=True,
+    graph_optimizer="none",
     learning_rate=2e-4,
     warmup_steps=5,
     decay_steps=8,
@@ -176,7 +177,7 @@ def test_json_is_versioned_and_ends_in_a_newline():
   "text", ["", "{", "[]", "null", "{}", '{"version": 99}', '{"version": "1"}', '"version"']
 )
 def test_other_json_is_refused(text):
-  message = "^config: expected (JSON|a configuration of version 1 to 9), received"
+  message = "^config: expected (JSON|a configuration of version 1 to 10), received"
   with pytest.raises(settings.InputError, match=message):
     Config.from_json(text)
 

@@ -19,7 +19,7 @@ from iddpm_tf.config.sampling import SamplingConfig
 from iddpm_tf.config.training import TrainingConfig
 from iddpm_tf.settings import from_json
 
-VERSION = 9  # The version of the layout of config.json.
+VERSION = 10  # The version of the layout of config.json.
 _CHANGE_KEYS = ("step", "setting", "from", "to")  # How config.json calls the parts of a `Change`.
 
 

@@ -36,6 +36,15 @@ class TrainingConfig:
     changeable=True,
     since=6,
   )
+  graph_optimizer: str = settings.setting(
+    "auto",
+    "what prepares the graph of a training step: grappler, TensorFlow's graph optimizer; xla, a "
+    "compiler, of the losses and their gradient; none, which begins soonest; auto: none on CPUs, "
+    "grappler on other devices and with remat",
+    choices=("auto", "none", "grappler", "xla"),
+    changeable=True,
+    since=10,
+  )
   learning_rate: float = settings.setting(1e-3, "learning rate of AdamW", changeable=True)
   warmup_steps: int = settings.setting(
     0, "steps of linear warm-up of the learning rate", changeable=True
@@ -92,6 +101,13 @@ class TrainingConfig:
   def __post_init__(self) -> None:
     """Checks the values, and raises `InputError` for a wrong one."""
     settings.convert(self)
+    settings.require_choices(self)
+    settings.require(
+      not self.remat or self.graph_optimizer != "xla",
+      "graph_optimizer",
+      "auto, none or grappler with remat, because XLA computes nothing again",
+      self.graph_optimizer,
+    )
     settings.require_positive(
       self,
       "train_steps",

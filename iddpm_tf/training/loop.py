@@ -428,10 +428,7 @@ def images_per_part(strategy: tf.distribute.Strategy, options: config_lib.Traini
 
 
 def make_steps(
-  state: state_lib.TrainState,
-  strategy: tf.distribute.Strategy,
-  *,
-  optimizes: bool | None = None,
+  state: state_lib.TrainState, strategy: tf.distribute.Strategy
 ) -> Callable[[Iterator, tf.Tensor], train_step.Record]:
   """Returns `steps(iterator, count)`, which takes `count` steps in one call of a graph.
 
@@ -440,9 +437,6 @@ def make_steps(
   Args:
     state: the state of the training.
     strategy: the strategy of the training.
-    optimizes: whether TensorFlow optimizes the graph. None chooses yes where that may make steps
-      faster or smaller: on accelerators, and where the backward pass computes activations again.
-      Otherwise, on CPUs, it would only delay the first step (docs/speed.md).
   """
   several_workers = devices.Workers(strategy).count > 1
   record_class = train_step.RECORDS[state.task.losses]
@@ -481,9 +475,13 @@ def make_steps(
     )
     return record_class(*(array.stack() for array in arrays))
 
-  if optimizes is None:
-    optimizes = state.config.training.remat or not devices.is_on_cpu(strategy)
-  if optimizes:
+  options = state.config.training
+  optimizer = options.graph_optimizer
+  if optimizer == "auto":
+    # Grappler may make steps faster on accelerators, and smaller where the backward pass computes
+    # activations again. Otherwise, on CPUs, it would only delay the first step (docs/speed.md).
+    optimizer = "none" if devices.is_on_cpu(strategy) and not options.remat else "grappler"
+  if optimizer == "grappler":
     return steps
 
   def unoptimized_steps(iterator, count):

@@ -100,6 +100,10 @@ def train_step(state: state_lib.TrainState, batch: Mapping[str, tf.Tensor]) -> R
   if rate := state.config.network.label_dropout:
     hidden = own_part(tf.random.stateless_uniform([total], seed_for(_LABELS), alg="philox")) < rate
     batch = {**batch, "label": tf.where(hidden, state.config.num_classes, batch["label"])}
+  compute = functools.partial(loss_and_gradients, state)
+  if state.config.training.graph_optimizer == "xla":
+    # Not the whole step, so that the sums over the replicas stay those of the strategy.
+    compute = tf.function(compute, autograph=False, jit_compile=True)
   parts, dropout_seed = state.config.training.microbatches, seed_for(_DROPOUT)
 
   def part_gradients(i, arrays):
@@ -107,7 +111,7 @@ def train_step(state: state_lib.TrainState, batch: Mapping[str, tf.Tensor]) -> R
     number = replica.replica_id_in_sync_group * parts + i
     seed = dropout_seed + tf.stack([0, tf.cast(number, dropout_seed.dtype)])
     part, t, weights, noise = arrays
-    return loss_and_gradients(state, part, t, weights, noise, seed)
+    return compute(part, t, weights, noise, seed)
 
   losses, gradients = microbatches.accumulate(
     part_gradients,

@@ -49,7 +49,7 @@ def test_the_layout_is_that_of_earlier_versions(tmp_path):
 
 def test_a_configuration_is_written_and_read(folder):
   assert folder.read_config() == folder.require_config() == CONFIG
-  assert json.loads((folder.path / "config.json").read_text())["version"] == 9
+  assert json.loads((folder.path / "config.json").read_text())["version"] == 10
 
 
 def test_a_new_or_empty_folder_has_no_run(tmp_path):

@@ -62,11 +62,22 @@ def test_a_call_ends_where_the_profiler_begins_and_ends(step, count):
 
 
 @pytest.mark.parametrize(
-  "remat, device, optimizes",
-  [(False, "CPU:0", False), (True, "CPU:0", True), (False, "GPU:0", True), (False, "TPU:0", True)],
+  "options, device, optimizes",
+  [
+    ({}, "CPU:0", False),
+    ({"remat": True}, "CPU:0", True),
+    ({}, "GPU:0", True),
+    ({}, "TPU:0", True),
+    ({"graph_optimizer": "grappler"}, "CPU:0", True),
+    ({"graph_optimizer": "none"}, "GPU:0", False),
+    ({"graph_optimizer": "none", "remat": True}, "CPU:0", False),
+    ({"graph_optimizer": "xla"}, "GPU:0", False),
+  ],
 )
-def test_the_graph_of_steps_is_optimized_where_that_helps(monkeypatch, remat, device, optimizes):
-  config = small_model.make_config(remat=remat)
+def test_grappler_optimizes_the_graph_of_steps_where_that_helps(
+  monkeypatch, options, device, optimizes
+):
+  config = small_model.make_config(**options)
   state = types.SimpleNamespace(config=config, task=tasks.DiffusionTask)
   strategy = tf.distribute.MirroredStrategy(["CPU:0"])
   monkeypatch.setattr(

@@ -18,7 +18,9 @@ IMAGES = {
 }
 
 
-def make_state(parts, dropout=0.0, remat=False, precision="float32", objective="vlb"):
+def make_state(
+  parts, dropout=0.0, precision="float32", objective="vlb", remat=False, graph_optimizer="auto"
+):
   config = config_lib.Config(
     network=config_lib.NetworkConfig(
       base_channels=64,
@@ -35,7 +37,11 @@ def make_state(parts, dropout=0.0, remat=False, precision="float32", objective="
     ),
     data=config_lib.DataConfig(image_shape=(8, 8, 1), num_classes=10),
     training=config_lib.TrainingConfig(
-      batch_size=BATCH, microbatches=parts, learning_rate=1e-4, remat=remat
+      batch_size=BATCH,
+      microbatches=parts,
+      learning_rate=1e-4,
+      remat=remat,
+      graph_optimizer=graph_optimizer,
     ),
   )
   state = state_lib.TrainState(config)
@@ -144,6 +150,14 @@ def test_activations_that_are_computed_again_give_the_same_gradients():
   np.testing.assert_allclose(ours.loss, expected.loss, rtol=1e-6)
   for value, other in zip(gradients, expected_gradients, strict=True):
     np.testing.assert_allclose(value, other, atol=1e-6 * float(expected.grad_norm))
+
+
+def test_xla_computes_the_same_losses_and_gradients(whole):
+  (expected, expected_gradients), (ours, gradients) = whole, step(1, graph_optimizer="xla")
+  assert not np.array_equal(ours.loss, expected.loss)  # XLA rounds otherwise: it has run.
+  np.testing.assert_allclose(ours.loss, expected.loss, rtol=1e-4)
+  for value, other in zip(gradients, expected_gradients, strict=True):
+    np.testing.assert_allclose(value, other, atol=1e-5 * float(expected.grad_norm), rtol=1e-4)
 
 
 @functools.cache
