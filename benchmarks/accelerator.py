@@ -5,7 +5,8 @@ TensorFlow is not needed. Install jax[cuda], keras, torch and diffusers, then:
   python -m benchmarks.accelerator --network=imagenet64 --batch_size=128 --output=speed.json
 
 Each framework runs in a process of its own. A training step is a forward and a backward pass in
-bfloat16 with dropout, Adam and one moving average.
+bfloat16 with dropout, Adam and one moving average. A sampling loop is ancestral sampling in 50
+steps with a learned variance. The peak memory is that of the forward passes and training steps.
 """
 
 from collections.abc import Callable
@@ -22,14 +23,21 @@ from absl import app
 from absl import flags
 
 from benchmarks.speed_comparison import contestants
+from benchmarks.speed_comparison import pytorch
 
-_PROGRAMS = ("jax", "pytorch", "pytorch_compiled")
+_SAMPLING_STEPS = 50
+# The modes of `torch.compile`. The second one records CUDA graphs.
+_COMPILATIONS = {"pytorch_compiled": "default", "pytorch_cuda_graphs": "reduce-overhead"}
+_PROGRAMS = ("jax", "pytorch", *_COMPILATIONS)
+# Each with how many forward passes have its FLOP.
+_MEASURES = {"forward": 1, "training": 3, "sampling": _SAMPLING_STEPS}
 
 _NETWORK = flags.DEFINE_enum("network", "cifar10", list(contestants.NETWORKS), "the network")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "images of each pass and step")
 _REPEATS = flags.DEFINE_integer("repeats", 20, "measurements of each, after 3 that do not count")
+_CHOSEN_MEASURES = flags.DEFINE_list("measures", list(_MEASURES), "what to time, in this order")
 _OUTPUT = flags.DEFINE_string("output", None, "where to write the result as JSON")
-_CHOSEN = flags.DEFINE_list("programs", list(_PROGRAMS), "what to measure, in this order")
+_CHOSEN = flags.DEFINE_list("programs", list(_PROGRAMS[:3]), "what to run, in this order")
 _PROGRAM = flags.DEFINE_enum("program", None, _PROGRAMS, "run one program in this process")
 
 
@@ -43,7 +51,7 @@ def main(argv: list[str]) -> None:
   for program in _CHOSEN.value:
     command = [sys.executable, "-m", "benchmarks.accelerator", f"--program={program}"]
     command += [f"--network={_NETWORK.value}", f"--batch_size={_BATCH_SIZE.value}"]
-    command += [f"--repeats={_REPEATS.value}"]
+    command += [f"--repeats={_REPEATS.value}", f"--measures={','.join(_CHOSEN_MEASURES.value)}"]
     environment = os.environ | {"KERAS_BACKEND": "jax", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -57,7 +65,7 @@ def main(argv: list[str]) -> None:
   peers = [name for name in results if name != "jax"]
   if "jax" not in results or not peers:
     return
-  for measure in ("forward", "training"):
+  for measure in _CHOSEN_MEASURES.value:
     ours = results["jax"][measure]["median"]
     ratio = min(results[name][measure]["median"] for name in peers) / ours
     print(f"{measure}: {ours * 1e3:.1f} ms, {ratio:.2f} times as fast as PyTorch's fastest")
@@ -65,10 +73,11 @@ def main(argv: list[str]) -> None:
 
 def _measure(program: str) -> dict[str, Any]:
   network = contestants.NETWORKS[_NETWORK.value]
-  subject = _Jax(network) if program == "jax" else _PyTorch(network, program != "pytorch")
+  subject = _Jax(network) if program == "jax" else _PyTorch(network, _COMPILATIONS.get(program))
   result: dict[str, Any] = {"device": subject.device, "matrix_rate": subject.matrix_rate()}
   flops = _flops(network) * _BATCH_SIZE.value
-  for measure, run, passes in (("forward", subject.forward, 1), ("training", subject.train, 3)):
+  for measure in _CHOSEN_MEASURES.value:
+    run = getattr(subject, measure)
     start = time.perf_counter()
     run()
     first = time.perf_counter() - start
@@ -78,8 +87,10 @@ def _measure(program: str) -> dict[str, Any]:
       "median": median,
       "quartiles": statistics.quantiles(seconds, n=4),
       "first": first,
-      "share_of_matrix_rate": passes * flops / median / result["matrix_rate"],
+      "share_of_matrix_rate": _MEASURES[measure] * flops / median / result["matrix_rate"],
     }
+    if measure == "training":
+      result["peak_gib"] = subject.peak_bytes() / 2**30
   return result
 
 
@@ -156,6 +167,52 @@ class _Jax:
     zeros = [[jnp.zeros_like(weight) for weight in weights] for _ in range(2)]
     self._state = (weights, *zeros, [jnp.copy(weight) for weight in weights])
     self._count = 0
+    self._sample = jax.jit(self._make_sampling())
+
+  def _make_sampling(self):
+    jax = self._jax
+    from jax import numpy as jnp
+
+    from iddpm_tf.networks import stateless
+
+    process = pytorch.Process(_SAMPLING_STEPS)
+    names = (
+      "timesteps",
+      "x_of_x_t",
+      "x_of_eps",
+      "mean_of_x_start",
+      "mean_of_x_t",
+      "log_variance",
+      "log_beta",
+    )
+    tables = [jnp.array(getattr(process, name), "float32")[::-1] for name in names]
+
+    def sample(weights, key):
+      def step(carry, coefficients):
+        x, key = carry
+        t, x_of_x_t, x_of_eps, mean_of_x_start, mean_of_x_t, log_variance, log_beta = coefficients
+        output = stateless.call_network(
+          self._network, x, jnp.broadcast_to(t, x.shape[:1]), weights=weights
+        )
+        eps, variance = jnp.split(output.astype("float32"), 2, axis=-1)
+        x_start = jnp.clip(x_of_x_t * x - x_of_eps * eps, -1, 1)
+        mean = mean_of_x_start * x_start + mean_of_x_t * x
+        v = (variance + 1) / 2
+        log_variance = v * log_beta + (1 - v) * log_variance
+        key, noise_key = jax.random.split(key)
+        noise = jax.random.normal(noise_key, x.shape) * (t > 0)
+        return (mean + jnp.exp(0.5 * log_variance) * noise, key), None
+
+      noise_key, key = jax.random.split(key)
+      x = jax.random.normal(noise_key, self._x.shape)
+      (x, _), _ = jax.lax.scan(step, (x, key), tables)
+      return jnp.clip(jnp.round((x + 1) * 127.5), 0, 255).astype("uint8")
+
+    return sample
+
+  def peak_bytes(self) -> int:
+    """Returns the largest number of bytes that were in use on the device."""
+    return self._jax.devices()[0].memory_stats()["peak_bytes_in_use"]
 
   def matrix_rate(self) -> float:
     """Returns FLOP per second of a bfloat16 product of matrices 8192 x 8192."""
@@ -170,7 +227,11 @@ class _Jax:
     """Computes a forward pass."""
     self._forward(self._weights).block_until_ready()
 
-  def train(self) -> None:
+  def sampling(self) -> None:
+    """Draws images."""
+    self._sample(self._weights, self._jax.random.key(2)).block_until_ready()
+
+  def training(self) -> None:
     """Takes a step."""
     value, *state = self._step(self._count, *self._state)
     self._state, self._count = tuple(state), self._count + 1
@@ -178,13 +239,11 @@ class _Jax:
 
 
 class _PyTorch:
-  """`diffusers`' `UNet2DModel` in channels_last, eager or compiled."""
+  """`diffusers`' `UNet2DModel` in channels_last, eager or compiled in a mode."""
 
-  def __init__(self, network: contestants.Network, compiled: bool):
+  def __init__(self, network: contestants.Network, mode: str | None):
     import diffusers
     import torch
-
-    from benchmarks.speed_comparison import pytorch
 
     self._torch = torch
     torch.backends.cudnn.benchmark = True
@@ -192,7 +251,7 @@ class _PyTorch:
     self.device = torch.cuda.get_device_name()
     self._model = diffusers.UNet2DModel(**pytorch.unet_options(network))
     self._model.to("cuda", memory_format=torch.channels_last)
-    self._network = torch.compile(self._model) if compiled else self._model
+    self._network = torch.compile(self._model, mode=mode) if mode else self._model
     height, width, channels = network.image_shape
     x = torch.randn(_BATCH_SIZE.value, channels, height, width, device="cuda")
     self._x = x.contiguous(memory_format=torch.channels_last)
@@ -222,7 +281,29 @@ class _PyTorch:
       self._network(self._x, self._t)
     torch.cuda.synchronize()
 
-  def train(self) -> None:
+  def sampling(self) -> None:
+    """Draws images."""
+    torch = self._torch
+    self._model.eval()
+    process = pytorch.Process(_SAMPLING_STEPS)
+    with torch.inference_mode(), torch.autocast("cuda", dtype=torch.bfloat16):
+      x = torch.randn_like(self._x)
+      for k in reversed(range(process.steps)):
+        t = torch.full(x.shape[:1], process.timesteps[k], device="cuda")
+        eps, variance = self._network(x, t).sample.float().chunk(2, dim=1)
+        x_start = (process.x_of_x_t[k] * x - process.x_of_eps[k] * eps).clamp(-1, 1)
+        x = process.mean_of_x_start[k] * x_start + process.mean_of_x_t[k] * x
+        v = (variance + 1) / 2
+        log_variance = v * process.log_beta[k] + (1 - v) * process.log_variance[k]
+        if k:
+          x = x + torch.exp(0.5 * log_variance) * torch.randn_like(x)
+      ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu()
+
+  def peak_bytes(self) -> int:
+    """Returns the largest number of bytes that were in use on the device."""
+    return self._torch.cuda.max_memory_allocated()
+
+  def training(self) -> None:
     """Takes a step."""
     torch = self._torch
     self._model.train()

@@ -170,12 +170,13 @@ class PyTorch:
 
 
 class Process:
-  """The coefficients of a process on evenly spaced timesteps, one of each for a timestep."""
+  """The coefficients of a process on evenly spaced timesteps, one of each for a timestep.
+
+  They are numbers, which any framework takes.
+  """
 
   def __init__(self, steps: int):
     """Computes the coefficients in float64."""
-    import torch
-
     self.steps = steps
     self.timesteps = np.linspace(0, contestants.DIFFUSION_STEPS - 1, steps).round().astype(int)
     self.timesteps = self.timesteps.tolist()
@@ -185,14 +186,12 @@ class Process:
     variance = betas * (1 - previous) / (1 - bars)
     variance[0] = variance[1] if steps > 1 else betas[0]
 
-    def table(values):
-      return torch.from_numpy(values).float()
-
-    self.alphas_cumprod = bars
-    self.x_of_x_t, self.x_of_eps = table(np.sqrt(1 / bars)), table(np.sqrt(1 / bars - 1))
-    self.mean_of_x_start = table(betas * np.sqrt(previous) / (1 - bars))
-    self.mean_of_x_t = table((1 - previous) * np.sqrt(1 - betas) / (1 - bars))
-    self.log_variance, self.log_beta = table(np.log(variance)), table(np.log(betas))
+    self.alphas_cumprod = bars.tolist()
+    self.x_of_x_t = np.sqrt(1 / bars).tolist()
+    self.x_of_eps = np.sqrt(1 / bars - 1).tolist()
+    self.mean_of_x_start = (betas * np.sqrt(previous) / (1 - bars)).tolist()
+    self.mean_of_x_t = ((1 - previous) * np.sqrt(1 - betas) / (1 - bars)).tolist()
+    self.log_variance, self.log_beta = np.log(variance).tolist(), np.log(betas).tolist()
 
 
 def cosine_alphas_cumprod(steps: int) -> np.ndarray:
