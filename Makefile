@@ -11,7 +11,7 @@ BENCH = bench
 # Containers often set it. Without its bytecode, every process compiles TensorFlow anew, which takes ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: bench growth demo test lint docs quality reference super_resolution likelihood_budget reproduce ten_thousand browser test-beam test-faults test-serving clean
+.PHONY: bench growth demo test lint docs quality reference super_resolution likelihood_budget reproduce ten_thousand browser stand-in test-beam test-faults test-serving clean
 
 demo: .venv/installed
 	$(RUN) trainers.train --flagfile=configs/digits.flags --model_dir=$(DEMO)/digits
@@ -77,6 +77,10 @@ growth: .venv/installed
 test-faults: export TF_NUM_INTRAOP_THREADS = 1
 test-faults: .venv-test/installed
 	$(TEST) pytest -n 2 --dist loadgroup --no-loadscope-reorder -rP tests/long/test_faults.py tests/long/test_workers.py tests/long/test_combinations.py
+
+# Every experiment at the paper's scales by the real commands, on made-up data, with narrow networks.
+stand-in: .venv-test/installed
+	$(TEST) pytest -s tests/long/test_scales.py
 
 # Records by Apache Beam. In an environment of its own: Beam requires earlier versions of some packages.
 test-beam: .venv-beam/installed

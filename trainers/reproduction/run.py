@@ -52,10 +52,10 @@ def run(
     for name, experiment in experiments.items()
   }
   needed = list(dict.fromkeys(task for each in tasks.values() for task in each))
-  commands = {
-    name: [tasks_lib.command_line(task, output, data_flags) for task in tasks[name]]
-    for name in experiments
-  }
+
+  def commands(name: str) -> list[str]:
+    return tasks_lib.command_lines(tasks[name], output, data_flags)
+
   growing = _GrowingReport(scale, output, experiments, commands)
   files.make_folder(output)
 
@@ -66,7 +66,7 @@ def run(
     with signals.raised(), files.held(output):
       # It reads what is done, which no other process changes from here on.
       scheduler = scheduler_lib.Scheduler(needed, output, data_flags=data_flags)
-      missing = sum(not scheduler.is_done(task) for task in needed)
+      missing = len(scheduler.unfinished())
       if missing:
         with make_executor(missing) as executor:
           for _ in scheduler.run(executor):
@@ -99,7 +99,7 @@ class _GrowingReport:
     scale: scales.Scale,
     output: pathlib.Path,
     experiments: Mapping[str, base.Experiment],
-    commands: Mapping[str, Sequence[str]],
+    commands: Callable[[str], Sequence[str]],
   ):
     self._scale, self._output = scale, output
     self._experiments, self._commands = experiments, commands
@@ -118,7 +118,7 @@ class _GrowingReport:
     for name in new:
       self._sections[name] = self._show(name)
     entries = {
-      name: report.Entry(experiment.title, self._sections[name], self._commands[name])
+      name: report.Entry(experiment.title, self._sections[name], self._commands(name))
       for name, experiment in self._experiments.items()
       if name in self._sections
     }

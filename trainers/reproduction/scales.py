@@ -43,6 +43,9 @@ ROWS = (
   COSINE_HYBRID,
   COSINE_VLB,
 )
+# Figures 8 and 15 also have these models after a part of their training.
+_SEEN_IN_MID_TRAINING = (COSINE_SIMPLE, COSINE_HYBRID)
+_MID_TRAINING = 0.4
 _OBJECTIVE_FLAGS = {
   "simple": ("--objective=simple", "--variance_type=fixed_large"),
   "hybrid": (),
@@ -87,6 +90,7 @@ class Models:
       self.flagfile(row),
       (*row_flags, *self.flags, f"--seed={seed}"),
       self.train_steps,
+      kept_step=round(_MID_TRAINING * self.train_steps) if row in _SEEN_IN_MID_TRAINING else 0,
     )
 
 
@@ -225,7 +229,6 @@ class Scale:
     ema_sweep: the trainings of Figure 17.
     scaling: the trainings of Figure 10.
     sizes: the models of Table 4. None: the narrowest and the widest of Figure 10.
-    mid_training: the part of training after which Figures 8 and 15 have their other models.
     about: what the report says of the choice of these settings.
   """
 
@@ -242,7 +245,6 @@ class Scale:
   ema_sweep: EmaSweep = EmaSweep()
   scaling: Scaling = Scaling()
   sizes: Sizes | None = None
-  mid_training: float = 0.4
   about: str = ""
 
   @property

@@ -25,7 +25,9 @@ def with_trainings(tasks: Iterable[tasks_lib.Task]) -> list[tasks_lib.Task]:
   """Returns tasks and the trainings that they need, each once, all trainings first."""
   tasks = list(tasks)
   trainings = [training for task in tasks for training in task.trainings or (task,)]
-  return list(dict.fromkeys([*trainings, *tasks]))
+  # A model in mid-training comes from another training.
+  first = [training for each in trainings for training in each.trainings]
+  return list(dict.fromkeys([*first, *trainings, *tasks]))
 
 
 class Scheduler:
@@ -58,6 +60,19 @@ class Scheduler:
   def is_done(self, task: tasks_lib.Task) -> bool:
     """Whether a task was done when the scheduler was made, or has finished since."""
     return task in self._done
+
+  def unfinished(self) -> list[tasks_lib.Task]:
+    """Returns the tasks that are still to be run."""
+    expected = self._expected_of_trainings()
+    return [task for task in self._tasks if not self.is_done(task) and task not in expected]
+
+  def _expected_of_trainings(self) -> set[tasks_lib.Task]:
+    """Returns the tasks of models in mid-training that a training is expected to leave."""
+    return {
+      task
+      for task in self._tasks
+      if isinstance(task, tasks_lib.MidTrainingTask) and not self.is_done(task.whole)
+    }
 
   def run(self, executor: executors.Executor) -> Iterator[tasks_lib.Task]:
     """Runs all tasks that are not done, and yields each when it has finished.
@@ -97,13 +112,17 @@ class Scheduler:
       folder = task.folder(self._output)
       raise ValueError(f"{task.name}: expected results in {folder}, received none")
     self._done.add(task)
+    # A training leaves nothing to do for the task of its model in mid-training.
+    self._done.update(
+      other for other in self._tasks if _is_part_of(other, task) and other.is_done(self._output)
+    )
 
   def _print_progress(self, task: tasks_lib.Task, executor: executors.Executor) -> None:
-    unfinished = [other for other in self._tasks if not self.is_done(other)]
-    number = len(self._tasks) - len(unfinished) + len(self._running) + 1
+    unfinished, total = self.unfinished(), len(self._tasks) - len(self._expected_of_trainings())
+    number = total - len(unfinished) + len(self._running) + 1
     seconds = seconds_left(unfinished, self._output, executor.count)
     left = "unknown" if seconds is None else f"about {_duration(seconds)}"
-    print(f"[{number}/{len(self._tasks)}, time left: {left}] {task.name}", flush=True)
+    print(f"[{number}/{total}, time left: {left}] {task.name}", flush=True)
 
 
 def seconds_left(
@@ -137,6 +156,11 @@ def seconds_left(
     return float(np.mean(group_times or command_times or np.concatenate([*times.values()])))
 
   return sum(map(expected, tasks)) / workers
+
+
+def _is_part_of(task: tasks_lib.Task, training: tasks_lib.Task) -> bool:
+  """Whether a task is that of a training's model in mid-training."""
+  return isinstance(task, tasks_lib.MidTrainingTask) and task.whole == training
 
 
 def _require_distinct(tasks: Sequence[tasks_lib.Task]) -> None:

@@ -10,16 +10,59 @@ from trainers.reproduction import scales
 from trainers.reproduction import tasks
 
 
-def mid_training(scale: scales.Scale, training: tasks.TrainingTask) -> tasks.TrainingTask:
-  """Returns a training that stops earlier, at the part of training that the scale says.
+def mid_training(training: tasks.TrainingTask) -> tasks.MidTrainingTask:
+  """Returns the model of a training in its middle."""
+  return tasks.MidTrainingTask(
+    _with_kind(training.name, "mid"),
+    training.flagfile,
+    training.flags,
+    train_steps=training.kept_step,
+    whole=training,
+  )
 
-  The learning rate is constant, so this is the same model at an earlier step.
+
+def variant(
+  training: tasks.TrainingTask,
+  kind: str,
+  flags: Sequence[str],
+  train_steps: int | None = None,
+) -> tasks.TrainingTask:
+  """Returns a training that differs from another one in some settings.
+
+  Args:
+    training: the other training.
+    kind: what to add to its name.
+    flags: the flags to add.
+    train_steps: the training steps, if they differ.
   """
+  return tasks.TrainingTask(
+    _with_kind(training.name, kind),
+    training.flagfile,
+    (*training.flags, *flags),
+    train_steps or training.train_steps,
+  )
+
+
+def all_steps_training(scale: scales.Scale, row: scales.Row, seed: int) -> tasks.TrainingTask:
+  """Returns the training of a model that is sampled by all of its timesteps.
+
+  At the small scale, it has fewer of them than the models of Table 2: with so many, importance
+  sampling of t would not begin in so short a training.
+  """
+  training = scale.fid_models.training(row, seed)
+  if scale.has_paper_models:
+    return training
+  steps = scale.noise_scale.diffusion_steps
   return dataclasses.replace(
     training,
-    name=training.name.replace("_seed", "_mid_seed"),
-    train_steps=round(scale.mid_training * training.train_steps),
+    name=training.name.replace("_4k_", f"_{steps}_"),
+    flags=(*training.flags, f"--diffusion_steps={steps}"),
+    kept_step=0,
   )
+
+
+def _with_kind(name: str, kind: str) -> str:
+  return name.replace("_seed", f"_{kind}_seed")
 
 
 def evaluated_in_training(
@@ -42,13 +85,8 @@ def evaluated_in_training(
     evaluations: how often the model is evaluated.
   """
   features = (f"--eval_features={scale.fid.features}",) if scale.fid.features else ()
-  every = (f"--eval_every={train_steps // evaluations}",)
-  return dataclasses.replace(
-    training,
-    name=training.name.replace("_seed", f"_{kind}_seed"),
-    train_steps=train_steps,
-    flags=(*training.flags, *flags, *every, *scale.eval_flags, *features),
-  )
+  every = f"--eval_every={train_steps // evaluations}"
+  return variant(training, kind, (*flags, every, *scale.eval_flags, *features), train_steps)
 
 
 def evaluation(
@@ -56,8 +94,9 @@ def evaluation(
   training: tasks.TrainingTask,
   flags: Sequence[str],
   ensemble_with: tasks.TrainingTask | None = None,
+  enlarged_by: tasks.TrainingTask | None = None,
 ) -> tasks.EvaluationTask:
-  """Returns an evaluation of a model, or of an ensemble of two models.
+  """Returns an evaluation of a model, or of two that work together.
 
   It draws its noise from the seed of the training. With one seed for all models, the confidence
   intervals over the seeds would leave out what the noise contributes.
@@ -67,10 +106,13 @@ def evaluation(
     training: the model's training.
     flags: flags of `trainers.evaluate`.
     ensemble_with: the training of the second model of an ensemble.
+    enlarged_by: the training of a model that enlarges the images.
   """
   # Seed 0 is the command's default.
   seed = [flag for flag in training.flags if flag.startswith("--seed=") and flag != "--seed=0"]
-  return tasks.EvaluationTask(f"{training.name}_{kind}", training, (*flags, *seed), ensemble_with)
+  return tasks.EvaluationTask(
+    f"{training.name}_{kind}", training, (*flags, *seed), ensemble_with, enlarged_by
+  )
 
 
 def nll(scale: scales.Scale, training: tasks.TrainingTask) -> tasks.EvaluationTask:
@@ -89,6 +131,7 @@ def fid(
   training: tasks.TrainingTask,
   samplers: Sequence[str],
   flags: Sequence[str] = (),
+  enlarged_by: tasks.TrainingTask | None = None,
 ) -> tasks.EvaluationTask:
   """Returns the evaluation of FID by each of several samplers.
 
@@ -98,6 +141,7 @@ def fid(
     training: the model's training.
     samplers: the samplers, as the flag `--samplers` takes them.
     flags: the flags to add.
+    enlarged_by: the training of a model that enlarges the images.
   """
   return evaluation(
     f"fid_{kind}",
@@ -109,6 +153,7 @@ def fid(
       *flags,
       *features_flags(scale),
     ),
+    enlarged_by=enlarged_by,
   )
 
 

@@ -5,8 +5,10 @@ of the same name share it.
 """
 
 import abc
+from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
+import math
 import pathlib
 import shlex
 from typing import Any
@@ -18,6 +20,8 @@ from iddpm_tf.evaluation import results_log
 from iddpm_tf.models import model_dir
 from iddpm_tf.utils import files
 from trainers.reproduction import records
+
+_SAVE_EVERY = 10_000  # The steps between checkpoints of the paper's flagfiles.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +74,7 @@ class TrainingTask(Task):
     flagfile: a flagfile of `configs/`.
     flags: flags that override it.
     train_steps: the last training step.
+    kept_step: a step whose checkpoint is kept besides the newest ones; 0 for none.
   """
 
   command: ClassVar[str] = "train"
@@ -77,6 +82,7 @@ class TrainingTask(Task):
   flagfile: str
   flags: tuple[str, ...]
   train_steps: int
+  kept_step: int = 0
 
   @property
   def trainings(self) -> tuple["TrainingTask", ...]:
@@ -89,12 +95,21 @@ class TrainingTask(Task):
 
   def arguments(self, output: pathlib.Path) -> tuple[str, ...]:
     """Returns the arguments of `trainers.train`."""
+    kept: tuple[str, ...] = ()
+    if self.kept_step:
+      save_every = math.gcd(self.kept_step, _SAVE_EVERY)
+      kept = (f"--save_every={save_every}", f"--keep_every={self.kept_step}")
     return (
       f"--flagfile={self.flagfile}",
       *self.flags,
+      *kept,
       f"--train_steps={self.train_steps}",
       f"--model_dir={self.folder(output)}",
     )
+
+  def model_flags(self, output: pathlib.Path) -> tuple[str, ...]:
+    """Returns the flags of a command that takes the model."""
+    return (f"--model_dir={self.folder(output)}",)
 
   def record(self, output: pathlib.Path) -> list[str]:
     """Returns the command, its flags and the last step."""
@@ -111,6 +126,50 @@ class TrainingTask(Task):
 
 
 @dataclasses.dataclass(frozen=True)
+class MidTrainingTask(TrainingTask):
+  """The model of another training in its middle, after `train_steps` steps.
+
+  The other training keeps it as a checkpoint, so that nothing is left to do. Where there is no such
+  checkpoint, as in a folder of an earlier version, the task trains a model up to this step. It is
+  the same model, because no setting depends on the number of training steps.
+
+  Attributes:
+    whole: the other training.
+  """
+
+  whole: TrainingTask = dataclasses.field(kw_only=True)
+
+  @property
+  def trainings(self) -> tuple[TrainingTask, ...]:
+    """The other training."""
+    return (self.whole,)
+
+  def is_kept(self, output: pathlib.Path) -> bool:
+    """Whether the other training has the checkpoint."""
+    checkpoints = model_dir.ModelDir(self.whole.folder(output)).checkpoints
+    return self.train_steps in model_dir.ModelDir.checkpoint_steps(checkpoints)
+
+  def is_done(self, output: pathlib.Path) -> bool:
+    """Whether the model is there: of the other training, or trained by this task."""
+    if self.is_kept(output):
+      return self.whole.is_done(output)
+    return super().is_done(output)
+
+  def folder(self, output: pathlib.Path) -> pathlib.Path:
+    """Returns the model folder."""
+    return self.whole.folder(output) if self.is_kept(output) else super().folder(output)
+
+  def newest_step(self, output: pathlib.Path) -> int:
+    """Returns the step of the model, or the newest one on the way to it."""
+    return self.train_steps if self.is_kept(output) else super().newest_step(output)
+
+  def model_flags(self, output: pathlib.Path) -> tuple[str, ...]:
+    """Returns the flags of a command that takes the model."""
+    step = (f"--step={self.train_steps}",) if self.is_kept(output) else ()
+    return (*super().model_flags(output), *step)
+
+
+@dataclasses.dataclass(frozen=True)
 class _ModelTask(Task):
   """A task that needs a trained model.
 
@@ -119,16 +178,19 @@ class _ModelTask(Task):
     flags: flags of the command.
     ensemble_with: the training of a second model, which takes the first and the last timesteps
       (Appendix D).
+    enlarged_by: the training of a second model, which enlarges the images of the first (Appendix
+      C).
   """
 
   training: TrainingTask
   flags: tuple[str, ...]
   ensemble_with: TrainingTask | None = None
+  enlarged_by: TrainingTask | None = None
 
   @property
   def trainings(self) -> tuple[TrainingTask, ...]:
     """The trainings of the models."""
-    return (self.training, self.ensemble_with) if self.ensemble_with else (self.training,)
+    return tuple(filter(None, (self.training, self.ensemble_with, self.enlarged_by)))
 
   def folder(self, output: pathlib.Path) -> pathlib.Path:
     """Returns the folder of the results."""
@@ -136,12 +198,14 @@ class _ModelTask(Task):
 
   def arguments(self, output: pathlib.Path) -> tuple[str, ...]:
     """Returns the arguments of the command."""
-    ensemble: tuple[str, ...] = ()
+    second: tuple[str, ...] = ()
     if self.ensemble_with:
-      ensemble = (f"--ensemble_dir={self.ensemble_with.folder(output)}",)
+      second = (f"--ensemble_dir={self.ensemble_with.folder(output)}",)
+    if self.enlarged_by:
+      second = (*second, f"--upsampler_dir={self.enlarged_by.folder(output)}")
     return (
-      f"--model_dir={self.training.folder(output)}",
-      *ensemble,
+      *self.training.model_flags(output),
+      *second,
       *self.flags,
       f"--output_dir={self.folder(output)}",
     )
@@ -154,17 +218,17 @@ class _ModelTask(Task):
     ]
     return [self.command, *self.flags, *models]
 
-  def _samplers(self) -> list[str]:
-    """Returns the names that results have for the samplers in the flags."""
-    for flag in self.flags:
-      name, _, texts = flag.partition("=")
-      if name == "--samplers":
+  def _samplers(self, flag: str = "--samplers") -> list[str]:
+    """Returns the names that results have for the samplers of a flag."""
+    for argument in self.flags:
+      name, _, texts = argument.partition("=")
+      if name == flag:
         return [result_name(text) for text in texts.split(",")]
     return []
 
 
 class EvaluationTask(_ModelTask):
-  """An evaluation of a model, or of an ensemble of two models."""
+  """An evaluation of a model, or of two models that work together."""
 
   command: ClassVar[str] = "evaluate"
 
@@ -198,17 +262,27 @@ class EvaluationTask(_ModelTask):
 
 
 class SamplingTask(_ModelTask):
-  """A grid of samples of a model, or of an ensemble of two models."""
+  """Grids of samples of a model, or of two that work together, one for each sampler."""
 
   command: ClassVar[str] = "sample"
 
   def has_results(self, output: pathlib.Path) -> bool:
-    """Whether the picture is there."""
-    return self.picture(output).exists()
+    """Whether the pictures are there."""
+    return all(picture.exists() for picture in self.pictures(output))
 
   def picture(self, output: pathlib.Path) -> pathlib.Path:
-    """Returns the path of the grid, a PNG file named after the first sampler."""
-    return self.folder(output) / f"{self._samplers()[0]}.png"
+    """Returns the path of the first sampler's grid."""
+    return self.pictures(output)[0]
+
+  def pictures(self, output: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the paths of the grids, PNG files named after their samplers.
+
+    The grid of enlarged images follows that of the images before.
+    """
+    names = self._samplers()
+    for second in self._samplers("--upsampler_sampler"):
+      names = [each for name in names for each in (name, f"{name}_upsampled_{second}")]
+    return [self.folder(output) / f"{name}.png" for name in names]
 
 
 def result_name(sampler: str) -> str:
@@ -221,6 +295,17 @@ def result_name(sampler: str) -> str:
 def arguments(task: Task, output: pathlib.Path, data_flags: Sequence[str]) -> tuple[str, ...]:
   """Returns a task's arguments with `data_flags`, which say where the data is, if it reads data."""
   return *task.arguments(output), *(() if isinstance(task, SamplingTask) else data_flags)
+
+
+def command_lines(
+  tasks: Iterable[Task], output: pathlib.Path, data_flags: Sequence[str] = ()
+) -> list[str]:
+  """Returns the command lines of tasks, without those that have nothing to do."""
+  return [
+    command_line(task, output, data_flags)
+    for task in tasks
+    if not (isinstance(task, MidTrainingTask) and task.is_kept(output))
+  ]
 
 
 def command_line(task: Task, output: pathlib.Path, data_flags: Sequence[str] = ()) -> str:

@@ -47,10 +47,15 @@ def run_command(command: str, arguments: Sequence[str]) -> int:
   if command == "train":
     _train(folder, name, seed, flags)
   elif command == "sample":
-    picture = folder / f"{flags['samplers'].replace(':', '_')}.png"
-    pictures.write_png(picture, np.zeros([4, 4, 3], np.uint8))
+    for sampler in flags["samplers"].split(","):
+      first = sampler.replace(":", "_")
+      names = [first]
+      if "upsampler_sampler" in flags:
+        names.append(f"{first}_upsampled_{flags['upsampler_sampler'].replace(':', '_')}")
+      for name in names:
+        pictures.write_png(folder / f"{name}.png", np.zeros([4, 4, 3], np.uint8))
   else:
-    step = model_dir.ModelDir(flags["model_dir"]).newest_step()
+    step = int(flags.get("step", model_dir.ModelDir(flags["model_dir"]).newest_step()))
     with open(folder / "results.jsonl", "a", encoding="utf-8") as file:
       for result in _results(folder, name, seed, flags):
         file.write(json.dumps({"training_step": step} | result) + "\n")
@@ -60,7 +65,9 @@ def run_command(command: str, arguments: Sequence[str]) -> int:
 def _train(folder: pathlib.Path, name: str, seed: int, flags: dict[str, str]) -> None:
   checkpoints = folder / "checkpoints"
   checkpoints.mkdir(exist_ok=True)
-  (checkpoints / f"step-{flags['train_steps']}.index").touch()
+  for step in (flags["train_steps"], flags.get("keep_every")):
+    if step:
+      (checkpoints / f"step-{step}.index").touch()
   if "eval_every" in flags:
     _write_scores(folder, name, seed, flags)
   if name.endswith(("_4k_hybrid", "_250_hybrid")):
@@ -133,20 +140,22 @@ def _results(
     for sampler in flags["samplers"].split(","):
       yield {
         "sampler": sampler.replace(":", "_"),
-        "scores": _sample_scores(folder.name, name, seed, sampler),
+        "scores": _sample_scores(folder.name, name, seed, sampler, mid="step" in flags),
       }
   else:
     yield _likelihood(folder, name, seed, flags)
 
 
-def _sample_scores(kind: str, name: str, seed: int, sampler: str) -> dict[str, float]:
+def _sample_scores(kind: str, name: str, seed: int, sampler: str, *, mid: bool) -> dict[str, float]:
   """Returns scores. FID of few samples is larger by 1 than that of infinitely many."""
-  scores = _scores_of_infinitely_many(kind, name, seed, sampler)
+  scores = _scores_of_infinitely_many(kind, name, seed, sampler, mid=mid)
   infinity = {"fid_infinity": scores["fid"], "fid_infinity_standard_error": 0.05}
   return scores | {"fid": scores["fid"] + 1, **infinity}
 
 
-def _scores_of_infinitely_many(kind: str, name: str, seed: int, sampler: str) -> dict[str, float]:
+def _scores_of_infinitely_many(
+  kind: str, name: str, seed: int, sampler: str, *, mid: bool
+) -> dict[str, float]:
   sampler_name, steps, *skipped = [*sampler.split(":"), "250"][: max(2, sampler.count(":") + 1)]
   if "precision_recall" in kind:
     better = int("64_channels" in name)
@@ -160,15 +169,20 @@ def _scores_of_infinitely_many(kind: str, name: str, seed: int, sampler: str) ->
   if "skipping" in kind:
     share = float((skipped or ["skip0"])[0].removeprefix("skip"))
     return {"fid": 2 + share * (1 if "cosine" in name else 0.5 + 0.1 * seed)}
-  loss = 1 if "hybrid" in name else 9 if sampler_name == "ddim" else 50 + 10 * seed
-  return {"fid": 1 + loss / int(steps)}
+  if sampler_name == "ddim":
+    loss = 18 if mid else 9
+  else:
+    loss = 1 if "hybrid" in name else 50 + 10 * seed
+  # Timesteps that are not the sampler's own.
+  spaced = {"uniform": 2.0, "stride": 0.1}.get("".join(skipped), 0.0)
+  return {"fid": 1 + loss / int(steps) + spaced}
 
 
 def _likelihood(
   folder: pathlib.Path, name: str, seed: int, flags: dict[str, str]
 ) -> dict[str, Any]:
-  nll = NLL[name.removesuffix("_mid")] + 0.1 * seed
-  if name.endswith("_mid"):
+  nll = NLL[name] + 0.1 * seed
+  if "step" in flags:
     nll += 0.5
   if "ensemble_dir" in flags:
     nll -= 1.0

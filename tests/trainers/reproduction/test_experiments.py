@@ -1,6 +1,7 @@
 """What the experiments show of synthetic results, with which their claims are known."""
 
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -17,6 +18,7 @@ from trainers.reproduction import shared_tasks
 from trainers.reproduction.experiments import fig10
 from trainers.reproduction.experiments import fig13
 from trainers.reproduction.experiments import fig16
+from trainers.reproduction.experiments import table5
 
 SMALL = synthetic_results.SMALL
 
@@ -38,7 +40,8 @@ def fixture_content(tmp_path_factory):
 def test_an_experiment_alone_reaches_its_report(name, tmp_path):
   """It names all tasks that it reads."""
   assert run.run([name], SMALL, tmp_path, make_executor=make_executor) == 0
-  assert list(json.loads((tmp_path / report.JSON).read_text())["experiments"]) == [name]
+  content = json.loads((tmp_path / report.JSON).read_text())["experiments"]
+  assert list(content) == [name]
 
 
 def claim(content, number):
@@ -71,6 +74,9 @@ def claim(content, number):
     (17, "holds", [0.1 * (1 + 60 / 250)]),
     (18, "fails", [0.005, -0.19]),
     (19, "holds", [0.3]),
+    (20, "holds", [2.0, 0.1]),
+    (21, "holds", [(18 - 1) / 100, (18 - 9) / 100]),
+    (22, "fails", [1 / 50 - (50 + 10) / 50]),
   ],
 )
 def test_claims_follow_from_the_results(content, number, verdict, estimates):
@@ -130,17 +136,51 @@ def test_table_4_has_two_sizes(content):
   assert float(large[4][:-1]) > 3 * float(small[4][:-1])
 
 
+def test_table_3_has_the_papers_numbers_and_ours(content):
+  *papers, ours = content["table3"]["tables"][0]["rows"]
+  assert papers[-1] == ["Improved DDPM", 3.53, 2.94, None] and len(papers) == 13
+  expected = synthetic_results.NLL["noise_vlb_resampled"] + 0.1
+  assert ours[1:] == [None, None, pytest.approx(expected)]
+
+
+def test_table_5_has_ours_where_the_scale_has_two_sizes(content):
+  rows = {row[0]: row[1:] for row in content["table5"]["tables"][0]["rows"]}
+  assert rows["single-stage"] == [31.5, pytest.approx(1 + 1 / 50)]
+  assert rows["two-stage"] == [12.3, pytest.approx(1 + 60 / 50)]
+  cifar10 = table5.Table5().show(scales.SCALES["cifar10"], pathlib.Path("/nowhere"))
+  assert [row[2] for row in cifar10.tables[0].rows] == [None] * 5
+  assert cifar10.claims[0].verdict == "undecided"
+
+
+def test_pages_of_samples_have_a_grid_for_each_choice(tmp_path):
+  grids = {"fig9": 1, "fig18": 5, "fig30": 2, "table5": 2}
+  assert run.run([*grids], SMALL, tmp_path, make_executor=make_executor) == 0
+  page = (tmp_path / report.HTML).read_text()
+  assert page.count("data:image/png") == sum(grids.values())
+
+
+def test_figure_11_has_both_samplers_for_both_batch_sizes(content):
+  (table,) = content["fig11"]["tables"]
+  assert [row[0] for row in table["rows"]] == list(SMALL.fid.num_steps)
+  # FID of few samples is larger by 1.
+  assert table["rows"][0][1:] == pytest.approx([2 + 9 / 5, 2 + 9 / 5, 2 + 1 / 5, 2 + 1 / 5])
+
+
 def test_models_in_mid_training_have_the_first_seed(content):
-  end, limits, mid = content["fig8"]["tables"]
+  end, limits, mid, spacings = content["fig8"]["tables"]
   num_steps = SMALL.fid.num_steps
   assert mid["columns"] == end["columns"]
   assert [row[0] for row in mid["rows"]] == list(num_steps)
   assert mid["rows"][0][1] == end["rows"][0][1] == pytest.approx(2 + 1 / num_steps[0])
   assert limits["rows"][0][1] == pytest.approx(1 + 1 / num_steps[0])
+  assert spacings["rows"] == [
+    ["L_hybrid", pytest.approx(1 + 1 / 25), pytest.approx(1.1 + 1 / 25)],
+    ["L_simple, DDIM", pytest.approx(3 + 9 / 25), pytest.approx(1 + 9 / 25)],
+  ]
   # Only L_hybrid has the number of steps that stands for all.
   assert end["rows"][-1] == [1000, pytest.approx(2.001), None, None, None]
   training = SMALL.fid_models.training(scales.COSINE_HYBRID, 0)
-  assert shared_tasks.mid_training(SMALL, training).train_steps == 0.4 * training.train_steps
+  assert shared_tasks.mid_training(training).train_steps == 0.4 * training.train_steps
   rows = content["fig15"]["tables"][0]["rows"]
   assert [row[0] for row in rows] == [25, 50, 100, 139, 400, 4000]
   for row in [row for row in rows if row[0] in SMALL.likelihood.num_steps]:
@@ -209,7 +249,7 @@ def test_every_experiment_is_in_the_report_and_judges_its_claims(content):
   }
   declared = {name: experiment.claims for name, experiment in experiments.load_all().items()}
   assert judged == declared
-  assert {number for numbers in declared.values() for number in numbers} == set(range(1, 20))
+  assert {number for numbers in declared.values() for number in numbers} == set(range(1, 23))
 
 
 @pytest.mark.parametrize("scale", scales.SCALES.values(), ids=lambda scale: scale.name)
@@ -237,8 +277,8 @@ print("tensorflow" in sys.modules)
   )
   names, heavy, tensorflow = result.stdout.splitlines()
   assert names == (
-    "fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig10 fig13 fig15 fig16 fig17 section3 table1 "
-    "table2 table4"
+    "fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 fig11 fig13 fig15 fig16 fig17 fig18 "
+    "fig30 section3 table1 table2 table3 table4 table5"
   )
   assert (heavy, tensorflow) == ("False", "False")
 

@@ -19,6 +19,7 @@ from trainers.reproduction.experiments import fig15
 from trainers.reproduction.experiments import fig16
 from trainers.reproduction.experiments import section3
 from trainers.reproduction.experiments import table2
+from trainers.reproduction.experiments import table5
 
 _ROWS = {str(row): row for row in scales.ROWS}
 _STEPS = np.arange(1, 9) * 200
@@ -102,6 +103,17 @@ def fid(name=None, changes=None):
   }
 
 
+def sampling(name=None, changes=None, *, mid_ddim=9.0, mid_hybrid=8.0, spaced=None):
+  """Returns what Figure 8 is judged by: FID at the end, in mid-training, and by other timesteps."""
+  mid = {"L_simple, DDIM": {100: of_seeds(mid_ddim)}, "L_hybrid": {100: of_seeds(mid_hybrid)}}
+  spaced = {"L_simple, DDIM": 30, "L_hybrid": 3.6} | (spaced or {})
+  return [
+    fid(name, changes),
+    mid,
+    {curve: of_seeds(value) for curve, value in spaced.items()},
+  ]
+
+
 def parents(hybrid=3.57, vlb=3.53):
   return {"L_hybrid": of_seeds(hybrid), "L_vlb": of_seeds(vlb), "ensemble": of_seeds(3.52)}
 
@@ -173,6 +185,11 @@ def statements(*, photos=0.003, digits=0.003, **changes):
   return values, {"photos": of_seeds(photos), "digits": of_seeds(digits)}
 
 
+def two_stages(single=31.5, two=12.3):
+  """Returns FID of Table 5."""
+  return {"single-stage": of_seeds(single), "two-stage": of_seeds(two)}
+
+
 # {number: (judge, arguments as in the paper, {parts that fail: arguments that contradict them})}
 CLAIMS = {
   1: (table2.judge, [_TABLE], {(0,): [table("linear_1k_simple", "linear_4k_simple")]}),
@@ -226,17 +243,17 @@ CLAIMS = {
   ),
   9: (
     fig8.judge,
-    [fid()],
+    sampling(),
     {
-      (0,): [fid("L_hybrid", {1000: 2.0})],
-      (1,): [fid(_BETA, {25: 10})],
-      (2,): [fid(_BETA_TILDE, {25: 5})],
+      (0,): sampling("L_hybrid", {1000: 2.0}),
+      (1,): sampling(_BETA, {25: 10}),
+      (2,): sampling(_BETA_TILDE, {25: 5}),
     },
   ),
   10: (
     fig8.judge,
-    [fid()],
-    {(0,): [fid("L_simple, DDIM", {25: 4})], (1,): [fid("L_simple, DDIM", {100: 3})]},
+    sampling(),
+    {(0,): sampling("L_simple, DDIM", {25: 4}), (1,): sampling("L_simple, DDIM", {100: 3})},
   ),
   11: (fig13.judge, [parents()], {(0,): [parents(hybrid=3.5)], (1,): [parents(vlb=3.5)]}),
   12: (
@@ -274,6 +291,27 @@ CLAIMS = {
     {(0,): statements(photos=0.2), (1,): statements(digits=0.2)},
   ),
   19: (section3.judge, statements(), {(0,): statements(**{"log-variance": 3.1})}),
+  20: (
+    fig8.judge,
+    sampling(),
+    {
+      (0,): sampling(spaced={"L_simple, DDIM": 3.0}),
+      (1,): sampling(spaced={"L_hybrid": 3.0}),
+    },
+  ),
+  21: (
+    fig8.judge,
+    sampling(mid_ddim=12.0),
+    {
+      (0, 1): sampling(mid_ddim=7.0),
+      (1,): sampling(mid_ddim=8.1),
+    },
+  ),
+  22: (
+    table5.judge,
+    [two_stages()],
+    {(0,): [two_stages(single=12.0)]},
+  ),
 }
 
 

@@ -91,7 +91,8 @@ def test_nothing_that_is_done_is_run_again(folder, monkeypatch):
   }
   assert figure["commands"] == [
     "python -m trainers.train --flagfile=configs/photos_small.flags --noise_schedule=cosine "
-    f"--diffusion_steps=4000 --seed=0 --train_steps=600 --model_dir={folder}/models/{TRAINING}",
+    "--diffusion_steps=4000 --seed=0 --save_every=80 --keep_every=240 --train_steps=600 "
+    f"--model_dir={folder}/models/{TRAINING}",
     f"python -m trainers.evaluate --model_dir={folder}/models/{TRAINING} --nll --num_examples=16 "
     f"--output_dir={folder}/measurements/{EVALUATION}",
   ]

@@ -188,7 +188,7 @@ def test_flags_of_all_trainings_are_configurations(scale):
 @SCALES
 def test_features_are_tried_on_images_of_the_shape_that_fid_compares(scale):
   trainings = dict.fromkeys(
-    task.training
+    task.enlarged_by or task.training
     for experiment in experiments.load_all().values()
     for task in experiment.needs(scale)
     if isinstance(task, tasks_lib.EvaluationTask) and "--fid" in task.flags

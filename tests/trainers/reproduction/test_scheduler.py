@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 
 from trainers.reproduction import executors
 from trainers.reproduction import records
 from trainers.reproduction import scheduler as scheduler_lib
+from trainers.reproduction import shared_tasks
 from trainers.reproduction import tasks as tasks_lib
 
 TRAINING = tasks_lib.TrainingTask("small_seed0", "configs/digits.flags", ("--seed=0",), 20)
@@ -38,7 +40,8 @@ class FakeCommands:
     if command == "train":
       folder = self.output / "models" / flags["model_dir"].rsplit("/", 1)[1] / "checkpoints"
       folder.mkdir(parents=True, exist_ok=True)
-      (folder / f"step-{flags['train_steps']}.index").touch()
+      for step in (flags["train_steps"], flags.get("keep_every", flags["train_steps"])):
+        (folder / f"step-{step}.index").touch()
     else:
       folder = self.output / "measurements" / flags["output_dir"].rsplit("/", 1)[1]
       folder.mkdir(parents=True, exist_ok=True)
@@ -68,6 +71,25 @@ def test_tasks_that_are_done_are_not_run_again(commands, tmp_path):
   run(tasks, tmp_path, commands)
   assert commands.finished == ["train", "evaluate"]
   assert EVALUATION.score(tmp_path, "nll") == 3.5
+
+
+def test_a_model_in_mid_training_is_not_trained_again(commands, tmp_path, capsys):
+  whole = dataclasses.replace(TRAINING, kept_step=8)
+  mid = shared_tasks.mid_training(whole)
+  tasks = scheduler_lib.with_trainings([rename(EVALUATION, "small_mid_seed0_nll", training=mid)])
+  assert tasks[:2] == [whole, mid]
+  scheduler = scheduler_lib.Scheduler(tasks[:2], tmp_path)
+  assert scheduler.unfinished() == [whole]
+  list(scheduler.run(executors.InProcess(commands)))
+  assert commands.finished == ["train"] and mid.is_done(tmp_path)
+  assert capsys.readouterr().out.startswith("[1/1, ")
+
+
+def test_results_of_a_model_that_was_deleted_are_measured_again(commands, tmp_path):
+  run([TRAINING, EVALUATION], tmp_path, commands)
+  shutil.rmtree(TRAINING.folder(tmp_path))
+  run([TRAINING, EVALUATION], tmp_path, commands)
+  assert commands.finished == ["train", "evaluate"] * 2
 
 
 def test_an_evaluation_is_repeated_for_another_checkpoint_or_other_flags(commands, tmp_path):

@@ -8,22 +8,35 @@ import pathlib
 import pytest
 
 from trainers.reproduction import experiments
+from trainers.reproduction import records
 from trainers.reproduction import scales
 from trainers.reproduction import scheduler
+from trainers.reproduction import shared_tasks
 from trainers.reproduction import tasks as tasks_lib
 
 TRAINING = tasks_lib.TrainingTask("small_seed0", "configs/digits.flags", ("--seed=0",), 20)
+OUTPUT = pathlib.Path("/nowhere")
 EVALUATION = tasks_lib.EvaluationTask("small_seed0_nll", TRAINING, ("--nll",))
 # What trainings that the first version of this code did not have, or had with other flags, have in
-# their names: those of Figure 10, of section 3, and at the small scale of Figure 16.
-_LATER = ("_channels_fid_infinity", "_hybrid_resampled", "_log_variance", "_250_")
+# their names: those of Figures 10 and 11, of section 3, of Table 5, of models in mid-training with
+# further seeds, and at the small scale of Figure 16.
+_LATER = (
+  "_channels_fid_infinity",
+  "_small_batch",
+  "_hybrid_resampled",
+  "_log_variance",
+  "_250_",
+  "_stage_",
+  "_mid_seed1",
+  "_mid_seed2",
+)
 _LATER_AT_SMALL_SCALE = (*_LATER, "_overfitting")
-# Digests of the other trainings with the first seeds, and of all tasks. If the first of them
-# changes, models in folders of earlier versions are trained anew.
+# Digests of the records of the other trainings with the first seeds, and of all tasks. If the first
+# of them changes, models in folders of earlier versions are trained anew.
 DIGESTS = {
-  "small": ("a4e031c07d397f34", "e66e22aee5ee941a"),
-  "cifar10": ("6ec316afc8c0ec02", "6e10cef7d740a49a"),
-  "imagenet64": ("9f231ba449ca4caa", "4b469acd05ba5784"),
+  "small": ("fcb0377677aa5015", "aacead50c4318e4c"),
+  "cifar10": ("90978ed704b4e7dc", "7d65a864a6d44697"),
+  "imagenet64": ("3057436713b83d9a", "7eb04d3f5df86228"),
 }
 
 
@@ -48,6 +61,58 @@ def test_a_task_is_one_exact_command(tmp_path):
   other = dataclasses.replace(TRAINING, name="other")
   ensemble = dataclasses.replace(EVALUATION, ensemble_with=other)
   assert f"--ensemble_dir={tmp_path}/models/other" in ensemble.arguments(tmp_path)
+
+
+def test_a_model_in_mid_training_is_a_checkpoint_of_the_whole_training(tmp_path):
+  whole = dataclasses.replace(TRAINING, kept_step=8)
+  mid = shared_tasks.mid_training(whole)
+  assert {"--save_every=8", "--keep_every=8"} <= set(whole.arguments(tmp_path))
+  assert whole.record(tmp_path) == TRAINING.record(tmp_path)
+  finish(whole, tmp_path, 8, 20)
+  assert mid.is_done(tmp_path) and mid.newest_step(tmp_path) == 8
+  evaluation = dataclasses.replace(EVALUATION, training=mid)
+  assert evaluation.arguments(tmp_path)[:2] == (
+    f"--model_dir={tmp_path}/models/small_seed0",
+    "--step=8",
+  )
+  assert tasks_lib.command_lines([mid], tmp_path) == []
+
+
+def test_a_folder_without_the_checkpoint_trains_the_model_in_mid_training(tmp_path):
+  """Such is a folder of an earlier version, and the results of its models stay valid."""
+  whole = dataclasses.replace(TRAINING, kept_step=8)
+  mid = shared_tasks.mid_training(whole)
+  finish(whole, tmp_path, 20)
+  assert not mid.is_done(tmp_path)
+  (line,) = tasks_lib.command_lines([mid], tmp_path)
+  assert line == (
+    "python -m trainers.train --flagfile=configs/digits.flags --seed=0 --train_steps=8 "
+    f"--model_dir={tmp_path}/models/small_mid_seed0"
+  )
+  finish(mid, tmp_path, 8)
+  assert mid.is_done(tmp_path)
+  evaluation = dataclasses.replace(EVALUATION, training=mid)
+  assert evaluation.arguments(tmp_path)[0] == f"--model_dir={tmp_path}/models/small_mid_seed0"
+  assert evaluation.record(tmp_path)[-1] == (
+    "small_mid_seed0 at step 8: train configs/digits.flags --seed=0 8"
+  )
+
+
+def test_a_training_that_is_not_done_has_no_model_in_mid_training_yet(tmp_path):
+  mid = shared_tasks.mid_training(dataclasses.replace(TRAINING, kept_step=8))
+  checkpoints = tmp_path / "models" / TRAINING.name / "checkpoints"
+  checkpoints.mkdir(parents=True)
+  (checkpoints / "step-8.index").touch()
+  assert not mid.is_done(tmp_path)
+
+
+def finish(training, output, *steps):
+  """Makes what a finished training leaves."""
+  checkpoints = training.folder(output) / "checkpoints"
+  checkpoints.mkdir(parents=True)
+  for step in steps:
+    (checkpoints / f"step-{step}.index").touch()
+  records.write(output, training.name, training.record(output), seconds=1.0, resumed=False)
 
 
 def test_commands_can_be_typed_in_a_shell(tmp_path):
@@ -105,13 +170,20 @@ def test_tasks_are_those_of_earlier_versions(scale):
     for task in all_tasks(first_seeds)
     if isinstance(task, tasks_lib.TrainingTask) and not any(part in task.name for part in later)
   ]
-  assert (digest(trainings), digest(tasks)) == DIGESTS[scale.name]
+  assert (digest_of_records(trainings), digest(tasks)) == DIGESTS[scale.name]
+
+
+def digest_of_records(tasks):
+  return hashed([task.name, task.record(OUTPUT)] for task in tasks)
 
 
 def digest(tasks):
-  output = pathlib.Path("/nowhere")
-  content = sorted(
-    [task.name, task.record(output), *tasks_lib.arguments(task, output, ("--data_dir=data",))]
+  return hashed(
+    [task.name, task.record(OUTPUT), *tasks_lib.arguments(task, OUTPUT, ("--data_dir=data",))]
     for task in tasks
   )
+
+
+def hashed(content):
+  content = sorted(content)
   return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

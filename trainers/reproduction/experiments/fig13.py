@@ -76,7 +76,7 @@ class Figure13(base.Experiment):
     )
 
 
-def _parents(scale: scales.Scale, seed: int) -> tuple[tasks.TrainingTask, tasks.TrainingTask]:
+def parents(scale: scales.Scale, seed: int) -> tuple[tasks.TrainingTask, tasks.TrainingTask]:
   """Returns the trainings of the models of L_hybrid and of L_vlb."""
   if scale.has_paper_models:
     models = scale.likelihood_models
@@ -105,7 +105,7 @@ def _ensemble_flag(scale: scales.Scale) -> str:
 
 def _likelihoods(scale: scales.Scale, seed: int) -> dict[str, tasks.EvaluationTask]:
   """Returns every term of the bound of each model, with the same images and the same noise."""
-  hybrid, vlb = _parents(scale, seed)
+  hybrid, vlb = parents(scale, seed)
   flags = scale.likelihood.ensemble_flags
   return {
     _HYBRID: shared_tasks.evaluation("parent_terms", hybrid, flags),
@@ -120,7 +120,7 @@ def _fids(scale: scales.Scale) -> dict[str, tasks.EvaluationTask]:
   """Returns the FID of each model of the first seed; none without a feature extractor."""
   if not scale.fid.features:
     return {}
-  hybrid, vlb = _parents(scale, scale.seeds[0])
+  hybrid, vlb = parents(scale, scale.seeds[0])
   ensemble = shared_tasks.fid(scale, "ensemble", hybrid, [scale.sampler])
   return {
     _HYBRID: shared_tasks.fid(scale, "parent", hybrid, [scale.sampler]),
@@ -133,7 +133,7 @@ def _fids(scale: scales.Scale) -> dict[str, tasks.EvaluationTask]:
 
 def _grids(scale: scales.Scale) -> dict[str, tasks.SamplingTask]:
   """Samples of each model of the first seed."""
-  hybrid, vlb = _parents(scale, scale.seeds[0])
+  hybrid, vlb = parents(scale, scale.seeds[0])
   flags = (_ensemble_flag(scale), *shared_tasks.grid_flags(scale))
   return {
     _VLB: shared_tasks.sample_grid(scale, vlb),

@@ -68,7 +68,7 @@ class Figure15(base.Experiment):
     num_steps = scale.likelihood.num_steps
     measured = _read(scale, output)
     training = scale.likelihood_models.training(_HYBRID, scale.seeds[0])
-    mid_steps = shared_tasks.mid_training(scale, training).train_steps
+    mid_steps = shared_tasks.mid_training(training).train_steps
     return sections.Section(
       "The schedule of Appendix E evaluates every t up to T/K besides the K strided ones. L_simple "
       "has the variance beta, as in training. Cosine schedule, T = 4000. All points are computed "
@@ -184,7 +184,7 @@ def _evaluation(scale: scales.Scale, curve: _Curve, seed: int, steps: int) -> ta
 def _mid_evaluation(scale: scales.Scale, row: scales.Row, steps: int) -> tasks.EvaluationTask:
   """Returns the evaluation of the first seed's model in mid-training."""
   training = scale.likelihood_models.training(row, scale.seeds[0])
-  return _few_steps(scale, shared_tasks.mid_training(scale, training), steps, _DENSE)
+  return _few_steps(scale, shared_tasks.mid_training(training), steps, _DENSE)
 
 
 def _few_steps(

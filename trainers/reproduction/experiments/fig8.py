@@ -26,15 +26,18 @@ class _Curve(NamedTuple):
   flags: tuple[str, ...] = ()
 
 
-_HYBRID, _DDIM = "L_hybrid", "L_simple, DDIM"
+HYBRID, DDIM = "L_hybrid", "L_simple, DDIM"
 _BETA, _BETA_TILDE = "L_simple, variance beta", "L_simple, variance beta tilde"
 # L_simple trains no variance, so that the same weights serve both fixed variances.
 _CURVES = {
-  _HYBRID: _Curve(scales.COSINE_HYBRID, "ancestral"),
+  HYBRID: _Curve(scales.COSINE_HYBRID, "ancestral"),
   _BETA: _Curve(scales.COSINE_SIMPLE, "ancestral"),
   _BETA_TILDE: _Curve(scales.COSINE_SIMPLE, "ancestral", ("--fixed_variance=fixed_small",)),
-  _DDIM: _Curve(scales.COSINE_SIMPLE, "ddim"),
+  DDIM: _Curve(scales.COSINE_SIMPLE, "ddim"),
 }
+# The spacing of the timesteps that the paper takes, and the other one (section 4).
+_SPACINGS = {HYBRID: ("uniform", "stride"), DDIM: ("stride", "uniform")}
+_SPACED_STEPS = 25
 _ENOUGH = 100  # The number of steps that is near-optimal (section 4).
 _NEAR = 0.1  # FID is near-optimal if it is larger by less than this part of it.
 
@@ -44,25 +47,42 @@ class Figure8(base.Experiment):
   """FID of four samplers with few and with many steps."""
 
   title = "Figure 8: FID by the number of sampling steps"
-  claims = (9, 10)
+  claims = (9, 10, 20, 21)
   needs_features = True
 
   def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
-    """Returns the evaluations of each curve and seed, and of the first seed in mid-training."""
+    """Returns the evaluations of each curve and seed, also of mid-training and other timesteps."""
     return [
-      *(_evaluation(scale, name, seed) for name in _CURVES for seed in scale.seeds),
-      *(_evaluation(scale, name, scale.seeds[0], mid=True) for name in _CURVES),
+      *(
+        evaluation(scale, name, training(scale, name, seed))
+        for name in _CURVES
+        for seed in scale.seeds
+      ),
+      *(
+        evaluation(scale, name, training(scale, name, seed), mid=True)
+        for name in _CURVES
+        for seed in _seeds_in_mid_training(scale, name)
+      ),
+      *(_spaced_evaluation(scale, name, seed) for name in _SPACINGS for seed in scale.seeds),
     ]
 
   def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
-    """Returns FID by the number of steps, and claims 9 and 10."""
+    """Returns FID by the number of steps, and claims 9, 10, 20 and 21."""
     # {curve: {number of steps: FID of each seed}}
     fid, limits = (
       {name: _of_seeds(scale, output, name, score) for name in _CURVES}
       for score in ("fid", "fid_infinity")
     )
     # {curve: {number of steps: FID}}
-    mid = {name: _fids(scale, output, name, scale.seeds[0], "fid", mid=True) for name in _CURVES}
+    first = {name: training(scale, name, scale.seeds[0]) for name in _CURVES}
+    mid = {name: fids(scale, output, name, each, "fid", mid=True) for name, each in first.items()}
+    mid_limits = {
+      name: _of_seeds(scale, output, name, "fid_infinity", mid=True) for name in (HYBRID, DDIM)
+    }
+    spaced = {
+      name: np.array([_spaced_fid(scale, output, name, seed) for seed in scale.seeds])
+      for name in _SPACINGS
+    }
 
     def draw(axis: matplotlib.axes.Axes) -> None:
       for i, (name, values) in enumerate(fid.items()):
@@ -72,11 +92,11 @@ class Figure8(base.Experiment):
       axis.set(xlabel="sampling steps", ylabel="FID", xscale="log", yscale="log")
       axis.legend()
 
-    training = scale.fid_models.training(scales.COSINE_HYBRID, scale.seeds[0])
-    mid_steps = shared_tasks.mid_training(scale, training).train_steps
+    train_steps = first[HYBRID].train_steps
+    mid_steps = shared_tasks.mid_training(first[HYBRID]).train_steps
     return sections.Section(
       f"FID on {scale.fid_models.data}: {scale.fid.num_samples:,} samples, cosine schedule, T = "
-      f"4000. The models are those after {training.train_steps:,} training steps, by which the "
+      f"4000. The models are those after {train_steps:,} training steps, by which the "
       f"claims are judged, and those in mid-training, after {mid_steps:,} steps. The two fixed "
       "variances use the same weights (--fixed_variance). FID of few samples is too large; the "
       "claims are judged by FID of infinitely many samples, to which it is extrapolated (Chong & "
@@ -96,8 +116,9 @@ class Figure8(base.Experiment):
           f"seed's value is at most {_largest_error(scale, output):.2g}.",
         ),
         _table(mid, f"FID in mid-training, seed {scale.seeds[0]}."),
+        _table_of_spacings(limits, spaced),
       ),
-      claims=judge(limits),
+      claims=judge(limits, mid_limits, spaced),
     )
 
 
@@ -114,50 +135,113 @@ def _table(fid: Mapping[str, Mapping[int, Any]], caption: str) -> sections.Table
   return sections.Table(("steps", *fid), rows, caption)
 
 
-def _evaluation(
-  scale: scales.Scale, name: str, seed: int, *, mid: bool = False
+def _table_of_spacings(
+  fid: Mapping[str, Mapping[int, np.ndarray]], spaced: Mapping[str, np.ndarray]
+) -> sections.Table:
+  """Returns a table of FID by the timesteps that a sampler takes."""
+  rows = []
+  for name, values in spaced.items():
+    by_spacing = dict(zip(_SPACINGS[name], (fid[name][_SPACED_STEPS], values), strict=True))
+    rows.append((name, float(by_spacing["uniform"].mean()), float(by_spacing["stride"].mean())))
+  return sections.Table(
+    ("sampler", "evenly spaced timesteps", "constant stride from the first timestep"),
+    tuple(rows),
+    f"FID of infinitely many samples by {_SPACED_STEPS} steps, averaged over the seeds. All other "
+    "tables have DDIM with a constant stride, and the other samplers with evenly spaced timesteps.",
+  )
+
+
+def evaluation(
+  scale: scales.Scale, name: str, training: tasks.TrainingTask, *, mid: bool = False
 ) -> tasks.EvaluationTask:
-  """Returns the evaluation of a curve, of the final model or of that in mid-training."""
+  """Returns the evaluation of a model by a curve's sampler, with each number of steps.
+
+  Args:
+    scale: the scale.
+    name: the curve.
+    training: the training of the model.
+    mid: whether to evaluate the model in mid-training.
+  """
   curve = _CURVES[name]
-  training = scale.fid_models.training(curve.row, seed)
   return shared_tasks.fid(
     scale,
     "_".join([curve.sampler, *(flag.partition("=")[2] for flag in curve.flags)]),
-    shared_tasks.mid_training(scale, training) if mid else training,
+    shared_tasks.mid_training(training) if mid else training,
     [_sampler(name, steps) for steps in _num_steps(scale, name, mid=mid)],
     (*curve.flags, "--fid_infinity"),
   )
 
 
-def _fids(
-  scale: scales.Scale, output: pathlib.Path, name: str, seed: int, score: str, *, mid: bool = False
+def fids(
+  scale: scales.Scale,
+  output: pathlib.Path,
+  name: str,
+  training: tasks.TrainingTask,
+  score: str,
+  *,
+  mid: bool = False,
 ) -> dict[int, float]:
-  """Returns a score of a curve by the number of steps."""
-  evaluation = _evaluation(scale, name, seed, mid=mid)
+  """Returns a score of a model on a curve by the number of steps; see `evaluation`."""
+  task = evaluation(scale, name, training, mid=mid)
   return {
-    steps: evaluation.score(output, score, tasks.result_name(_sampler(name, steps)))
+    steps: task.score(output, score, tasks.result_name(_sampler(name, steps)))
     for steps in _num_steps(scale, name, mid=mid)
   }
 
 
+def training(scale: scales.Scale, name: str, seed: int) -> tasks.TrainingTask:
+  """Returns the training of a curve's model."""
+  return scale.fid_models.training(_CURVES[name].row, seed)
+
+
+def _spaced_evaluation(scale: scales.Scale, name: str, seed: int) -> tasks.EvaluationTask:
+  """Returns the evaluation by other timesteps."""
+  curve = _CURVES[name]
+  return shared_tasks.fid(
+    scale,
+    f"{curve.sampler}_{_SPACINGS[name][1]}",
+    training(scale, name, seed),
+    [_spaced_sampler(name)],
+    (*curve.flags, "--fid_infinity"),
+  )
+
+
+def _spaced_fid(scale: scales.Scale, output: pathlib.Path, name: str, seed: int) -> float:
+  """Returns the FID of infinitely many samples by other timesteps."""
+  sampler = tasks.result_name(_spaced_sampler(name))
+  return _spaced_evaluation(scale, name, seed).score(output, "fid_infinity", sampler)
+
+
+def _spaced_sampler(name: str) -> str:
+  return f"{_sampler(name, _SPACED_STEPS)}:{_SPACINGS[name][1]}"
+
+
+def _seeds_in_mid_training(scale: scales.Scale, name: str) -> tuple[int, ...]:
+  """Returns the seeds whose models are evaluated in mid-training."""
+  # A claim compares these two samplers.
+  return scale.seeds if name in (HYBRID, DDIM) else scale.seeds[:1]
+
+
 def _of_seeds(
-  scale: scales.Scale, output: pathlib.Path, name: str, score: str
+  scale: scales.Scale, output: pathlib.Path, name: str, score: str, *, mid: bool = False
 ) -> dict[int, np.ndarray]:
   """Returns a score of a curve by the number of steps, one for each seed."""
-  fids = [_fids(scale, output, name, seed, score) for seed in scale.seeds]
-  return {steps: np.array([values[steps] for values in fids]) for steps in fids[0]}
+  by_seed = [
+    fids(scale, output, name, training(scale, name, seed), score, mid=mid) for seed in scale.seeds
+  ]
+  return {steps: np.array([values[steps] for values in by_seed]) for steps in by_seed[0]}
 
 
 def _largest_error(scale: scales.Scale, output: pathlib.Path) -> float:
   """Returns the largest standard error of FID of infinitely many samples."""
   score = "fid_infinity_standard_error"
-  errors = [_fids(scale, output, name, seed, score) for name in _CURVES for seed in scale.seeds]
-  return max(max(by_steps.values()) for by_steps in errors)
+  errors = [_of_seeds(scale, output, name, score) for name in _CURVES]
+  return float(max(np.max(of_seeds) for by_steps in errors for of_seeds in by_steps.values()))
 
 
 def _num_steps(scale: scales.Scale, name: str, *, mid: bool = False) -> tuple[int, ...]:
   """Returns the numbers of steps of a curve. L_hybrid has also the one that stands for all."""
-  most = {scale.fid.most_steps} if name == _HYBRID and not mid else set()
+  most = {scale.fid.most_steps} if name == HYBRID and not mid else set()
   return tuple(sorted({*scale.fid.num_steps} | most))
 
 
@@ -165,9 +249,19 @@ def _sampler(name: str, steps: int) -> str:
   return f"{_CURVES[name].sampler}:{steps}"
 
 
-def judge(fid: Mapping[str, Mapping[int, np.ndarray]]) -> tuple[claims.Claim, ...]:
-  """Judges claims 9 and 10 by `{curve: {number of steps: FID of each seed}}`."""
-  few, most = min(fid[_HYBRID]), max(fid[_HYBRID])
+def judge(
+  fid: Mapping[str, Mapping[int, np.ndarray]],
+  mid: Mapping[str, Mapping[int, np.ndarray]],
+  spaced: Mapping[str, np.ndarray],
+) -> tuple[claims.Claim, ...]:
+  """Judges claims 9, 10, 20 and 21.
+
+  Args:
+    fid: `{curve: {number of steps: FID of each seed}}`.
+    mid: the same in mid-training, of L_hybrid and of DDIM.
+    spaced: FID of each seed by other timesteps, of L_hybrid and of DDIM.
+  """
+  few, most = min(fid[HYBRID]), max(fid[HYBRID])
   increase = {name: by_steps[few] - by_steps[_ENOUGH] for name, by_steps in fid.items()}
   same_seed = "FID of infinitely many samples, of models of the same seed"
   return (
@@ -178,14 +272,14 @@ def judge(fid: Mapping[str, Mapping[int, np.ndarray]]) -> tuple[claims.Claim, ..
       (
         claims.over_seeds(
           f"L_hybrid: with {_ENOUGH} steps, FID is larger by less than a tenth than with {most:,}",
-          (1 + _NEAR) * fid[_HYBRID][most] - fid[_HYBRID][_ENOUGH],
+          (1 + _NEAR) * fid[HYBRID][most] - fid[HYBRID][_ENOUGH],
           f"{1 + _NEAR} times the FID of {most:,} steps, minus that of {_ENOUGH} steps",
         ),
         *(
           claims.paired(
             f"{name}, loses more than L_hybrid",
             increase[name],
-            increase[_HYBRID],
+            increase[HYBRID],
             f"the increase of FID from {_ENOUGH} to {few} steps, minus that of L_hybrid of the "
             "same seed",
           )
@@ -200,18 +294,55 @@ def judge(fid: Mapping[str, Mapping[int, np.ndarray]]) -> tuple[claims.Claim, ..
         *(
           claims.paired(
             f"{steps} steps: FID of L_hybrid minus that of DDIM",
-            fid[_HYBRID][steps],
-            fid[_DDIM][steps],
+            fid[HYBRID][steps],
+            fid[DDIM][steps],
             same_seed,
           )
-          for steps in fid[_DDIM]
+          for steps in fid[DDIM]
           if steps < 50
         ),
         claims.paired(
           f"{_ENOUGH} steps: FID of DDIM minus that of L_hybrid",
-          fid[_DDIM][_ENOUGH],
-          fid[_HYBRID][_ENOUGH],
+          fid[DDIM][_ENOUGH],
+          fid[HYBRID][_ENOUGH],
           same_seed,
+        ),
+      ),
+    ),
+    claims.Claim(
+      20,
+      "Evenly spaced timesteps drastically harm DDIM. L_hybrid is slightly better with them than "
+      "with a constant stride.",
+      (
+        claims.paired(
+          f"DDIM, {_SPACED_STEPS} steps: FID with evenly spaced ones minus that with a stride",
+          spaced[DDIM],
+          fid[DDIM][_SPACED_STEPS],
+          same_seed,
+        ),
+        claims.paired(
+          f"L_hybrid, {_SPACED_STEPS} steps: FID with a stride minus that with evenly spaced ones",
+          spaced[HYBRID],
+          fid[HYBRID][_SPACED_STEPS],
+          same_seed,
+        ),
+      ),
+    ),
+    claims.Claim(
+      21,
+      "DDIM is worse than L_hybrid in mid-training, and closes the gap later.",
+      (
+        claims.paired(
+          "in mid-training: FID of DDIM minus that of L_hybrid",
+          mid[DDIM][_ENOUGH],
+          mid[HYBRID][_ENOUGH],
+          f"{same_seed}, by {_ENOUGH} steps",
+        ),
+        claims.paired(
+          "this difference in mid-training, minus that at the end of training",
+          mid[DDIM][_ENOUGH] - mid[HYBRID][_ENOUGH],
+          fid[DDIM][_ENOUGH] - fid[HYBRID][_ENOUGH],
+          f"{same_seed}, by {_ENOUGH} steps",
         ),
       ),
     ),

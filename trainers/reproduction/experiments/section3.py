@@ -1,7 +1,6 @@
 """Section 3: what the text says of variances and objectives, without a figure."""
 
 from collections.abc import Sequence
-import dataclasses
 import pathlib
 
 import numpy as np
@@ -102,41 +101,19 @@ def _score(name: str) -> str:
 def _direct_training(scale: scales.Scale, seed: int) -> tasks.TrainingTask:
   """Returns the training of a model whose network says the log-variance itself."""
   training = scale.likelihood_models.training(_HYBRID, seed)
-  return dataclasses.replace(
-    training,
-    name=training.name.replace("_seed", "_log_variance_seed"),
-    flags=(*training.flags, "--variance_type=learned"),
-  )
+  return shared_tasks.variant(training, "log_variance", ("--variance_type=learned",))
 
 
 def _resampled_training(scale: scales.Scale, seed: int) -> tasks.TrainingTask:
   """Returns the training of L_hybrid with importance sampling of t."""
   training = fig7.training(scale, fig7.HYBRID, seed)
-  return dataclasses.replace(
-    training,
-    name=training.name.replace("_seed", "_resampled_seed"),
-    flags=(*training.flags, "--timestep_sampler=loss_second_moment"),
-  )
-
-
-def _fid_training(scale: scales.Scale, row: scales.Row, seed: int) -> tasks.TrainingTask:
-  """Returns the training of a model that is sampled by all of its timesteps."""
-  training = scale.fid_models.training(row, seed)
-  if scale.has_paper_models:
-    return training
-  # With more timesteps, importance sampling of t would not begin in so short a training.
-  steps = scale.noise_scale.diffusion_steps
-  return dataclasses.replace(
-    training,
-    name=training.name.replace("_4k_", f"_{steps}_"),
-    flags=(*training.flags, f"--diffusion_steps={steps}"),
-  )
+  return shared_tasks.variant(training, "resampled", ("--timestep_sampler=loss_second_moment",))
 
 
 def _fid(scale: scales.Scale, row: scales.Row, seed: int, *flags: str) -> tasks.EvaluationTask:
   """Returns the evaluation of FID by all timesteps."""
   kind = "_".join(["all_steps", *(flag.partition("=")[2] for flag in flags)])
-  training = _fid_training(scale, row, seed)
+  training = shared_tasks.all_steps_training(scale, row, seed)
   return shared_tasks.fid(scale, kind, training, ["ancestral"], (*flags, "--fid_infinity"))
 
 
@@ -145,7 +122,9 @@ def _trainings_with_v(scale: scales.Scale) -> dict[str, list[tasks.TrainingTask]
   models = scale.likelihood_models
   trainings = {models.data: [models.training(_HYBRID, seed) for seed in scale.seeds]}
   if not scale.has_paper_models:
-    trainings[scale.fid_models.data] = [_fid_training(scale, _HYBRID, seed) for seed in scale.seeds]
+    trainings[scale.fid_models.data] = [
+      shared_tasks.all_steps_training(scale, _HYBRID, seed) for seed in scale.seeds
+    ]
   return trainings
 
 
