@@ -54,6 +54,13 @@ class Scheduler:
     self._tasks, self._output, self._data_flags = tasks, output, data_flags
     # Reading the files of all tasks after each one would take longer and longer.
     self._done = {task for task in tasks if task.is_done(output)}
+    # Models in mid-training that other trainings leave, so that nothing is to be run for them.
+    self._left_by_others = {
+      task
+      for task in tasks
+      if isinstance(task, tasks_lib.MidTrainingTask)
+      and (task.is_kept(output) or not task.whole.is_done(output))
+    }
     # The start time of each running task, and whether it resumes an unfinished training.
     self._running: dict[tasks_lib.Task, tuple[float, bool]] = {}
 
@@ -63,16 +70,9 @@ class Scheduler:
 
   def unfinished(self) -> list[tasks_lib.Task]:
     """Returns the tasks that are still to be run."""
-    expected = self._expected_of_trainings()
-    return [task for task in self._tasks if not self.is_done(task) and task not in expected]
-
-  def _expected_of_trainings(self) -> set[tasks_lib.Task]:
-    """Returns the tasks of models in mid-training that a training is expected to leave."""
-    return {
-      task
-      for task in self._tasks
-      if isinstance(task, tasks_lib.MidTrainingTask) and not self.is_done(task.whole)
-    }
+    return [
+      task for task in self._tasks if not self.is_done(task) and task not in self._left_by_others
+    ]
 
   def run(self, executor: executors.Executor) -> Iterator[tasks_lib.Task]:
     """Runs all tasks that are not done, and yields each when it has finished.
@@ -118,7 +118,7 @@ class Scheduler:
     )
 
   def _print_progress(self, task: tasks_lib.Task, executor: executors.Executor) -> None:
-    unfinished, total = self.unfinished(), len(self._tasks) - len(self._expected_of_trainings())
+    unfinished, total = self.unfinished(), len(self._tasks) - len(self._left_by_others)
     number = total - len(unfinished) + len(self._running) + 1
     seconds = seconds_left(unfinished, self._output, executor.count)
     left = "unknown" if seconds is None else f"about {_duration(seconds)}"
