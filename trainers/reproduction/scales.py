@@ -318,7 +318,7 @@ _SMALL = Scale(
     image_shape=(8, 8, 1),
     num_samples=1000,
     num_steps=(5, 10, 25, 100),
-    most_steps=1000,
+    most_steps=400,
     default_steps=50,
     quality_samples=500,
   ),
