@@ -58,10 +58,9 @@ class Table5(base.Experiment):
         name: np.array([_fid(scale, output, seed, name) for seed in scale.seeds])
         for name in (_SINGLE, _TWO)
       }
-      steps = scale.fid_models.train_steps
       about = (
-        f"Ours are of {scale.fid_models.data}: the single stage trains for {steps:,} steps, each "
-        f"of the two stages for {steps // 2:,}. As in the paper, T = 4000, and the models of the "
+        f"Ours are of {scale.fid_models.data}: the single stage and each of the two train for "
+        f"{scale.fid_models.train_steps:,} steps. As in the paper, T = 4000, and the models of the "
         "large images have the linear schedule. FID is that of infinitely many samples by "
         f"{scale.fid.default_steps} steps for each stage."
       )
@@ -93,7 +92,7 @@ def _stages(scale: scales.Scale, seed: int) -> list[tasks.TrainingTask]:
       f"{models.name}_{stage}_stage_seed{seed}",
       flagfile,
       ("--diffusion_steps=4000", f"--seed={seed}"),
-      models.train_steps // 2,
+      models.train_steps,
     )
     for stage, flagfile in zip(("first", "second"), _STAGES[scale.name], strict=True)
   ]
