@@ -16,6 +16,7 @@ import pathlib
 import sys
 from typing import Any
 
+from iddpm_tf import config as config_lib
 from iddpm_tf import registries
 from iddpm_tf import settings
 from trainers.cli import command
@@ -54,6 +55,12 @@ class Options:
     None,
     "parts into which each batch is split to save memory, as for trainers.train; not for "
     "--scale=small",
+  )
+  precision: str | None = settings.setting(
+    None,
+    "arithmetic of all networks, as for trainers.train; unset: that of the flagfiles; "
+    "mixed_bfloat16 is faster on CPUs that compute in bfloat16",
+    choices=settings.by_name(config_lib.NetworkConfig)["precision"].metadata["choices"],
   )
   workers: int | None = settings.setting(
     None,
@@ -126,8 +133,8 @@ def main(options: Options, given: dict[str, Any]) -> int:
 
 
 def _scale(options: Options, output: pathlib.Path) -> scales.Scale:
-  """Returns the scale with what the options change, and with the features of the output folder."""
-  features = options.features
+  """Returns the scale with what the options change, and as the output folder was made."""
+  features, precision = options.features, options.precision
   if recorded := records.read_scale(output):
     settings.require(
       options.scale == recorded.name,
@@ -143,11 +150,20 @@ def _scale(options: Options, output: pathlib.Path) -> scales.Scale:
         features,
       )
       features = recorded.features
+    settings.require(
+      precision in (None, recorded.precision),
+      "precision",
+      f"{recorded.precision or 'no value'}, with which {output} was made",
+      precision,
+    )
+    precision = recorded.precision
   scale = scales.SCALES[options.scale].with_features(features)
   if options.seeds:
     scale = dataclasses.replace(scale, seeds=tuple(range(options.seeds)), about="")
   if options.microbatches:
     scale = scale.with_microbatches(options.microbatches)
+  if precision:
+    scale = scale.with_precision(precision)
   return scale
 
 

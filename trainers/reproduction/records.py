@@ -18,10 +18,12 @@ class ScaleRecord(NamedTuple):
   Attributes:
     name: the scale's name.
     features: the path of the feature extractor for FID, or None if there is none yet.
+    precision: the arithmetic of all networks, or None for that of the flagfiles.
   """
 
   name: str
   features: str | None
+  precision: str | None = None
 
 
 def read_scale(output: pathlib.Path) -> ScaleRecord | None:
@@ -35,7 +37,7 @@ def read_scale(output: pathlib.Path) -> ScaleRecord | None:
     return None
   try:
     content = files.read_json(file)
-    return ScaleRecord(content["scale"], content["features"])
+    return ScaleRecord(content["scale"], content["features"], content.get("precision"))
   except (ValueError, KeyError, TypeError):
     message = "expected a record of trainers.reproduce, received other content"
     raise settings.InputError(str(file), message) from None
@@ -43,7 +45,9 @@ def read_scale(output: pathlib.Path) -> ScaleRecord | None:
 
 def write_scale(output: pathlib.Path, scale: ScaleRecord) -> None:
   """Writes the scale with which an output folder is made."""
-  files.write_json(output / _SCALE, {"scale": scale.name, "features": scale.features})
+  precision = {"precision": scale.precision} if scale.precision else {}
+  content = {"scale": scale.name, "features": scale.features, **precision}
+  files.write_json(output / _SCALE, content)
 
 
 def path(output: pathlib.Path, name: str) -> pathlib.Path:

@@ -56,10 +56,12 @@ def run(
   def commands(name: str) -> list[str]:
     return tasks_lib.command_lines(tasks[name], output, data_flags)
 
+  scale_record = records.ScaleRecord(scale.name, scale.fid.features, scale.precision)
   growing = _GrowingReport(scale, output, experiments, commands)
   files.make_folder(output)
 
   def update_report() -> None:
+    records.write_scale(output, scale_record)
     growing.update({name for name in tasks if all(map(scheduler.is_done, tasks[name]))})
 
   try:
@@ -123,9 +125,6 @@ class _GrowingReport:
       if name in self._sections
     }
     report.write(self._output, self._scale, entries, self._unjudged())
-    records.write_scale(
-      self._output, records.ScaleRecord(self._scale.name, self._scale.fid.features)
-    )
 
   def _show(self, name: str) -> sections.Section:
     """Returns an experiment's section. The text of an error takes the place of the section."""

@@ -229,6 +229,7 @@ class Scale:
     ema_sweep: the trainings of Figure 17.
     scaling: the trainings of Figure 10.
     sizes: the models of Table 4. None: the narrowest and the widest of Figure 10.
+    precision: the arithmetic of all networks. None: that of the flagfiles.
     about: what the report says of the choice of these settings.
   """
 
@@ -245,6 +246,7 @@ class Scale:
   ema_sweep: EmaSweep = EmaSweep()
   scaling: Scaling = Scaling()
   sizes: Sizes | None = None
+  precision: str | None = None
   about: str = ""
 
   @property
@@ -262,16 +264,27 @@ class Scale:
     Trainings that measure the noise of their gradient keep their own number of parts if it is
     larger.
     """
-    flags = (f"--microbatches={count}",)
-    models = dataclasses.replace(
-      self.likelihood_models, flags=(*self.likelihood_models.flags, *flags)
-    )
-    sizes = self.sizes and dataclasses.replace(self.sizes, flags=(*self.sizes.flags, *flags))
     noise_scale = dataclasses.replace(
       self.noise_scale, microbatches=max(count, self.noise_scale.microbatches)
     )
+    scale = self._with_training_flags(f"--microbatches={count}")
+    return dataclasses.replace(scale, noise_scale=noise_scale)
+
+  def with_precision(self, precision: str) -> "Scale":
+    """Returns this scale with another arithmetic of all networks."""
+    scale = self._with_training_flags(f"--precision={precision}")
+    about = f"{self.about} The networks compute in {precision}.".lstrip()
+    return dataclasses.replace(scale, precision=precision, about=about)
+
+  def _with_training_flags(self, *flags: str) -> "Scale":
+    """Returns this scale with further flags of all trainings."""
+    likelihood_models, fid_models = (
+      dataclasses.replace(models, flags=(*models.flags, *flags))
+      for models in (self.likelihood_models, self.fid_models)
+    )
+    sizes = self.sizes and dataclasses.replace(self.sizes, flags=(*self.sizes.flags, *flags))
     return dataclasses.replace(
-      self, likelihood_models=models, fid_models=models, sizes=sizes, noise_scale=noise_scale
+      self, likelihood_models=likelihood_models, fid_models=fid_models, sizes=sizes
     )
 
 

@@ -103,12 +103,21 @@ def fid(name=None, changes=None):
   }
 
 
-def sampling(name=None, changes=None, *, mid_ddim=9.0, mid_hybrid=8.0, spaced=None):
-  """Returns what Figure 8 is judged by: FID at the end, in mid-training, and by other timesteps."""
+def sampling(name=None, changes=None, *, photos=None, mid_ddim=9.0, mid_hybrid=8.0, spaced=None):
+  """Returns what Figure 8 is judged by: FID at the end, in mid-training, and by other timesteps.
+
+  Args:
+    name: a curve.
+    changes: changes to the FID of this curve, on digits.
+    photos: a curve, and changes to its FID on photographs.
+    mid_ddim: FID of DDIM in mid-training.
+    mid_hybrid: FID of L_hybrid in mid-training.
+    spaced: changes to FID by other timesteps.
+  """
   mid = {"L_simple, DDIM": {100: of_seeds(mid_ddim)}, "L_hybrid": {100: of_seeds(mid_hybrid)}}
   spaced = {"L_simple, DDIM": 30, "L_hybrid": 3.6} | (spaced or {})
   return [
-    fid(name, changes),
+    {"digits": fid(name, changes), "photos": fid(*(photos or ()))},
     mid,
     {curve: of_seeds(value) for curve, value in spaced.items()},
   ]
@@ -248,12 +257,20 @@ CLAIMS = {
       (0,): sampling("L_hybrid", {1000: 2.0}),
       (1,): sampling(_BETA, {25: 10}),
       (2,): sampling(_BETA_TILDE, {25: 5}),
+      (3,): sampling(photos=("L_hybrid", {1000: 2.0})),
+      (4,): sampling(photos=(_BETA, {25: 10})),
+      (5,): sampling(photos=(_BETA_TILDE, {25: 5})),
     },
   ),
   10: (
     fig8.judge,
     sampling(),
-    {(0,): sampling("L_simple, DDIM", {25: 4}), (1,): sampling("L_simple, DDIM", {100: 3})},
+    {
+      (0,): sampling("L_simple, DDIM", {25: 4}),
+      (1,): sampling("L_simple, DDIM", {100: 3}),
+      (2,): sampling(photos=("L_simple, DDIM", {25: 4})),
+      (3,): sampling(photos=("L_simple, DDIM", {100: 3})),
+    },
   ),
   11: (fig13.judge, [parents()], {(0,): [parents(hybrid=3.5)], (1,): [parents(vlb=3.5)]}),
   12: (

@@ -146,6 +146,21 @@ def test_features_are_those_of_the_folder(tmp_path, capsys):
   assert f"--features: expected {features}" in error(capsys)
 
 
+def test_precision_is_that_of_the_folder(tmp_path, capsys):
+  common = ("--experiment=fig1", f"--output_dir={tmp_path / 'bfloat16'}")
+  assert run(*common, "--precision=mixed_bfloat16") == 0
+  assert "compute in mixed_bfloat16" in (tmp_path / "bfloat16" / "report.html").read_text()
+  record = json.loads((tmp_path / "bfloat16" / "scale.json").read_text())
+  assert record == {"scale": "small", "features": None, "precision": "mixed_bfloat16"}
+  assert run(*common) == 0
+  assert run(*common, "--precision=float32") == 2
+  assert "--precision: expected mixed_bfloat16" in error(capsys)
+  other = ("--experiment=fig1", f"--output_dir={tmp_path / 'unset'}")
+  assert run(*other) == 0
+  assert run(*other, "--precision=mixed_bfloat16") == 2
+  assert "--precision: expected no value, with which" in error(capsys)
+
+
 @pytest.mark.parametrize("content", [b"", b"no graph", None])
 def test_features_that_cannot_be_computed_are_reported_before_training(content, tmp_path, capsys):
   features, output = tmp_path / "graph.pb", tmp_path / "r"
@@ -185,8 +200,9 @@ def test_flags_of_all_trainings_are_configurations(scale):
     assert config.training.train_steps == task.train_steps
 
 
-@SCALES
-def test_features_are_tried_on_images_of_the_shape_that_fid_compares(scale):
+@pytest.mark.parametrize("name", ["cifar10", "imagenet64"])
+def test_features_are_tried_on_images_of_the_shape_that_fid_compares(name):
+  scale = scales.SCALES[name]  # At the small scale, no features can be chosen.
   trainings = dict.fromkeys(
     task.enlarged_by or task.training
     for experiment in experiments.load_all().values()
@@ -196,11 +212,11 @@ def test_features_are_tried_on_images_of_the_shape_that_fid_compares(scale):
   assert trainings
   for task in trainings:
     data = configuration(task.flagfile, *task.flags).data
-    size = data.image_size or {"digits": 8, "cifar10": 32}[data.dataset]
-    assert (size, size, 1 if data.dataset == "digits" else 3) == scale.fid.image_shape
+    size = data.image_size or {"cifar10": 32}[data.dataset]
+    assert (size, size, 3) == scale.fid.image_shape
 
 
-def test_seeds_and_microbatches_are_those_of_every_training(tmp_path, monkeypatch):
+def test_seeds_microbatches_and_precision_are_those_of_every_training(tmp_path, monkeypatch):
   """Trainings that measure the noise of the gradient keep their 8 parts."""
   received = []
 
@@ -213,7 +229,8 @@ def test_seeds_and_microbatches_are_those_of_every_training(tmp_path, monkeypatc
   features = tmp_path / "graph.pb"
   features.touch()
   flags = (f"--features={features}", f"--output_dir={tmp_path / 'r'}")
-  assert run("--scale=imagenet64", *flags, "--seeds=2", "--microbatches=4") == 0
+  flags = (*flags, "--microbatches=4", "--precision=mixed_bfloat16")
+  assert run("--scale=imagenet64", *flags, "--seeds=2") == 0
   ((names, scale),) = received
   assert names == experiments.names() and scale.fid.features == str(features)
   trainings = all_trainings(scale)
@@ -221,6 +238,7 @@ def test_seeds_and_microbatches_are_those_of_every_training(tmp_path, monkeypatc
   for task in trainings:
     parts = [flag for flag in task.flags if flag.startswith("--microbatches=")]
     assert parts[-1] == f"--microbatches={8 if '_noise_' in task.name else 4}"
+    assert configuration(task.flagfile, *task.flags).network.precision == "mixed_bfloat16"
 
 
 @pytest.mark.parametrize("width", scales.SCALES["imagenet64"].scaling.widths)

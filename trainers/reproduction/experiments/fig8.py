@@ -39,6 +39,7 @@ _CURVES = {
 _SPACINGS = {HYBRID: ("uniform", "stride"), DDIM: ("stride", "uniform")}
 _SPACED_STEPS = 25
 _ENOUGH = 100  # The number of steps that is near-optimal (section 4).
+_SAME_SEED = "FID of infinitely many samples, of models of the same seed"
 _NEAR = 0.1  # FID is near-optimal if it is larger by less than this part of it.
 
 
@@ -54,7 +55,8 @@ class Figure8(base.Experiment):
     """Returns the evaluations of each curve and seed, also of mid-training and other timesteps."""
     return [
       *(
-        evaluation(scale, name, training(scale, name, seed))
+        evaluation(scale, name, models.training(_CURVES[name].row, seed))
+        for models in _all_models(scale)
         for name in _CURVES
         for seed in scale.seeds
       ),
@@ -68,58 +70,100 @@ class Figure8(base.Experiment):
 
   def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
     """Returns FID by the number of steps, and claims 9, 10, 20 and 21."""
-    # {curve: {number of steps: FID of each seed}}
-    fid, limits = (
-      {name: _of_seeds(scale, output, name, score) for name in _CURVES}
+    # {data: {curve: {number of steps: FID of each seed}}}
+    fid_by_data, limits_by_data = (
+      {
+        models.data: {name: _of_seeds(scale, output, name, score, models) for name in _CURVES}
+        for models in _all_models(scale)
+      }
       for score in ("fid", "fid_infinity")
     )
+    limits = limits_by_data[scale.fid_models.data]
     # {curve: {number of steps: FID}}
     first = {name: training(scale, name, scale.seeds[0]) for name in _CURVES}
     mid = {name: fids(scale, output, name, each, "fid", mid=True) for name, each in first.items()}
     mid_limits = {
-      name: _of_seeds(scale, output, name, "fid_infinity", mid=True) for name in (HYBRID, DDIM)
+      name: _of_seeds(scale, output, name, "fid_infinity", scale.fid_models, mid=True)
+      for name in (HYBRID, DDIM)
     }
     spaced = {
       name: np.array([_spaced_fid(scale, output, name, seed) for seed in scale.seeds])
       for name in _SPACINGS
     }
 
-    def draw(axis: matplotlib.axes.Axes) -> None:
-      for i, (name, values) in enumerate(fid.items()):
-        axis.plot(*zip(*mid[name].items()), "--", color=f"C{i}", linewidth=0.9)
-        means = [of_seeds.mean() for of_seeds in values.values()]
-        axis.plot([*values], means, color=f"C{i}", marker="o", markersize=3, label=name)
-      axis.set(xlabel="sampling steps", ylabel="FID", xscale="log", yscale="log")
-      axis.legend()
+    def draw(*axes: matplotlib.axes.Axes) -> None:
+      for axis, (data, fid) in zip(axes, fid_by_data.items(), strict=True):
+        for i, (name, values) in enumerate(fid.items()):
+          if data == scale.fid_models.data:
+            axis.plot(*zip(*mid[name].items()), "--", color=f"C{i}", linewidth=0.9)
+          means = [of_seeds.mean() for of_seeds in values.values()]
+          axis.plot([*values], means, color=f"C{i}", marker="o", markersize=3, label=name)
+        label = f"FID: {data.partition(' (')[0]}"
+        axis.set(xlabel="sampling steps", ylabel=label, xscale="log", yscale="log")
+        axis.legend()
 
-    train_steps = first[HYBRID].train_steps
-    mid_steps = shared_tasks.mid_training(first[HYBRID]).train_steps
     return sections.Section(
-      f"FID on {scale.fid_models.data}: {scale.fid.num_samples:,} samples, cosine schedule, T = "
-      f"4000. The models are those after {train_steps:,} training steps, by which the "
-      f"claims are judged, and those in mid-training, after {mid_steps:,} steps. The two fixed "
-      "variances use the same weights (--fixed_variance). FID of few samples is too large; the "
-      "claims are judged by FID of infinitely many samples, to which it is extrapolated (Chong & "
-      "Forsyth, 2020).",
+      _about(scale),
       figures=(
         sections.plot(
           draw,
           "FID by the number of steps, averaged over the seeds. Dashed: in mid-training, seed "
           f"{scale.seeds[0]}.",
+          columns=len(fid_by_data),
         ),
       ),
       tables=(
-        _table(fid, "FID, averaged over the seeds."),
-        _table(
-          limits,
-          "FID of infinitely many samples, averaged over the seeds. The standard error of one "
-          f"seed's value is at most {_largest_error(scale, output):.2g}.",
+        *(
+          table
+          for models in _all_models(scale)
+          for table in (
+            _table(fid_by_data[models.data], f"FID on {models.data}, averaged over the seeds."),
+            _table(
+              limits_by_data[models.data],
+              f"FID of infinitely many samples on {models.data}, averaged over the seeds. The "
+              "standard error of one seed's value is at most "
+              f"{_largest_error(scale, output, models):.2g}.",
+            ),
+          )
         ),
-        _table(mid, f"FID in mid-training, seed {scale.seeds[0]}."),
+        _table(mid, f"FID on {scale.fid_models.data} in mid-training, seed {scale.seeds[0]}."),
         _table_of_spacings(limits, spaced),
       ),
-      claims=judge(limits, mid_limits, spaced),
+      claims=judge(limits_by_data, mid_limits, spaced),
     )
+
+
+def _all_models(scale: scales.Scale) -> tuple[scales.Models, ...]:
+  """Returns the models by which claims 9 and 10 are judged.
+
+  At the small scale, the models of bits/dim are among them: digits of 8x8 pixels need few sampling
+  steps, and photographs need more.
+  """
+  if scale.has_paper_models:
+    return (scale.fid_models,)
+  return scale.fid_models, scale.likelihood_models
+
+
+def _about(scale: scales.Scale) -> str:
+  """Returns what the report says of the models and of their scores."""
+  first, *others = _all_models(scale)
+  kept = first.training(scales.COSINE_HYBRID, scale.seeds[0])
+  text = (
+    f"FID of {scale.fid.num_samples:,} samples, cosine schedule, T = 4000. The models of "
+    f"{first.data} are those after {first.train_steps:,} training steps, by which the claims are "
+    f"judged, and those in mid-training, after {kept.kept_step:,} steps. "
+  )
+  for models in others:
+    text += (
+      f"Claims 9 and 10 are judged by models of {models.data}, too, after {models.train_steps:,} "
+      "training steps; their FID compares features of a network with random weights, which see "
+      "colours and textures (--features=random). "
+    )
+  return (
+    f"{text}The two fixed variances use the same weights (--fixed_variance). FID of few samples is "
+    "too large; the claims are judged by FID of infinitely many samples, to which it is "
+    "extrapolated (Chong & Forsyth, 2020)."
+  )
 
 
 def _table(fid: Mapping[str, Mapping[int, Any]], caption: str) -> sections.Table:
@@ -223,19 +267,24 @@ def _seeds_in_mid_training(scale: scales.Scale, name: str) -> tuple[int, ...]:
 
 
 def _of_seeds(
-  scale: scales.Scale, output: pathlib.Path, name: str, score: str, *, mid: bool = False
+  scale: scales.Scale,
+  output: pathlib.Path,
+  name: str,
+  score: str,
+  models: scales.Models,
+  *,
+  mid: bool = False,
 ) -> dict[int, np.ndarray]:
   """Returns a score of a curve by the number of steps, one for each seed."""
-  by_seed = [
-    fids(scale, output, name, training(scale, name, seed), score, mid=mid) for seed in scale.seeds
-  ]
+  trainings = [models.training(_CURVES[name].row, seed) for seed in scale.seeds]
+  by_seed = [fids(scale, output, name, each, score, mid=mid) for each in trainings]
   return {steps: np.array([values[steps] for values in by_seed]) for steps in by_seed[0]}
 
 
-def _largest_error(scale: scales.Scale, output: pathlib.Path) -> float:
+def _largest_error(scale: scales.Scale, output: pathlib.Path, models: scales.Models) -> float:
   """Returns the largest standard error of FID of infinitely many samples."""
   score = "fid_infinity_standard_error"
-  errors = [_of_seeds(scale, output, name, score) for name in _CURVES]
+  errors = [_of_seeds(scale, output, name, score, models) for name in _CURVES]
   return float(max(np.max(of_seeds) for by_steps in errors for of_seeds in by_steps.values()))
 
 
@@ -250,64 +299,32 @@ def _sampler(name: str, steps: int) -> str:
 
 
 def judge(
-  fid: Mapping[str, Mapping[int, np.ndarray]],
+  fid_by_data: Mapping[str, Mapping[str, Mapping[int, np.ndarray]]],
   mid: Mapping[str, Mapping[int, np.ndarray]],
   spaced: Mapping[str, np.ndarray],
 ) -> tuple[claims.Claim, ...]:
   """Judges claims 9, 10, 20 and 21.
 
   Args:
-    fid: `{curve: {number of steps: FID of each seed}}`.
-    mid: the same in mid-training, of L_hybrid and of DDIM.
-    spaced: FID of each seed by other timesteps, of L_hybrid and of DDIM.
+    fid_by_data: `{data: {curve: {number of steps: FID of each seed}}}`. The first data judge all
+      claims, and others judge claims 9 and 10, too.
+    mid: FID of the first data in mid-training, of L_hybrid and of DDIM.
+    spaced: FID of each seed of the first data by other timesteps, of L_hybrid and of DDIM.
   """
-  few, most = min(fid[HYBRID]), max(fid[HYBRID])
-  increase = {name: by_steps[few] - by_steps[_ENOUGH] for name, by_steps in fid.items()}
-  same_seed = "FID of infinitely many samples, of models of the same seed"
+  fid = next(iter(fid_by_data.values()))
+  # {start of the statement: FID}
+  named = {f"{data}: " if len(fid_by_data) > 1 else "": each for data, each in fid_by_data.items()}
   return (
     claims.Claim(
       9,
       f"With L_hybrid, {_ENOUGH} steps are near-optimal. With fewer, L_simple loses more than "
       "L_hybrid, with either fixed variance.",
-      (
-        claims.over_seeds(
-          f"L_hybrid: with {_ENOUGH} steps, FID is larger by less than a tenth than with {most:,}",
-          (1 + _NEAR) * fid[HYBRID][most] - fid[HYBRID][_ENOUGH],
-          f"{1 + _NEAR} times the FID of {most:,} steps, minus that of {_ENOUGH} steps",
-        ),
-        *(
-          claims.paired(
-            f"{name}, loses more than L_hybrid",
-            increase[name],
-            increase[HYBRID],
-            f"the increase of FID from {_ENOUGH} to {few} steps, minus that of L_hybrid of the "
-            "same seed",
-          )
-          for name in (_BETA, _BETA_TILDE)
-        ),
-      ),
+      tuple(part for start, each in named.items() for part in _near_optimal(start, each)),
     ),
     claims.Claim(
       10,
       "DDIM is better than L_hybrid with fewer than about 50 steps.",
-      (
-        *(
-          claims.paired(
-            f"{steps} steps: FID of L_hybrid minus that of DDIM",
-            fid[HYBRID][steps],
-            fid[DDIM][steps],
-            same_seed,
-          )
-          for steps in fid[DDIM]
-          if steps < 50
-        ),
-        claims.paired(
-          f"{_ENOUGH} steps: FID of DDIM minus that of L_hybrid",
-          fid[DDIM][_ENOUGH],
-          fid[HYBRID][_ENOUGH],
-          same_seed,
-        ),
-      ),
+      tuple(part for start, each in named.items() for part in _better_with_few(start, each)),
     ),
     claims.Claim(
       20,
@@ -318,13 +335,13 @@ def judge(
           f"DDIM, {_SPACED_STEPS} steps: FID with evenly spaced ones minus that with a stride",
           spaced[DDIM],
           fid[DDIM][_SPACED_STEPS],
-          same_seed,
+          _SAME_SEED,
         ),
         claims.paired(
           f"L_hybrid, {_SPACED_STEPS} steps: FID with a stride minus that with evenly spaced ones",
           spaced[HYBRID],
           fid[HYBRID][_SPACED_STEPS],
-          same_seed,
+          _SAME_SEED,
         ),
       ),
     ),
@@ -336,14 +353,64 @@ def judge(
           "in mid-training: FID of DDIM minus that of L_hybrid",
           mid[DDIM][_ENOUGH],
           mid[HYBRID][_ENOUGH],
-          f"{same_seed}, by {_ENOUGH} steps",
+          f"{_SAME_SEED}, by {_ENOUGH} steps",
         ),
         claims.paired(
           "this difference in mid-training, minus that at the end of training",
           mid[DDIM][_ENOUGH] - mid[HYBRID][_ENOUGH],
           fid[DDIM][_ENOUGH] - fid[HYBRID][_ENOUGH],
-          f"{same_seed}, by {_ENOUGH} steps",
+          f"{_SAME_SEED}, by {_ENOUGH} steps",
         ),
       ),
+    ),
+  )
+
+
+def _near_optimal(
+  start: str, fid: Mapping[str, Mapping[int, np.ndarray]]
+) -> tuple[claims.Part, ...]:
+  """Returns the parts of claim 9 of one kind of data, whose statements begin with `start`."""
+  few, most = min(fid[HYBRID]), max(fid[HYBRID])
+  increase = {name: by_steps[few] - by_steps[_ENOUGH] for name, by_steps in fid.items()}
+  return (
+    claims.over_seeds(
+      f"{start}L_hybrid: with {_ENOUGH} steps, FID is larger by less than a tenth than with "
+      f"{most:,}",
+      (1 + _NEAR) * fid[HYBRID][most] - fid[HYBRID][_ENOUGH],
+      f"{1 + _NEAR} times the FID of {most:,} steps, minus that of {_ENOUGH} steps",
+    ),
+    *(
+      claims.paired(
+        f"{start}{name}, loses more than L_hybrid",
+        increase[name],
+        increase[HYBRID],
+        f"the increase of FID from {_ENOUGH} to {few} steps, minus that of L_hybrid of the same "
+        "seed",
+      )
+      for name in (_BETA, _BETA_TILDE)
+    ),
+  )
+
+
+def _better_with_few(
+  start: str, fid: Mapping[str, Mapping[int, np.ndarray]]
+) -> tuple[claims.Part, ...]:
+  """Returns the parts of claim 10 of one kind of data, whose statements begin with `start`."""
+  return (
+    *(
+      claims.paired(
+        f"{start}{steps} steps: FID of L_hybrid minus that of DDIM",
+        fid[HYBRID][steps],
+        fid[DDIM][steps],
+        _SAME_SEED,
+      )
+      for steps in fid[DDIM]
+      if steps < 50
+    ),
+    claims.paired(
+      f"{start}{_ENOUGH} steps: FID of DDIM minus that of L_hybrid",
+      fid[DDIM][_ENOUGH],
+      fid[HYBRID][_ENOUGH],
+      _SAME_SEED,
     ),
   )
