@@ -58,8 +58,8 @@ class Options:
   )
   precision: str | None = settings.setting(
     None,
-    "arithmetic of all networks, as for trainers.train; unset: that of the flagfiles; "
-    "mixed_bfloat16 is faster on CPUs that compute in bfloat16",
+    "arithmetic of all networks, as for trainers.train; unset: that of the folder, and float32 for "
+    "a new one; mixed_bfloat16 is faster on CPUs that compute in bfloat16",
     choices=settings.by_name(config_lib.NetworkConfig)["precision"].metadata["choices"],
   )
   workers: int | None = settings.setting(
@@ -81,7 +81,7 @@ class Options:
     if self.scale == "small":
       for name, reason in (
         ("data_dir", "whose data comes with the package"),
-        ("features", "whose FID compares features of the digits' classifier"),
+        ("features", "whose feature extractors are chosen for its data"),
         ("microbatches", "whose networks are small"),
       ):
         if getattr(self, name) is not None:
@@ -134,8 +134,9 @@ def main(options: Options, given: dict[str, Any]) -> int:
 
 def _scale(options: Options, output: pathlib.Path) -> scales.Scale:
   """Returns the scale with what the options change, and as the output folder was made."""
-  features, precision = options.features, options.precision
-  if recorded := records.read_scale(output):
+  features = options.features
+  recorded = records.read_scale(output)
+  if recorded:
     settings.require(
       options.scale == recorded.name,
       "scale",
@@ -150,21 +151,31 @@ def _scale(options: Options, output: pathlib.Path) -> scales.Scale:
         features,
       )
       features = recorded.features
-    settings.require(
-      precision in (None, recorded.precision),
-      "precision",
-      f"{recorded.precision or 'no value'}, with which {output} was made",
-      precision,
-    )
-    precision = recorded.precision
   scale = scales.SCALES[options.scale].with_features(features)
   if options.seeds:
     scale = dataclasses.replace(scale, seeds=tuple(range(options.seeds)), about="")
   if options.microbatches:
     scale = scale.with_microbatches(options.microbatches)
-  if precision:
-    scale = scale.with_precision(precision)
-  return scale
+  return _with_precision(scale, options.precision, recorded, output)
+
+
+def _with_precision(
+  scale: scales.Scale,
+  precision: str | None,
+  recorded: records.ScaleRecord | None,
+  output: pathlib.Path,
+) -> scales.Scale:
+  """Returns the scale in the precision of the output folder, or in the given one if it is new."""
+  # Folders of earlier versions have no record before their first report.
+  if recorded or (output / "models").exists():
+    made = recorded.precision if recorded else scale.precision
+    settings.require(
+      precision in (None, made), "precision", f"{made}, with which {output} was made", precision
+    )
+    precision = made
+  if precision in (None, scale.precision):
+    return scale
+  return scale.with_precision(precision)
 
 
 def _require_features(features: str | None, names: tuple[str, ...]) -> None:

@@ -1,5 +1,6 @@
 """Records in the output folder: one file `done/NAME.json` per finished task, and `scale.json`."""
 
+import contextlib
 import pathlib
 import re
 from typing import Any
@@ -10,6 +11,7 @@ from iddpm_tf.utils import files
 
 _FOLDER = "done"
 _SCALE = "scale.json"
+_FLOAT32 = "float32"  # Of all flagfiles, and of folders without a record.
 
 
 class ScaleRecord(NamedTuple):
@@ -18,16 +20,16 @@ class ScaleRecord(NamedTuple):
   Attributes:
     name: the scale's name.
     features: the path of the feature extractor for FID, or None if there is none yet.
-    precision: the arithmetic of all networks, or None for that of the flagfiles.
+    precision: the arithmetic of all networks.
   """
 
   name: str
   features: str | None
-  precision: str | None = None
+  precision: str = _FLOAT32
 
 
 def read_scale(output: pathlib.Path) -> ScaleRecord | None:
-  """Returns the scale with which an output folder was made, or None for a new folder.
+  """Returns the scale with which an output folder was made, or None where there is no record.
 
   Raises:
     InputError: the record is not legible.
@@ -37,7 +39,7 @@ def read_scale(output: pathlib.Path) -> ScaleRecord | None:
     return None
   try:
     content = files.read_json(file)
-    return ScaleRecord(content["scale"], content["features"], content.get("precision"))
+    return ScaleRecord(content["scale"], content["features"], content.get("precision", _FLOAT32))
   except (ValueError, KeyError, TypeError):
     message = "expected a record of trainers.reproduce, received other content"
     raise settings.InputError(str(file), message) from None
@@ -45,9 +47,17 @@ def read_scale(output: pathlib.Path) -> ScaleRecord | None:
 
 def write_scale(output: pathlib.Path, scale: ScaleRecord) -> None:
   """Writes the scale with which an output folder is made."""
-  precision = {"precision": scale.precision} if scale.precision else {}
+  precision = {"precision": scale.precision} if scale.precision != _FLOAT32 else {}
   content = {"scale": scale.name, "features": scale.features, **precision}
   files.write_json(output / _SCALE, content)
+
+
+def remove_if_empty(output: pathlib.Path) -> None:
+  """Removes an output folder that has no more than the record of its scale."""
+  if [file.name for file in output.iterdir()] == [_SCALE]:
+    (output / _SCALE).unlink()
+  with contextlib.suppress(OSError):  # The folder stays unless it is empty.
+    output.rmdir()
 
 
 def path(output: pathlib.Path, name: str) -> pathlib.Path:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
-import contextlib
 import pathlib
 import signal
 import sys
@@ -56,16 +55,18 @@ def run(
   def commands(name: str) -> list[str]:
     return tasks_lib.command_lines(tasks[name], output, data_flags)
 
-  scale_record = records.ScaleRecord(scale.name, scale.fid.features, scale.precision)
   growing = _GrowingReport(scale, output, experiments, commands)
   files.make_folder(output)
 
   def update_report() -> None:
-    records.write_scale(output, scale_record)
     growing.update({name for name in tasks if all(map(scheduler.is_done, tasks[name]))})
 
   try:
     with signals.raised(), files.held(output):
+      # Before the first task, whose models have this precision even if it is interrupted.
+      records.write_scale(
+        output, records.ScaleRecord(scale.name, scale.fid.features, scale.precision)
+      )
       # It reads what is done, which no other process changes from here on.
       scheduler = scheduler_lib.Scheduler(needed, output, data_flags=data_flags)
       missing = len(scheduler.unfinished())
@@ -83,8 +84,7 @@ def run(
       return interrupt.status
     return 128 + signal.SIGINT  # A training that is interrupted twice raises its own.
   finally:
-    with contextlib.suppress(OSError):  # The folder stays unless it is empty.
-      output.rmdir()
+    records.remove_if_empty(output)
   print(f"wrote {output / report.HTML} and {output / report.JSON}")
   return 1 if growing.failed else 0
 

@@ -64,6 +64,7 @@ class Models:
     flagfiles: the flagfile of each row. A single flagfile serves all rows, and flags say what the
       row is.
     flags: further flags of all trainings.
+    fid_flags: further flags of evaluations of FID.
   """
 
   name: str
@@ -71,6 +72,7 @@ class Models:
   train_steps: int
   flagfiles: str | Mapping[Row, str]
   flags: tuple[str, ...] = ()
+  fid_flags: tuple[str, ...] = ()
 
   def flagfile(self, row: Row) -> str:
     """Returns the flagfile of a row."""
@@ -116,13 +118,14 @@ class Fid:
   """How FID is evaluated.
 
   Attributes:
-    image_shape: (height, width, channels) of the images.
+    image_shape: (height, width, channels) of the images of `Scale.fid_models`.
     num_samples: the samples of each model.
     num_steps: the numbers of sampling steps, K (Figure 8).
     most_steps: the number that stands for all T, for L_hybrid (Figure 8).
     default_steps: the number of sampling steps in Figure 4 and Table 4.
     quality_samples: the samples for precision and recall (Table 4).
-    features: the path of the feature extractor, or None for the features of the digits' classifier.
+    features: the path of the feature extractor. None: that of `trainers.evaluate` for the images,
+      which are the features of the digits' classifier for digits.
   """
 
   image_shape: tuple[int, int, int]
@@ -229,7 +232,7 @@ class Scale:
     ema_sweep: the trainings of Figure 17.
     scaling: the trainings of Figure 10.
     sizes: the models of Table 4. None: the narrowest and the widest of Figure 10.
-    precision: the arithmetic of all networks. None: that of the flagfiles.
+    precision: the arithmetic of all networks.
     about: what the report says of the choice of these settings.
   """
 
@@ -246,7 +249,7 @@ class Scale:
   ema_sweep: EmaSweep = EmaSweep()
   scaling: Scaling = Scaling()
   sizes: Sizes | None = None
-  precision: str | None = None
+  precision: str = "float32"
   about: str = ""
 
   @property
@@ -313,6 +316,7 @@ _SMALL = Scale(
     "8x8 crops of two photographs (RGB, 256 levels)",
     train_steps=600,
     flagfiles="configs/photos_small.flags",
+    fid_flags=("--features=random",),  # They see colours and textures.
   ),
   fid_models=Models(
     "digits",

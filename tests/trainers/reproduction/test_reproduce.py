@@ -12,6 +12,7 @@ from iddpm_tf.settings import flagfile as flagfile_lib
 from iddpm_tf.utils import files
 from tests.trainers.reproduction import html_page
 from trainers import reproduce
+from trainers.reproduction import executors
 from trainers.reproduction import experiments
 from trainers.reproduction import run as run_lib
 from trainers.reproduction import scales
@@ -153,12 +154,38 @@ def test_precision_is_that_of_the_folder(tmp_path, capsys):
   record = json.loads((tmp_path / "bfloat16" / "scale.json").read_text())
   assert record == {"scale": "small", "features": None, "precision": "mixed_bfloat16"}
   assert run(*common) == 0
+  assert "compute in mixed_bfloat16" in (tmp_path / "bfloat16" / "report.html").read_text()
   assert run(*common, "--precision=float32") == 2
   assert "--precision: expected mixed_bfloat16" in error(capsys)
   other = ("--experiment=fig1", f"--output_dir={tmp_path / 'unset'}")
   assert run(*other) == 0
+  assert run(*other, "--precision=float32") == 0
   assert run(*other, "--precision=mixed_bfloat16") == 2
-  assert "--precision: expected no value, with which" in error(capsys)
+  assert "--precision: expected float32, with which" in error(capsys)
+  # An earlier version wrote no record before the first report.
+  (tmp_path / "unset" / "scale.json").unlink()
+  (tmp_path / "unset" / "models").mkdir()
+  assert run(*other, "--precision=mixed_bfloat16") == 2
+  assert "--precision: expected float32, with which" in error(capsys)
+
+
+def test_precision_is_recorded_before_the_first_task(tmp_path, monkeypatch, capsys):
+  """A run that is stopped in its first training goes on in the same precision."""
+  received = []
+
+  def train(command, arguments):
+    assert command == "train"
+    received.append("--precision=mixed_bfloat16" in arguments)
+    (tmp_path / "r" / "models").mkdir(exist_ok=True)  # The first checkpoint.
+    return 1
+
+  monkeypatch.setattr(executors, "make", lambda *_: executors.InProcess(train))
+  common = ("--experiment=fig2", f"--output_dir={tmp_path / 'r'}")
+  assert run(*common, "--precision=mixed_bfloat16") == 1
+  assert run(*common) == 1
+  assert received == [True, True]
+  assert run(*common, "--precision=float32") == 2
+  assert "--precision: expected mixed_bfloat16" in error(capsys)
 
 
 @pytest.mark.parametrize("content", [b"", b"no graph", None])
@@ -216,7 +243,7 @@ def test_features_are_tried_on_images_of_the_shape_that_fid_compares(name):
     assert (size, size, 3) == scale.fid.image_shape
 
 
-def test_seeds_microbatches_and_precision_are_those_of_every_training(tmp_path, monkeypatch):
+def test_seeds_and_microbatches_are_those_of_every_training(tmp_path, monkeypatch):
   """Trainings that measure the noise of the gradient keep their 8 parts."""
   received = []
 
@@ -229,8 +256,7 @@ def test_seeds_microbatches_and_precision_are_those_of_every_training(tmp_path, 
   features = tmp_path / "graph.pb"
   features.touch()
   flags = (f"--features={features}", f"--output_dir={tmp_path / 'r'}")
-  flags = (*flags, "--microbatches=4", "--precision=mixed_bfloat16")
-  assert run("--scale=imagenet64", *flags, "--seeds=2") == 0
+  assert run("--scale=imagenet64", *flags, "--seeds=2", "--microbatches=4") == 0
   ((names, scale),) = received
   assert names == experiments.names() and scale.fid.features == str(features)
   trainings = all_trainings(scale)
@@ -238,6 +264,11 @@ def test_seeds_microbatches_and_precision_are_those_of_every_training(tmp_path, 
   for task in trainings:
     parts = [flag for flag in task.flags if flag.startswith("--microbatches=")]
     assert parts[-1] == f"--microbatches={8 if '_noise_' in task.name else 4}"
+
+
+@SCALES
+def test_precision_is_that_of_every_training(scale):
+  for task in all_trainings(scale.with_precision("mixed_bfloat16")):
     assert configuration(task.flagfile, *task.flags).network.precision == "mixed_bfloat16"
 
 

@@ -70,7 +70,7 @@ class Figure11(base.Experiment):
 
 def _trainings(scale: scales.Scale, name: str) -> dict[str, tasks.TrainingTask]:
   """Returns the trainings of both kinds."""
-  training = fig8.training(scale, name, scale.seeds[0])
+  training = fig8.training(scale.fid_models, name, scale.seeds[0])
   flags = _SMALL_BATCH.get(scale.name, _SMALL_BATCH_OF_THE_PAPER)
   small = shared_tasks.variant(training, "small_batch", flags, 2 * training.train_steps)
   return {_SMALLER: small, _USUAL: training}

@@ -55,13 +55,13 @@ class Figure8(base.Experiment):
     """Returns the evaluations of each curve and seed, also of mid-training and other timesteps."""
     return [
       *(
-        evaluation(scale, name, models.training(_CURVES[name].row, seed))
+        evaluation(scale, name, training(models, name, seed), models)
         for models in _all_models(scale)
         for name in _CURVES
         for seed in scale.seeds
       ),
       *(
-        evaluation(scale, name, training(scale, name, seed), mid=True)
+        evaluation(scale, name, training(scale.fid_models, name, seed), mid=True)
         for name in _CURVES
         for seed in _seeds_in_mid_training(scale, name)
       ),
@@ -80,7 +80,7 @@ class Figure8(base.Experiment):
     )
     limits = limits_by_data[scale.fid_models.data]
     # {curve: {number of steps: FID}}
-    first = {name: training(scale, name, scale.seeds[0]) for name in _CURVES}
+    first = {name: training(scale.fid_models, name, scale.seeds[0]) for name in _CURVES}
     mid = {name: fids(scale, output, name, each, "fid", mid=True) for name, each in first.items()}
     mid_limits = {
       name: _of_seeds(scale, output, name, "fid_infinity", scale.fid_models, mid=True)
@@ -107,8 +107,8 @@ class Figure8(base.Experiment):
       figures=(
         sections.plot(
           draw,
-          "FID by the number of steps, averaged over the seeds. Dashed: in mid-training, seed "
-          f"{scale.seeds[0]}.",
+          "FID by the number of steps, averaged over the seeds. Dashed: models of "
+          f"{scale.fid_models.data} in mid-training, seed {scale.seeds[0]}.",
           columns=len(fid_by_data),
         ),
       ),
@@ -127,17 +127,17 @@ class Figure8(base.Experiment):
           )
         ),
         _table(mid, f"FID on {scale.fid_models.data} in mid-training, seed {scale.seeds[0]}."),
-        _table_of_spacings(limits, spaced),
+        _table_of_spacings(limits, spaced, scale.fid_models.data),
       ),
       claims=judge(limits_by_data, mid_limits, spaced),
     )
 
 
 def _all_models(scale: scales.Scale) -> tuple[scales.Models, ...]:
-  """Returns the models by which claims 9 and 10 are judged.
+  """Returns the models whose FID is shown, those that judge all claims first.
 
-  At the small scale, the models of bits/dim are among them: digits of 8x8 pixels need few sampling
-  steps, and photographs need more.
+  Claims 9 and 10 are judged by all of them. At the small scale, these are the models of digits,
+  which may need fewer sampling steps than natural images do, and the models of photographs.
   """
   if scale.has_paper_models:
     return (scale.fid_models,)
@@ -156,8 +156,8 @@ def _about(scale: scales.Scale) -> str:
   for models in others:
     text += (
       f"Claims 9 and 10 are judged by models of {models.data}, too, after {models.train_steps:,} "
-      "training steps; their FID compares features of a network with random weights, which see "
-      "colours and textures (--features=random). "
+      f"training steps; their FID compares other features ({', '.join(models.fid_flags)}), so that "
+      "it cannot be compared with the FID above. "
     )
   return (
     f"{text}The two fixed variances use the same weights (--fixed_variance). FID of few samples is "
@@ -180,7 +180,7 @@ def _table(fid: Mapping[str, Mapping[int, Any]], caption: str) -> sections.Table
 
 
 def _table_of_spacings(
-  fid: Mapping[str, Mapping[int, np.ndarray]], spaced: Mapping[str, np.ndarray]
+  fid: Mapping[str, Mapping[int, np.ndarray]], spaced: Mapping[str, np.ndarray], data: str
 ) -> sections.Table:
   """Returns a table of FID by the timesteps that a sampler takes."""
   rows = []
@@ -190,13 +190,19 @@ def _table_of_spacings(
   return sections.Table(
     ("sampler", "evenly spaced timesteps", "constant stride from the first timestep"),
     tuple(rows),
-    f"FID of infinitely many samples by {_SPACED_STEPS} steps, averaged over the seeds. All other "
-    "tables have DDIM with a constant stride, and the other samplers with evenly spaced timesteps.",
+    f"FID of infinitely many samples on {data} by {_SPACED_STEPS} steps, averaged over the seeds. "
+    "All other tables have DDIM with a constant stride, and the other samplers with evenly spaced "
+    "timesteps.",
   )
 
 
 def evaluation(
-  scale: scales.Scale, name: str, training: tasks.TrainingTask, *, mid: bool = False
+  scale: scales.Scale,
+  name: str,
+  training: tasks.TrainingTask,
+  models: scales.Models | None = None,
+  *,
+  mid: bool = False,
 ) -> tasks.EvaluationTask:
   """Returns the evaluation of a model by a curve's sampler, with each number of steps.
 
@@ -204,15 +210,17 @@ def evaluation(
     scale: the scale.
     name: the curve.
     training: the training of the model.
+    models: the models to which it belongs; None for those of FID.
     mid: whether to evaluate the model in mid-training.
   """
   curve = _CURVES[name]
+  models = models or scale.fid_models
   return shared_tasks.fid(
     scale,
     "_".join([curve.sampler, *(flag.partition("=")[2] for flag in curve.flags)]),
     shared_tasks.mid_training(training) if mid else training,
     [_sampler(name, steps) for steps in _num_steps(scale, name, mid=mid)],
-    (*curve.flags, "--fid_infinity"),
+    (*curve.flags, "--fid_infinity", *models.fid_flags),
   )
 
 
@@ -222,20 +230,21 @@ def fids(
   name: str,
   training: tasks.TrainingTask,
   score: str,
+  models: scales.Models | None = None,
   *,
   mid: bool = False,
 ) -> dict[int, float]:
   """Returns a score of a model on a curve by the number of steps; see `evaluation`."""
-  task = evaluation(scale, name, training, mid=mid)
+  task = evaluation(scale, name, training, models, mid=mid)
   return {
     steps: task.score(output, score, tasks.result_name(_sampler(name, steps)))
     for steps in _num_steps(scale, name, mid=mid)
   }
 
 
-def training(scale: scales.Scale, name: str, seed: int) -> tasks.TrainingTask:
+def training(models: scales.Models, name: str, seed: int) -> tasks.TrainingTask:
   """Returns the training of a curve's model."""
-  return scale.fid_models.training(_CURVES[name].row, seed)
+  return models.training(_CURVES[name].row, seed)
 
 
 def _spaced_evaluation(scale: scales.Scale, name: str, seed: int) -> tasks.EvaluationTask:
@@ -244,7 +253,7 @@ def _spaced_evaluation(scale: scales.Scale, name: str, seed: int) -> tasks.Evalu
   return shared_tasks.fid(
     scale,
     f"{curve.sampler}_{_SPACINGS[name][1]}",
-    training(scale, name, seed),
+    training(scale.fid_models, name, seed),
     [_spaced_sampler(name)],
     (*curve.flags, "--fid_infinity"),
   )
@@ -276,8 +285,10 @@ def _of_seeds(
   mid: bool = False,
 ) -> dict[int, np.ndarray]:
   """Returns a score of a curve by the number of steps, one for each seed."""
-  trainings = [models.training(_CURVES[name].row, seed) for seed in scale.seeds]
-  by_seed = [fids(scale, output, name, each, score, mid=mid) for each in trainings]
+  by_seed = [
+    fids(scale, output, name, training(models, name, seed), score, models, mid=mid)
+    for seed in scale.seeds
+  ]
   return {steps: np.array([values[steps] for values in by_seed]) for steps in by_seed[0]}
 
 

@@ -91,7 +91,7 @@ def _stages(scale: scales.Scale, seed: int) -> list[tasks.TrainingTask]:
     tasks.TrainingTask(
       f"{models.name}_{stage}_stage_seed{seed}",
       flagfile,
-      ("--diffusion_steps=4000", f"--seed={seed}"),
+      ("--diffusion_steps=4000", *models.flags, f"--seed={seed}"),
       models.train_steps,
     )
     for stage, flagfile in zip(("first", "second"), _STAGES[scale.name], strict=True)
