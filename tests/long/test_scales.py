@@ -75,12 +75,12 @@ def stand_in(scale):
 
 @pytest.fixture(name="flags")
 def fixture_flags(request, tmp_path):
-  """The flags of a scale, and what its data needs while the command runs."""
+  """A scale, and the flags of its data, which is there while the command runs."""
   if request.param == "cifar10":
     with tfds.testing.mock_data(num_examples=80):
-      yield request.param, ()
+      yield request.param, ("--workers=1",)  # Other processes have no such data.
     return
-  yield request.param, (f"--data_dir={imagenet_records(tmp_path)}",)
+  yield request.param, (f"--data_dir={imagenet_records(tmp_path)}", "--workers=2")
 
 
 def imagenet_records(folder):
@@ -99,7 +99,7 @@ def imagenet_records(folder):
 
 def reproduce(run, monkeypatch, flags, output, *names):
   """Runs the command, and returns the experiments of its report."""
-  scale, data_flags = flags
+  scale, more_flags = flags
   monkeypatch.setitem(scales.SCALES, scale, stand_in(scales.SCALES[scale]))
   # The rows of the tables have 1000 or 4000 timesteps.
   monkeypatch.setattr(table2, "_all_steps", lambda row: "ancestral")
@@ -110,7 +110,7 @@ def reproduce(run, monkeypatch, flags, output, *names):
     f"--scale={scale}",
     "--features=random",
     f"--output_dir={output}",
-    *data_flags,
+    *more_flags,
   )
   assert result.status == 0, result.err[-2000:]
   count = len(list((output / "done").glob("*.json")))
