@@ -18,7 +18,7 @@ from iddpm_tf.data.records import preparation
 from trainers.reproduction import experiments
 from trainers.reproduction import report
 from trainers.reproduction import scales
-from trainers.reproduction.experiments import table2
+from trainers.reproduction import shared_tasks
 
 _TIMESTEPS = 400  # More than the 139 of Appendix E's schedule.
 _NARROW = (
@@ -102,7 +102,7 @@ def reproduce(run, monkeypatch, flags, output, *names):
   scale, more_flags = flags
   monkeypatch.setitem(scales.SCALES, scale, stand_in(scales.SCALES[scale]))
   # The rows of the tables have 1000 or 4000 timesteps.
-  monkeypatch.setattr(table2, "_all_steps", lambda row: "ancestral")
+  monkeypatch.setattr(shared_tasks, "all_steps_sampler", lambda *_: "ancestral")
   started = time.monotonic()
   result = run(
     "reproduce",

@@ -157,6 +157,23 @@ def fid(
   )
 
 
+def all_steps_sampler(scale: scales.Scale, row: scales.Row) -> str:
+  """Returns the sampler that takes all timesteps of a row's model.
+
+  The paper's rows name the number, so that experiments share the samples of one name.
+  """
+  return f"ancestral:{row.steps}" if scale.has_paper_models else "ancestral"
+
+
+def all_steps_fid(
+  scale: scales.Scale, row: scales.Row, seed: int, *flags: str
+) -> tasks.EvaluationTask:
+  """Returns the evaluation of FID by all timesteps of the model of `all_steps_training`."""
+  kind = "_".join(["all_steps", *(flag.partition("=")[2] for flag in flags)])
+  training = all_steps_training(scale, row, seed)
+  return fid(scale, kind, training, [all_steps_sampler(scale, row)], (*flags, "--fid_infinity"))
+
+
 def features_flags(scale: scales.Scale) -> tuple[str, ...]:
   """Returns the flags of `trainers.evaluate` for the scale's feature extractor."""
   return (f"--features={scale.fid.features}",) if scale.fid.features else ()

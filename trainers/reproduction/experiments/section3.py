@@ -81,10 +81,10 @@ def _evaluations(scale: scales.Scale, seed: int) -> dict[str, tasks.EvaluationTa
     "log-variance": shared_tasks.nll(scale, _direct_training(scale, seed)),
     **{objective: fig7.nll(scale, objective, seed) for objective in fig7.OBJECTIVES},
     "L_hybrid (resampled)": shared_tasks.nll(scale, _resampled_training(scale, seed)),
-    "FID: L_hybrid": _fid(scale, _HYBRID, seed),
-    "FID: L_vlb": _fid(scale, _VLB, seed),
-    "FID: L_simple, beta": _fid(scale, _SIMPLE, seed),
-    "FID: L_simple, beta tilde": _fid(scale, _SIMPLE, seed, _BETA_TILDE),
+    "FID: L_hybrid": shared_tasks.all_steps_fid(scale, _HYBRID, seed),
+    "FID: L_vlb": shared_tasks.all_steps_fid(scale, _VLB, seed),
+    "FID: L_simple, beta": shared_tasks.all_steps_fid(scale, _SIMPLE, seed),
+    "FID: L_simple, beta tilde": shared_tasks.all_steps_fid(scale, _SIMPLE, seed, _BETA_TILDE),
   }
 
 
@@ -108,13 +108,6 @@ def _resampled_training(scale: scales.Scale, seed: int) -> tasks.TrainingTask:
   """Returns the training of L_hybrid with importance sampling of t."""
   training = fig7.training(scale, fig7.HYBRID, seed)
   return shared_tasks.variant(training, "resampled", ("--timestep_sampler=loss_second_moment",))
-
-
-def _fid(scale: scales.Scale, row: scales.Row, seed: int, *flags: str) -> tasks.EvaluationTask:
-  """Returns the evaluation of FID by all timesteps."""
-  kind = "_".join(["all_steps", *(flag.partition("=")[2] for flag in flags)])
-  training = shared_tasks.all_steps_training(scale, row, seed)
-  return shared_tasks.fid(scale, kind, training, ["ancestral"], (*flags, "--fid_infinity"))
 
 
 def _trainings_with_v(scale: scales.Scale) -> dict[str, list[tasks.TrainingTask]]:

@@ -57,7 +57,11 @@ class Table2(base.Experiment):
     return [
       *(_nll(scale, row, seed) for row in scales.ROWS for seed in scale.seeds),
       *(_grid(scale, row) for row in scales.ROWS),
-      *(_fid(scale, row, first) for row in scales.ROWS if scale.has_paper_models),
+      *(
+        shared_tasks.all_steps_fid(scale, row, first)
+        for row in scales.ROWS
+        if scale.has_paper_models
+      ),
     ]
 
   def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
@@ -84,8 +88,10 @@ def section(scale: scales.Scale, output: pathlib.Path, paper: PaperTable) -> sec
       seed_values,
     )
     if scale.has_paper_models:
-      name = tasks.result_name(_all_steps(row))
-      cells = (*cells, _fid(scale, row, scale.seeds[0]).score(output, "fid", name))
+      # Fewer steps would cost L_simple more than L_hybrid.
+      name = tasks.result_name(shared_tasks.all_steps_sampler(scale, row))
+      task = shared_tasks.all_steps_fid(scale, row, scale.seeds[0])
+      cells = (*cells, task.score(output, "fid", name))
     rows.append(cells)
   columns = (
     "T",
@@ -122,16 +128,6 @@ def _nll(scale: scales.Scale, row: scales.Row, seed: int) -> tasks.EvaluationTas
 
 def _grid(scale: scales.Scale, row: scales.Row) -> tasks.SamplingTask:
   return shared_tasks.sample_grid(scale, scale.likelihood_models.training(row, scale.seeds[0]))
-
-
-def _fid(scale: scales.Scale, row: scales.Row, seed: int) -> tasks.EvaluationTask:
-  training = scale.fid_models.training(row, seed)
-  return shared_tasks.fid(scale, "table", training, [_all_steps(row)])
-
-
-def _all_steps(row: scales.Row) -> str:
-  """Returns the sampler of the table's FID. Fewer steps would cost L_simple more than L_hybrid."""
-  return f"ancestral:{row.steps}"
 
 
 def _about(scale: scales.Scale) -> str:
