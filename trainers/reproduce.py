@@ -100,25 +100,21 @@ class Options:
     every = _ALL in self.experiment
     return tuple(name for name in experiments.names() if every or name in self.experiment)
 
-  @property
-  def needs_features(self) -> bool:
-    """Whether one of the experiments compares features of images."""
-    return any(experiments.load(name).needs_features for name in self.names)
-
 
 def main(options: Options, given: dict[str, Any]) -> int:
   """Runs the command, and returns the exit status."""
   del given  # This command takes no settings of a model.
   output = pathlib.Path(options.output_dir)
   scale = _scale(options, output)
-  if options.needs_features and options.scale != "small":
+  needs_features = options.scale != "small" and _needs_features(options.names, scale, output)
+  if needs_features:
     _require_features(scale.fid.features, options.names)
   command.load_tensorflow()
   from iddpm_tf.evaluation import features as features_lib
   from trainers.reproduction import executors
   from trainers.reproduction import run
 
-  if options.needs_features and scale.fid.features:
+  if needs_features:
     # A wrong extractor is reported now, and not after days of training.
     features_lib.for_images(scale.fid.features, scale.fid.image_shape)
   default_workers = executors.default_workers() if options.scale == "small" else 1
@@ -176,6 +172,13 @@ def _with_precision(
   if precision in (None, scale.precision):
     return scale
   return scale.with_precision(precision)
+
+
+def _needs_features(names: tuple[str, ...], scale: scales.Scale, output: pathlib.Path) -> bool:
+  """Whether a task of the experiments compares features of images, such as by FID."""
+  scale = scale.with_features("ANY")
+  tasks = [task for name in names for task in experiments.load(name).needs(scale)]
+  return any(flag.endswith("features=ANY") for task in tasks for flag in task.arguments(output))
 
 
 def _require_features(features: str | None, names: tuple[str, ...]) -> None:

@@ -259,16 +259,6 @@ def test_every_experiment_is_in_the_report_and_judges_its_claims(content):
   assert {number for numbers in declared.values() for number in numbers} == set(range(1, 23))
 
 
-@pytest.mark.parametrize("scale", scales.SCALES.values(), ids=lambda scale: scale.name)
-def test_experiments_that_compute_fid_say_so(scale):
-  for name, experiment in experiments.load_all().items():
-    flags = {flag for task in experiment.needs(scale) for flag in task.flags}
-    computes_fid = "--fid" in flags or any(
-      flag.startswith("--eval_scores=") and "fid" in flag for flag in flags
-    )
-    assert experiment.needs_features or not computes_fid, name
-
-
 def test_experiments_are_found_in_the_papers_order_without_importing_them():
   """In a process of its own, which has imported nothing yet."""
   program = """

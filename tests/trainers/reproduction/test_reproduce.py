@@ -147,6 +147,20 @@ def test_features_are_those_of_the_folder(tmp_path, capsys):
   assert f"--features: expected {features}" in error(capsys)
 
 
+def test_features_are_required_by_experiments_that_compare_them(tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(run_lib, "run", lambda *_, **__: 0)
+  needing = {
+    name
+    for name in experiments.names()
+    if run("--scale=cifar10", f"--experiment={name}", f"--output_dir={tmp_path}") == 2
+  }
+  errors = capsys.readouterr().err
+  assert errors.count("--features: expected the path of the Inception graph") == len(needing)
+  # Figure 13 has FID where there are features. Table 5 measures nothing at this scale.
+  figures = {f"fig{number}" for number in (4, 8, 10, 11, 13, 16, 17)}
+  assert needing == figures | {"section3", "table1", "table2", "table4"}
+
+
 def test_precision_is_that_of_the_folder(tmp_path, capsys):
   common = ("--experiment=fig1", f"--output_dir={tmp_path / 'bfloat16'}")
   assert run(*common, "--precision=mixed_bfloat16") == 0

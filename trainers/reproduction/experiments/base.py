@@ -19,12 +19,10 @@ class Experiment(abc.ABC):
   Attributes:
     title: the heading in the report.
     claims: the numbers of the claims that the experiment judges.
-    needs_features: whether the experiment compares features of images, such as by FID.
   """
 
   title: ClassVar[str]
   claims: ClassVar[tuple[int, ...]] = ()
-  needs_features: ClassVar[bool] = False
 
   def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
     """Returns the tasks whose results the experiment shows; none by default.

@@ -30,7 +30,6 @@ class Figure10(base.Experiment):
 
   title = "Figure 10: FID and NLL against training compute"
   claims = (14,)
-  needs_features = True
 
   def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
     """Returns a training for each width and seed."""

@@ -26,7 +26,6 @@ class Figure11(base.Experiment):
   """FID of models of two batch sizes. It judges no claim, because there is only one seed."""
 
   title = "Figure 11: FID by the number of sampling steps, for two batch sizes and learning rates"
-  needs_features = True
 
   def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
     """Returns the evaluations of both samplers, for both kinds of training."""

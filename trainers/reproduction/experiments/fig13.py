@@ -31,7 +31,6 @@ class Figure13(base.Experiment):
 
   title = "Figures 13 and 14: models of L_hybrid and L_vlb, and their ensemble"
   claims = (11,)
-  needs_features = True
 
   def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
     """Returns the bounds of each seed, samples of the first seed, and FID if there are features."""

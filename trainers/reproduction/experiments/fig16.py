@@ -30,7 +30,6 @@ class Figure16(base.Experiment):
 
   title = "Figure 16: overfitting"
   claims = (13,)
-  needs_features = True
 
   def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
     """Returns a training for each schedule and seed."""

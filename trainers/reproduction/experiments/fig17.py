@@ -22,7 +22,6 @@ class Figure17(base.Experiment):
   """FID of several moving averages. It judges no claim, because there is only one seed."""
 
   title = "Figure 17: a sweep of dropout and of the moving average"
-  needs_features = True
 
   def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
     """Returns a training for each dropout. Each training keeps all moving averages."""

@@ -25,7 +25,6 @@ class Figure4(base.Experiment):
 
   title = "Figure 4: skipping a prefix of the reverse process"
   claims = (6,)
-  needs_features = True
 
   def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
     """Returns an evaluation for each schedule and seed."""

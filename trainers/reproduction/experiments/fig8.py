@@ -49,7 +49,6 @@ class Figure8(base.Experiment):
 
   title = "Figure 8: FID by the number of sampling steps"
   claims = (9, 10, 20, 21)
-  needs_features = True
 
   def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
     """Returns the evaluations of each curve and seed, also of mid-training and other timesteps."""

@@ -29,7 +29,6 @@ class Section3(base.Experiment):
 
   title = "Section 3: statements on variances and objectives"
   claims = (15, 16, 17, 18, 19)
-  needs_features = True
 
   def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
     """Returns the evaluations of all models and seeds."""

@@ -23,7 +23,6 @@ class Table1(base.Experiment):
 
   title = "Table 1: schedule and objective on ImageNet-64 (200K iterations)"
   claims = table2.CLAIMS
-  needs_features = True
 
   def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
     """Returns the tasks of Table 2."""

@@ -46,7 +46,6 @@ class Table2(base.Experiment):
 
   title = "Table 2: schedule and objective on CIFAR-10"
   claims = CLAIMS
-  needs_features = True
 
   def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
     """Returns bits/dim of every model, and samples of the first seed.

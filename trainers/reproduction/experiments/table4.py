@@ -23,7 +23,6 @@ class Table4(base.Experiment):
   """Scores of a small and a large model. It judges no claim, because there is only one seed."""
 
   title = "Table 4: sample quality of models of two sizes"
-  needs_features = True
 
   def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
     """Returns the evaluation of each size."""

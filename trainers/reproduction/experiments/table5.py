@@ -37,7 +37,6 @@ class Table5(base.Experiment):
 
   title = "Table 5 and Figure 12: two stages"
   claims = (22,)
-  needs_features = True
 
   def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
     """Returns the evaluations of both, and samples of the two stages."""
