@@ -1,5 +1,6 @@
 """Records in the output folder: one file `done/NAME.json` per finished task, and `scale.json`."""
 
+from collections.abc import Iterator
 import contextlib
 import pathlib
 import re
@@ -52,12 +53,19 @@ def write_scale(output: pathlib.Path, scale: ScaleRecord) -> None:
   files.write_json(output / _SCALE, content)
 
 
-def remove_if_empty(output: pathlib.Path) -> None:
-  """Removes an output folder that has no more than the record of its scale."""
-  if [file.name for file in output.iterdir()] == [_SCALE]:
-    (output / _SCALE).unlink()
-  with contextlib.suppress(OSError):  # The folder stays unless it is empty.
-    output.rmdir()
+@contextlib.contextmanager
+def removed_if_empty(output: pathlib.Path) -> Iterator[None]:
+  """Removes the output folder after the block if it has no more than the record of its scale.
+
+  No other process may write to the folder meanwhile.
+  """
+  try:
+    yield
+  finally:
+    if [file.name for file in output.iterdir()] == [_SCALE]:
+      (output / _SCALE).unlink()
+    with contextlib.suppress(OSError):  # The folder stays unless it is empty.
+      output.rmdir()
 
 
 def path(output: pathlib.Path, name: str) -> pathlib.Path:

@@ -62,7 +62,7 @@ def run(
     growing.update({name for name in tasks if all(map(scheduler.is_done, tasks[name]))})
 
   try:
-    with signals.raised(), files.held(output):
+    with signals.raised(), files.held(output), records.removed_if_empty(output):
       # Before the first task, whose models have this precision even if it is interrupted.
       records.write_scale(
         output, records.ScaleRecord(scale.name, scale.fid.features, scale.precision)
@@ -83,8 +83,6 @@ def run(
     if isinstance(interrupt, signals.Stopped):
       return interrupt.status
     return 128 + signal.SIGINT  # A training that is interrupted twice raises its own.
-  finally:
-    records.remove_if_empty(output)
   print(f"wrote {output / report.HTML} and {output / report.JSON}")
   return 1 if growing.failed else 0
 

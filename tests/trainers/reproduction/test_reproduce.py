@@ -128,9 +128,13 @@ def test_a_folder_has_one_scale_and_one_process(tmp_path, capsys):
     (other / "scale.json").write_text(text)
     assert run("--experiment=fig1", f"--output_dir={other}") == 2
     assert "other/scale.json: expected a record of trainers.reproduce" in error(capsys)
-  with files.held(tmp_path):
-    assert run("--experiment=fig1", f"--output_dir={tmp_path}") == 2
-  assert "expected a folder that no other process writes to" in error(capsys)
+  # The other process has only written its scale so far.
+  (other / "scale.json").write_text((tmp_path / "scale.json").read_text())
+  for folder in (tmp_path, other):
+    with files.held(folder):
+      assert run("--experiment=fig1", f"--output_dir={folder}") == 2
+    assert "expected a folder that no other process writes to" in error(capsys)
+    assert (folder / "scale.json").exists()
 
 
 def test_features_are_those_of_the_folder(tmp_path, capsys):
