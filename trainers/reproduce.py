@@ -48,8 +48,8 @@ class Options:
   )
   seeds: int | None = settings.setting(
     None,
-    "number of models of each kind, with the seeds 0, 1, ...; unset: the seeds 3, 4 and 5 at "
-    "--scale=small, otherwise seed 0 alone, with which claims stay undecided",
+    "number of models of each kind; their seeds are 3, 4, ... at --scale=small, otherwise 0, 1, "
+    "...; unset: 3 at --scale=small, otherwise 1, with which claims stay undecided",
   )
   microbatches: int | None = settings.setting(
     None,
@@ -106,15 +106,18 @@ def main(options: Options, given: dict[str, Any]) -> int:
   del given  # This command takes no settings of a model.
   output = pathlib.Path(options.output_dir)
   scale = _scale(options, output)
-  needs_features = options.scale != "small" and _needs_features(options.names, scale, output)
-  if needs_features:
-    _require_features(scale.fid.features, options.names)
+  compares = scale.fid.features is not None
+  if options.scale != "small":
+    needing = _needing_features(options.names, scale, output)
+    compares = compares or bool(needing)
+    if compares:
+      _require_features(scale.fid.features, needing)
   command.load_tensorflow()
   from iddpm_tf.evaluation import features as features_lib
   from trainers.reproduction import executors
   from trainers.reproduction import run
 
-  if needs_features:
+  if compares:
     # A wrong extractor is reported now, and not after days of training.
     features_lib.for_images(scale.fid.features, scale.fid.image_shape)
   default_workers = executors.default_workers() if options.scale == "small" else 1
@@ -141,7 +144,7 @@ def _scale(options: Options, output: pathlib.Path) -> scales.Scale:
     )
     if recorded.features is not None:
       settings.require(
-        features in (None, recorded.features),
+        features is None or _is_same(features, recorded.features),
         "features",
         f"{recorded.features}, with which {output} was made",
         features,
@@ -149,7 +152,8 @@ def _scale(options: Options, output: pathlib.Path) -> scales.Scale:
       features = recorded.features
   scale = scales.SCALES[options.scale].with_features(features)
   if options.seeds:
-    scale = dataclasses.replace(scale, seeds=tuple(range(options.seeds)), about="")
+    first = scale.seeds[0]
+    scale = dataclasses.replace(scale, seeds=tuple(range(first, first + options.seeds)))
   if options.microbatches:
     scale = scale.with_microbatches(options.microbatches)
   return _with_precision(scale, options.precision, recorded, output)
@@ -174,20 +178,35 @@ def _with_precision(
   return scale.with_precision(precision)
 
 
-def _needs_features(names: tuple[str, ...], scale: scales.Scale, output: pathlib.Path) -> bool:
-  """Whether a task of the experiments compares features of images, such as by FID."""
+def _is_same(features: str, others: str) -> bool:
+  """Whether two values of --features name the same feature extractor."""
+  return features == others or pathlib.Path(features).resolve() == pathlib.Path(others).resolve()
+
+
+def _needing_features(
+  names: tuple[str, ...], scale: scales.Scale, output: pathlib.Path
+) -> tuple[str, ...]:
+  """Returns the experiments of which a task compares features of images, such as by FID."""
   scale = scale.with_features("ANY")
-  tasks = [task for name in names for task in experiments.load(name).needs(scale)]
-  return any(flag.endswith("features=ANY") for task in tasks for flag in task.arguments(output))
+  return tuple(
+    name
+    for name in names
+    if any(
+      flag.endswith("features=ANY")
+      for task in experiments.load(name).needs(scale)
+      for flag in task.arguments(output)
+    )
+  )
 
 
-def _require_features(features: str | None, names: tuple[str, ...]) -> None:
+def _require_features(features: str | None, needing: tuple[str, ...]) -> None:
   """Requires that the feature extractor exists, without loading it."""
   registered = features in registries.FEATURE_EXTRACTORS.names()
   settings.require(
     features and (registered or pathlib.Path(features).exists()),
     "features",
-    f"the path of the Inception graph or of a SavedModel, for the FID of {', '.join(names)}",
+    "the path of the Inception graph or of a SavedModel"
+    + (f", for the FID of {', '.join(needing)}" if needing else ""),
     features,
   )
 

@@ -57,6 +57,8 @@ def as_json(
     "scale": scale.name,
     "version": iddpm_tf.__version__,
     "seeds": list(scale.seeds),
+    "precision": scale.precision,
+    "features": scale.fid.features,
     "claims_not_judged_yet": unjudged,
     "experiments": {
       name: {

@@ -310,7 +310,7 @@ _SMALL = Scale(
   "small",
   seeds=(3, 4, 5),
   about="These settings were chosen by runs with the seeds 0, 1 and 2, which therefore judge "
-  "nothing, before any model of other seeds was trained.",
+  "nothing, before the results of any other seed were read.",
   likelihood_models=Models(
     "photos_small",
     "8x8 crops of two photographs (RGB, 256 levels)",

@@ -95,8 +95,8 @@ def test_the_report_shows_what_is_asked_for(tmp_path, capsys):
       "--features: expected",
     ),
     (
-      ("--output_dir={tmp}/r", "--scale=cifar10", "--experiment=table2", "--data_dir={tmp}"),
-      "--features: expected",
+      ("--output_dir={tmp}/r", "--scale=cifar10", "--experiment=fig1,table2", "--data_dir={tmp}"),
+      "a SavedModel, for the FID of table2, received",
     ),
     (("--output_dir={tmp}/r", "--workers=0"), "--workers: expected a positive number"),
     (("--output_dir={tmp}/r", "--seeds=0"), "--seeds: expected a positive number"),
@@ -138,17 +138,35 @@ def test_a_folder_has_one_scale_and_one_process(tmp_path, capsys):
 
 
 def test_features_are_those_of_the_folder(tmp_path, capsys):
-  features, output = tmp_path / "graph.pb", tmp_path / "cifar10"
-  features.touch()
+  output = tmp_path / "cifar10"
   common = ("--experiment=fig1", "--scale=cifar10", f"--output_dir={output}")
-  # A folder without features gets those of a later run, and keeps them.
+  # A folder without features gets those of a later run, and keeps them. It keeps no wrong ones.
   assert run(*common) == 0
-  assert run(*common, f"--features={features}") == 0
+  assert run(*common, "--features=graph.pb") == 2
+  assert "--features: expected the path of the Inception graph or of a Sav" in error(capsys)
+  assert run(*common, "--features=random") == 0
   assert run(*common) == 0
   record = json.loads((output / "scale.json").read_text())
-  assert record == {"scale": "cifar10", "features": str(features)}
+  assert record == {"scale": "cifar10", "features": "random"}
+  content = json.loads((output / "report.json").read_text())
+  assert (content["features"], content["precision"]) == ("random", "float32")
   assert run(*common, f"--features={tmp_path}") == 2
-  assert f"--features: expected {features}" in error(capsys)
+  assert "--features: expected random" in error(capsys)
+
+
+def test_a_path_of_features_may_be_written_in_another_way(tmp_path, monkeypatch):
+  monkeypatch.setattr(features_lib, "for_images", lambda *_: None)
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "graph.pb").touch()
+  for features in ("graph.pb", tmp_path / "graph.pb"):
+    flags = ("--experiment=fig1", "--scale=cifar10", f"--features={features}")
+    assert run(*flags, "--output_dir=r") == 0
+  assert json.loads((tmp_path / "r" / "scale.json").read_text())["features"] == "graph.pb"
+
+
+def test_the_seeds_of_the_small_scale_follow_those_that_chose_its_settings(tmp_path):
+  assert run("--experiment=fig1", f"--output_dir={tmp_path}", "--seeds=4") == 0
+  assert json.loads((tmp_path / "report.json").read_text())["seeds"] == [3, 4, 5, 6]
 
 
 def test_features_are_required_by_experiments_that_compare_them(tmp_path, monkeypatch, capsys):
