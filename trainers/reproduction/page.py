@@ -110,7 +110,9 @@ def claims_table(claims: Iterable[claims_lib.Claim]) -> str:
     "The intervals are Student's t intervals over the seeds. A seed changes the training and the "
     "noise of the evaluation; the training data and the test images stay the same. Where two "
     "models are compared, the interval is that of the differences between models of the same "
-    "seed. A claim of several parts holds if all of its parts hold. A verdict is "
+    "seed. A claim of several parts holds if all of its parts hold, and fails if one of them "
+    "fails. The intervals are those of single parts, so that a claim of many parts is more likely "
+    "to fail by chance. A verdict is "
     f"“{escape(claims_lib.UNDECIDED)}” where the interval contains 0, or where there are fewer "
     "than three seeds."
   )

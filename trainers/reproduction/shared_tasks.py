@@ -3,8 +3,10 @@
 A task that only one experiment needs is made in the experiment's module.
 """
 
+from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
+import pathlib
 
 from trainers.reproduction import scales
 from trainers.reproduction import tasks
@@ -172,6 +174,18 @@ def all_steps_fid(
   kind = "_".join(["all_steps", *(flag.partition("=")[2] for flag in flags)])
   training = all_steps_training(scale, row, seed)
   return fid(scale, kind, training, [all_steps_sampler(scale, row)], (*flags, "--fid_infinity"))
+
+
+def largest_error(evaluations: Iterable[tasks.EvaluationTask], output: pathlib.Path) -> str:
+  """Returns a sentence on the standard error of FID of infinitely many samples."""
+  errors = [
+    result["scores"]["fid_infinity_standard_error"]
+    for evaluation in evaluations
+    for result in evaluation.results(output).values()
+  ]
+  return (
+    f"One seed's FID of infinitely many samples has a standard error of at most {max(errors):.2g}."
+  )
 
 
 def features_flags(scale: scales.Scale) -> tuple[str, ...]:

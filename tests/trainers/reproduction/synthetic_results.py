@@ -174,7 +174,7 @@ def _scores_of_infinitely_many(
   else:
     loss = 1 if "hybrid" in name else 50 + 10 * seed
   # Timesteps that are not the sampler's own.
-  spaced = {"uniform": 2.0, "stride": 0.1}.get("".join(skipped), 0.0)
+  spaced = {"uniform": 2.0, "quadratic": 0.3, "stride": 0.1}.get("".join(skipped), 0.0)
   fid = 1 + loss / int(steps) + spaced
   return {"fid": 2 * fid if kind.startswith("photos_small_cosine_4k") else fid}
 

@@ -74,9 +74,10 @@ def claim(content, number):
     (17, "holds", [0.1 * (1 + 60 / 250)]),
     (18, "fails", [0.005, -0.19]),
     (19, "holds", [0.3]),
-    (20, "holds", [2.0, 0.1]),
-    (21, "holds", [(18 - 1) / 100, (18 - 9) / 100]),
+    (20, "holds", [2.0 - (1 + 9 / 25) / 2, 0.3, 0.1]),
+    (21, "holds", [(18 - 1) / 100, (18 - 1) / 200 - (9 - 1) / 100]),
     (22, "fails", [1 / 50 - (50 + 10) / 50]),
+    (23, "undecided", [0.0]),
   ],
 )
 def test_claims_follow_from_the_results(content, number, verdict, estimates):
@@ -138,6 +139,8 @@ def test_table_4_has_two_sizes(content):
   assert small[1:4] == [6.92, 0.77, 0.72] and small[5:] == [8, 0.7, 0.6]
   assert large[1:4] == [2.92, 0.82, 0.71] and large[5:] == [4, pytest.approx(0.8), 0.6]
   assert float(large[4][:-1]) > 3 * float(small[4][:-1])
+  judged, estimates = claim(content, 25)
+  assert (judged["verdict"], estimates) == ("undecided", [None])
 
 
 def test_table_3_has_the_papers_numbers_and_ours(content):
@@ -181,8 +184,8 @@ def test_models_in_mid_training_have_the_first_seed(content):
     assert "photographs" in shown["caption"] and "digits" in table["caption"]
   assert photo_limits["rows"][0][1] == pytest.approx(2 * limits["rows"][0][1])
   assert spacings["rows"] == [
-    ["L_hybrid", pytest.approx(1 + 1 / 25), pytest.approx(1.1 + 1 / 25)],
-    ["L_simple, DDIM", pytest.approx(3 + 9 / 25), pytest.approx(1 + 9 / 25)],
+    ["L_hybrid", pytest.approx(1 + 1 / 25), pytest.approx(1.1 + 1 / 25), None],
+    ["L_simple, DDIM", *(pytest.approx(base + 9 / 25) for base in (3, 1, 1.3))],
   ]
   # Only L_hybrid has the number of steps that stands for all.
   assert end["rows"][-1] == [400, pytest.approx(2.0025), None, None, None]
@@ -219,6 +222,10 @@ def test_figure_17_shows_each_dropout_and_rate(content):
   first, second, third = (row[2] for row in rows[:3])
   assert first == pytest.approx(2 * second) and first == pytest.approx(3 * third)
   assert all(row[3] == SMALL.ema_sweep.train_steps and row[2] == row[4] for row in rows)
+  # The longest average is the best.
+  judged, estimates = claim(content, 24)
+  assert estimates == pytest.approx([first - second, third - second])
+  assert [part["verdict"] for part in judged["parts"]] == ["holds", "fails"]
 
 
 @pytest.mark.parametrize("scale", scales.SCALES.values(), ids=lambda scale: scale.name)
@@ -256,7 +263,7 @@ def test_every_experiment_is_in_the_report_and_judges_its_claims(content):
   }
   declared = {name: experiment.claims for name, experiment in experiments.load_all().items()}
   assert judged == declared
-  assert {number for numbers in declared.values() for number in numbers} == set(range(1, 23))
+  assert {number for numbers in declared.values() for number in numbers} == set(range(1, 26))
 
 
 def test_experiments_are_found_in_the_papers_order_without_importing_them():
@@ -307,5 +314,6 @@ def test_overfitting_is_not_seen_in_noise():
   rng, steps, verdicts = np.random.default_rng(0), np.arange(1, 9) * 200, []
   for _ in range(200):
     nll = {schedule: 4 + 0.01 * rng.normal(size=(3, 8)) for schedule in ("linear", "cosine")}
-    verdicts.append(fig16.judge(steps, nll).parts[1].verdict)
+    overfits, _ = fig16.judge(steps, nll, nll)
+    verdicts.append(overfits.parts[1].verdict)
   assert verdicts.count("holds") < 20 and verdicts.count("undecided") > 150

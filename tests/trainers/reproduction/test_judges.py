@@ -17,8 +17,10 @@ from trainers.reproduction.experiments import fig10
 from trainers.reproduction.experiments import fig13
 from trainers.reproduction.experiments import fig15
 from trainers.reproduction.experiments import fig16
+from trainers.reproduction.experiments import fig17
 from trainers.reproduction.experiments import section3
 from trainers.reproduction.experiments import table2
+from trainers.reproduction.experiments import table4
 from trainers.reproduction.experiments import table5
 
 _ROWS = {str(row): row for row in scales.ROWS}
@@ -112,14 +114,18 @@ def sampling(name=None, changes=None, *, photos=None, mid_ddim=9.0, mid_hybrid=8
     photos: a curve, and changes to its FID on photographs.
     mid_ddim: FID of DDIM in mid-training.
     mid_hybrid: FID of L_hybrid in mid-training.
-    spaced: changes to FID by other timesteps.
+    spaced: changes to FID by curve and other timesteps.
   """
   mid = {"L_simple, DDIM": {100: of_seeds(mid_ddim)}, "L_hybrid": {100: of_seeds(mid_hybrid)}}
-  spaced = {"L_simple, DDIM": 30, "L_hybrid": 3.6} | (spaced or {})
+  by_spacing = {
+    ("L_simple, DDIM", "uniform"): 30,
+    ("L_simple, DDIM", "quadratic"): 5,
+    ("L_hybrid", "stride"): 3.6,
+  } | (spaced or {})
   return [
     {"digits": fid(name, changes), "photos": fid(*(photos or ()))},
     mid,
-    {curve: of_seeds(value) for curve, value in spaced.items()},
+    {other: of_seeds(value) for other, value in by_spacing.items()},
   ]
 
 
@@ -136,19 +142,26 @@ def judge_timesteps(strided, dense, fair, full):
   return fig15.judge(strided=strided, dense=dense, fair=fair, full=full)
 
 
-def overfitting(*, linear, cosine):
-  """Returns the NLL of trainings that are best at two of the steps."""
-  return _STEPS, {
+def training_curves(*, linear, cosine):
+  """Returns scores of trainings that are best at two of the steps, `{schedule: [seeds, steps]}`."""
+  return {
     name: np.stack([4 + shift + np.abs(_STEPS - best) / 1e4 for shift in of_seeds(0)])
     for name, best in {"linear": linear, "cosine": cosine}.items()
   }
 
 
+def overfitting(*, linear=1600, cosine=600, fid=600):
+  """Returns NLL of both schedules and FID of the cosine schedule that are best at these steps."""
+  nll = training_curves(linear=linear, cosine=cosine)
+  return _STEPS, nll, training_curves(linear=1600, cosine=fid)
+
+
 def noise_without_overfitting():
-  """Returns the NLL of trainings that improve to their ends, but for one early value of each."""
-  steps, nll = overfitting(linear=1600, cosine=1600)
-  nll["cosine"][np.arange(3), np.arange(3)] -= 1
-  return steps, nll
+  """Returns scores of trainings that improve to their ends, but for one early value of each."""
+  steps, nll, fid = overfitting(cosine=1600, fid=1600)
+  for scores in (nll, fid):
+    scores["cosine"][np.arange(3), np.arange(3)] -= 1
+  return steps, nll, fid
 
 
 def scaling(*factors, exponent=0.4):
@@ -192,6 +205,16 @@ def statements(*, photos=0.003, digits=0.003, **changes):
   """Returns what claims 15 to 19 are judged by: scores, and the shares of v outside its range."""
   values = {name: of_seeds(value) for name, value in (_STATEMENTS | changes).items()}
   return values, {"photos": of_seeds(photos), "digits": of_seeds(digits)}
+
+
+def averages(short=9.0, middle=7.0, long=8.0):
+  """Returns the best FID by the rate of the moving average."""
+  rates = {0.9: short, 0.96: 7.5, 0.97: middle, 0.99: long}
+  return {rate: of_seeds(value) for rate, value in rates.items()}
+
+
+def recall(small=0.72, large=0.71):
+  return {"small": of_seeds(small), "large": of_seeds(large)}
 
 
 def two_stages(single=31.5, two=12.3):
@@ -267,9 +290,11 @@ CLAIMS = {
     sampling(),
     {
       (0,): sampling("L_simple, DDIM", {25: 4}),
-      (1,): sampling("L_simple, DDIM", {100: 3}),
-      (2,): sampling(photos=("L_simple, DDIM", {25: 4})),
-      (3,): sampling(photos=("L_simple, DDIM", {100: 3})),
+      (1,): sampling("L_simple, DDIM", {50: 3}),
+      (2,): sampling("L_simple, DDIM", {100: 3}),
+      (3,): sampling(photos=("L_simple, DDIM", {25: 4})),
+      (4,): sampling(photos=("L_simple, DDIM", {50: 3})),
+      (5,): sampling(photos=("L_simple, DDIM", {100: 3})),
     },
   ),
   11: (fig13.judge, [parents()], {(0,): [parents(hybrid=3.5)], (1,): [parents(vlb=3.5)]}),
@@ -286,7 +311,7 @@ CLAIMS = {
   ),
   13: (
     fig16.judge,
-    overfitting(linear=1600, cosine=600),
+    overfitting(),
     {(0,): overfitting(linear=600, cosine=1200), (1,): noise_without_overfitting()},
   ),
   14: (
@@ -312,8 +337,9 @@ CLAIMS = {
     fig8.judge,
     sampling(),
     {
-      (0,): sampling(spaced={"L_simple, DDIM": 3.0}),
-      (1,): sampling(spaced={"L_hybrid": 3.0}),
+      (0,): sampling(spaced={("L_simple, DDIM", "uniform"): 4.5}),  # A third more only.
+      (1,): sampling(spaced={("L_simple, DDIM", "quadratic"): 3.0}),
+      (2,): sampling(spaced={("L_hybrid", "stride"): 3.0}),
     },
   ),
   21: (
@@ -321,13 +347,24 @@ CLAIMS = {
     sampling(mid_ddim=12.0),
     {
       (0, 1): sampling(mid_ddim=7.0),
-      (1,): sampling(mid_ddim=8.1),
+      (1,): sampling(mid_ddim=8.3),  # Two thirds of the gap are left.
     },
   ),
   22: (
     table5.judge,
     [two_stages()],
     {(0,): [two_stages(single=12.0)]},
+  ),
+  23: (fig16.judge, overfitting(), {(0,): noise_without_overfitting()}),
+  24: (
+    fig17.judge,
+    [averages()],
+    {(0,): [averages(short=6.5)], (1,): [averages(long=6.5)]},
+  ),
+  25: (
+    table4.judge,
+    [recall()],
+    {(0,): [recall(small=0.5)], (1,): [recall(large=0.5)]},
   ),
 }
 
@@ -372,3 +409,13 @@ def test_a_frontier_of_two_points_says_nothing_of_a_power_law():
   """The last part cannot be estimated."""
   worse = [[curve[:, :2] for curve in of_widths] for of_widths in scaling(1, 4)]
   assert fig10.judge(worse).parts[2].verdict == "undecided"
+
+
+def test_fid_of_infinitely_many_samples_below_0_leaves_a_power_law_undecided():
+  curves_of_seeds = scaling(1, 1)
+  curves_of_seeds[1][0][1, -1] = -0.01
+  assert fig10.judge(curves_of_seeds).verdict == "undecided"
+
+
+def test_recall_is_unknown_without_a_gan_to_compare():
+  assert table4.judge({}).verdict == "undecided"

@@ -18,8 +18,8 @@ TRAINING = tasks_lib.TrainingTask("small_seed0", "configs/digits.flags", ("--see
 OUTPUT = pathlib.Path("/nowhere")
 EVALUATION = tasks_lib.EvaluationTask("small_seed0_nll", TRAINING, ("--nll",))
 # What trainings that the first version of this code did not have, or had with other flags, have in
-# their names: those of Figures 10 and 11, of section 3, of Table 5, of models in mid-training with
-# further seeds, and at the small scale of Figure 16.
+# their names: those of Figures 10 and 11, of section 3, of Table 5, of models in mid-training and
+# of Figure 17 with further seeds, and at the small scale of Figure 16.
 _LATER = (
   "_channels_fid_infinity",
   "_small_batch",
@@ -29,14 +29,16 @@ _LATER = (
   "_stage_",
   "_mid_seed1",
   "_mid_seed2",
+  "_dropout0.0_seed1",
+  "_dropout0.0_seed2",
 )
 _LATER_AT_SMALL_SCALE = (*_LATER, "_overfitting")
 # Digests of the records of the other trainings with the first seeds, and of all tasks. If the first
 # of them changes, models in folders of earlier versions are trained anew.
 DIGESTS = {
-  "small": ("fcb0377677aa5015", "bd366e0cc8f5ca72"),
-  "cifar10": ("90978ed704b4e7dc", "f0a7384d95a19fd6"),
-  "imagenet64": ("3057436713b83d9a", "47ce033f32cc09fa"),
+  "small": ("fcb0377677aa5015", "43c88026cc7408a5"),
+  "cifar10": ("90978ed704b4e7dc", "915baa5a3f92d61f"),
+  "imagenet64": ("3057436713b83d9a", "ff11d6bdb0b92a9d"),
 }
 
 
@@ -113,6 +115,21 @@ def finish(training, output, *steps):
   for step in steps:
     (checkpoints / f"step-{step}.index").touch()
   records.write(output, training.name, training.record(output), seconds=1.0, resumed=False)
+
+
+def test_parts_of_a_batch_do_not_make_results_old(tmp_path):
+  """A larger model of the same folder may need more of them."""
+  split = dataclasses.replace(TRAINING, flags=("--microbatches=4", *TRAINING.flags))
+  finish(TRAINING, tmp_path, 20)
+  assert split.is_done(tmp_path)
+  result = {"training_step": 20, "scores": {"nll": 3.0}}
+  EVALUATION.folder(tmp_path).mkdir(parents=True)
+  (EVALUATION.folder(tmp_path) / "results.jsonl").write_text(json.dumps(result) + "\n")
+  record = EVALUATION.record(tmp_path)
+  records.write(tmp_path, EVALUATION.name, record, seconds=1.0, resumed=False)
+  assert dataclasses.replace(EVALUATION, training=split).is_done(tmp_path)
+  other = dataclasses.replace(TRAINING, flags=("--seed=0", "--batch_size=4"))
+  assert not dataclasses.replace(EVALUATION, training=other).is_done(tmp_path)
 
 
 def test_commands_can_be_typed_in_a_shell(tmp_path):

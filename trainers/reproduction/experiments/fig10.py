@@ -49,7 +49,12 @@ class Figure10(base.Experiment):
       for i, score in enumerate(_SCORES, 1)
     }
     fits = {
-      score: [(decrease(of_widths), *power_law(of_widths)) for of_widths in of_seeds]
+      score: [
+        (decrease(of_widths), *power_law(of_widths))
+        if _has_logarithms(of_widths)
+        else [None] * len(_COLUMNS)
+        for of_widths in of_seeds
+      ]
       for score, of_seeds in curves_of_seeds.items()
     }
 
@@ -59,10 +64,11 @@ class Figure10(base.Experiment):
         for width, mean in means.items():
           axis.plot(mean[0], mean[i], marker="o", markersize=3, label=f"{width} ch")
         of_widths = [mean[[0, i]] for mean in means.values()]
-        compute, best = frontier(*np.concatenate(of_widths, axis=1))
-        b = power_law(of_widths).exponent
-        fit = np.exp(np.mean(np.log(best) + b * np.log(compute))) * compute**-b
-        axis.plot(compute, fit, "--", color="0.4", linewidth=0.8, label=f"C^{-b:.2f}")
+        if _has_logarithms(of_widths):
+          compute, best = frontier(*np.concatenate(of_widths, axis=1))
+          b = power_law(of_widths).exponent
+          fit = np.exp(np.mean(np.log(best) + b * np.log(compute))) * compute**-b
+          axis.plot(compute, fit, "--", color="0.4", linewidth=0.8, label=f"C^{-b:.2f}")
         axis.set(xlabel="compute (FLOPs)", ylabel=label, xscale="log", yscale="log")
         axis.legend()
 
@@ -156,6 +162,11 @@ def power_law(curves_of_widths: Sequence[np.ndarray]) -> PowerLaw:
   return PowerLaw(-slope, len(x), 1 - rest / float(np.sum(y * y)) if len(x) > 2 else None)
 
 
+def _has_logarithms(curves_of_widths: Sequence[np.ndarray]) -> bool:
+  """Whether all scores are positive. FID of infinitely many samples can be estimated below 0."""
+  return all(np.all(curve > 0) for curve in curves_of_widths)
+
+
 def decrease(curves_of_widths: Sequence[np.ndarray]) -> float:
   """Fits score = a C^-b to all points, with one b, and with one a per network.
 
@@ -177,6 +188,10 @@ def judge(curves_of_seeds: Sequence[Sequence[np.ndarray]]) -> claims.Claim:
 
   The networks of a seed are in the order of their widths.
   """
+  statement = "FID falls as one power law of compute, across network sizes."
+  if not all(map(_has_logarithms, curves_of_seeds)):
+    reason = "the logarithm of FID; unknown, because an estimate of FID is not positive"
+    return claims.Claim(14, statement, (claims.unknown("FID falls with compute", reason),))
   r_squared = [power_law(of_widths).r_squared for of_widths in curves_of_seeds]
   on_a_line = "one power law fits the frontier of all network sizes"
   how = f"R^2 minus {_MIN_R_SQUARED}, of FID = a C^-b fitted to the frontier of all sizes"
@@ -190,7 +205,7 @@ def judge(curves_of_seeds: Sequence[Sequence[np.ndarray]]) -> claims.Claim:
   ends = [np.log(narrowest[1, -1] / widest[1, -1]) for narrowest, *_, widest in curves_of_seeds]
   return claims.Claim(
     14,
-    "FID falls as one power law of compute, across network sizes.",
+    statement,
     (
       claims.over_seeds(
         "FID falls with compute",

@@ -61,7 +61,8 @@ class Figure11(base.Experiment):
       f"FID on {scale.fid_models.data}: {scale.fid.num_samples:,} samples, seed {scale.seeds[0]}. "
       "All models have seen the same number of images. The paper's models are of LSUN bedrooms at "
       "256x256 (configs/lsun_bedroom.flags and lsun_bedroom_small_batch.flags), where DDIM gained "
-      "by the smaller batch and learning rate, and L_hybrid by the larger ones.",
+      "by the smaller batch and learning rate, and L_hybrid by the larger ones. The paper's figure "
+      "also has L_simple with both fixed variances.",
       figures=(sections.plot(draw, f"FID by the number of steps. Dashed: {_SMALLER}."),),
       tables=(sections.Table(("steps", *(f"{name}, {kind}" for name, kind in fid)), rows, "FID."),),
     )

@@ -168,8 +168,8 @@ def _table(
   return sections.Table(
     columns,
     rows,
-    "NLL (bits/dim), averaged over the seeds. FID is that of the first seed, where there is a "
-    "feature extractor for such images.",
+    "NLL (bits/dim), averaged over the seeds. "
+    + (f"FID is that of seed {scale.seeds[0]}." if fid else "FID is not evaluated at this scale."),
   )
 
 

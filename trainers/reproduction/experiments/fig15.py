@@ -71,7 +71,8 @@ class Figure15(base.Experiment):
     mid_steps = shared_tasks.mid_training(training).train_steps
     return sections.Section(
       "The schedule of Appendix E evaluates every t up to T/K besides the K strided ones. L_simple "
-      "has the variance beta, as in training. Cosine schedule, T = 4000. All points are computed "
+      "has the variance beta, as in training; the paper's figure has beta tilde, too. Cosine "
+      "schedule, T = 4000. All points are computed "
       "from the same images, which are fewer than those of Table 2. The models are those after "
       f"{training.train_steps:,} training steps, and those in mid-training (seed "
       f"{scale.seeds[0]}), after {mid_steps:,} steps.",

@@ -29,14 +29,14 @@ class Figure16(base.Experiment):
   """Scores throughout long trainings."""
 
   title = "Figure 16: overfitting"
-  claims = (13,)
+  claims = (13, 23)
 
   def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
     """Returns a training for each schedule and seed."""
     return [_training(scale, row, seed) for row in _ROWS for seed in scale.seeds]
 
   def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
-    """Returns the scores by the training step, and claim 13."""
+    """Returns the scores by the training step, and claims 13 and 23."""
     by_training = {
       (row.schedule, seed): curves.scores(_training(scale, row, seed).folder(output))
       for row in _ROWS
@@ -84,14 +84,14 @@ class Figure16(base.Experiment):
     return sections.Section(
       f"Models of {scale.fid_models.data}, trained with L_hybrid, T = 4000, and dropout {_DROPOUT} "
       "with both schedules, and evaluated in training (--eval_every). NLL of the test images and "
-      "of the training images is estimated from a hundred timesteps. The claim is judged by the "
+      "of the training images is estimated from a hundred timesteps. Claim 13 is judged by the "
       "test images."
       + (f" They are trained on {count:,} images, so that they overfit soon." if count else ""),
       figures=(
         sections.plot(draw, "Scores throughout training, averaged over the seeds.", columns=2),
       ),
       tables=(sections.Table(columns, rows, "Averages over the seeds."),),
-      claims=(judge(np.array(steps), values["nll"]),),
+      claims=judge(np.array(steps), values["nll"], values["fid"]),
     )
 
 
@@ -116,44 +116,63 @@ def _subset(scale: scales.Scale) -> tuple[str, ...]:
   return (f"--max_examples={count}",) if count else ()
 
 
-def judge(steps: np.ndarray, nll: Mapping[str, np.ndarray]) -> claims.Claim:
-  """Returns claim 13.
+def judge(
+  steps: np.ndarray, nll: Mapping[str, np.ndarray], fid: Mapping[str, np.ndarray]
+) -> tuple[claims.Claim, ...]:
+  """Judges claims 13 and 23.
 
   Args:
     steps: the training steps of the evaluations, int `[steps]`.
     nll: the NLL of the test images with the schedules "linear" and "cosine", float
       `[seeds, steps]`.
+    fid: FID, likewise.
   """
   best = {schedule: steps[np.argmin(values, axis=1)] for schedule, values in nll.items()}
-  cosine = nll["cosine"]
-  increase = [values[-1] - values[i] for values, i in zip(cosine, _best_of_others(cosine))]
-  return claims.Claim(
-    13,
-    "The cosine schedule overfits sooner than the linear one.",
-    (
-      claims.paired(
-        "the step of the best test NLL: linear minus cosine",
-        best["linear"],
-        best["cosine"],
-        "the steps with the lowest NLL of the test images, in trainings of the same seed; the "
-        "interval is widened on both sides by the distance between evaluations",
-        resolution=steps[0],
+  best_of_others = "at the step where the average of the other seeds is lowest"
+  return (
+    claims.Claim(
+      13,
+      "The cosine schedule overfits sooner than the linear one.",
+      (
+        claims.paired(
+          "the step of the best test NLL: linear minus cosine",
+          best["linear"],
+          best["cosine"],
+          "the steps with the lowest NLL of the test images, in trainings of the same seed; the "
+          "interval is widened on both sides by the distance between evaluations",
+          resolution=steps[0],
+        ),
+        claims.over_seeds(
+          "cosine overfits at all",
+          _increase(nll["cosine"]),
+          f"the NLL of the test images at the end, minus that {best_of_others}",
+        ),
       ),
-      claims.over_seeds(
-        "cosine overfits at all",
-        increase,
-        "the NLL of the test images at the end, minus that at the step where the average of the "
-        "other seeds is lowest",
+    ),
+    claims.Claim(
+      23,
+      "FID becomes worse in the end, so that training has to stop early (Appendix G).",
+      (
+        claims.over_seeds(
+          "cosine: the increase of FID after its best step",
+          _increase(fid["cosine"]),
+          f"FID at the end, minus that {best_of_others}",
+        ),
       ),
     ),
   )
 
 
-def _best_of_others(nll: np.ndarray) -> list[int]:
-  """Returns for each seed the index of the step where the average NLL of the other seeds is lowest.
+def _increase(scores: np.ndarray) -> np.ndarray:
+  """Returns the last score of each seed minus that of the step that is best for the other seeds.
 
-  A seed's own lowest value would be below its last one in any case, because of noise.
+  A seed's own lowest score would be below its last one in any case, because of noise.
+
+  Args:
+    scores: float `[seeds, steps]`, lower is better.
   """
-  if len(nll) == 1:
-    return [int(np.argmin(nll))]
-  return [int(np.argmin(np.delete(nll, i, axis=0).mean(axis=0))) for i in range(len(nll))]
+  best = [
+    int(np.argmin((np.delete(scores, i, axis=0) if len(scores) > 1 else scores).mean(axis=0)))
+    for i in range(len(scores))
+  ]
+  return scores[:, -1] - scores[np.arange(len(scores)), best]

@@ -26,7 +26,7 @@ class Figure4(base.Experiment):
   title = "Figure 4: skipping a prefix of the reverse process"
   claims = (6,)
 
-  def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
+  def needs(self, scale: scales.Scale) -> Sequence[tasks.EvaluationTask]:
     """Returns an evaluation for each schedule and seed."""
     rows = (scales.LINEAR_HYBRID, scales.COSINE_HYBRID)
     return [_evaluation(scale, row, seed) for row in rows for seed in scale.seeds]
@@ -75,7 +75,13 @@ class Figure4(base.Experiment):
       figures=(
         sections.plot(draw, "FID by the fraction that is skipped, averaged over the seeds."),
       ),
-      tables=(sections.Table(columns, rows, "FID, averaged over the seeds."),),
+      tables=(
+        sections.Table(
+          columns,
+          rows,
+          "FID, averaged over the seeds. " + shared_tasks.largest_error(self.needs(scale), output),
+        ),
+      ),
       claims=(judge(limits),),
     )
 

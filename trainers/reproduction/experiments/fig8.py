@@ -35,12 +35,17 @@ _CURVES = {
   _BETA_TILDE: _Curve(scales.COSINE_SIMPLE, "ancestral", ("--fixed_variance=fixed_small",)),
   DDIM: _Curve(scales.COSINE_SIMPLE, "ddim"),
 }
-# The spacing of the timesteps that the paper takes, and the other one (section 4).
-_SPACINGS = {HYBRID: ("uniform", "stride"), DDIM: ("stride", "uniform")}
+# The spacing of the timesteps that the paper takes, and others (section 4).
+_SPACINGS = {HYBRID: ("uniform", "stride"), DDIM: ("stride", "uniform", "quadratic")}
+_OTHERS = [(name, spacing) for name, (_, *others) in _SPACINGS.items() for spacing in others]
 _SPACED_STEPS = 25
 _ENOUGH = 100  # The number of steps that is near-optimal (section 4).
+_FEW = 50  # DDIM is better with fewer steps than these (section 4).
 _SAME_SEED = "FID of infinitely many samples, of models of the same seed"
 _NEAR = 0.1  # FID is near-optimal if it is larger by less than this part of it.
+# FID is drastically larger, or a gap is closed, by more than half.
+_DRASTIC = 0.5
+_CLOSED = 0.5
 
 
 @experiments.EXPERIMENTS.register("fig8")
@@ -53,18 +58,13 @@ class Figure8(base.Experiment):
   def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
     """Returns the evaluations of each curve and seed, also of mid-training and other timesteps."""
     return [
-      *(
-        evaluation(scale, name, training(models, name, seed), models)
-        for models in _all_models(scale)
-        for name in _CURVES
-        for seed in scale.seeds
-      ),
+      *(task for models in _all_models(scale) for task in _evaluations(scale, models)),
       *(
         evaluation(scale, name, training(scale.fid_models, name, seed), mid=True)
         for name in _CURVES
         for seed in _seeds_in_mid_training(scale, name)
       ),
-      *(_spaced_evaluation(scale, name, seed) for name in _SPACINGS for seed in scale.seeds),
+      *(_spaced_evaluation(scale, *other, seed) for other in _OTHERS for seed in scale.seeds),
     ]
 
   def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
@@ -86,8 +86,8 @@ class Figure8(base.Experiment):
       for name in (HYBRID, DDIM)
     }
     spaced = {
-      name: np.array([_spaced_fid(scale, output, name, seed) for seed in scale.seeds])
-      for name in _SPACINGS
+      other: np.array([_spaced_fid(scale, output, *other, seed) for seed in scale.seeds])
+      for other in _OTHERS
     }
 
     def draw(*axes: matplotlib.axes.Axes) -> None:
@@ -119,9 +119,8 @@ class Figure8(base.Experiment):
             _table(fid_by_data[models.data], f"FID on {models.data}, averaged over the seeds."),
             _table(
               limits_by_data[models.data],
-              f"FID of infinitely many samples on {models.data}, averaged over the seeds. The "
-              "standard error of one seed's value is at most "
-              f"{_largest_error(scale, output, models):.2g}.",
+              f"FID of infinitely many samples on {models.data}, averaged over the seeds. "
+              + shared_tasks.largest_error(_evaluations(scale, models), output),
             ),
           )
         ),
@@ -158,6 +157,8 @@ def _about(scale: scales.Scale) -> str:
       f"training steps; their FID compares other features ({', '.join(models.fid_flags)}), so that "
       "it cannot be compared with the FID above. "
     )
+  if scale.fid.most_steps < 4000:
+    text += f"L_hybrid with {scale.fid.most_steps:,} steps stands for all 4,000 timesteps. "
   return (
     f"{text}The two fixed variances use the same weights (--fixed_variance). FID of few samples is "
     "too large; the claims are judged by FID of infinitely many samples, to which it is "
@@ -179,20 +180,37 @@ def _table(fid: Mapping[str, Mapping[int, Any]], caption: str) -> sections.Table
 
 
 def _table_of_spacings(
-  fid: Mapping[str, Mapping[int, np.ndarray]], spaced: Mapping[str, np.ndarray], data: str
+  fid: Mapping[str, Mapping[int, np.ndarray]],
+  spaced: Mapping[tuple[str, str], np.ndarray],
+  data: str,
 ) -> sections.Table:
   """Returns a table of FID by the timesteps that a sampler takes."""
+  columns = {
+    "uniform": "evenly spaced timesteps",
+    "stride": "constant stride from the first timestep",
+    "quadratic": "quadratic stride",
+  }
   rows = []
-  for name, values in spaced.items():
-    by_spacing = dict(zip(_SPACINGS[name], (fid[name][_SPACED_STEPS], values), strict=True))
-    rows.append((name, float(by_spacing["uniform"].mean()), float(by_spacing["stride"].mean())))
+  for name, (own, *_) in _SPACINGS.items():
+    values = {(name, own): fid[name][_SPACED_STEPS], **spaced}
+    cells = [values.get((name, spacing)) for spacing in columns]
+    rows.append((name, *(None if cell is None else float(cell.mean()) for cell in cells)))
   return sections.Table(
-    ("sampler", "evenly spaced timesteps", "constant stride from the first timestep"),
+    ("sampler", *columns.values()),
     tuple(rows),
     f"FID of infinitely many samples on {data} by {_SPACED_STEPS} steps, averaged over the seeds. "
     "All other tables have DDIM with a constant stride, and the other samplers with evenly spaced "
     "timesteps.",
   )
+
+
+def _evaluations(scale: scales.Scale, models: scales.Models) -> list[tasks.EvaluationTask]:
+  """Returns the evaluations of each curve and seed at the end of training."""
+  return [
+    evaluation(scale, name, training(models, name, seed), models)
+    for name in _CURVES
+    for seed in scale.seeds
+  ]
 
 
 def evaluation(
@@ -246,26 +264,30 @@ def training(models: scales.Models, name: str, seed: int) -> tasks.TrainingTask:
   return models.training(_CURVES[name].row, seed)
 
 
-def _spaced_evaluation(scale: scales.Scale, name: str, seed: int) -> tasks.EvaluationTask:
+def _spaced_evaluation(
+  scale: scales.Scale, name: str, spacing: str, seed: int
+) -> tasks.EvaluationTask:
   """Returns the evaluation by other timesteps."""
   curve = _CURVES[name]
   return shared_tasks.fid(
     scale,
-    f"{curve.sampler}_{_SPACINGS[name][1]}",
+    f"{curve.sampler}_{spacing}",
     training(scale.fid_models, name, seed),
-    [_spaced_sampler(name)],
+    [_spaced_sampler(name, spacing)],
     (*curve.flags, "--fid_infinity"),
   )
 
 
-def _spaced_fid(scale: scales.Scale, output: pathlib.Path, name: str, seed: int) -> float:
+def _spaced_fid(
+  scale: scales.Scale, output: pathlib.Path, name: str, spacing: str, seed: int
+) -> float:
   """Returns the FID of infinitely many samples by other timesteps."""
-  sampler = tasks.result_name(_spaced_sampler(name))
-  return _spaced_evaluation(scale, name, seed).score(output, "fid_infinity", sampler)
+  sampler = tasks.result_name(_spaced_sampler(name, spacing))
+  return _spaced_evaluation(scale, name, spacing, seed).score(output, "fid_infinity", sampler)
 
 
-def _spaced_sampler(name: str) -> str:
-  return f"{_sampler(name, _SPACED_STEPS)}:{_SPACINGS[name][1]}"
+def _spaced_sampler(name: str, spacing: str) -> str:
+  return f"{_sampler(name, _SPACED_STEPS)}:{spacing}"
 
 
 def _seeds_in_mid_training(scale: scales.Scale, name: str) -> tuple[int, ...]:
@@ -291,13 +313,6 @@ def _of_seeds(
   return {steps: np.array([values[steps] for values in by_seed]) for steps in by_seed[0]}
 
 
-def _largest_error(scale: scales.Scale, output: pathlib.Path, models: scales.Models) -> float:
-  """Returns the largest standard error of FID of infinitely many samples."""
-  score = "fid_infinity_standard_error"
-  errors = [_of_seeds(scale, output, name, score, models) for name in _CURVES]
-  return float(max(np.max(of_seeds) for by_steps in errors for of_seeds in by_steps.values()))
-
-
 def _num_steps(scale: scales.Scale, name: str, *, mid: bool = False) -> tuple[int, ...]:
   """Returns the numbers of steps of a curve. L_hybrid has also the one that stands for all."""
   most = {scale.fid.most_steps} if name == HYBRID and not mid else set()
@@ -311,7 +326,7 @@ def _sampler(name: str, steps: int) -> str:
 def judge(
   fid_by_data: Mapping[str, Mapping[str, Mapping[int, np.ndarray]]],
   mid: Mapping[str, Mapping[int, np.ndarray]],
-  spaced: Mapping[str, np.ndarray],
+  spaced: Mapping[tuple[str, str], np.ndarray],
 ) -> tuple[claims.Claim, ...]:
   """Judges claims 9, 10, 20 and 21.
 
@@ -319,7 +334,7 @@ def judge(
     fid_by_data: `{data: {curve: {number of steps: FID of each seed}}}`. The first data judge all
       claims, and others judge claims 9 and 10, too.
     mid: FID of the first data in mid-training, of L_hybrid and of DDIM.
-    spaced: FID of each seed of the first data by other timesteps, of L_hybrid and of DDIM.
+    spaced: FID of each seed of the first data by the curve and its other timesteps.
   """
   fid = next(iter(fid_by_data.values()))
   # {start of the statement: FID}
@@ -333,23 +348,29 @@ def judge(
     ),
     claims.Claim(
       10,
-      "DDIM is better than L_hybrid with fewer than about 50 steps.",
+      f"DDIM is better than L_hybrid with fewer than {_FEW} steps, and worse with {_FEW} or more.",
       tuple(part for start, each in named.items() for part in _better_with_few(start, each)),
     ),
     claims.Claim(
       20,
-      "Evenly spaced timesteps drastically harm DDIM. L_hybrid is slightly better with them than "
-      "with a constant stride.",
+      "Evenly spaced timesteps drastically harm DDIM, and a quadratic stride harms it. L_hybrid is "
+      "slightly better with evenly spaced timesteps than with a constant stride.",
       (
         claims.paired(
-          f"DDIM, {_SPACED_STEPS} steps: FID with evenly spaced ones minus that with a stride",
-          spaced[DDIM],
+          f"DDIM, {_SPACED_STEPS} steps: evenly spaced ones increase FID by more than half",
+          spaced[DDIM, "uniform"],
+          (1 + _DRASTIC) * fid[DDIM][_SPACED_STEPS],
+          f"FID with them, minus {1 + _DRASTIC} times that with a constant stride; {_SAME_SEED}",
+        ),
+        claims.paired(
+          f"DDIM, {_SPACED_STEPS} steps: FID with a quadratic stride minus a constant one's",
+          spaced[DDIM, "quadratic"],
           fid[DDIM][_SPACED_STEPS],
           _SAME_SEED,
         ),
         claims.paired(
           f"L_hybrid, {_SPACED_STEPS} steps: FID with a stride minus that with evenly spaced ones",
-          spaced[HYBRID],
+          spaced[HYBRID, "stride"],
           fid[HYBRID][_SPACED_STEPS],
           _SAME_SEED,
         ),
@@ -366,9 +387,10 @@ def judge(
           f"{_SAME_SEED}, by {_ENOUGH} steps",
         ),
         claims.paired(
-          "this difference in mid-training, minus that at the end of training",
-          mid[DDIM][_ENOUGH] - mid[HYBRID][_ENOUGH],
+          "at the end of training, less than half of this difference is left",
+          (1 - _CLOSED) * (mid[DDIM][_ENOUGH] - mid[HYBRID][_ENOUGH]),
           fid[DDIM][_ENOUGH] - fid[HYBRID][_ENOUGH],
+          f"{1 - _CLOSED} times the difference in mid-training, minus that at the end; "
           f"{_SAME_SEED}, by {_ENOUGH} steps",
         ),
       ),
@@ -415,12 +437,16 @@ def _better_with_few(
         _SAME_SEED,
       )
       for steps in fid[DDIM]
-      if steps < 50
+      if steps < _FEW
     ),
-    claims.paired(
-      f"{start}{_ENOUGH} steps: FID of DDIM minus that of L_hybrid",
-      fid[DDIM][_ENOUGH],
-      fid[HYBRID][_ENOUGH],
-      _SAME_SEED,
+    *(
+      claims.paired(
+        f"{start}{steps} steps: FID of DDIM minus that of L_hybrid",
+        fid[DDIM][steps],
+        fid[HYBRID][steps],
+        _SAME_SEED,
+      )
+      for steps in fid[DDIM]
+      if steps >= _FEW
     ),
   )

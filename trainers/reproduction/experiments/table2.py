@@ -116,7 +116,7 @@ def section(scale: scales.Scale, output: pathlib.Path, paper: PaperTable) -> sec
     "importance sampling of t, which begins when every timestep has ten losses. "
     f"{_about(scale)}",
     figures=grids,
-    tables=(sections.Table(columns, tuple(rows), "Averages over the seeds."),),
+    tables=(sections.Table(columns, tuple(rows), _caption(scale)),),
     claims=judge(nll),
   )
 
@@ -129,12 +129,18 @@ def _grid(scale: scales.Scale, row: scales.Row) -> tasks.SamplingTask:
   return shared_tasks.sample_grid(scale, scale.likelihood_models.training(row, scale.seeds[0]))
 
 
+def _caption(scale: scales.Scale) -> str:
+  if scale.has_paper_models:
+    return f"NLL averaged over the seeds, and FID of seed {scale.seeds[0]}."
+  return "NLL averaged over the seeds."
+
+
 def _about(scale: scales.Scale) -> str:
   """Returns what the report says about FID and about the length of the trainings."""
   if not scale.has_paper_models:
     return (
       "The trainings here are too short for that at T = 4000. Only the order of the rows can be "
-      "compared with the paper's. FID of these images is not evaluated."
+      "compared with the paper's. Figure 8 has FID of two of these models."
     )
   text = (
     f"FID is that of {scale.fid.num_samples:,} samples by all T steps. The paper does not say how "

@@ -1,10 +1,14 @@
 """Table 4: FID, precision and recall of models of two sizes."""
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import pathlib
 from typing import Any
 
+import numpy as np
+
 from iddpm_tf.models import model_dir
+from trainers.reproduction import claims
 from trainers.reproduction import experiments
 from trainers.reproduction import scales
 from trainers.reproduction import sections
@@ -20,22 +24,33 @@ _SCORES = ("fid", "precision_k5", "recall_k5")
 
 @experiments.EXPERIMENTS.register("table4")
 class Table4(base.Experiment):
-  """Scores of a small and a large model. It judges no claim, because there is only one seed."""
+  """Scores of a small and a large model."""
 
   title = "Table 4: sample quality of models of two sizes"
+  claims = (25,)
 
   def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
-    """Returns the evaluation of each size."""
-    return [_evaluation(scale, size) for size in _PAPER]
+    """Returns the evaluation of each size and seed."""
+    return [_evaluation(scale, size, seed) for size in _PAPER for seed in _seeds(scale)]
 
   def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
-    """Returns the paper's scores beside ours."""
+    """Returns the paper's scores beside ours, and claim 25."""
     sampler = tasks.result_name(_sampler(scale))
+    # {size: {score: values of the seeds}}
+    scores = {
+      size: {
+        name: np.array(
+          [_evaluation(scale, size, seed).score(output, name, sampler) for seed in _seeds(scale)]
+        )
+        for name in _SCORES
+      }
+      for size in _PAPER
+    }
     rows: list[tuple[Any, ...]] = [(*_BIGGAN, None, None, None, None)]
     for size, paper in _PAPER.items():
-      evaluation = _evaluation(scale, size)
-      parameters = _parameters(evaluation.training.folder(output)) / 1e6
-      ours = [evaluation.score(output, name, sampler) for name in _SCORES]
+      folder = training(scale, size, scale.seeds[0]).folder(output)
+      parameters = _parameters(folder) / 1e6
+      ours = [float(values.mean()) for values in scores[size].values()]
       rows.append((f"Improved Diffusion ({size})", *paper, f"{parameters:.2f}M", *ours))
     columns = (
       "model",
@@ -52,9 +67,15 @@ class Table4(base.Experiment):
       "features, 50,000 samples and k = 5. The GAN is not trained here. Our models are of "
       f"{scale.fid_models.data}{_about_data(scale)}. Their scores use "
       f"{scale.fid.quality_samples:,} samples by {scale.fid.default_steps} steps, L_hybrid, "
-      f"the cosine schedule, and seed {scale.seeds[0]}.",
-      tables=(sections.Table(columns, tuple(rows), "k = 5."),),
+      f"the cosine schedule, and the seeds {', '.join(map(str, _seeds(scale)))}.",
+      tables=(sections.Table(columns, tuple(rows), "k = 5. Averages over the seeds."),),
+      claims=(judge({size: scores[size]["recall_k5"] for size in scores} if scale.sizes else {}),),
     )
+
+
+def _seeds(scale: scales.Scale) -> tuple[int, ...]:
+  """Returns all seeds where they judge a claim, and otherwise the first one."""
+  return scale.seeds if scale.sizes else scale.seeds[:1]
 
 
 def training(scale: scales.Scale, size: str, seed: int) -> tasks.TrainingTask:
@@ -71,10 +92,10 @@ def training(scale: scales.Scale, size: str, seed: int) -> tasks.TrainingTask:
   )
 
 
-def _evaluation(scale: scales.Scale, size: str) -> tasks.EvaluationTask:
+def _evaluation(scale: scales.Scale, size: str, seed: int) -> tasks.EvaluationTask:
   return shared_tasks.evaluation(
     "fid_precision_recall",
-    training(scale, size, scale.seeds[0]),
+    training(scale, size, seed),
     (
       "--fid",
       "--precision_recall",
@@ -102,4 +123,23 @@ def _about_data(scale: scales.Scale) -> str:
   return (
     ", class-conditional, from the files of the other models; the paper's images are cropped and "
     "averaged from the original pictures"
+  )
+
+
+def judge(recall: Mapping[str, np.ndarray]) -> claims.Claim:
+  """Judges claim 25 by the recall of each seed, by the size of the model, or by nothing."""
+  name, _, _, gan = _BIGGAN
+  statement = f"recall minus that of {name}, {gan}"
+  parts = tuple(
+    claims.over_seeds(
+      f"{size} model: {statement}",
+      values - gan,
+      "recall (k = 5) of our samples, minus the number that the paper gives for the GAN",
+    )
+    for size, values in recall.items()
+  )
+  return claims.Claim(
+    25,
+    "Diffusion models have a higher recall than a comparable GAN.",
+    parts or (claims.unknown(statement, "this scale has no data of which the paper has a GAN"),),
   )
