@@ -152,10 +152,16 @@ def _number(value: float | None) -> str:
   return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
-def commands(lines: Sequence[str]) -> str:
-  """Returns command lines in an element that the reader unfolds; nothing where there are none."""
+def commands(lines: Sequence[str], seconds: float) -> str:
+  """Returns command lines in an element that the reader unfolds; nothing where there are none.
+
+  Args:
+    lines: the command lines.
+    seconds: how long they took, one after the other.
+  """
   if not lines:
     return ""
   text = "\n".join(map(escape, lines))
   noun = "command" if len(lines) == 1 else "commands"
-  return f"<details><summary>{len(lines)} {noun}</summary><pre>{text}</pre></details>"
+  took = f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
+  return f"<details><summary>{len(lines)} {noun}, {took}</summary><pre>{text}</pre></details>"

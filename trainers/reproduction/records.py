@@ -78,6 +78,12 @@ def read(output: pathlib.Path, name: str) -> list[str] | None:
   return _content(path(output, name)).get("record")
 
 
+def seconds(output: pathlib.Path, name: str) -> float:
+  """Returns how long a task took, or its last part if it was resumed; 0 where that is unknown."""
+  value = _content(path(output, name)).get("seconds")
+  return value if isinstance(value, float) else 0.0
+
+
 def write(
   output: pathlib.Path, name: str, record: list[str], *, seconds: float, resumed: bool
 ) -> None:

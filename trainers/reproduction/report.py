@@ -23,11 +23,13 @@ class Entry:
     title: the experiment's title.
     section: what it shows.
     commands: the command lines of its tasks.
+    seconds: how long its tasks took, one after the other.
   """
 
   title: str
   section: sections.Section
   commands: Sequence[str]
+  seconds: float = 0.0
 
 
 def write(
@@ -74,6 +76,7 @@ def as_json(
           for claim in entry.section.claims
         ],
         "commands": entry.commands,
+        "seconds": entry.seconds,
       }
       for name, entry in entries.items()
     },
@@ -126,7 +129,7 @@ def _section(name: str, entry: Entry) -> str:
       f"<p>{page.escape(section.text)}</p>" + (f"<p>{verdicts}</p>" if verdicts else ""),
       *map(page.figure, section.figures),
       *map(page.table, section.tables),
-      page.commands(entry.commands),
+      page.commands(entry.commands, entry.seconds),
       "</section>",
     ]
   )

@@ -52,10 +52,15 @@ def run(
   }
   needed = list(dict.fromkeys(task for each in tasks.values() for task in each))
 
-  def commands(name: str) -> list[str]:
-    return tasks_lib.command_lines(tasks[name], output, data_flags)
+  def entry(name: str, section: sections.Section) -> report.Entry:
+    return report.Entry(
+      experiments[name].title,
+      section,
+      tasks_lib.command_lines(tasks[name], output, data_flags),
+      sum(records.seconds(output, task.name) for task in tasks[name]),
+    )
 
-  growing = _GrowingReport(scale, output, experiments, commands)
+  growing = _GrowingReport(scale, output, experiments, entry)
   files.make_folder(output)
 
   def update_report() -> None:
@@ -99,10 +104,10 @@ class _GrowingReport:
     scale: scales.Scale,
     output: pathlib.Path,
     experiments: Mapping[str, base.Experiment],
-    commands: Callable[[str], Sequence[str]],
+    entry: Callable[[str, sections.Section], report.Entry],
   ):
     self._scale, self._output = scale, output
-    self._experiments, self._commands = experiments, commands
+    self._experiments, self._entry = experiments, entry
     self._sections: dict[str, sections.Section] = {}
     self.failed: list[str] = []
 
@@ -118,8 +123,8 @@ class _GrowingReport:
     for name in new:
       self._sections[name] = self._show(name)
     entries = {
-      name: report.Entry(experiment.title, self._sections[name], self._commands(name))
-      for name, experiment in self._experiments.items()
+      name: self._entry(name, self._sections[name])
+      for name in self._experiments
       if name in self._sections
     }
     report.write(self._output, self._scale, entries, self._unjudged())
