@@ -4,8 +4,8 @@ TensorFlow is not needed: the network runs on Keras' JAX backend. Install jax[cu
 
   python -m benchmarks.accelerator_memory --flagfiles=imagenet64,imagenet256 --gpus=8
 
-A step is what one of the GPUs does that share the batch of the flagfile: the loss and its gradient
-in microbatches, Adam, and the moving averages of the weights. Each measurement runs in a process of
+A step is that of one of the GPUs that share the batch of the flagfile: the loss and its gradient in
+microbatches, Adam, and the moving averages of the weights. Each measurement runs in a process of
 its own, takes two steps, and prints a row with the most memory that was in use. JAX takes three
 quarters of the GPU at most, and more with XLA_PYTHON_CLIENT_MEM_FRACTION=0.95.
 """
@@ -19,8 +19,6 @@ import subprocess
 import sys
 from typing import Any
 
-from benchmarks import memory_table
-
 _GIB = 2**30
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8  # Of Adam.
 _COLUMNS = ("flagfile", "computed in", "images", "microbatches", "counted, GiB", "measured, GiB")
@@ -28,6 +26,11 @@ _COLUMNS = ("flagfile", "computed in", "images", "microbatches", "counted, GiB",
 
 def main() -> None:
   """Runs the command."""
+  # Keras and JAX read these when they are imported, in the processes that measure, too.
+  os.environ.setdefault("KERAS_BACKEND", "jax")
+  os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+  from benchmarks import memory_table
+
   parser = argparse.ArgumentParser(prog="accelerator_memory")
   parser.add_argument("--flagfiles", default="cifar10", help="names in configs/, with commas")
   ways = list(memory_table.WAYS)
@@ -64,10 +67,8 @@ def _write(cells: Sequence[str], output: pathlib.Path | None) -> None:
 def _answer(question: dict[str, Any]) -> str:
   """Returns the memory that another process measures, in GiB, or why there is none."""
   command = [sys.executable, "-m", "benchmarks.accelerator_memory"]
-  environment = os.environ | {"KERAS_BACKEND": "jax", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
   done = subprocess.run(
     [*command, f"--measure={json.dumps(question)}"],
-    env=environment,
     capture_output=True,
     text=True,
     check=False,
@@ -83,6 +84,7 @@ def _measure(name: str, way: str, images: int, microbatches: int) -> int:
   import jax
   from jax import numpy as jnp
 
+  from benchmarks import memory_table
   from iddpm_tf import config as config_lib
   from iddpm_tf import networks
   from iddpm_tf.networks import stateless

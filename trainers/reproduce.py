@@ -106,7 +106,7 @@ def main(options: Options, given: dict[str, Any]) -> int:
   del given  # This command takes no settings of a model.
   output = pathlib.Path(options.output_dir)
   scale = _scale(options, output)
-  compares = scale.fid.features is not None
+  compares = options.features is not None
   if options.scale != "small":
     needing = _needing_features(options.names, scale, output)
     compares = compares or bool(needing)
@@ -186,7 +186,7 @@ def _is_same(features: str, others: str) -> bool:
 def _needing_features(
   names: tuple[str, ...], scale: scales.Scale, output: pathlib.Path
 ) -> tuple[str, ...]:
-  """Returns the experiments of which a task compares features of images, such as by FID."""
+  """Returns the experiments whose tasks compare features of images, such as by FID."""
   scale = scale.with_features("ANY")
   return tuple(
     name
@@ -194,7 +194,8 @@ def _needing_features(
     if any(
       flag.endswith("features=ANY")
       for task in experiments.load(name).needs(scale)
-      for flag in task.arguments(output)
+      for each in (*task.trainings, task)
+      for flag in each.arguments(output)
     )
   )
 

@@ -89,6 +89,22 @@ def over_seeds(
   return Part(statement, mean, float(low), float(high), verdict, how, tuple(values.tolist()))
 
 
+def best_of_others(scores: np.ndarray) -> np.ndarray:
+  """Returns each seed's score at the step that is best, on average, for the other seeds.
+
+  A seed's own lowest score would be too low, because of noise.
+
+  Args:
+    scores: float `[seeds, steps]`; lower is better.
+
+  Returns:
+    float `[seeds]`.
+  """
+  seeds = range(len(scores))
+  others = [np.delete(scores, i, axis=0) if len(scores) > 1 else scores for i in seeds]
+  return scores[seeds, [int(np.argmin(each.mean(axis=0))) for each in others]]
+
+
 def paired(
   statement: str,
   larger: Sequence[float] | np.ndarray,

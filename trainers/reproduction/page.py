@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import html
 
 from trainers.reproduction import claims as claims_lib
+from trainers.reproduction import records
 from trainers.reproduction import sections
 
 _STYLE = """
@@ -152,16 +153,17 @@ def _number(value: float | None) -> str:
   return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
-def commands(lines: Sequence[str], seconds: float) -> str:
+def commands(lines: Sequence[str], time: records.Time) -> str:
   """Returns command lines in an element that the reader unfolds; nothing where there are none.
 
   Args:
     lines: the command lines.
-    seconds: how long they took, one after the other.
+    time: how long they took.
   """
   if not lines:
     return ""
   text = "\n".join(map(escape, lines))
   noun = "command" if len(lines) == 1 else "commands"
-  took = f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
-  return f"<details><summary>{len(lines)} {noun}, {took}</summary><pre>{text}</pre></details>"
+  took = f"{time.seconds / 60:.1f} minutes" + ("" if time.is_whole else " or more")
+  summary = f"{len(lines)} {noun}, which took {took} one after the other"
+  return f"<details><summary>{summary}</summary><pre>{text}</pre></details>"

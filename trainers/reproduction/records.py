@@ -1,5 +1,6 @@
 """Records in the output folder: one file `done/NAME.json` per finished task, and `scale.json`."""
 
+from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 import pathlib
@@ -78,10 +79,23 @@ def read(output: pathlib.Path, name: str) -> list[str] | None:
   return _content(path(output, name)).get("record")
 
 
-def seconds(output: pathlib.Path, name: str) -> float:
-  """Returns how long a task took, or its last part if it was resumed; 0 where that is unknown."""
-  value = _content(path(output, name)).get("seconds")
-  return value if isinstance(value, float) else 0.0
+class Time(NamedTuple):
+  """How long tasks took, one after the other.
+
+  Attributes:
+    seconds: the seconds that are known.
+    is_whole: whether they are all; of a task that was resumed, only the last part is known.
+  """
+
+  seconds: float = 0.0
+  is_whole: bool = True
+
+
+def time_of(output: pathlib.Path, names: Iterable[str]) -> Time:
+  """Returns how long some tasks took."""
+  contents = [_content(path(output, name)) for name in names]
+  whole = all("seconds" in content and not content.get("resumed") for content in contents)
+  return Time(sum(content.get("seconds", 0.0) for content in contents), whole)
 
 
 def write(

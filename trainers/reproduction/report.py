@@ -9,6 +9,7 @@ from typing import Any
 import iddpm_tf
 from iddpm_tf.utils import files
 from trainers.reproduction import page
+from trainers.reproduction import records
 from trainers.reproduction import scales
 from trainers.reproduction import sections
 
@@ -23,13 +24,13 @@ class Entry:
     title: the experiment's title.
     section: what it shows.
     commands: the command lines of its tasks.
-    seconds: how long its tasks took, one after the other.
+    time: how long its tasks took.
   """
 
   title: str
   section: sections.Section
   commands: Sequence[str]
-  seconds: float = 0.0
+  time: records.Time
 
 
 def write(
@@ -76,7 +77,7 @@ def as_json(
           for claim in entry.section.claims
         ],
         "commands": entry.commands,
-        "seconds": entry.seconds,
+        "time": entry.time._asdict(),
       }
       for name, entry in entries.items()
     },
@@ -129,7 +130,7 @@ def _section(name: str, entry: Entry) -> str:
       f"<p>{page.escape(section.text)}</p>" + (f"<p>{verdicts}</p>" if verdicts else ""),
       *map(page.figure, section.figures),
       *map(page.table, section.tables),
-      page.commands(entry.commands, entry.seconds),
+      page.commands(entry.commands, entry.time),
       "</section>",
     ]
   )

@@ -57,7 +57,7 @@ def run(
       experiments[name].title,
       section,
       tasks_lib.command_lines(tasks[name], output, data_flags),
-      sum(records.seconds(output, task.name) for task in tasks[name]),
+      records.time_of(output, (task.name for task in tasks[name])),
     )
 
   growing = _GrowingReport(scale, output, experiments, entry)

@@ -179,9 +179,9 @@ def all_steps_fid(
 def largest_error(evaluations: Iterable[tasks.EvaluationTask], output: pathlib.Path) -> str:
   """Returns a sentence on the standard error of FID of infinitely many samples."""
   errors = [
-    result["scores"]["fid_infinity_standard_error"]
+    error
     for evaluation in evaluations
-    for result in evaluation.results(output).values()
+    for error in evaluation.scores(output, "fid_infinity_standard_error").values()
   ]
   return (
     f"One seed's FID of infinitely many samples has a standard error of at most {max(errors):.2g}."

@@ -68,7 +68,10 @@ class Task(abc.ABC):
 
 
 def _comparable(record: list[str] | None) -> list[str]:
-  """Returns a record without the parts of a batch, which change memory but no result."""
+  """Returns a record without the parts of a batch.
+
+  They are chosen by the memory of a device, and do not change what is measured.
+  """
   words = [re.sub(r" ?--microbatches=\d+", "", word) for word in record or ()]
   return [word for word in words if word]
 
@@ -259,6 +262,10 @@ class EvaluationTask(_ModelTask):
   def score(self, output: pathlib.Path, name: str, sampler: str = "") -> float:
     """Returns one score, such as "fid" by the sampler "ancestral_50"."""
     return self.results(output)[sampler]["scores"][name]
+
+  def scores(self, output: pathlib.Path, name: str) -> dict[str, float]:
+    """Returns one score by each sampler of the task, as `{name of the sampler: score}`."""
+    return {sampler: self.score(output, name, sampler) for sampler in self._samplers()}
 
   def terms(self, output: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     """Returns the terms of the bound in bits/dim, float64 `[T]`, and their timesteps, int `[T]`."""

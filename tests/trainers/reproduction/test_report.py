@@ -7,6 +7,7 @@ import numpy as np
 
 from tests.trainers.reproduction import html_page
 from trainers.reproduction import claims
+from trainers.reproduction import records
 from trainers.reproduction import report
 from trainers.reproduction import scales
 from trainers.reproduction import sections
@@ -26,12 +27,17 @@ def test_all_texts_are_escaped(tmp_path):
   models = dataclasses.replace(small.likelihood_models, data=evil)
   scale = dataclasses.replace(small, likelihood_models=models)
   line = tasks.command_line(tasks.TrainingTask(evil, evil, (evil,), 1), tmp_path)
-  report.write(tmp_path, scale, {"fig7": report.Entry(evil, section, [line], 125.0)}, {8: [evil]})
+  report.write(
+    tmp_path,
+    scale,
+    {"fig7": report.Entry(evil, section, [line], records.Time(125.0, False))},
+    {8: [evil]},
+  )
   text = (tmp_path / report.HTML).read_text()
   page = html_page.Page(text)
   page.require_self_contained()
   assert "<script" not in text and page.text.count(evil) >= 9
-  assert "1 command, 2 min" in text
+  assert "1 command, which took 2.1 minutes or more one after the other" in text
   # A claim that fails comes first, too, with its numbers.
   assert re.search(r"-1\.033.*fails", text.replace("\n", " "))
 

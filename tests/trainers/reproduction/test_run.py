@@ -71,7 +71,7 @@ def test_an_experiment_is_killed_and_resumed(tmp_path, monkeypatch, capsys):
   assert "python -m trainers.train --flagfile=configs/photos_small.flags" in page.text
   shown = json.loads((tmp_path / "report.json").read_text())["experiments"]
   assert list(shown) == ["table2"]  # Not Table 1, which shares the model, nor Figure 1.
-  assert shown["table2"]["seconds"] > 0
+  assert shown["table2"]["time"]["seconds"] > 0 and shown["table2"]["time"]["is_whole"]
   table = shown["table2"]["tables"][0]
   (row,) = table["rows"]
   results = tmp_path / "measurements/photos_small_cosine_4k_hybrid_seed0_nll/results.jsonl"

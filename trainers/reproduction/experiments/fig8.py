@@ -64,7 +64,7 @@ class Figure8(base.Experiment):
         for name in _CURVES
         for seed in _seeds_in_mid_training(scale, name)
       ),
-      *(_spaced_evaluation(scale, *other, seed) for other in _OTHERS for seed in scale.seeds),
+      *_spaced_evaluations(scale),
     ]
 
   def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
@@ -125,7 +125,14 @@ class Figure8(base.Experiment):
           )
         ),
         _table(mid, f"FID on {scale.fid_models.data} in mid-training, seed {scale.seeds[0]}."),
-        _table_of_spacings(limits, spaced, scale.fid_models.data),
+        _table_of_spacings(
+          limits,
+          spaced,
+          f"FID of infinitely many samples on {scale.fid_models.data} by {_SPACED_STEPS} steps, "
+          "averaged over the seeds. All other tables have DDIM with a constant stride, and the "
+          "other samplers with evenly spaced timesteps. "
+          + shared_tasks.largest_error(_spaced_evaluations(scale), output),
+        ),
       ),
       claims=judge(limits_by_data, mid_limits, spaced),
     )
@@ -182,7 +189,7 @@ def _table(fid: Mapping[str, Mapping[int, Any]], caption: str) -> sections.Table
 def _table_of_spacings(
   fid: Mapping[str, Mapping[int, np.ndarray]],
   spaced: Mapping[tuple[str, str], np.ndarray],
-  data: str,
+  caption: str,
 ) -> sections.Table:
   """Returns a table of FID by the timesteps that a sampler takes."""
   columns = {
@@ -198,9 +205,7 @@ def _table_of_spacings(
   return sections.Table(
     ("sampler", *columns.values()),
     tuple(rows),
-    f"FID of infinitely many samples on {data} by {_SPACED_STEPS} steps, averaged over the seeds. "
-    "All other tables have DDIM with a constant stride, and the other samplers with evenly spaced "
-    "timesteps.",
+    caption,
   )
 
 
@@ -262,6 +267,11 @@ def fids(
 def training(models: scales.Models, name: str, seed: int) -> tasks.TrainingTask:
   """Returns the training of a curve's model."""
   return models.training(_CURVES[name].row, seed)
+
+
+def _spaced_evaluations(scale: scales.Scale) -> list[tasks.EvaluationTask]:
+  """Returns the evaluations by other timesteps of each seed."""
+  return [_spaced_evaluation(scale, *other, seed) for other in _OTHERS for seed in scale.seeds]
 
 
 def _spaced_evaluation(
