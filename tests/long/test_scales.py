@@ -67,7 +67,7 @@ def stand_in(scale):
       scale.noise_scale, diffusion_steps=_TIMESTEPS, train_steps=4, flags=("--log_every=1",)
     ),
     overfitting=dataclasses.replace(scale.overfitting, train_steps=2, evaluations=2),
-    ema_sweep=dataclasses.replace(scale.ema_sweep, rates=(0.9, 0.99), train_steps=2, evaluations=2),
+    ema_sweep=scales.EmaSweep(rates=(0.9, 0.97, 0.99), train_steps=2, evaluations=2),
     scaling=dataclasses.replace(scale.scaling, widths=(32, 64), train_steps=2, evaluations=2),
     sizes=sizes,
   )
