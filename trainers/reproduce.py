@@ -48,8 +48,8 @@ class Options:
   )
   seeds: int | None = settings.setting(
     None,
-    "number of models of each kind; their seeds are 3, 4, ... at --scale=small, otherwise 0, 1, "
-    "...; unset: 3 at --scale=small, otherwise 1, with which claims stay undecided",
+    "number of models of each kind, with the seeds 0, 1, ...; unset: the seeds 6, 7 and 8 at "
+    "--scale=small, otherwise seed 0 alone, with which claims stay undecided",
   )
   microbatches: int | None = settings.setting(
     None,
@@ -152,8 +152,7 @@ def _scale(options: Options, output: pathlib.Path) -> scales.Scale:
       features = recorded.features
   scale = scales.SCALES[options.scale].with_features(features)
   if options.seeds:
-    first = scale.seeds[0]
-    scale = dataclasses.replace(scale, seeds=tuple(range(first, first + options.seeds)))
+    scale = scale.with_seeds(tuple(range(options.seeds)))
   if options.microbatches:
     scale = scale.with_microbatches(options.microbatches)
   return _with_precision(scale, options.precision, recorded, output)

@@ -58,9 +58,7 @@ class Claim(NamedTuple):
     return UNDECIDED if UNDECIDED in verdicts else HOLDS
 
 
-def over_seeds(
-  statement: str, values: Sequence[float] | np.ndarray, how: str, resolution: float = 0.0
-) -> Part:
+def over_seeds(statement: str, values: Sequence[float] | np.ndarray, how: str) -> Part:
   """Returns the mean of a quantity over the seeds, with Student's t confidence interval.
 
   The verdict is `HOLDS` if the whole interval is above 0, `FAILS` if it is below 0, and `UNDECIDED`
@@ -70,8 +68,6 @@ def over_seeds(
     statement: the quantity, in words.
     values: the quantity of each seed.
     how: how the quantity is computed.
-    resolution: the step in which the values come. The interval is widened by it on both sides,
-      because seeds whose values agree are only known to agree within one step.
 
   Raises:
     ValueError: there are no values, or a value is not finite.
@@ -83,7 +79,7 @@ def over_seeds(
   if len(values) < _MIN_SEEDS:
     return Part(statement, mean, None, None, UNDECIDED, how, tuple(values.tolist()))
   quantile = stats.t.ppf((1 + _CONFIDENCE) / 2, len(values) - 1)
-  half = resolution + quantile * np.std(values, ddof=1) / math.sqrt(len(values))
+  half = quantile * np.std(values, ddof=1) / math.sqrt(len(values))
   low, high = mean - half, mean + half
   verdict = HOLDS if low > 0 else FAILS if high < 0 else UNDECIDED
   return Part(statement, mean, float(low), float(high), verdict, how, tuple(values.tolist()))
@@ -110,13 +106,12 @@ def paired(
   larger: Sequence[float] | np.ndarray,
   smaller: Sequence[float] | np.ndarray,
   how: str,
-  resolution: float = 0.0,
 ) -> Part:
   """Returns `over_seeds` of the differences `larger - smaller` of two models, one for each seed.
 
   What a seed adds to the values of both models cancels in their difference.
   """
-  return over_seeds(statement, np.subtract(larger, smaller), how, resolution)
+  return over_seeds(statement, np.subtract(larger, smaller), how)
 
 
 def exact(statement: str, value: float, how: str) -> Part:

@@ -117,9 +117,18 @@ def evaluation(
   )
 
 
-def nll(scale: scales.Scale, training: tasks.TrainingTask) -> tasks.EvaluationTask:
-  """Returns the evaluation of bits/dim of test images."""
-  return evaluation("nll", training, scale.likelihood.nll_flags)
+def nll(
+  scale: scales.Scale, training: tasks.TrainingTask, *, close: bool = False
+) -> tasks.EvaluationTask:
+  """Returns the evaluation of bits/dim of test images.
+
+  Args:
+    scale: the scale.
+    training: the model's training.
+    close: whether the model is compared with others that have almost the same bits/dim.
+  """
+  flags = (scale.likelihood.close_nll_flags if close else None) or scale.likelihood.nll_flags
+  return evaluation("nll", training, flags)
 
 
 def terms(scale: scales.Scale, training: tasks.TrainingTask) -> tasks.EvaluationTask:
@@ -134,6 +143,7 @@ def fid(
   samplers: Sequence[str],
   flags: Sequence[str] = (),
   enlarged_by: tasks.TrainingTask | None = None,
+  num_samples: int | None = None,
 ) -> tasks.EvaluationTask:
   """Returns the evaluation of FID by each of several samplers.
 
@@ -144,6 +154,7 @@ def fid(
     samplers: the samplers, as the flag `--samplers` takes them.
     flags: the flags to add.
     enlarged_by: the training of a model that enlarges the images.
+    num_samples: the samples, if they are not those of the scale.
   """
   return evaluation(
     f"fid_{kind}",
@@ -151,7 +162,7 @@ def fid(
     (
       "--fid",
       f"--samplers={','.join(samplers)}",
-      f"--num_samples={scale.fid.num_samples}",
+      f"--num_samples={num_samples or scale.fid.num_samples}",
       *flags,
       *features_flags(scale),
     ),

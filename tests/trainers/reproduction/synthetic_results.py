@@ -77,6 +77,8 @@ def _train(folder: pathlib.Path, name: str, seed: int, flags: dict[str, str]) ->
     with tf.summary.create_file_writer(str(folder / "tensorboard")).as_default():
       rate = config_lib.TrainingConfig().ema[0]
       tf.summary.scalar(f"samples_v_out_of_range/ema_{rate}", share, 500)
+  if name.endswith("_channels"):
+    _write_config(folder, _network(int(flags["base_channels"])))
   if name in TRACE:
     _write_config(folder, config_lib.NetworkConfig())
     _write_curves(folder, TRACE[name] * (1 + 0.01 * seed))

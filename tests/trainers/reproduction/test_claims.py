@@ -54,7 +54,6 @@ def test_values_that_are_not_finite_are_refused(values):
     claims.over_seeds("a", values, "how")
 
 
-def test_the_resolution_of_values_widens_the_interval():
-  part = claims.over_seeds("a", [200.0, 200.0, 200.0], "b", resolution=200)
-  assert (part.low, part.high, part.verdict, part.is_exact) == (0.0, 400.0, "undecided", False)
+def test_an_exact_quantity_is_one():
   assert claims.exact("a", 1.0, "b").is_exact
+  assert not claims.over_seeds("a", [1.0, 2.0, 3.0], "b").is_exact

@@ -68,7 +68,7 @@ def claim(content, number):
     (8, "holds", [1.0, 0.1, 0.15]),
     (11, "holds", [1.0, 0.9]),
     (12, "holds", [0.82, 0.7, 0.7 - 0.82 / 2, 0.8 + 1 / 139 - 0.1 - 1 / 100]),
-    (13, "undecided", [200, 0.08 / 3]),
+    (13, "undecided", [100, 0.085 / 3]),
     (15, "holds", [(50 + 10 - 1) / 250]),
     (16, "holds", [0.1 * 0.15 - 0.01]),
     (17, "holds", [0.1 * (1 + 60 / 250)]),
@@ -307,6 +307,12 @@ def test_a_power_law_is_found_where_there_is_one_only():
   b = np.array([fig10.decrease(noise) for noise, *_ in seeds])
   assert 0.35 < np.mean(b < 0) < 0.65
   assert [fig10.judge(of_seeds).verdict for of_seeds in seeds].count("holds") <= 2
+
+
+def test_the_best_step_can_lie_between_two_evaluations():
+  steps = np.arange(1, 9) * 50
+  scores = np.stack([(steps - best) ** 2 / 1e4 for best in (50, 212, 240, 400.0, 1000)])
+  assert fig16.best_steps(steps, scores) == pytest.approx([50, 212, 240, 400, 400])
 
 
 def test_overfitting_is_not_seen_in_noise():

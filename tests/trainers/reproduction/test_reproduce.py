@@ -164,9 +164,11 @@ def test_a_path_of_features_may_be_written_in_another_way(tmp_path, monkeypatch)
   assert json.loads((tmp_path / "r" / "scale.json").read_text())["features"] == "graph.pb"
 
 
-def test_the_seeds_of_the_small_scale_follow_those_that_chose_its_settings(tmp_path):
+def test_seeds_that_chose_the_settings_are_said(tmp_path):
   assert run("--experiment=fig1", f"--output_dir={tmp_path}", "--seeds=4") == 0
-  assert json.loads((tmp_path / "report.json").read_text())["seeds"] == [3, 4, 5, 6]
+  assert json.loads((tmp_path / "report.json").read_text())["seeds"] == [0, 1, 2, 3]
+  page = html_page.Page((tmp_path / "report.html").read_text())
+  assert "The verdicts of these seeds, 0, 1, 2, 3, are not independent." in page.text
 
 
 def test_features_are_required_by_experiments_that_compare_them(tmp_path, monkeypatch, capsys):

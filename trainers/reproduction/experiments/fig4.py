@@ -15,7 +15,6 @@ from trainers.reproduction import shared_tasks
 from trainers.reproduction import tasks
 from trainers.reproduction.experiments import base
 
-_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 _CLAIMED = 0.2  # The paper: "up to 20% of the reverse diffusion process".
 
 
@@ -50,8 +49,8 @@ class Figure4(base.Experiment):
 
     def draw(axis: matplotlib.axes.Axes) -> None:
       for schedule, by_share in fid.items():
-        means = [by_share[share].mean() for share in _SHARES]
-        axis.plot(_SHARES, means, marker="o", markersize=3, label=f"{schedule} schedule")
+        means = [by_share[share].mean() for share in names]
+        axis.plot([*names], means, marker="o", markersize=3, label=f"{schedule} schedule")
       axis.set(xlabel="fraction of reverse diffusion process skipped", ylabel="FID")
       axis.legend()
 
@@ -64,14 +63,14 @@ class Figure4(base.Experiment):
         share,
         *(float(scores[schedule][share].mean()) for schedule in fid for scores in (fid, limits)),
       )
-      for share in _SHARES
+      for share in names
     )
     return sections.Section(
       f"FID on {scale.fid_models.data}: models trained with L_hybrid, T = 4000. Sampling uses "
       f"{scale.fid.default_steps} steps, of which the first ones are left out. Each FID is that of "
-      f"{scale.fid.num_samples:,} samples. These values can be compared with each other, but not "
-      "with the paper's. FID of few samples is too large; the claim is judged by FID of infinitely "
-      "many samples, to which it is extrapolated (Chong & Forsyth, 2020).",
+      f"{scale.fid.skipping_samples:,} samples. These values can be compared with each other, but "
+      "not with the paper's. FID of few samples is too large; the claim is judged by FID of "
+      "infinitely many samples, to which it is extrapolated (Chong & Forsyth, 2020).",
       figures=(
         sections.plot(draw, "FID by the fraction that is skipped, averaged over the seeds."),
       ),
@@ -89,13 +88,20 @@ class Figure4(base.Experiment):
 def _samplers(scale: scales.Scale) -> dict[float, str]:
   """Returns the sampler that skips each share."""
   sampler = f"ancestral:{scale.fid.default_steps}"
-  return {share: f"{sampler}:skip{share}" if share else sampler for share in _SHARES}
+  return {
+    share: f"{sampler}:skip{share}" if share else sampler for share in scale.fid.skipped_shares
+  }
 
 
 def _evaluation(scale: scales.Scale, row: scales.Row, seed: int) -> tasks.EvaluationTask:
   training = scale.fid_models.training(row, seed)
   return shared_tasks.fid(
-    scale, "skipping", training, list(_samplers(scale).values()), ("--fid_infinity",)
+    scale,
+    "skipping",
+    training,
+    list(_samplers(scale).values()),
+    ("--fid_infinity",),
+    num_samples=scale.fid.skipping_samples,
   )
 
 

@@ -94,8 +94,16 @@ def _seeds(scale: scales.Scale) -> tuple[int, ...]:
 def training(scale: scales.Scale, size: str, seed: int) -> tasks.TrainingTask:
   """Returns the training of the "small" or the "large" model."""
   if scale.sizes is None:
-    widths = scale.scaling.widths
-    return fig10.training(scale, widths[0] if size == "small" else widths[-1], seed)
+    width = scale.scaling.widths[0 if size == "small" else -1]
+    if scale.has_paper_models:
+      return fig10.training(scale, width, seed)
+    # Figure 10 has other data.
+    return shared_tasks.variant(
+      scale.fid_models.training(scales.COSINE_HYBRID, seed),
+      f"{width}_channels",
+      fig10.width_flags(scale, width),
+      scale.scaling.train_steps,
+    )
   flagfile, train_steps = scale.sizes.flagfiles[size]
   return tasks.TrainingTask(
     f"{scale.name}_{pathlib.Path(flagfile).stem}_seed{seed}",
