@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import zlib
 
 import numpy as np
@@ -20,6 +21,10 @@ from iddpm_tf.evaluation.feature_extractors import base
 from iddpm_tf.models import model_dir
 from iddpm_tf.utils import files
 from iddpm_tf.utils import progress as progress_lib
+
+# Where this process has written statistics, by their key and by the checksum of the images. Models
+# of the same data share them.
+_written: dict[tuple[str, str], pathlib.Path] = {}
 
 
 def write(
@@ -105,15 +110,22 @@ def of_training_images(
   """
   if config.training.max_examples:
     source = None
-  path = folder.evaluations / f"reference_{_key(config.data, extractor, source)}.npz"
+  key = _key(config.data, extractor, source)
+  path = folder.evaluations / f"reference_{key}.npz"
   if not _is_reference(path):
     files.make_folder(path.parent)
     if source is None:
       source = sources.load(config.data, "train")
       sources.say_notes(source, progress)
     model_dir.require_same_data(config, source, folder.path)
-    choice = evaluation_config.ReferenceConfig(batch_size=batch_size)
-    write(path, source, extractor, config=choice, progress=progress)
+    name = key, sources.checksum(source)
+    if name in _written and _is_reference(_written[name]):
+      with files.whole(path) as temporary:
+        shutil.copyfile(_written[name], temporary)
+    else:
+      choice = evaluation_config.ReferenceConfig(batch_size=batch_size)
+      write(path, source, extractor, config=choice, progress=progress)
+    _written[name] = path
   return reference.read(path)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -238,6 +239,32 @@ def test_the_reference_of_training_images_is_kept_and_made_again_if_damaged(
   assert len({path, *paths}) == 3
   with pytest.raises(settings.InputError, match="dataset: expected a data set in files"):
     reference(arrays)
+
+
+def test_models_of_the_same_data_share_the_reference(model, tmp_path, monkeypatch):
+  extractor, written = features.load("digits"), []
+  write = reference_statistics.write
+
+  def record(path, *arguments, **settings):
+    written.append(path.parents[1].name)
+    write(path, *arguments, **settings)
+
+  monkeypatch.setattr(reference_statistics, "write", record)
+  monkeypatch.setattr(reference_statistics, "_written", {})
+
+  def checksum(name):
+    folder = model_dir_lib.ModelDir(tmp_path / name)
+    return reference_statistics.of_training_images(
+      model.config, folder, extractor, batch_size=100, progress=SILENT
+    ).checksum
+
+  assert checksum("first") == checksum("second") and written == ["first"]
+  shutil.rmtree(tmp_path / "second")
+  assert checksum("third") == checksum("first") and written == ["first", "third"]
+  # Other images have other statistics, although the configuration is the same.
+  monkeypatch.setattr(sources, "checksum", lambda source: "others")
+  checksum("fourth")
+  assert written == ["first", "third", "fourth"]
 
 
 def test_statistics_are_of_evenly_spaced_images(train_split, tmp_path):

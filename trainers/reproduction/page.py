@@ -126,10 +126,10 @@ def claims_table(claims: Iterable[claims_lib.Claim]) -> str:
 def _part(part: claims_lib.Part) -> str:
   """Returns the table row of one part of a claim."""
   noun = "value" if len(part.values) == 1 else "values"
-  values = ", ".join(map(_number, part.values))
+  values = f"; {len(part.values)} {noun}: {', '.join(map(_number, part.values))}"
   return (
-    f'<tr><td></td><td>{escape(part.statement)}<div class="how">{escape(part.how)}; '
-    f"{len(part.values)} {noun}: {values}</div></td>"
+    f'<tr><td></td><td>{escape(part.statement)}<div class="how">{escape(part.how)}'
+    f"{values if part.values else ''}</div></td>"
     f'<td class="number">{_number(part.estimate)}</td><td class="number">{_interval(part)}</td>'
     f"<td>{verdict(part.verdict)}</td></tr>"
   )
