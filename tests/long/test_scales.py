@@ -45,7 +45,6 @@ def stand_in(scale):
   fid = dataclasses.replace(
     scale.fid,
     num_samples=20,
-    skipping_samples=20,
     num_steps=(5, 25, 100),
     most_steps=200,
     default_steps=10,

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
-_MIN_SEEDS = 3
+MIN_SEEDS = 3
 _CONFIDENCE = 0.95
 
 
@@ -76,7 +76,7 @@ def over_seeds(statement: str, values: Sequence[float] | np.ndarray, how: str) -
   if not values.size or not np.all(np.isfinite(values)):
     raise ValueError(f"{statement}: expected finite values, received {values.tolist()}")
   mean = float(np.mean(values))
-  if len(values) < _MIN_SEEDS:
+  if len(values) < MIN_SEEDS:
     return Part(statement, mean, None, None, UNDECIDED, how, tuple(values.tolist()))
   quantile = stats.t.ppf((1 + _CONFIDENCE) / 2, len(values) - 1)
   half = quantile * np.std(values, ddof=1) / math.sqrt(len(values))

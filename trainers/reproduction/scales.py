@@ -123,8 +123,6 @@ class Fid:
   Attributes:
     image_shape: (height, width, channels) of the images of `Scale.fid_models`.
     num_samples: the samples of each model.
-    skipping_samples: the samples of each model in Figure 4.
-    skipped_shares: the shares of the sampling steps that are skipped, from 0 on (Figure 4).
     num_steps: the numbers of sampling steps, K (Figure 8).
     most_steps: the number that stands for all T, for L_hybrid (Figure 8).
     default_steps: the number of sampling steps in Figure 4 and Table 4.
@@ -135,8 +133,6 @@ class Fid:
 
   image_shape: tuple[int, int, int]
   num_samples: int = 10_000
-  skipping_samples: int = 10_000
-  skipped_shares: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
   num_steps: tuple[int, ...] = (25, 50, 100, 200, 400, 1000, 4000)
   most_steps: int = 4000
   default_steps: int = 250
@@ -341,7 +337,7 @@ _SMALL = Scale(
   sampler="ancestral:50",
   likelihood=Likelihood(
     nll_flags=("--nll", "--nll_stderr=0.005"),
-    close_nll_flags=("--nll", "--nll_stderr=0.003"),
+    close_nll_flags=("--nll", "--nll_stderr=0.004"),
     terms_flags=("--nll", "--num_examples=16"),
     ensemble_flags=("--nll", "--num_examples=256"),
     num_steps=(25, 50, 100, 400),
@@ -349,8 +345,6 @@ _SMALL = Scale(
   fid=Fid(
     image_shape=(8, 8, 1),
     num_samples=1000,
-    skipping_samples=5000,
-    skipped_shares=(0.0, 0.2, 0.5),
     num_steps=(5, 10, 25, 100),
     most_steps=400,
     default_steps=50,
@@ -371,7 +365,7 @@ _CIFAR10 = Scale(
   fid_models=_CIFAR10_MODELS,
   sampler="ancestral:250",
   likelihood=Likelihood(),
-  fid=Fid(image_shape=(32, 32, 3), num_samples=50_000, skipping_samples=50_000),
+  fid=Fid(image_shape=(32, 32, 3), num_samples=50_000),
   eval_flags=("--eval_samples=50000", "--eval_examples=1000"),
 )
 _IMAGENET64 = Scale(

@@ -39,7 +39,7 @@ def run_command(command: str, arguments: Sequence[str]) -> int:
   flags = dict(
     argument.removeprefix("--").split("=", 1) for argument in arguments if "=" in argument
   )
-  match = re.search(r"(?:photos_small|digits)_([\w.]+)_seed(\d)$", flags["model_dir"])
+  match = re.search(r"(?:photos_small|digits)_([\w.]+)_seed(\d+)$", flags["model_dir"])
   assert match is not None
   name, seed = match[1], int(match[2]) - SMALL.seeds[0]
   folder = pathlib.Path(flags.get("output_dir", flags["model_dir"]))

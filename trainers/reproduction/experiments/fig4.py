@@ -15,7 +15,10 @@ from trainers.reproduction import shared_tasks
 from trainers.reproduction import tasks
 from trainers.reproduction.experiments import base
 
+_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 _CLAIMED = 0.2  # The paper: "up to 20% of the reverse diffusion process".
+# At the small scale, the claim is judged by more samples and more seeds than the figure shows.
+_SMALL_SAMPLES, _SMALL_SEEDS = 5000, 5
 
 
 @experiments.EXPERIMENTS.register("fig4")
@@ -26,83 +29,141 @@ class Figure4(base.Experiment):
   claims = (6,)
 
   def needs(self, scale: scales.Scale) -> Sequence[tasks.EvaluationTask]:
-    """Returns an evaluation for each schedule and seed."""
-    rows = (scales.LINEAR_HYBRID, scales.COSINE_HYBRID)
-    return [_evaluation(scale, row, seed) for row in rows for seed in scale.seeds]
+    """Returns the evaluations that the figure shows, and those that judge the claim."""
+    return [*_shown(scale).values(), *_judged(scale).values()]
 
   def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
     """Returns FID by the share that is skipped, and claim 6."""
-    names = {share: tasks.result_name(text) for share, text in _samplers(scale).items()}
-    # {schedule: {share: FID of each seed}}
-    fid, limits = (
-      {
-        row.schedule: {
-          share: np.array(
-            [_evaluation(scale, row, seed).score(output, score, name) for seed in scale.seeds]
-          )
-          for share, name in names.items()
-        }
-        for row in (scales.COSINE_HYBRID, scales.LINEAR_HYBRID)
-      }
+    shown, judged = _shown(scale), _judged(scale)
+    fid = _scores(scale, output, shown, "fid", _SHARES)
+    of_judged = {
+      score: _scores(scale, output, judged, score, (0.0, _CLAIMED))
       for score in ("fid", "fid_infinity")
-    )
+    }
+    limits = of_judged["fid_infinity"]
 
     def draw(axis: matplotlib.axes.Axes) -> None:
       for schedule, by_share in fid.items():
-        means = [by_share[share].mean() for share in names]
-        axis.plot([*names], means, marker="o", markersize=3, label=f"{schedule} schedule")
+        means = [values.mean() for values in by_share.values()]
+        axis.plot([*by_share], means, marker="o", markersize=3, label=f"{schedule} schedule")
       axis.set(xlabel="fraction of reverse diffusion process skipped", ylabel="FID")
       axis.legend()
 
-    columns = (
+    judged_columns = (
       "skipped",
       *(f"{schedule}: {name}" for schedule in fid for name in ("FID", "of infinitely many")),
     )
-    rows = tuple(
+    judged_rows = tuple(
       (
         share,
-        *(float(scores[schedule][share].mean()) for schedule in fid for scores in (fid, limits)),
+        *(
+          float(of_judged[score][schedule][share].mean()) for schedule in fid for score in of_judged
+        ),
       )
-      for share in names
+      for share in (0.0, _CLAIMED)
     )
     return sections.Section(
       f"FID on {scale.fid_models.data}: models trained with L_hybrid, T = 4000. Sampling uses "
-      f"{scale.fid.default_steps} steps, of which the first ones are left out. Each FID is that of "
-      f"{scale.fid.skipping_samples:,} samples. These values can be compared with each other, but "
-      "not with the paper's. FID of few samples is too large; the claim is judged by FID of "
-      "infinitely many samples, to which it is extrapolated (Chong & Forsyth, 2020).",
-      figures=(
-        sections.plot(draw, "FID by the fraction that is skipped, averaged over the seeds."),
-      ),
+      f"{scale.fid.default_steps} steps, of which the first ones are left out. These values can be "
+      "compared with each other, but not with the paper's. FID of few samples is too large; the "
+      "claim is judged by FID of infinitely many samples, to which it is extrapolated (Chong & "
+      "Forsyth, 2020).",
+      figures=(sections.plot(draw, f"FID by the fraction that is skipped, {_about(shown)}."),),
       tables=(
         sections.Table(
-          columns,
-          rows,
-          "FID, averaged over the seeds. " + shared_tasks.largest_error(self.needs(scale), output),
+          ("skipped", *fid),
+          tuple(
+            (share, *(float(fid[schedule][share].mean()) for schedule in fid)) for share in _SHARES
+          ),
+          f"FID by schedule, {_about(shown)}.",
+        ),
+        sections.Table(
+          judged_columns,
+          judged_rows,
+          f"FID that judges the claim, {_about(judged)}. "
+          + shared_tasks.largest_error(judged.values(), output),
         ),
       ),
       claims=(judge(limits),),
     )
 
 
-def _samplers(scale: scales.Scale) -> dict[float, str]:
-  """Returns the sampler that skips each share."""
-  sampler = f"ancestral:{scale.fid.default_steps}"
+# The evaluations of both schedules, by schedule and seed.
+_Evaluations = Mapping[tuple[str, int], tasks.EvaluationTask]
+
+
+def _shown(scale: scales.Scale) -> _Evaluations:
+  """Returns the evaluations by all shares: of all seeds, at the small scale of the first one."""
+  seeds = scale.seeds if scale.has_paper_models else scale.seeds[:1]
+  return _evaluations(scale, "skipping", _SHARES, seeds, scale.fid.num_samples)
+
+
+def _judged(scale: scales.Scale) -> _Evaluations:
+  """Returns the evaluations that judge the claim."""
+  if scale.has_paper_models:
+    return _shown(scale)
+  first, count = scale.seeds[0], len(scale.seeds)
+  if count >= claims.MIN_SEEDS:  # Fewer judge nothing.
+    count = max(count, _SMALL_SEEDS)
+  seeds = range(first, first + count)
+  return _evaluations(scale, "skipping_judged", (0.0, _CLAIMED), seeds, _SMALL_SAMPLES)
+
+
+def _evaluations(
+  scale: scales.Scale, kind: str, shares: Sequence[float], seeds: Sequence[int], num_samples: int
+) -> _Evaluations:
   return {
-    share: f"{sampler}:skip{share}" if share else sampler for share in scale.fid.skipped_shares
+    (row.schedule, seed): shared_tasks.fid(
+      scale,
+      kind,
+      scale.fid_models.training(row, seed),
+      [_sampler(scale, share) for share in shares],
+      ("--fid_infinity",),
+      num_samples=num_samples,
+    )
+    for row in (scales.COSINE_HYBRID, scales.LINEAR_HYBRID)
+    for seed in seeds
   }
 
 
-def _evaluation(scale: scales.Scale, row: scales.Row, seed: int) -> tasks.EvaluationTask:
-  training = scale.fid_models.training(row, seed)
-  return shared_tasks.fid(
-    scale,
-    "skipping",
-    training,
-    list(_samplers(scale).values()),
-    ("--fid_infinity",),
-    num_samples=scale.fid.skipping_samples,
-  )
+def _scores(
+  scale: scales.Scale,
+  output: pathlib.Path,
+  evaluations: _Evaluations,
+  score: str,
+  shares: Sequence[float],
+) -> dict[str, dict[float, np.ndarray]]:
+  """Returns `{schedule: {share: score of each seed}}`."""
+  names = {share: tasks.result_name(_sampler(scale, share)) for share in shares}
+  return {
+    schedule: {
+      share: np.array(
+        [
+          task.score(output, score, name)
+          for (of_schedule, _), task in evaluations.items()
+          if of_schedule == schedule
+        ]
+      )
+      for share, name in names.items()
+    }
+    for schedule in dict.fromkeys(schedule for schedule, _ in evaluations)
+  }
+
+
+def _about(evaluations: _Evaluations) -> str:
+  """Returns what a caption says of the evaluations."""
+  seeds = dict.fromkeys(str(seed) for _, seed in evaluations)
+  (samples,) = {
+    flag for task in evaluations.values() for flag in task.flags if "--num_samples=" in flag
+  }
+  noun = "seed" if len(seeds) == 1 else "averaged over the seeds"
+  return f"of {int(samples.partition('=')[2]):,} samples, {noun} {', '.join(seeds)}"
+
+
+def _sampler(scale: scales.Scale, share: float) -> str:
+  """Returns the sampler that skips a share of its steps."""
+  sampler = f"ancestral:{scale.fid.default_steps}"
+  return f"{sampler}:skip{share}" if share else sampler
 
 
 def judge(fid: Mapping[str, Mapping[float, np.ndarray]]) -> claims.Claim:
