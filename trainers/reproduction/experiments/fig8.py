@@ -27,6 +27,7 @@ class _Curve(NamedTuple):
 
 
 HYBRID, DDIM = "L_hybrid", "L_simple, DDIM"
+_SHORT = {HYBRID: "L_hybrid", DDIM: "DDIM"}  # In statements of claims.
 _BETA, _BETA_TILDE = "L_simple, variance beta", "L_simple, variance beta tilde"
 # L_simple trains no variance, so that the same weights serve both fixed variances.
 _CURVES = {
@@ -438,25 +439,15 @@ def _better_with_few(
   start: str, fid: Mapping[str, Mapping[int, np.ndarray]]
 ) -> tuple[claims.Part, ...]:
   """Returns the parts of claim 10 of one kind of data, whose statements begin with `start`."""
-  return (
-    *(
-      claims.paired(
-        f"{start}{steps} steps: FID of L_hybrid minus that of DDIM",
-        fid[HYBRID][steps],
-        fid[DDIM][steps],
-        _SAME_SEED,
-      )
-      for steps in fid[DDIM]
-      if steps < _FEW
-    ),
-    *(
-      claims.paired(
-        f"{start}{steps} steps: FID of DDIM minus that of L_hybrid",
-        fid[DDIM][steps],
-        fid[HYBRID][steps],
-        _SAME_SEED,
-      )
-      for steps in fid[DDIM]
-      if steps >= _FEW
-    ),
+  worse_and_better = {
+    steps: (HYBRID, DDIM) if steps < _FEW else (DDIM, HYBRID) for steps in fid[DDIM]
+  }
+  return tuple(
+    claims.paired(
+      f"{start}{steps} steps: FID of {_SHORT[worse]} minus that of {_SHORT[better]}",
+      fid[worse][steps],
+      fid[better][steps],
+      _SAME_SEED,
+    )
+    for steps, (worse, better) in worse_and_better.items()
   )
