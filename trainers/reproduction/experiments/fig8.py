@@ -18,7 +18,7 @@ from trainers.reproduction import tasks
 from trainers.reproduction.experiments import base
 
 
-class _Curve(NamedTuple):
+class Curve(NamedTuple):
   """One curve of the figure: a model, a sampler, and flags of `trainers.evaluate`."""
 
   row: scales.Row
@@ -30,23 +30,17 @@ HYBRID, DDIM = "L_hybrid", "L_simple, DDIM"
 _SHORT = {HYBRID: "L_hybrid", DDIM: "DDIM"}  # In statements of claims.
 _BETA, _BETA_TILDE = "L_simple, variance beta", "L_simple, variance beta tilde"
 # L_simple trains no variance, so that the same weights serve both fixed variances.
-_CURVES = {
-  HYBRID: _Curve(scales.COSINE_HYBRID, "ancestral"),
-  _BETA: _Curve(scales.COSINE_SIMPLE, "ancestral"),
-  _BETA_TILDE: _Curve(scales.COSINE_SIMPLE, "ancestral", ("--fixed_variance=fixed_small",)),
-  DDIM: _Curve(scales.COSINE_SIMPLE, "ddim"),
+CURVES = {
+  HYBRID: Curve(scales.COSINE_HYBRID, "ancestral"),
+  _BETA: Curve(scales.COSINE_SIMPLE, "ancestral"),
+  _BETA_TILDE: Curve(scales.COSINE_SIMPLE, "ancestral", ("--fixed_variance=fixed_small",)),
+  DDIM: Curve(scales.COSINE_SIMPLE, "ddim"),
 }
-# The spacing of the timesteps that the paper takes, and others (section 4).
-_SPACINGS = {HYBRID: ("uniform", "stride"), DDIM: ("stride", "uniform", "quadratic")}
-_OTHERS = [(name, spacing) for name, (_, *others) in _SPACINGS.items() for spacing in others]
-_SPACED_STEPS = 25
 _ENOUGH = 100  # The number of steps that is near-optimal (section 4).
 _FEW = 50  # DDIM is better with fewer steps than these (section 4).
 _SAME_SEED = "FID of infinitely many samples, of models of the same seed"
 _NEAR = 0.1  # FID is near-optimal if it is larger by less than this part of it.
-# FID is drastically larger, or a gap is closed, by more than half.
-_DRASTIC = 0.5
-_CLOSED = 0.5
+_CLOSED = 0.5  # A gap is closed by more than this part of it.
 
 
 @experiments.EXPERIMENTS.register("fig8")
@@ -54,41 +48,35 @@ class Figure8(base.Experiment):
   """FID of four samplers with few and with many steps."""
 
   title = "Figure 8: FID by the number of sampling steps"
-  claims = (9, 10, 20, 21)
+  claims = (9, 10, 21)
 
   def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
-    """Returns the evaluations of each curve and seed, also of mid-training and other timesteps."""
+    """Returns the evaluations of each curve and seed, also in mid-training."""
     return [
       *(task for models in _all_models(scale) for task in _evaluations(scale, models)),
       *(
         evaluation(scale, name, training(scale.fid_models, name, seed), mid=True)
-        for name in _CURVES
+        for name in CURVES
         for seed in _seeds_in_mid_training(scale, name)
       ),
-      *_spaced_evaluations(scale),
     ]
 
   def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
-    """Returns FID by the number of steps, and claims 9, 10, 20 and 21."""
+    """Returns FID by the number of steps, and claims 9, 10 and 21."""
     # {data: {curve: {number of steps: FID of each seed}}}
     fid_by_data, limits_by_data = (
       {
-        models.data: {name: _of_seeds(scale, output, name, score, models) for name in _CURVES}
+        models.data: {name: _of_seeds(scale, output, name, score, models) for name in CURVES}
         for models in _all_models(scale)
       }
       for score in ("fid", "fid_infinity")
     )
-    limits = limits_by_data[scale.fid_models.data]
     # {curve: {number of steps: FID}}
-    first = {name: training(scale.fid_models, name, scale.seeds[0]) for name in _CURVES}
+    first = {name: training(scale.fid_models, name, scale.seeds[0]) for name in CURVES}
     mid = {name: fids(scale, output, name, each, "fid", mid=True) for name, each in first.items()}
     mid_limits = {
       name: _of_seeds(scale, output, name, "fid_infinity", scale.fid_models, mid=True)
       for name in (HYBRID, DDIM)
-    }
-    spaced = {
-      other: np.array([_spaced_fid(scale, output, *other, seed) for seed in scale.seeds])
-      for other in _OTHERS
     }
 
     def draw(*axes: matplotlib.axes.Axes) -> None:
@@ -126,16 +114,8 @@ class Figure8(base.Experiment):
           )
         ),
         _table(mid, f"FID on {scale.fid_models.data} in mid-training, seed {scale.seeds[0]}."),
-        _table_of_spacings(
-          limits,
-          spaced,
-          f"FID of infinitely many samples on {scale.fid_models.data} by {_SPACED_STEPS} steps, "
-          "averaged over the seeds. All other tables have DDIM with a constant stride, and the "
-          "other samplers with evenly spaced timesteps. "
-          + shared_tasks.largest_error(_spaced_evaluations(scale), output),
-        ),
       ),
-      claims=judge(limits_by_data, mid_limits, spaced),
+      claims=judge(limits_by_data, mid_limits),
     )
 
 
@@ -168,7 +148,8 @@ def _about(scale: scales.Scale) -> str:
   if scale.fid.most_steps < 4000:
     text += f"L_hybrid with {scale.fid.most_steps:,} steps stands for all 4,000 timesteps. "
   return (
-    f"{text}The two fixed variances use the same weights (--fixed_variance). FID of few samples is "
+    f"{text}The two fixed variances use the same weights (--fixed_variance). DDIM takes timesteps "
+    "with a constant stride, and the other samplers take evenly spaced ones. FID of few samples is "
     "too large; the claims are judged by FID of infinitely many samples, to which it is "
     "extrapolated (Chong & Forsyth, 2020)."
   )
@@ -187,34 +168,11 @@ def _table(fid: Mapping[str, Mapping[int, Any]], caption: str) -> sections.Table
   return sections.Table(("steps", *fid), rows, caption)
 
 
-def _table_of_spacings(
-  fid: Mapping[str, Mapping[int, np.ndarray]],
-  spaced: Mapping[tuple[str, str], np.ndarray],
-  caption: str,
-) -> sections.Table:
-  """Returns a table of FID by the timesteps that a sampler takes."""
-  columns = {
-    "uniform": "evenly spaced timesteps",
-    "stride": "constant stride from the first timestep",
-    "quadratic": "quadratic stride",
-  }
-  rows = []
-  for name, (own, *_) in _SPACINGS.items():
-    values = {(name, own): fid[name][_SPACED_STEPS], **spaced}
-    cells = [values.get((name, spacing)) for spacing in columns]
-    rows.append((name, *(None if cell is None else float(cell.mean()) for cell in cells)))
-  return sections.Table(
-    ("sampler", *columns.values()),
-    tuple(rows),
-    caption,
-  )
-
-
 def _evaluations(scale: scales.Scale, models: scales.Models) -> list[tasks.EvaluationTask]:
   """Returns the evaluations of each curve and seed at the end of training."""
   return [
     evaluation(scale, name, training(models, name, seed), models)
-    for name in _CURVES
+    for name in CURVES
     for seed in scale.seeds
   ]
 
@@ -236,13 +194,13 @@ def evaluation(
     models: the models to which it belongs; None for those of FID.
     mid: whether to evaluate the model in mid-training.
   """
-  curve = _CURVES[name]
+  curve = CURVES[name]
   models = models or scale.fid_models
   return shared_tasks.fid(
     scale,
     "_".join([curve.sampler, *(flag.partition("=")[2] for flag in curve.flags)]),
     shared_tasks.mid_training(training) if mid else training,
-    [_sampler(name, steps) for steps in _num_steps(scale, name, mid=mid)],
+    [sampler(name, steps) for steps in _num_steps(scale, name, mid=mid)],
     (*curve.flags, "--fid_infinity", *models.fid_flags),
   )
 
@@ -260,45 +218,14 @@ def fids(
   """Returns a score of a model on a curve by the number of steps; see `evaluation`."""
   task = evaluation(scale, name, training, models, mid=mid)
   return {
-    steps: task.score(output, score, tasks.result_name(_sampler(name, steps)))
+    steps: task.score(output, score, tasks.result_name(sampler(name, steps)))
     for steps in _num_steps(scale, name, mid=mid)
   }
 
 
 def training(models: scales.Models, name: str, seed: int) -> tasks.TrainingTask:
   """Returns the training of a curve's model."""
-  return models.training(_CURVES[name].row, seed)
-
-
-def _spaced_evaluations(scale: scales.Scale) -> list[tasks.EvaluationTask]:
-  """Returns the evaluations by other timesteps of each seed."""
-  return [_spaced_evaluation(scale, *other, seed) for other in _OTHERS for seed in scale.seeds]
-
-
-def _spaced_evaluation(
-  scale: scales.Scale, name: str, spacing: str, seed: int
-) -> tasks.EvaluationTask:
-  """Returns the evaluation by other timesteps."""
-  curve = _CURVES[name]
-  return shared_tasks.fid(
-    scale,
-    f"{curve.sampler}_{spacing}",
-    training(scale.fid_models, name, seed),
-    [_spaced_sampler(name, spacing)],
-    (*curve.flags, "--fid_infinity"),
-  )
-
-
-def _spaced_fid(
-  scale: scales.Scale, output: pathlib.Path, name: str, spacing: str, seed: int
-) -> float:
-  """Returns the FID of infinitely many samples by other timesteps."""
-  sampler = tasks.result_name(_spaced_sampler(name, spacing))
-  return _spaced_evaluation(scale, name, spacing, seed).score(output, "fid_infinity", sampler)
-
-
-def _spaced_sampler(name: str, spacing: str) -> str:
-  return f"{_sampler(name, _SPACED_STEPS)}:{spacing}"
+  return models.training(CURVES[name].row, seed)
 
 
 def _seeds_in_mid_training(scale: scales.Scale, name: str) -> tuple[int, ...]:
@@ -330,22 +257,21 @@ def _num_steps(scale: scales.Scale, name: str, *, mid: bool = False) -> tuple[in
   return tuple(sorted({*scale.fid.num_steps} | most))
 
 
-def _sampler(name: str, steps: int) -> str:
-  return f"{_CURVES[name].sampler}:{steps}"
+def sampler(name: str, steps: int) -> str:
+  """Returns the sampler of a curve with a number of steps, as `--samplers` takes it."""
+  return f"{CURVES[name].sampler}:{steps}"
 
 
 def judge(
   fid_by_data: Mapping[str, Mapping[str, Mapping[int, np.ndarray]]],
   mid: Mapping[str, Mapping[int, np.ndarray]],
-  spaced: Mapping[tuple[str, str], np.ndarray],
 ) -> tuple[claims.Claim, ...]:
-  """Judges claims 9, 10, 20 and 21.
+  """Judges claims 9, 10 and 21.
 
   Args:
     fid_by_data: `{data: {curve: {number of steps: FID of each seed}}}`. The first data judge all
       claims, and others judge claims 9 and 10, too.
     mid: FID of the first data in mid-training, of L_hybrid and of DDIM.
-    spaced: FID of each seed of the first data by the curve and its other timesteps.
   """
   fid = next(iter(fid_by_data.values()))
   # {start of the statement: FID}
@@ -361,31 +287,6 @@ def judge(
       10,
       f"DDIM is better than L_hybrid with fewer than {_FEW} steps, and worse with {_FEW} or more.",
       tuple(part for start, each in named.items() for part in _better_with_few(start, each)),
-    ),
-    claims.Claim(
-      20,
-      "Evenly spaced timesteps drastically harm DDIM, and a quadratic stride harms it. L_hybrid is "
-      "slightly better with evenly spaced timesteps than with a constant stride.",
-      (
-        claims.paired(
-          f"DDIM, {_SPACED_STEPS} steps: evenly spaced ones increase FID by more than half",
-          spaced[DDIM, "uniform"],
-          (1 + _DRASTIC) * fid[DDIM][_SPACED_STEPS],
-          f"FID with them, minus {1 + _DRASTIC} times that with a constant stride; {_SAME_SEED}",
-        ),
-        claims.paired(
-          f"DDIM, {_SPACED_STEPS} steps: FID with a quadratic stride minus a constant one's",
-          spaced[DDIM, "quadratic"],
-          fid[DDIM][_SPACED_STEPS],
-          _SAME_SEED,
-        ),
-        claims.paired(
-          f"L_hybrid, {_SPACED_STEPS} steps: FID with a stride minus that with evenly spaced ones",
-          spaced[HYBRID, "stride"],
-          fid[HYBRID][_SPACED_STEPS],
-          _SAME_SEED,
-        ),
-      ),
     ),
     claims.Claim(
       21,
