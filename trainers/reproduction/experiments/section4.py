@@ -37,12 +37,7 @@ class Section4(base.Experiment):
 
   def needs(self, scale: scales.Scale) -> Sequence[tasks.Task]:
     """Returns the evaluations of each seed; those with the paper's spacing are of Figure 8."""
-    return [
-      _evaluation(scale, name, spacing, seed)
-      for name, spacings in _SPACINGS.items()
-      for spacing in spacings
-      for seed in scale.seeds
-    ]
+    return _evaluations(scale)
 
   def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
     """Returns FID by the spacing, and claim 20."""
@@ -62,7 +57,7 @@ class Section4(base.Experiment):
       ("sampler", *_COLUMNS.values()),
       rows,
       f"FID of infinitely many samples by {_STEPS} steps, averaged over the seeds. "
-      + shared_tasks.largest_error(self.needs(scale), output),
+      + shared_tasks.largest_error(_evaluations(scale), output),
     )
     return sections.Section(
       f"The models are those of Figure 8, of {scale.fid_models.data}, at the end of training. The "
@@ -70,6 +65,16 @@ class Section4(base.Experiment):
       tables=(table,),
       claims=(judge(fid),),
     )
+
+
+def _evaluations(scale: scales.Scale) -> list[tasks.EvaluationTask]:
+  """Returns the evaluations of each sampler, spacing and seed."""
+  return [
+    _evaluation(scale, name, spacing, seed)
+    for name, spacings in _SPACINGS.items()
+    for spacing in spacings
+    for seed in scale.seeds
+  ]
 
 
 def _evaluation(scale: scales.Scale, name: str, spacing: str, seed: int) -> tasks.EvaluationTask:
