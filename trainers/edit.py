@@ -18,6 +18,7 @@ import numpy as np
 
 from iddpm_tf import config as config_lib
 from iddpm_tf import settings
+from iddpm_tf.data import arrays
 from iddpm_tf.data import image_files
 from iddpm_tf.data import pictures
 from iddpm_tf.models import model_dir as model_dir_lib
@@ -212,7 +213,7 @@ def _labels(options, classes, own, number):
   if own is None:
     message = "expected the classes of the pictures, because the model has classes, received none"
     raise settings.InputError("labels", message)
-  return own
+  return arrays.require_labels(own, number, num_classes, name="images")
 
 
 def _shown(masks, i, originals):

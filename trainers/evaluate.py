@@ -38,16 +38,6 @@ if TYPE_CHECKING:
   from iddpm_tf.models import trained_model
 
 _NLL_FLAGS = ("split", "num_examples", "nll_steps", "nll_schedule", "nll_stderr", "decoder")
-_SAMPLING_FLAGS = (
-  "num_samples",
-  "samplers",
-  "clip_denoised",
-  "dynamic_threshold",
-  "truncate",
-  "guidance_scale",
-  "guidance_interval",
-  "classifier_scale",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +133,8 @@ class Options(nll_config.NllConfig, _ScoreOptions):
   def _require_fit_of_samples(self) -> None:
     if self.nll:
       return
-    for name in ("seed", *settings.by_name(model_options.EnsembleOptions)):
+    of_models = model_options.EnsembleOptions, model_options.ClassifierOptions
+    for name in ("seed", *settings.by_name(*of_models)):
       if name != "model_dir" and name in settings.changed(self):
         raise settings.InputError(name, "cannot be combined with --samples")
     if self.model_dir:
@@ -220,8 +211,9 @@ def _run(
 ) -> tuple[model_dir_lib.ModelDir, config_lib.Config] | None:
   """Returns the model folder and its configuration, after all checks that need no TensorFlow."""
   if options.samples:
-    for name in _SAMPLING_FLAGS:
-      if name in given:
+    for name in settings.by_name(config_lib.SamplingConfig):
+      # Clipping also belongs to the reverse process that the bound is of.
+      if name in given and not (options.nll and name == "clip_denoised"):
         raise settings.InputError(name, "cannot be combined with --samples")
     if not options.model_dir:
       return None

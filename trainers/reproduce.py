@@ -106,12 +106,11 @@ def main(options: Options, given: dict[str, Any]) -> int:
   del given  # This command takes no settings of a model.
   output = pathlib.Path(options.output_dir)
   scale = _scale(options, output)
-  compares = options.features is not None
-  if options.scale != "small":
-    needing = _needing_features(options.names, scale, output)
-    compares = compares or bool(needing)
-    if compares:
-      _require_features(scale.fid.features, needing)
+  # The small scale has its own.
+  needing = () if options.scale == "small" else _needing_features(options.names, scale, output)
+  compares = bool(needing) or options.features is not None
+  if compares:
+    _require_features(scale.fid.features, needing)
   command.load_tensorflow()
   from iddpm_tf.evaluation import features as features_lib
   from trainers.reproduction import executors

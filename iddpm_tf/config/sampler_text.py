@@ -31,6 +31,8 @@ def is_spacing(text: str) -> bool:
 def sampler_parts(text: str) -> SamplerParts:
   """Reads `NAME[:STEPS[:VALUE...]][:SPACING][:skipSHARE]`, such as `ddim:50:0.5`.
 
+  STEPS may be `all`, so that values can follow: `ddim:all:0.5`.
+
   Raises:
     InputError: the text has another form, or there is no such sampler.
   """
@@ -39,16 +41,15 @@ def sampler_parts(text: str) -> SamplerParts:
   last = rest.pop().removeprefix("skip") if rest and rest[-1].startswith("skip") else "0"
   spacing = rest.pop() if len(rest) > 1 and is_spacing(rest[-1]) else ""
   try:
-    parts = SamplerParts(
-      name, int(rest[0]) if rest else None, tuple(map(float, rest[1:])), spacing, float(last)
-    )
+    steps = int(rest[0]) if rest and rest[0] != "all" else None
+    parts = SamplerParts(name, steps, tuple(map(float, rest[1:])), spacing, float(last))
   except ValueError:
     parts = None
   valid = parts and name in names and (parts.steps is None or parts.steps > 0)
   if not parts or not valid or not 0 <= parts.skipped < 1:
     message = (
       f"expected NAME[:STEPS[:NUMBER...]][:SPACING][:skipSHARE] with NAME one of "
-      f"{', '.join(names)}, STEPS above 0, SPACING {SPACINGS} and SHARE in [0, 1), received "
+      f"{', '.join(names)}, STEPS above 0 or all, SPACING {SPACINGS} and SHARE in [0, 1), received "
       f"{settings.shown(text)}"
     )
     raise settings.InputError("samplers", message)

@@ -47,8 +47,11 @@ def precision_recalls(
     InputError: a set has no more members than neighbours, features are not finite, or their sizes
       differ.
   """
-  reference = _checked("reference", reference, max(neighbours), min(neighbours))
-  sample = _checked("sample", sample, max(neighbours), min(neighbours))
+  if min(neighbours) < 1:
+    message = f"expected a number of at least 1, received {min(neighbours)}"
+    raise settings.InputError("neighbours", message)
+  reference = _checked("reference", reference, max(neighbours))
+  sample = _checked("sample", sample, max(neighbours))
   if reference.shape[1] != sample.shape[1]:
     raise settings.InputError(
       "sample",
@@ -71,9 +74,7 @@ def precision_recalls(
   return _between(reference, reference_radii, sample, sample_radii)
 
 
-def _checked(name, features, most, least):
-  if least < 1:
-    raise settings.InputError("neighbours", f"expected a number of at least 1, received {least}")
+def _checked(name, features, most):
   features = np.asarray(features)
   if features.dtype != np.float32:
     features = features.astype(np.float64)

@@ -67,13 +67,15 @@ def write(
   )
   summary = scores.summarise(batches, scores.Selection(fid=True, sfid=has_spatial), name)
   # A folder lists its images class by class; evenly spaced ones are of every class.
-  kept = positions[arrays.evenly(config.num_images, len(positions))] if config.num_images else []
+  kept = positions[:0]
+  if config.num_images:
+    kept = positions[arrays.evenly(config.num_images, len(positions))]
   assert summary.pool is not None
   reference.write(
     path,
     pool=summary.pool.gaussian,
     spatial=summary.spatial.gaussian if summary.spatial else None,
-    images=source.images[kept] if config.num_images else source.images[:0],
+    images=source.images[kept],
     about={
       "dataset": source.name,
       "split": config.split,
@@ -112,20 +114,21 @@ def of_training_images(
     source = None
   key = _key(config.data, extractor, source)
   path = folder.evaluations / f"reference_{key}.npz"
-  if not _is_reference(path):
-    files.make_folder(path.parent)
-    if source is None:
-      source = sources.load(config.data, "train")
-      sources.say_notes(source, progress)
-    model_dir.require_same_data(config, source, folder.path)
-    name = key, sources.checksum(source)
-    if name in _written and _is_reference(_written[name]):
-      with files.whole(path) as temporary:
-        shutil.copyfile(_written[name], temporary)
-    else:
-      choice = evaluation_config.ReferenceConfig(batch_size=batch_size)
-      write(path, source, extractor, config=choice, progress=progress)
-    _written[name] = path
+  if kept := _kept(path):
+    return kept
+  files.make_folder(path.parent)
+  if source is None:
+    source = sources.load(config.data, "train")
+    sources.say_notes(source, progress)
+  model_dir.require_same_data(config, source, folder.path)
+  name = key, sources.checksum(source)
+  if name in _written and _kept(_written[name]):
+    with files.whole(path) as temporary:
+      shutil.copyfile(_written[name], temporary)
+  else:
+    choice = evaluation_config.ReferenceConfig(batch_size=batch_size)
+    write(path, source, extractor, config=choice, progress=progress)
+  _written[name] = path
   return reference.read(path)
 
 
@@ -141,9 +144,9 @@ def _key(data: config_lib.DataConfig, extractor: base.FeatureExtractor, source) 
   return data_key.checksum(text)
 
 
-def _is_reference(path: pathlib.Path) -> bool:
-  """Returns whether there is a file that can be read. A damaged one is computed again."""
+def _kept(path: pathlib.Path) -> reference.Reference | None:
+  """Returns the reference of a file, or None: a missing or damaged one is computed again."""
   try:
-    return path.exists() and bool(reference.read(path))
+    return reference.read(path) if path.exists() else None
   except settings.InputError:
-    return False
+    return None

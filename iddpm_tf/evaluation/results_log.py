@@ -34,6 +34,8 @@ def describe_model(model: "trained_model.TrainedModel", *, seed: int) -> dict[st
   }
   if model.other_variance:
     description["fixed_variance"] = model.other_variance
+  if model.other_precision:
+    description["precision"] = model.other_precision
   if model.ends:
     description |= {
       "ensemble": str(model.ends.folder),
@@ -52,9 +54,11 @@ def describe_sampler(
     "sampler": str(sampler),
     "sampling_steps": sampler.num_steps(model.config.diffusion.diffusion_steps),
   }
-  threshold = model.config.sampling.dynamic_threshold
-  description |= {"dynamic_threshold": threshold} if threshold else {}
-  description |= {"truncate": True} if model.config.sampling.truncate else {}
+  sampling = model.config.sampling
+  if sampling.dynamic_threshold:
+    description["dynamic_threshold"] = sampling.dynamic_threshold
+  if sampling.truncate:
+    description["truncate"] = True
   return description | model.guidance
 
 
@@ -71,8 +75,10 @@ def describe_upsampler(
 def read(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
   """Returns all results in a folder. A line that a killed process left unfinished is left out."""
   path = model_dir_lib.ModelDir(folder).results
+  if not path.exists():
+    return []
   results = []
-  for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+  for line in path.read_text(errors="replace").splitlines():
     with contextlib.suppress(json.JSONDecodeError):
       results.append(json.loads(line))
   return [result for result in results if isinstance(result, dict)]

@@ -154,6 +154,8 @@ class SampleStore:
       drawn_by["base"] = self._base.folder.name
     if model.other_variance:
       drawn_by["fixed_variance"] = model.other_variance
+    if model.other_precision:
+      drawn_by["precision"] = model.other_precision
     # The step alone does not distinguish a run from one that was started anew in the same folder.
     key = zlib.crc32(json.dumps([drawn_by, trained_model.weights_checksum(model)]).encode())
     return f"step_{model.step}_ema_{model.ema}_{self._sampler}_{key:08x}"

@@ -69,7 +69,6 @@ class Selection(NamedTuple):
 class Summary:
   """What the scores need of a set of images. Parts that no selected score needs are None."""
 
-  count: int
   pool: frechet.Statistics | None
   spatial: frechet.Statistics | None
   features: np.ndarray | None  # float32 [N, D].
@@ -119,7 +118,7 @@ def summarise(
       probabilities.append(part)
   if not count:
     raise settings.InputError(name, "expected at least one image, received none")
-  return Summary(count, pool, spatial, _joined(features), _joined(probabilities))
+  return Summary(pool, spatial, _joined(features), _joined(probabilities))
 
 
 def compute(selection: Selection, sample: Summary, reference: ReferenceSummary) -> dict[str, float]:

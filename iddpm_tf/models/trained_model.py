@@ -94,6 +94,12 @@ class TrainedModel:
     chosen, stored = self.config.diffusion.variance_type, self.folder.read_config()
     return chosen if stored and chosen != stored.diffusion.variance_type else None
 
+  @property
+  def other_precision(self) -> str | None:
+    """The arithmetic of the network if it is not the one of the model folder, or None."""
+    chosen, stored = self.config.network.precision, self.folder.read_config()
+    return chosen if stored and chosen != stored.network.precision else None
+
   def make_image_sampler(
     self,
     sampler: samplers.Sampler,

@@ -54,17 +54,16 @@ def report(
     "forward"
   )
   parts = [f"{duration(step)} per step"]
-  remaining = options.train_steps - first_step
-  total = remaining * step
+  total = (options.train_steps - first_step) * step
   if not config.is_classifier:
     grid = grid_seconds(config, cost, rate)
     parts.append(f"{duration(grid)} per sample grid")
-    total += num_grids(first_step, options) * grid
+    total += num_due(first_step, options.train_steps, options.sample_every) * grid
   every = config.evaluation.eval_every
   if every:
-    evaluation = evaluation_seconds(config, cost, rate)
+    evaluation = evaluation_seconds(config, cost, rate, len(source.images))
     parts.append(f"{duration(evaluation)} per evaluation")
-    total += (remaining // every + 1) * evaluation
+    total += num_due(first_step, options.train_steps, every) * evaluation
   of_available = f" of {available / _GIB:.1f}" if available else ""
   progress.say(
     f"estimates: {needed / _GIB:.1f} GiB of memory{of_available}, {', '.join(parts)}, "
@@ -109,14 +108,13 @@ def warnings(config: config_lib.Config, needed: float, available: float) -> list
   return texts
 
 
-def num_grids(first_step: int, options: config_lib.TrainingConfig) -> int:
-  """Returns the number of sample grids of the rest of a run, with the one at its end."""
-  if first_step >= options.train_steps:
+def num_due(first_step: int, last_step: int, every: int) -> int:
+  """Returns how often something is due after a step: at an interval (0: none), and at the end."""
+  if first_step >= last_step:
     return 0
-  if not options.sample_every:
+  if not every:
     return 1
-  regular = options.train_steps // options.sample_every - first_step // options.sample_every
-  return regular + bool(options.train_steps % options.sample_every)
+  return last_step // every - first_step // every + bool(last_step % every)
 
 
 def resampling_begins(config: config_lib.Config) -> int:
@@ -177,14 +175,24 @@ def grid_seconds(config: config_lib.Config, cost: cost_lib.Cost, rate: float) ->
   )
 
 
-def evaluation_seconds(config: config_lib.Config, cost: cost_lib.Cost, rate: float) -> float:
+def evaluation_seconds(
+  config: config_lib.Config, cost: cost_lib.Cost, rate: float, num_images: int
+) -> float:
   """Returns the seconds of an evaluation of all moving averages: images drawn, and likelihoods.
 
   For a classifier, they are those of its held-out images, each at four timesteps.
+
+  Args:
+    config: the configuration of the run.
+    cost: the cost of the network for one image.
+    rate: FLOP per second of one device.
+    num_images: the training images. Where all images of a split are evaluated, they are taken to be
+      as many, which is too many for most test splits.
   """
   options, steps = config.evaluation, config.diffusion.diffusion_steps
+  examples = options.eval_examples or num_images
   if config.is_classifier:
-    return 4 * options.eval_examples * cost.flops / rate
+    return 4 * examples * cost.flops / rate
   evaluations = 0  # Evaluations of the network, of one image each.
   likelihoods = set(options.eval_scores) & set(config_lib.LIKELIHOODS)
   if set(options.eval_scores) - likelihoods:
@@ -193,7 +201,7 @@ def evaluation_seconds(config: config_lib.Config, cost: cost_lib.Cost, rate: flo
     terms = steps
     if options.eval_nll_steps:
       terms = len(respacing.likelihood_timesteps(steps, options.eval_nll_steps))
-    evaluations += len(likelihoods) * options.eval_examples * terms
+    evaluations += len(likelihoods) * examples * terms
   return max(len(config.training.ema), 1) * evaluations * cost.flops / rate
 
 

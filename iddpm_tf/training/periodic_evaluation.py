@@ -38,6 +38,8 @@ _MEASURED = (
   "clip_denoised",
   "dynamic_threshold",
   "truncate",
+  "guidance_scale",
+  "guidance_interval",
 )
 
 
@@ -106,13 +108,9 @@ class PeriodicEvaluation:
     for kind in self._kinds:
       kind.begin()
 
-  def due(self, step: int) -> bool:
-    """Returns whether there is an evaluation after a step: at regular intervals and at the end."""
-    return is_due(self._state.config, step)
-
   def missed(self, step: int) -> bool:
     """Returns whether the evaluation that was due at a step was not finished."""
-    if not self.due(step):
+    if not is_due(self._state.config, step):
       return False
     done = {
       line.get("ema")
@@ -226,9 +224,7 @@ class _Likelihoods:
     config, options = model.config, model.config.evaluation
     self._progress = progress
     self._sources = {
-      name: _checked(
-        source if split == "train" else _load(config, split, model.folder, progress), split, config
-      )
+      name: _source_of(split, source, config, model.folder, progress)
       for name, split in config_lib.LIKELIHOODS.items()
       if name in options.eval_scores
     }
@@ -276,22 +272,19 @@ def _measured(result):
   return {name: result[name] for name in _MEASURED if name in result}
 
 
-def _load(config, split, folder, progress):
-  """Returns the source of a split."""
-  if config.data.dataset == sources.ARRAYS:
-    message = f"expected no nll, because a run on arrays has no {split} split, received nll"
-    raise settings.InputError("eval_scores", f"{message}; nll_train is of the training images")
-  split = sources.choosing_split(config.data) if split == "test" else split
-  source = sources.load(config.data, split)
-  if split == "val":
-    progress.say("nll in training is of the val split; the test split is for reporting")
-  sources.say_notes(source, progress)
-  model_dir_lib.require_same_data(config, source, folder.path)
-  return source
-
-
-def _checked(source, split, config):
-  """Returns the source, which has enough images."""
+def _source_of(split, training, config, folder, progress):
+  """Returns the images of a likelihood, of which there are enough."""
+  source = training
+  if split == "test":
+    if config.data.dataset == sources.ARRAYS:
+      message = "expected no nll, because a run on arrays has no test split, received nll"
+      raise settings.InputError("eval_scores", f"{message}; nll_train is of the training images")
+    split = sources.choosing_split(config.data)
+    source = sources.load(config.data, split)
+    if split == "val":
+      progress.say("nll in training is of the val split; the test split is for reporting")
+    sources.say_notes(source, progress)
+    model_dir_lib.require_same_data(config, source, folder.path)
   available, count = len(source.images), config.evaluation.eval_examples
   settings.require(
     count <= available,

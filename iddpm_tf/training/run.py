@@ -26,12 +26,6 @@ from iddpm_tf.utils import files
 from iddpm_tf.utils import progress as progress_lib
 
 
-class Stop(Protocol):
-  """Says whether the training shall stop: a signal, or None."""
-
-  signal: Any
-
-
 class Evaluations(Protocol):
   """Measures a training at regular intervals."""
 
@@ -41,7 +35,7 @@ class Evaluations(Protocol):
   def missed(self, step: int) -> bool:
     """Returns whether the evaluation that was due at a step was not finished."""
 
-  def run(self, step: int, stop: Stop) -> None:
+  def run(self, step: int, stop: periodic_evaluation.Stop) -> None:
     """Measures the weights of a step, and writes the results unless it is stopped."""
 
 
@@ -71,7 +65,7 @@ class Output:
     with self._disk(f"the sample grids of step {step}"):
       self.grids.draw(step)
 
-  def evaluate(self, step: int, stop: Stop) -> None:
+  def evaluate(self, step: int, stop: periodic_evaluation.Stop) -> None:
     """Scores the weights."""
     with self._disk(f"the evaluation of step {step}"):
       self.evaluations.run(step, stop)
@@ -114,7 +108,7 @@ class Run:
   state: state_lib.TrainState
   checkpoints: checkpoints_lib.Checkpoints
   workers: devices.Workers
-  stop: Stop
+  stop: periodic_evaluation.Stop
   monitor: faults.Monitor
   steps: Callable[[Iterator, tf.Tensor], train_step.Record]
   batches_from: Callable[[int], Iterator]

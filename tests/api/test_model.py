@@ -200,7 +200,7 @@ WRONG = {
   "an unknown sampler": (
     lambda model: model.sample(1, sampler="dpm:5"),
     "sampler: expected NAME[:STEPS[:NUMBER...]][:SPACING][:skipSHARE] with NAME one of "
-    f"{', '.join(registries.SAMPLERS.names())}, STEPS above 0, SPACING "
+    f"{', '.join(registries.SAMPLERS.names())}, STEPS above 0 or all, SPACING "
     "uniform, stride, quadratic, sectionsA-B-C, logsnr, rho or rhoNUMBER and SHARE in "
     "[0, 1), received 'dpm:5'",
   ),

@@ -5,6 +5,7 @@ import dataclasses
 from iddpm_tf.diffusion.samplers import ancestral
 from iddpm_tf.diffusion.samplers import ddim
 from iddpm_tf.evaluation import results_log
+from iddpm_tf.training import periodic_evaluation
 
 
 def test_results_follow_a_line_that_was_cut(tmp_path):
@@ -32,11 +33,13 @@ def test_the_description_of_a_model_has_everything_that_its_results_depend_on(mo
     "clip_denoised": True,
   }
   other_variance = dataclasses.replace(
-    model, config=model.config.with_settings(variance_type="learned")
+    model,
+    config=model.config.with_settings(variance_type="learned", precision="mixed_bfloat16"),
   )
   both = dataclasses.replace(other_variance, ends=model, end_steps=2)
   assert results_log.describe_model(both, seed=3) == description | {
     "fixed_variance": "learned",
+    "precision": "mixed_bfloat16",
     "ensemble": str(model.folder),
     "ensemble_training_step": 7,
     "ensemble_ema": 0.9,
@@ -52,3 +55,17 @@ def test_the_description_of_a_sampler_has_its_number_of_steps(model):
   lowered = dataclasses.replace(model, config=model.config.with_settings(truncate=True))
   assert describe(lowered, ddim.DDIM(5))["truncate"] is True
   assert describe(model, ancestral.Ancestral()) == {"sampler": "ancestral", "sampling_steps": 25}
+
+
+def test_scores_of_other_sampling_begin_anew(model):
+  """Whatever describes how images were drawn decides whether two scores can be compared."""
+  sampled = dataclasses.replace(
+    model,
+    config=model.config.with_settings(
+      dynamic_threshold=0.995, truncate=True, label_dropout=0.1, guidance_scale=2.0
+    ),
+  )
+  description = results_log.describe_sampler(sampled, ddim.DDIM(5))
+  assert periodic_evaluation._measured(description) == {
+    name: value for name, value in description.items() if name != "sampling_steps"
+  }

@@ -128,6 +128,7 @@ def test_the_folder_depends_on_everything_that_the_samples_depend_on(model, tmp_
     folder(with_settings(dynamic_threshold=0.995)),
     folder(with_settings(truncate=True)),
     folder(with_settings(variance_type="learned")),
+    folder(with_settings(precision="mixed_bfloat16")),
     folder(with_settings(label_dropout=0.1, guidance_scale=2.0)),
     folder(with_settings(label_dropout=0.1, guidance_scale=2.0, guidance_interval=(0.5, 3.0))),
     folder(dataclasses.replace(model, classifier=classifier(0.0))),

@@ -98,3 +98,9 @@ def test_wrong_input_is_one_line(edit, tmp_path, flags, message):
   assert result.status == 2
   assert message in result.err and result.err.count("\n") == 1, result.err
   assert not (tmp_path / "out").exists()
+
+
+def test_labels_of_pictures_are_checked(edit, tmp_path):
+  np.savez(tmp_path / "pictures.npz", np.repeat(PICTURES, 2, axis=0), [3, 1])
+  result, _ = edit("--strength=0.5", f"--images={tmp_path / 'pictures.npz'}")
+  assert result.status == 2 and "--images: expected" in result.err and "[4]" in result.err

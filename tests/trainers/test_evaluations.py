@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+from PIL import Image
 import pytest
 
 import iddpm_tf as iddpm
@@ -233,6 +234,18 @@ def test_wrong_flags_are_refused_before_anything_is_written(run, tmp_path):
   ):
     assert expected in refused(run, folder, *flags)
   assert not folder.exists()
+
+
+def test_too_few_images_of_a_split_are_said_by_its_name(run, tmp_path):
+  picture = Image.new("L", (8, 8))
+  for split, count in (("train", 8), ("val", 3), ("test", 5)):
+    (tmp_path / "pictures" / split).mkdir(parents=True)
+    for i in range(count):
+      picture.save(tmp_path / "pictures" / split / f"{i}.png")
+  flags = ("--dataset=folder", f"--data_dir={tmp_path / 'pictures'}", "--channels=1")
+  flags += ("--noclass_conditional", "--max_examples=0", "--eval_examples=4")
+  line = refused(run, tmp_path / "run", *flags)
+  assert "--eval_examples: expected at most 3, the number of val images of folder" in line
 
 
 def test_a_missing_or_damaged_record_of_the_best_checkpoint_is_refused(

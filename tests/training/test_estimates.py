@@ -73,12 +73,11 @@ def test_the_report_has_warnings(state, strategy, monkeypatch, recorder):
 
 
 @pytest.mark.parametrize(
-  "first_step, sample_every, grids",
+  "first_step, every, count",
   [(0, 0, 1), (90, 0, 1), (100, 0, 0), (0, 10, 10), (0, 30, 4), (60, 30, 2), (95, 30, 1)],
 )
-def test_the_last_sample_grid_is_counted(first_step, sample_every, grids):
-  options = config_lib.TrainingConfig(train_steps=100, sample_every=sample_every)
-  assert estimates.num_grids(first_step, options) == grids
+def test_what_is_due_at_the_end_is_counted_once(first_step, every, count):
+  assert estimates.num_due(first_step, 100, every) == count
 
 
 @pytest.mark.parametrize(
@@ -175,7 +174,12 @@ def test_the_time_of_evaluations_counts_images_and_terms_for_each_rate():
     )
     evaluated = dataclasses.replace(config, evaluation=evaluation)
     # Appendix E keeps 9 of 25 timesteps: 0 to 4, and 6, 12, 18, 24.
-    assert estimates.evaluation_seconds(evaluated, cost, 500.0) == 2 * expected * 1000 / 500
+    assert estimates.evaluation_seconds(evaluated, cost, 500.0, 9) == 2 * expected * 1000 / 500
+  all_images = config_lib.EvaluationConfig(
+    eval_every=5, eval_scores=("nll",), eval_examples=0, eval_nll_steps=5
+  )
+  evaluated = dataclasses.replace(config, evaluation=all_images)
+  assert estimates.evaluation_seconds(evaluated, cost, 500.0, 40) == 2 * 40 * 9 * 1000 / 500
 
 
 @pytest.mark.parametrize("size", [(8, 8), (256, 128)])

@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import os
 import pathlib
+import re
 import signal
 import sys
 from typing import Any
@@ -121,7 +122,7 @@ class Command:
     program, *texts = sys.argv if argv is None else argv
     texts = ["--help" if text == "-h" else text for text in texts]
     name = pathlib.Path(program).stem
-    debug = any(text.lstrip("-") in ("debug", "debug=true") for text in texts)
+    debug = any(re.fullmatch(r"--?debug(=(true|t|1))?", text, re.IGNORECASE) for text in texts)
     try:
       status = self._run(name, texts)
       sys.stdout.flush()

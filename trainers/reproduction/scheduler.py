@@ -23,11 +23,16 @@ class TaskFailed(Exception):
 
 def with_trainings(tasks: Iterable[tasks_lib.Task]) -> list[tasks_lib.Task]:
   """Returns tasks and the trainings that they need, each once, all trainings first."""
-  tasks = list(tasks)
-  trainings = [training for task in tasks for training in task.trainings or (task,)]
-  # A model in mid-training comes from another training.
-  first = [training for each in trainings for training in each.trainings]
-  return list(dict.fromkeys([*first, *trainings, *tasks]))
+  needed: dict[tasks_lib.Task, None] = {}
+
+  def add(task: tasks_lib.Task) -> None:
+    for training in task.trainings:  # A model in mid-training comes from another training.
+      add(training)
+    needed[task] = None
+
+  for task in tasks:
+    add(task)
+  return sorted(needed, key=lambda task: not isinstance(task, tasks_lib.TrainingTask))
 
 
 class Scheduler:
@@ -112,10 +117,11 @@ class Scheduler:
       folder = task.folder(self._output)
       raise ValueError(f"{task.name}: expected results in {folder}, received none")
     self._done.add(task)
-    # A training leaves nothing to do for the task of its model in mid-training.
-    self._done.update(
-      other for other in self._tasks if _is_part_of(other, task) and other.is_done(self._output)
-    )
+    for part in (other for other in self._tasks if _is_part_of(other, task)):
+      if part.is_done(self._output):
+        self._done.add(part)
+      else:
+        self._left_by_others.discard(part)  # The training was past its middle: it is trained alone.
 
   def _print_progress(self, task: tasks_lib.Task, executor: executors.Executor) -> None:
     unfinished, total = self.unfinished(), len(self._tasks) - len(self._left_by_others)

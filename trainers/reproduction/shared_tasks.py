@@ -127,7 +127,9 @@ def nll(
     training: the model's training.
     close: whether the model is compared with others that have almost the same bits/dim.
   """
-  flags = (scale.likelihood.close_nll_flags if close else None) or scale.likelihood.nll_flags
+  flags = scale.likelihood.nll_flags
+  if close and scale.likelihood.close_nll_flags:
+    flags = scale.likelihood.close_nll_flags
   return evaluation("nll", training, flags)
 
 

@@ -29,6 +29,11 @@ def splits(config: config_lib.DataConfig) -> tuple[str, ...]:
     InputError: there is no such folder, or it has pictures outside its splits.
   """
   folders = _split_folders(config)
+  return _names(folders, config)
+
+
+def _names(folders: Collection[str], config: config_lib.DataConfig) -> tuple[str, ...]:
+  """Returns the splits of a folder with these sub-folders."""
   return ("train", "test") if config.test_share else tuple(folders)
 
 
@@ -39,7 +44,7 @@ def open_listing(config: config_lib.DataConfig, split: str) -> listing.Listing:
     InputError: there is no such folder, split or picture, or some pictures have no label.
   """
   folders = _split_folders(config)
-  if split not in splits(config):
+  if split not in _names(folders, config):
     expected = "train, val and test" if split == "val" else "train and test (or val, or validation)"
     raise settings.InputError(
       "data_dir",
@@ -213,7 +218,8 @@ def _pictures_beside(
   for path in sorted(folder.iterdir()):
     if path in used or path.name.startswith("."):
       continue
-    if _scan(path, endings)[0] if path.is_dir() else path.name.lower().endswith(endings):
+    is_picture = not path.is_dir() and path.name.lower().endswith(endings)
+    if is_picture or (path.is_dir() and _scan(path, endings)[0]):
       return path
   return None
 

@@ -197,13 +197,13 @@ class Sampler:
 
   def _parts(self) -> list[str]:
     """Returns the name, then the values that are not the defaults."""
-    parts = [self.name]
-    if self.steps is not None:
-      parts.append(str(self.steps))
     own = _own_fields(type(self))
     values = [getattr(self, field.name) for field in own]
     while own and values[len(own) - 1] == own[-1].default:
       own.pop()
+    parts = [self.name]
+    if self.steps is not None or own:
+      parts.append(str(self.steps or "all"))
     parts += [str(value) for value in values[: len(own)]]
     parts += [self.spacing] if self.spacing else []
     return parts + ([f"skip{self.skipped}"] if self.skipped else [])

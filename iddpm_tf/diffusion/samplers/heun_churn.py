@@ -101,6 +101,6 @@ class HeunChurn(heun.Heun):
     for i, t in enumerate(kept[:-1]):
       if self.min_level <= levels[t] <= self.max_level:
         nearest = int(np.argmin(np.abs(levels - levels[t] * (1 + gamma))))
-        # A step may not begin above the one before.
+        # No step begins above the first one.
         raised[i] = min(max(nearest, t), kept[-1])
     return raised

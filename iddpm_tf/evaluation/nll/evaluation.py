@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
+import functools
 import os
 import pathlib
 from typing import Any
@@ -171,7 +172,7 @@ class NllEvaluation:
   def _labels(self) -> np.ndarray | None:
     return self.source.labels if self.model.config.num_classes else None
 
-  @property
+  @functools.cached_property
   def _checksum(self) -> str:
     return sources.checksum(self.source)
 

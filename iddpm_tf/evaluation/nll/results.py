@@ -58,6 +58,8 @@ def file_name(
     parts.append(decoder)
   if model.other_variance:
     parts.append(model.other_variance)
+  if model.other_precision:
+    parts.append(model.other_precision)
   if not model.config.sampling.clip_denoised:
     parts.append("unclipped")
   if model.ends:

@@ -38,6 +38,7 @@ def test_the_name_tells_evaluations_apart(model):
       {"decoder": "tanh"},
       {"clip_denoised": False},
       {"variance_type": "learned"},
+      {"precision": "mixed_bfloat16"},
       {"data_dir": "elsewhere"},
     )
   ]

@@ -148,9 +148,15 @@ def test_errors_are_said_in_one_line_with_the_flags_name(run, error, line):
 @pytest.mark.parametrize(
   "error", (settings.InputError("a", "b"), OSError("a"), KeyboardInterrupt())
 )
-def test_debug_shows_where_an_error_came_from(run, error):
+@pytest.mark.parametrize("flag", ("--debug", "-debug", "--debug=True", "--debug=1"))
+def test_debug_shows_where_an_error_came_from(run, error, flag):
   with pytest.raises(type(error)):
-    run("--folder=a", "--debug", main=raising(error))
+    run("--folder=a", flag, main=raising(error))
+
+
+@pytest.mark.parametrize("flag", ("--nodebug", "--debug=false", "--folder=debug"))
+def test_without_debug_an_error_is_one_line(run, flag):
+  assert run("--folder=a", flag, main=raising(OSError("a"))) == (2, "", "draw: a\n")
 
 
 @pytest.mark.parametrize("error", (ValueError("a"), KeyError("a"), AssertionError("a")))

@@ -300,6 +300,11 @@ def noisy_power_law(rng, compute, exponent, noise):
   return curves
 
 
+def test_the_frontier_has_one_point_for_each_compute():
+  compute, score = fig10.frontier(np.array([2.0, 1.0, 1.0, 3.0]), np.array([1.5, 2.0, 1.0, 0.5]))
+  assert (compute.tolist(), score.tolist()) == ([1, 3], [1, 0.5])
+
+
 def test_a_power_law_is_found_where_there_is_one_only():
   rng, compute = np.random.default_rng(0), np.geomspace(1e9, 1e10, 5)
   exact = noisy_power_law(rng, compute, 0.3, 0.0)

@@ -85,6 +85,16 @@ def test_a_model_in_mid_training_is_not_trained_again(commands, tmp_path, capsys
   assert capsys.readouterr().out.startswith("[1/1, ")
 
 
+def test_a_model_past_its_middle_is_trained_up_to_it_once_more(commands, tmp_path, capsys):
+  """As in a folder of an earlier version, whose training kept no checkpoint of its middle."""
+  mid = shared_tasks.mid_training(TRAINING)
+  tasks = scheduler_lib.with_trainings([rename(EVALUATION, "small_mid_seed0_nll", training=mid)])
+  run(tasks[:2], tmp_path, commands)
+  assert commands.finished == ["train", "train"]
+  lines = capsys.readouterr().out.splitlines()
+  assert [line.split(",")[0] for line in lines] == ["[1/1", "[2/2"]
+
+
 def test_results_of_a_model_that_was_deleted_are_measured_again(commands, tmp_path):
   run([TRAINING, EVALUATION], tmp_path, commands)
   shutil.rmtree(TRAINING.folder(tmp_path))

@@ -144,7 +144,7 @@ def frontier(compute: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.nda
     compute: the compute of each point, float `[N]`.
     score: the score of each point, float `[N]`; lower is better.
   """
-  order = np.argsort(compute)
+  order = np.lexsort((score, compute))
   compute, score = compute[order], score[order]
   best = score < np.minimum.accumulate(np.append(np.inf, score[:-1]))
   return compute[best], score[best]

@@ -156,7 +156,6 @@ def _about(scale: scales.Scale) -> str:
 
 def judge(nll: Mapping[scales.Row, Sequence[float]]) -> tuple[claims.Claim, ...]:
   """Judges claims 1, 4 and 5 by the bits/dim of each row's seeds."""
-  by_row = {tuple(row): values for row, values in nll.items()}
   how = "the difference in bits/dim between models of the same seed"
   return (
     claims.Claim(
@@ -165,8 +164,8 @@ def judge(nll: Mapping[scales.Row, Sequence[float]]) -> tuple[claims.Claim, ...]
       (
         claims.paired(
           "linear, L_simple: T = 1000 minus T = 4000",
-          by_row["linear", 1000, "simple"],
-          by_row["linear", 4000, "simple"],
+          nll[scales.Row("linear", 1000, "simple")],
+          nll[scales.Row("linear", 4000, "simple")],
           how,
         ),
       ),
@@ -177,8 +176,8 @@ def judge(nll: Mapping[scales.Row, Sequence[float]]) -> tuple[claims.Claim, ...]
       tuple(
         claims.paired(
           f"{schedule}, T = 4000: L_simple minus L_hybrid",
-          by_row[schedule, 4000, "simple"],
-          by_row[schedule, 4000, "hybrid"],
+          nll[scales.Row(schedule, 4000, "simple")],
+          nll[scales.Row(schedule, 4000, "hybrid")],
           how,
         )
         for schedule in ("linear", "cosine")
@@ -190,8 +189,8 @@ def judge(nll: Mapping[scales.Row, Sequence[float]]) -> tuple[claims.Claim, ...]
       tuple(
         claims.paired(
           f"L_{objective}, T = 4000: linear minus cosine",
-          by_row["linear", 4000, objective],
-          by_row["cosine", 4000, objective],
+          nll[scales.Row("linear", 4000, objective)],
+          nll[scales.Row("cosine", 4000, objective)],
           how,
         )
         for objective in ("simple", "hybrid")
