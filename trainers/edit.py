@@ -21,7 +21,6 @@ from iddpm_tf import settings
 from iddpm_tf.data import arrays
 from iddpm_tf.data import image_files
 from iddpm_tf.data import pictures
-from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.models import seeds as seeds_lib
 from iddpm_tf.utils import files
 from iddpm_tf.utils import progress as progress_lib
@@ -122,9 +121,7 @@ def main(options: Options, given: dict[str, Any]) -> int:
   originals = np.asarray(content.images[:])
   masks = _masks(options, config.image_shape, len(originals))
   labels = _labels(options, classes, content.labels, len(originals))
-  folder = pathlib.Path(
-    options.output_dir or model_dir_lib.ModelDir(options.model_dir or "").path / "edited"
-  )
+  folder = pathlib.Path(options.output_dir or options.folder().path / "edited")
   files.require_writable(folder)
   if options.interpolate:
     _require_fit_of_interpolation(options, given, len(originals))

@@ -173,10 +173,9 @@ def main(options: Options, given: dict[str, Any]) -> int:
         progress=progress,
       )
     )
-  if options.nll or not options.samples:
-    model = model_options.load_model(
-      options, given, all_devices=bool(options.scores), progress=progress
-    ).trained
+  draws = bool(options.scores) and not options.samples
+  if options.nll or draws:
+    model = model_options.load_model(options, given, all_devices=draws, progress=progress).trained
     if options.nll:
       decoded = _with_decoder(model, options.decoder)
       evaluations.append(
@@ -189,7 +188,7 @@ def main(options: Options, given: dict[str, Any]) -> int:
           progress=progress,
         )
       )
-    if options.scores and not options.samples:
+    if draws:
       enlarging = model_options.load_enlarging(options, given, progress=progress)
       evaluations.append(
         sample_evaluation.prepare_model(
@@ -226,7 +225,7 @@ def _run(
       "expected an .npz file of images, because a super-resolution model draws none from noise "
       "alone, received none; trainers.sample --base_samples=FILE.npz makes one",
     )
-  return model_dir_lib.ModelDir(options.model_dir or ""), config
+  return options.folder(), config
 
 
 def _require_together(

@@ -28,7 +28,6 @@ from iddpm_tf import settings
 from iddpm_tf.data import arrays
 from iddpm_tf.data import image_files
 from iddpm_tf.data import pictures
-from iddpm_tf.models import model_dir as model_dir_lib
 from iddpm_tf.models import seeds as seeds_lib
 from iddpm_tf.utils import cluster
 from iddpm_tf.utils import files
@@ -97,9 +96,7 @@ def main(options: Options, given: dict[str, Any]) -> int:
   model = model_options.load_model(options, given, all_devices=True, progress=progress)
   samplers = model.parse_samplers()
   enlarging = model_options.load_enlarging(options, given, progress=progress)
-  folder = files.make_folder(
-    options.output_dir or model_dir_lib.ModelDir(options.model_dir or "").samples
-  )
+  folder = files.make_folder(options.output_dir or options.folder().samples)
   if options.png:
     for sampler in samplers:
       files.make_folder(folder / str(sampler))

@@ -102,10 +102,8 @@ def inspect(
   }
   near_duplicates = duplicates.NearDuplicates()
   for split, pictures in listings.items():
-    form = decoding.form_of(config, sources.known_channels(config, pictures) or 3)
     with progress.bar(total=len(pictures), unit="picture", description=split) as bar:
-      report = _of_listing(split, pictures, form, workers, bar, near_duplicates)
-      reports[split] = report._replace(treatment=_treatment(config))
+      reports[split] = _of_listing(split, pictures, config, workers, bar, near_duplicates)
   if not any(sources.known_channels(config, pictures) for pictures in listings.values()):
     grey = all(not report.statistics.colours["colour"] for report in reports.values())
     reports = {
@@ -220,12 +218,13 @@ def _of_records(records: reading.Records, split: str, progress: progress_lib.Pro
 def _of_listing(
   split: str,
   pictures: listing.Listing,
-  form: decoding.Form,
+  config: config_lib.DataConfig,
   workers: int,
   bar: progress_lib.Bar,
   near_duplicates: duplicates.NearDuplicates,
 ) -> Report:
   """Returns a report of pictures. Only those that are shown are kept in memory."""
+  form = decoding.form_of(config, sources.known_channels(config, pictures) or 3)
   statistics, unreadable, shown = statistics_lib.Statistics(), [], []
   positions = set(_spread(len(pictures)).tolist())
   everything = pictures.pictures(0, len(pictures))
@@ -249,7 +248,7 @@ def _of_listing(
     ignored=pictures.ignored,
     layout=pictures.layout,
     channels=form.channels,
-    treatment={},
+    treatment=_treatment(config),
     near_duplicates=[pair for pair in near_duplicates.pairs if pair[0].startswith(f"{split}/")],
     shown=_of_one_size(shown),
   )

@@ -294,10 +294,8 @@ def _require_images(selection, extractor, reference, image_shape):
     return
   least = max(config_lib.NEIGHBOURS) + 1 if missing.precision_recall else 2
   if images is None or len(images) < least:
-    asked = missing._replace(
-      fid=missing.fid and selection.fid, fid_infinity=missing.fid and selection.fid_infinity
-    )
-    names = " and ".join(name for name, is_asked in asked._asdict().items() if is_asked)
+    lacks = missing._asdict() | {"fid_infinity": missing.fid}  # Both need the same statistics.
+    names = " and ".join(name for name in lacks if lacks[name] and getattr(selection, name))
     raise settings.InputError(
       "reference",
       f"expected {least} images or more (arr_0 of a file) to compute what {names} requires, "

@@ -39,6 +39,16 @@ class ModelOptions:
     choices=("fixed_small", "fixed_large"),
   )
 
+  def folder(self) -> model_dir_lib.ModelDir:
+    """Returns the model folder.
+
+    Raises:
+      InputError: it is not given.
+    """
+    if not self.model_dir:
+      raise settings.InputError("model_dir", "expected the folder of a run, received nothing")
+    return model_dir_lib.ModelDir(self.model_dir)
+
 
 @dataclasses.dataclass(frozen=True)
 class EnsembleOptions(ModelOptions):
@@ -124,8 +134,7 @@ def model_config(options: ModelOptions, given: Mapping[str, Any]) -> config_lib.
   """
   if isinstance(options, ClassifierOptions):
     options.require_scale_fits(given)
-  folder = model_dir_lib.ModelDir(_required(options.model_dir))
-  return folder.changed_config(_changes(options, given))
+  return options.folder().changed_config(_changes(options, given))
 
 
 def load_model(
@@ -165,7 +174,7 @@ def load_model(
   }
   with settings.renamed(names):
     return api.load_run(
-      _required(options.model_dir),
+      options.folder().path,
       ema=options.ema,
       best=options.best,
       step=options.step,
@@ -215,6 +224,7 @@ def load_upsampler(
   from iddpm_tf import api
   from iddpm_tf.utils import devices
 
+  assert options.upsampler_dir
   names = {
     "path": "upsampler_dir",
     "model_dir": "upsampler_dir",
@@ -223,7 +233,7 @@ def load_upsampler(
   }
   with settings.renamed(names):
     return api.load_run(
-      _required(options.upsampler_dir),
+      options.upsampler_dir,
       ema=options.upsampler_ema,
       changes=changes,
       strategy=devices.local_strategy() if all_devices else None,
@@ -257,12 +267,6 @@ def load_enlarging(
   with settings.renamed({"samplers": "upsampler_sampler"}):
     (sampler, *_) = upsampler.parse_samplers(*filter(None, [options.upsampler_sampler]))
   return Enlarging(upsampler, sampler)
-
-
-def _required(folder: str | None) -> str:
-  if not folder:
-    raise settings.InputError("model_dir", "expected the folder of a run, received nothing")
-  return folder
 
 
 def _changes(options: ModelOptions, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,20 +52,8 @@ def run(
   }
   needed = list(dict.fromkeys(task for each in tasks.values() for task in each))
 
-  def entry(name: str, section: sections.Section) -> report.Entry:
-    return report.Entry(
-      experiments[name].title,
-      section,
-      tasks_lib.command_lines(tasks[name], output, data_flags),
-      records.time_of(output, (task.name for task in tasks[name])),
-    )
-
-  growing = _GrowingReport(scale, output, experiments, entry)
+  growing = _GrowingReport(scale, output, experiments, tasks, data_flags)
   files.make_folder(output)
-
-  def update_report() -> None:
-    growing.update({name for name in tasks if all(map(scheduler.is_done, tasks[name]))})
-
   try:
     with signals.raised(), files.held(output), records.removed_if_empty(output):
       # Before the first task, whose models have this precision even if it is interrupted.
@@ -78,9 +66,9 @@ def run(
       if missing:
         with make_executor(missing) as executor:
           for _ in scheduler.run(executor):
-            update_report()
+            growing.update(scheduler.is_done)
       else:
-        update_report()
+        growing.update(scheduler.is_done)
   except scheduler_lib.TaskFailed as failure:
     return failure.status
   except KeyboardInterrupt as interrupt:
@@ -104,30 +92,40 @@ class _GrowingReport:
     scale: scales.Scale,
     output: pathlib.Path,
     experiments: Mapping[str, base.Experiment],
-    entry: Callable[[str, sections.Section], report.Entry],
+    tasks: Mapping[str, Sequence[tasks_lib.Task]],
+    data_flags: Sequence[str],
   ):
     self._scale, self._output = scale, output
-    self._experiments, self._entry = experiments, entry
+    self._experiments, self._tasks, self._data_flags = experiments, tasks, data_flags
     self._sections: dict[str, sections.Section] = {}
     self.failed: list[str] = []
 
-  def update(self, done: set[str]) -> None:
+  def update(self, is_done: Callable[[tasks_lib.Task], bool]) -> None:
     """Writes the report if an experiment is done that it does not show yet.
 
     Args:
-      done: the names of the experiments whose tasks are all done.
+      is_done: whether a task is done.
     """
-    new = [name for name in self._experiments if name in done and name not in self._sections]
+    new = [
+      name
+      for name in self._experiments
+      if name not in self._sections and all(map(is_done, self._tasks[name]))
+    ]
     if not new:
       return
     for name in new:
       self._sections[name] = self._show(name)
-    entries = {
-      name: self._entry(name, self._sections[name])
-      for name in self._experiments
-      if name in self._sections
-    }
+    entries = {name: self._entry(name) for name in self._experiments if name in self._sections}
     report.write(self._output, self._scale, entries, self._unjudged())
+
+  def _entry(self, name: str) -> report.Entry:
+    tasks = self._tasks[name]
+    return report.Entry(
+      self._experiments[name].title,
+      self._sections[name],
+      tasks_lib.command_lines(tasks, self._output, self._data_flags),
+      records.time_of(self._output, (task.name for task in tasks)),
+    )
 
   def _show(self, name: str) -> sections.Section:
     """Returns an experiment's section. The text of an error takes the place of the section."""

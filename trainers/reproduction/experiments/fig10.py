@@ -45,8 +45,8 @@ class Figure10(base.Experiment):
     }
     # {score: compute and scores of each width, by seed}
     curves_of_seeds = {
-      score: [[points[width, seed][[0, i]] for width in widths] for seed in seeds]
-      for i, score in enumerate(_SCORES, 1)
+      score: [[points[width, seed][score] for width in widths] for seed in seeds]
+      for score in _SCORES
     }
     fits = {
       score: [
@@ -59,11 +59,10 @@ class Figure10(base.Experiment):
     }
 
     def draw(*axes: matplotlib.axes.Axes) -> None:
-      means = {width: np.mean([points[width, seed] for seed in seeds], axis=0) for width in widths}
-      for axis, (i, label) in zip(axes, enumerate(_SCORES.values(), 1)):
-        for width, mean in means.items():
-          axis.plot(mean[0], mean[i], marker="o", markersize=3, label=f"{width} ch")
-        of_widths = [mean[[0, i]] for mean in means.values()]
+      for axis, (score, label) in zip(axes, _SCORES.items()):
+        of_widths = np.mean(curves_of_seeds[score], axis=0)
+        for width, curve in zip(widths, of_widths):
+          axis.plot(*curve, marker="o", markersize=3, label=f"{width} ch")
         if _has_logarithms(of_widths):
           compute, best = frontier(*np.concatenate(of_widths, axis=1))
           b = power_law(of_widths).exponent
@@ -237,14 +236,14 @@ def judge(curves_of_seeds: Sequence[Sequence[np.ndarray]]) -> claims.Claim:
   )
 
 
-def _points(folder: pathlib.Path) -> np.ndarray:
-  """Returns compute and each score of every evaluation in a training: float64 [1 + scores, N]."""
+def _points(folder: pathlib.Path) -> dict[str, np.ndarray]:
+  """Returns compute and a score of every evaluation in a training: `{score: float64 [2, N]}`."""
   from iddpm_tf.networks import cost
 
   config = model_dir.ModelDir(folder).require_config()
   flops_per_step = _PASSES * cost.config_cost(config).flops * config.training.batch_size
   by_step = sorted(curves.scores(folder).items())
-  compute = [step * flops_per_step for step, _ in by_step]
-  return np.array(
-    [compute, *([scores[name] for _, scores in by_step] for name in _SCORES)], np.float64
-  )
+  return {
+    name: np.array([(step * flops_per_step, scores[name]) for step, scores in by_step]).T
+    for name in _SCORES
+  }

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from collections.abc import Sequence
 import pathlib
+from typing import NamedTuple
 
 import matplotlib.axes
 import numpy as np
@@ -30,16 +31,13 @@ class Figure4(base.Experiment):
 
   def needs(self, scale: scales.Scale) -> Sequence[tasks.EvaluationTask]:
     """Returns the evaluations that the figure shows, and those that judge the claim."""
-    return [*_shown(scale).values(), *_judged(scale).values()]
+    return [*_shown(scale).tasks, *_judged(scale).tasks]
 
   def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
     """Returns FID by the share that is skipped, and claim 6."""
     shown, judged = _shown(scale), _judged(scale)
-    fid = _scores(scale, output, shown, "fid", _SHARES)
-    of_judged = {
-      score: _scores(scale, output, judged, score, (0.0, _CLAIMED))
-      for score in ("fid", "fid_infinity")
-    }
+    fid = _scores(scale, output, shown, "fid")
+    of_judged = {score: _scores(scale, output, judged, score) for score in ("fid", "fid_infinity")}
     limits = of_judged["fid_infinity"]
 
     def draw(axis: matplotlib.axes.Axes) -> None:
@@ -81,15 +79,32 @@ class Figure4(base.Experiment):
           judged_columns,
           judged_rows,
           f"FID that judges the claim, {_about(judged)}. "
-          + shared_tasks.largest_error(judged.values(), output),
+          + shared_tasks.largest_error(judged.tasks, output),
         ),
       ),
       claims=(judge(limits),),
     )
 
 
-# The evaluations of both schedules, by schedule and seed.
-_Evaluations = Mapping[tuple[str, int], tasks.EvaluationTask]
+class _Evaluations(NamedTuple):
+  """Evaluations by several shares of skipped steps.
+
+  Attributes:
+    shares: the shares.
+    seeds: the seeds of the models.
+    num_samples: the samples of each FID.
+    by_schedule: the evaluation of each seed, by the noise schedule.
+  """
+
+  shares: Sequence[float]
+  seeds: Sequence[int]
+  num_samples: int
+  by_schedule: Mapping[str, Sequence[tasks.EvaluationTask]]
+
+  @property
+  def tasks(self) -> list[tasks.EvaluationTask]:
+    """All evaluations."""
+    return [task for of_seeds in self.by_schedule.values() for task in of_seeds]
 
 
 def _shown(scale: scales.Scale) -> _Evaluations:
@@ -112,52 +127,42 @@ def _judged(scale: scales.Scale) -> _Evaluations:
 def _evaluations(
   scale: scales.Scale, kind: str, shares: Sequence[float], seeds: Sequence[int], num_samples: int
 ) -> _Evaluations:
-  return {
-    (row.schedule, seed): shared_tasks.fid(
-      scale,
-      kind,
-      scale.fid_models.training(row, seed),
-      [_sampler(scale, share) for share in shares],
-      ("--fid_infinity",),
-      num_samples=num_samples,
-    )
+  by_schedule = {
+    row.schedule: [
+      shared_tasks.fid(
+        scale,
+        kind,
+        scale.fid_models.training(row, seed),
+        [_sampler(scale, share) for share in shares],
+        ("--fid_infinity",),
+        num_samples=num_samples,
+      )
+      for seed in seeds
+    ]
     for row in (scales.COSINE_HYBRID, scales.LINEAR_HYBRID)
-    for seed in seeds
   }
+  return _Evaluations(shares, seeds, num_samples, by_schedule)
 
 
 def _scores(
-  scale: scales.Scale,
-  output: pathlib.Path,
-  evaluations: _Evaluations,
-  score: str,
-  shares: Sequence[float],
+  scale: scales.Scale, output: pathlib.Path, evaluations: _Evaluations, score: str
 ) -> dict[str, dict[float, np.ndarray]]:
   """Returns `{schedule: {share: score of each seed}}`."""
-  names = {share: tasks.result_name(_sampler(scale, share)) for share in shares}
+  names = {share: tasks.result_name(_sampler(scale, share)) for share in evaluations.shares}
   return {
     schedule: {
-      share: np.array(
-        [
-          task.score(output, score, name)
-          for (of_schedule, _), task in evaluations.items()
-          if of_schedule == schedule
-        ]
-      )
+      share: np.array([task.score(output, score, name) for task in of_seeds])
       for share, name in names.items()
     }
-    for schedule in dict.fromkeys(schedule for schedule, _ in evaluations)
+    for schedule, of_seeds in evaluations.by_schedule.items()
   }
 
 
 def _about(evaluations: _Evaluations) -> str:
   """Returns what a caption says of the evaluations."""
-  seeds = dict.fromkeys(str(seed) for _, seed in evaluations)
-  (samples,) = {
-    flag for task in evaluations.values() for flag in task.flags if "--num_samples=" in flag
-  }
-  noun = "seed" if len(seeds) == 1 else "averaged over the seeds"
-  return f"of {int(samples.partition('=')[2]):,} samples, {noun} {', '.join(seeds)}"
+  seeds = ", ".join(map(str, evaluations.seeds))
+  noun = "seed" if len(evaluations.seeds) == 1 else "averaged over the seeds"
+  return f"of {evaluations.num_samples:,} samples, {noun} {seeds}"
 
 
 def _sampler(scale: scales.Scale, share: float) -> str:
