@@ -210,7 +210,7 @@ def test_nll_in_training_is_of_val_where_there_is_one_beside_test(tmp_path):
   folder = model_dir_lib.ModelDir(tmp_path / "run")
   config = loop.resolve_config(config, sources.load(config.data, "train"), folder)
   recorder = recorder_lib.Recorder()
-  source = periodic_evaluation._load(config, "test", folder, recorder)
+  source = periodic_evaluation._source_of("test", None, config, folder, recorder)
   assert source.images.max() == 20
   assert "nll in training is of the val split; the test split is for reporting" in recorder.lines
   assert sources.load(config.data, "test").images.max() == 30
