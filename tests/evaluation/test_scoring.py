@@ -223,8 +223,7 @@ def test_the_reference_of_training_images_is_kept_and_made_again_if_damaged(
   # Whether a download is allowed does not matter.
   assert reference(model.config.with_settings(download=False))[0] == path
   file.write_bytes(file.read_bytes()[:-50])
-  # Sums of features are rounded by the order of threads and by the place in memory.
-  assert reference()[1] == pytest.approx(scores, rel=1e-9) and reference_lib.read(path).checksum
+  assert reference()[1] == scores and reference_lib.read(path).checksum
   # A run of an earlier version keeps its file.
   earlier = model.config.data.as_before(config_lib.DataConfig.before(5))
   earlier_path = reference(dataclasses.replace(model.config, data=earlier))[0]

@@ -86,7 +86,7 @@ def test_a_model_in_mid_training_is_not_trained_again(commands, tmp_path, capsys
 
 
 def test_a_model_past_its_middle_is_trained_up_to_it_once_more(commands, tmp_path, capsys):
-  """As in a folder of an earlier version, whose training kept no checkpoint of its middle."""
+  """Covers folders of an earlier version, whose trainings kept no checkpoint of their middle."""
   mid = shared_tasks.mid_training(TRAINING)
   tasks = scheduler_lib.with_trainings([rename(EVALUATION, "small_mid_seed0_nll", training=mid)])
   run(tasks[:2], tmp_path, commands)
