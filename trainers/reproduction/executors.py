@@ -2,6 +2,8 @@
 
 import abc
 from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import gc
@@ -31,6 +33,9 @@ LOGS = "logs"
 _TASK_MEMORY = 2 * 2**30
 _STOP_SECONDS = 120  # Enough for a training step and a checkpoint.
 _ERROR = 1  # The exit status of Python after an exception.
+# How libraries of linear algebra learn the number of their threads when they are loaded. With more
+# threads than cores, those of several workers wait for each other.
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _KILLED = 128 + signal.SIGKILL  # The exit status of a killed process, as shells report it.
 
 
@@ -160,7 +165,9 @@ class ProcessPool(Executor):
     for _ in range(self.count):
       ours, theirs = context.Pipe()
       process = context.Process(target=_serve, args=(theirs, self._runner, threads), daemon=True)
-      process.start()
+      # The worker imports NumPy before it can change its own environment.
+      with _environment(dict.fromkeys(_THREADS, str(threads))):
+        process.start()
       theirs.close()
       self._processes[ours] = process
       self._idle.append(ours)
@@ -196,6 +203,18 @@ class ProcessPool(Executor):
 def make(count: int, output: pathlib.Path) -> Executor:
   """Returns an executor of `count` tasks at once."""
   return ProcessPool(count, output) if count > 1 else InProcess()
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+  """Sets environment variables for the processes that are started in the block."""
+  before = dict(os.environ)
+  os.environ |= variables
+  try:
+    yield
+  finally:
+    os.environ.clear()
+    os.environ |= before
 
 
 def _serve(orders: connection_lib.Connection, runner: Runner, threads: int) -> None:

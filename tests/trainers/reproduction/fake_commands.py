@@ -29,3 +29,14 @@ def run_until_stopped(name: str, arguments: Sequence[str]) -> int:
     print("saved", flush=True)
     return stopped.status
   return 0
+
+
+def print_threads(name, arguments):
+  """Prints the threads of each library of linear algebra that NumPy and SciPy have loaded."""
+  del name, arguments  # Not used.
+  import scipy.linalg  # noqa: F401
+  import threadpoolctl
+
+  for library in threadpoolctl.threadpool_info():
+    print("threads", library["num_threads"])
+  return 0

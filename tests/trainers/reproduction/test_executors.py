@@ -61,6 +61,19 @@ def test_two_tasks_at_once_each_with_a_log(wrong, status, tmp_path, capfd):
   assert not any(process.is_alive() for process in executor._processes.values())
 
 
+def test_workers_share_the_cores_in_linear_algebra_too(tmp_path, monkeypatch):
+  monkeypatch.setattr(host, "cores", lambda: 2)
+  for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    monkeypatch.setenv(variable, "2")
+  before = dict(os.environ)
+  with executors.ProcessPool(2, tmp_path, fake_commands.print_threads) as executor:
+    assert dict(os.environ) == before
+    executor.start(TASK, [])
+    assert executor.wait() == (TASK, 0)
+  lines = (tmp_path / "logs/small_seed0.log").read_text().splitlines()
+  assert set(lines) == {"threads 1"}
+
+
 def test_a_worker_that_is_killed_is_reported(tmp_path, capfd):
   with executors.ProcessPool(1, tmp_path, fake_commands.run_until_stopped) as executor:
     executor.start(TASK, [])
