@@ -48,8 +48,9 @@ class Options:
   )
   seeds: int | None = settings.setting(
     None,
-    "number of models of each kind, with the seeds 0, 1, ...; unset: the seeds 6, 7 and 8 at "
-    "--scale=small, otherwise seed 0 alone, with which claims stay undecided",
+    "number of models of each kind, with the seeds 0, 1, ...; unset: at --scale=small the seeds "
+    "11, 12 and 13, and more for claims that small differences decide; otherwise seed 0 alone, "
+    "with which claims stay undecided",
   )
   microbatches: int | None = settings.setting(
     None,

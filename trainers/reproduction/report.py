@@ -60,6 +60,7 @@ def as_json(
     "scale": scale.name,
     "version": iddpm_tf.__version__,
     "seeds": list(scale.seeds),
+    "seeds_of_claims": {claim: list(seeds) for claim, seeds in scale.seeds_of_claims.items()},
     "precision": scale.precision,
     "features": scale.fid.features,
     "claims_not_judged_yet": unjudged,
@@ -92,13 +93,16 @@ def as_html(
   claims = dict.fromkeys(claim for entry in entries.values() for claim in entry.section.claims)
   links = " ".join(f'<a href="#{page.escape(name)}">{page.escape(name)}</a>' for name in entries)
   data = page.escape(scale.likelihood_models.data)
+  seeds = [", ".join(map(str, scale.seeds))]
+  for claim, more in scale.seeds_of_claims.items():
+    seeds.append(f"claim {claim}: {more[0]} to {more[-1]}")
   return page.document(
     f"iddpm_tf: the paper at scale {scale.name}",
     "\n".join(
       [
         "<h1>Improved Denoising Diffusion Probabilistic Models, reproduced</h1>",
         f'<p class="about">Scale {page.escape(scale.name)}: {data}. Seeds '
-        f"{', '.join(map(str, scale.seeds))}. iddpm_tf {page.escape(iddpm_tf.__version__)}. "
+        f"{'; '.join(seeds)}. iddpm_tf {page.escape(iddpm_tf.__version__)}. "
         f"{page.escape(scale.about)}</p>"
         f"<nav>{links}</nav>",
         f"<section><h2>Claims of the paper</h2>{page.claims_table(claims)}{_unjudged(unjudged)}"

@@ -56,11 +56,11 @@ class Figure15(base.Experiment):
         _evaluation(scale, curve, seed, steps)
         for curve in _CURVES
         for steps in num_steps
-        for seed in scale.seeds
+        for seed in _seeds(scale, curve.row)
       ),
-      *(_fair_evaluation(scale, seed) for seed in scale.seeds),
+      *(_fair_evaluation(scale, seed) for seed in _seeds(scale, _HYBRID)),
       *(_mid_evaluation(scale, row, steps) for row in (_HYBRID, _SIMPLE) for steps in num_steps),
-      *(_full_evaluation(scale, seed) for seed in scale.seeds),
+      *(_full_evaluation(scale, seed) for seed in _seeds(scale, _HYBRID)),
     ]
 
   def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
@@ -79,10 +79,10 @@ class Figure15(base.Experiment):
       figures=(
         sections.plot(
           lambda axis: _draw(axis, measured),
-          "Bits/dim by the number of timesteps evaluated, averaged over the seeds.",
+          f"Bits/dim by the number of timesteps evaluated, {_averaged(scale)}.",
         ),
       ),
-      tables=(_table(num_steps, measured),),
+      tables=(_table(scale, measured),),
       claims=(
         judge(
           strided=measured.nll[_HYBRID_STRIDED][num_steps.index(_CLAIMED)],
@@ -111,7 +111,10 @@ def _read(scale: scales.Scale, output: pathlib.Path) -> _Measured:
   nll = {
     curve: np.array(
       [
-        [_evaluation(scale, curve, seed, k).score(output, "nll") for seed in scale.seeds]
+        [
+          _evaluation(scale, curve, seed, k).score(output, "nll")
+          for seed in _seeds(scale, curve.row)
+        ]
         for k in num_steps
       ]
     )
@@ -128,8 +131,10 @@ def _read(scale: scales.Scale, output: pathlib.Path) -> _Measured:
     row: [_mid_evaluation(scale, row, k).score(output, "nll") for k in num_steps]
     for row in (_HYBRID, _SIMPLE)
   }
-  full = np.array([_full_evaluation(scale, seed).score(output, "nll") for seed in scale.seeds])
-  fair = np.array([_fair_evaluation(scale, seed).score(output, "nll") for seed in scale.seeds])
+  full, fair = (
+    np.array([evaluation(scale, seed).score(output, "nll") for seed in _seeds(scale, _HYBRID)])
+    for evaluation in (_full_evaluation, _fair_evaluation)
+  )
   return _Measured(nll, evaluated, mid, full, fair)
 
 
@@ -149,7 +154,7 @@ def _draw(axis: matplotlib.axes.Axes, measured: _Measured) -> None:
   axis.legend()
 
 
-def _table(num_steps: Sequence[int], measured: _Measured) -> sections.Table:
+def _table(scale: scales.Scale, measured: _Measured) -> sections.Table:
   """Returns the table of all values, by K."""
   rows: list[tuple[Any, ...]] = [
     (
@@ -158,7 +163,7 @@ def _table(num_steps: Sequence[int], measured: _Measured) -> sections.Table:
       *(float(values[i].mean()) for values in measured.nll.values()),
       *(values[i] for values in measured.mid.values()),
     )
-    for i, k in enumerate(num_steps)
+    for i, k in enumerate(scale.likelihood.num_steps)
   ]
   rows += [
     (_FAIR, None, None, float(measured.fair.mean()), *[None] * 3),
@@ -173,8 +178,21 @@ def _table(num_steps: Sequence[int], measured: _Measured) -> sections.Table:
   return sections.Table(
     columns,
     tuple(sorted(rows, key=lambda row: row[0])),
-    "NLL (bits/dim), averaged over the seeds; in mid-training, of one seed.",
+    f"NLL (bits/dim), {_averaged(scale)}; in mid-training, of one seed.",
   )
+
+
+def _seeds(scale: scales.Scale, row: scales.Row) -> tuple[int, ...]:
+  """Returns the seeds of a curve's models. L_hybrid has those that judge the claim."""
+  return scale.seeds_of(12) if row == _HYBRID else scale.seeds
+
+
+def _averaged(scale: scales.Scale) -> str:
+  """Returns what a caption says of the seeds."""
+  of_hybrid, of_simple = (len(_seeds(scale, row)) for row in (_HYBRID, _SIMPLE))
+  if of_hybrid == of_simple:
+    return "averaged over the seeds"
+  return f"averaged over {of_hybrid} seeds of L_hybrid and {of_simple} of L_simple"
 
 
 def _evaluation(scale: scales.Scale, curve: _Curve, seed: int, steps: int) -> tasks.EvaluationTask:

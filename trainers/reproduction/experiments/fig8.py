@@ -36,6 +36,7 @@ CURVES = {
   _BETA_TILDE: Curve(scales.COSINE_SIMPLE, "ancestral", ("--fixed_variance=fixed_small",)),
   DDIM: Curve(scales.COSINE_SIMPLE, "ddim"),
 }
+_LOSING = (HYBRID, _BETA, _BETA_TILDE)  # The curves of which it is judged how much they lose.
 _ENOUGH = 100  # The number of steps that is near-optimal (section 4).
 _FEW = 50  # DDIM is better with fewer steps than these (section 4).
 _SAME_SEED = "FID of infinitely many samples, of models of the same seed"
@@ -55,6 +56,12 @@ class Figure8(base.Experiment):
     return [
       *(task for models in _all_models(scale) for task in _evaluations(scale, models)),
       *(
+        task
+        for models in _all_models(scale)
+        for name in _LOSING
+        for task in _losses(scale, name, models)
+      ),
+      *(
         evaluation(scale, name, training(scale.fid_models, name, seed), mid=True)
         for name in CURVES
         for seed in _seeds_in_mid_training(scale, name)
@@ -71,6 +78,11 @@ class Figure8(base.Experiment):
       }
       for score in ("fid", "fid_infinity")
     )
+    # {data: {curve: loss of each seed}}
+    losses_by_data = {
+      models.data: {name: _lost(scale, output, name, models) for name in _LOSING}
+      for models in _all_models(scale)
+    }
     # {curve: {number of steps: FID}}
     first = {name: training(scale.fid_models, name, scale.seeds[0]) for name in CURVES}
     mid = {name: fids(scale, output, name, each, "fid", mid=True) for name, each in first.items()}
@@ -115,7 +127,7 @@ class Figure8(base.Experiment):
         ),
         _table(mid, f"FID on {scale.fid_models.data} in mid-training, seed {scale.seeds[0]}."),
       ),
-      claims=judge(limits_by_data, mid_limits),
+      claims=judge(limits_by_data, losses_by_data, mid_limits),
     )
 
 
@@ -177,6 +189,40 @@ def _evaluations(scale: scales.Scale, models: scales.Models) -> list[tasks.Evalu
   ]
 
 
+def _losses(scale: scales.Scale, name: str, models: scales.Models) -> list[tasks.EvaluationTask]:
+  """Returns the evaluations of each seed that judge how much FID a curve loses with few steps.
+
+  The models of FID have more seeds than the figure shows. Those are evaluated with two numbers of
+  steps only.
+  """
+  judged = (min(scale.fid.num_steps), _ENOUGH)
+  return [
+    evaluation(
+      scale,
+      name,
+      training(models, name, seed),
+      models,
+      num_steps=None if seed in scale.seeds else judged,
+    )
+    for seed in (scale.seeds_of(9) if models == scale.fid_models else scale.seeds)
+  ]
+
+
+def _lost(
+  scale: scales.Scale, output: pathlib.Path, name: str, models: scales.Models
+) -> np.ndarray:
+  """Returns the increase of FID from `_ENOUGH` to the fewest steps, of each seed."""
+  few, enough = (
+    tasks.result_name(sampler(name, steps)) for steps in (min(scale.fid.num_steps), _ENOUGH)
+  )
+  return np.array(
+    [
+      task.score(output, "fid_infinity", few) - task.score(output, "fid_infinity", enough)
+      for task in _losses(scale, name, models)
+    ]
+  )
+
+
 def evaluation(
   scale: scales.Scale,
   name: str,
@@ -184,6 +230,7 @@ def evaluation(
   models: scales.Models | None = None,
   *,
   mid: bool = False,
+  num_steps: Sequence[int] | None = None,
 ) -> tasks.EvaluationTask:
   """Returns the evaluation of a model by a curve's sampler, with each number of steps.
 
@@ -193,6 +240,7 @@ def evaluation(
     training: the training of the model.
     models: the models to which it belongs; None for those of FID.
     mid: whether to evaluate the model in mid-training.
+    num_steps: the numbers of steps; None for those of the curve.
   """
   curve = CURVES[name]
   models = models or scale.fid_models
@@ -200,7 +248,7 @@ def evaluation(
     scale,
     "_".join([curve.sampler, *(flag.partition("=")[2] for flag in curve.flags)]),
     shared_tasks.mid_training(training) if mid else training,
-    [sampler(name, steps) for steps in _num_steps(scale, name, mid=mid)],
+    [sampler(name, steps) for steps in num_steps or _num_steps(scale, name, mid=mid)],
     (*curve.flags, "--fid_infinity", *models.fid_flags),
   )
 
@@ -264,6 +312,7 @@ def sampler(name: str, steps: int) -> str:
 
 def judge(
   fid_by_data: Mapping[str, Mapping[str, Mapping[int, np.ndarray]]],
+  losses_by_data: Mapping[str, Mapping[str, np.ndarray]],
   mid: Mapping[str, Mapping[int, np.ndarray]],
 ) -> tuple[claims.Claim, ...]:
   """Judges claims 9, 10 and 21.
@@ -271,22 +320,31 @@ def judge(
   Args:
     fid_by_data: `{data: {curve: {number of steps: FID of each seed}}}`. The first data judge all
       claims, and others judge claims 9 and 10, too.
+    losses_by_data: `{data: {curve: FID with few steps minus that with 100, of each seed}}`.
     mid: FID of the first data in mid-training, of L_hybrid and of DDIM.
   """
   fid = next(iter(fid_by_data.values()))
-  # {start of the statement: FID}
-  named = {f"{data}: " if len(fid_by_data) > 1 else "": each for data, each in fid_by_data.items()}
+  # {data: start of the statement}
+  starts = {data: f"{data}: " if len(fid_by_data) > 1 else "" for data in fid_by_data}
   return (
     claims.Claim(
       9,
       f"With L_hybrid, {_ENOUGH} steps are near-optimal. With fewer, L_simple loses more than "
       "L_hybrid, with either fixed variance.",
-      tuple(part for start, each in named.items() for part in _near_optimal(start, each)),
+      tuple(
+        part
+        for data, start in starts.items()
+        for part in _near_optimal(start, fid_by_data[data], losses_by_data[data])
+      ),
     ),
     claims.Claim(
       10,
       f"DDIM is better than L_hybrid with fewer than {_FEW} steps, and worse with {_FEW} or more.",
-      tuple(part for start, each in named.items() for part in _better_with_few(start, each)),
+      tuple(
+        part
+        for data, start in starts.items()
+        for part in _better_with_few(start, fid_by_data[data])
+      ),
     ),
     claims.Claim(
       21,
@@ -311,11 +369,12 @@ def judge(
 
 
 def _near_optimal(
-  start: str, fid: Mapping[str, Mapping[int, np.ndarray]]
+  start: str,
+  fid: Mapping[str, Mapping[int, np.ndarray]],
+  losses: Mapping[str, np.ndarray],
 ) -> tuple[claims.Part, ...]:
   """Returns the parts of claim 9 of one kind of data, whose statements begin with `start`."""
   few, most = min(fid[HYBRID]), max(fid[HYBRID])
-  increase = {name: by_steps[few] - by_steps[_ENOUGH] for name, by_steps in fid.items()}
   return (
     claims.over_seeds(
       f"{start}L_hybrid: with {_ENOUGH} steps, FID is larger by less than a tenth than with "
@@ -326,8 +385,8 @@ def _near_optimal(
     *(
       claims.paired(
         f"{start}{name}, loses more than L_hybrid",
-        increase[name],
-        increase[HYBRID],
+        losses[name],
+        losses[HYBRID],
         f"the increase of FID from {_ENOUGH} to {few} steps, minus that of L_hybrid of the same "
         "seed",
       )

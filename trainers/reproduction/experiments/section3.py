@@ -210,10 +210,11 @@ def judge(
       "The variance is learned better between both fixed variances (Eq. 15) than directly.",
       (
         claims.paired(
-          "bits/dim with the log-variance as the output, minus those with Eq. 15",
-          values["log-variance"],
-          values["Eq. 15"],
-          "every term of the bound of the same images, for models of the same seed",
+          "bits/dim with the log-variance as the output, relative to those with Eq. 15",
+          np.log10(values["log-variance"]),
+          np.log10(values["Eq. 15"]),
+          "the decimal logarithm of the ratio, from every term of the bound of the same images, "
+          "for models of the same seed",
         ),
       ),
     ),
