@@ -49,8 +49,8 @@ class Options:
   seeds: int | None = settings.setting(
     None,
     "number of models of each kind, with the seeds 0, 1, ...; unset: at --scale=small the seeds "
-    "11, 12 and 13, and more for claims that small differences decide; otherwise seed 0 alone, "
-    "with which claims stay undecided",
+    "11, 12 and 13, and further ones for claims 6, 8, 9 and 12; at other scales seed 0 alone, with "
+    "which claims stay undecided",
   )
   microbatches: int | None = settings.setting(
     None,

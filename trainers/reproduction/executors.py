@@ -33,10 +33,17 @@ LOGS = "logs"
 _TASK_MEMORY = 2 * 2**30
 _STOP_SECONDS = 120  # Enough for a training step and a checkpoint.
 _ERROR = 1  # The exit status of Python after an exception.
-# How libraries of linear algebra learn the number of their threads when they are loaded. With more
-# threads than cores, those of several workers wait for each other.
-_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _KILLED = 128 + signal.SIGKILL  # The exit status of a killed process, as shells report it.
+
+# What tells libraries, when they are loaded, how many threads to start. If all workers have more
+# threads than there are cores, the threads wait for each other.
+_THREADS = (
+  "OPENBLAS_NUM_THREADS",
+  "OMP_NUM_THREADS",
+  "MKL_NUM_THREADS",
+  "TF_NUM_INTRAOP_THREADS",
+  "TF_NUM_INTEROP_THREADS",
+)
 
 
 def run_command(name: str, arguments: Sequence[str]) -> int:
@@ -161,16 +168,17 @@ class ProcessPool(Executor):
 
   def __enter__(self) -> "ProcessPool":
     context = multiprocessing.get_context("spawn")
-    threads = max(1, host.cores() // self.count)
-    for _ in range(self.count):
-      ours, theirs = context.Pipe()
-      process = context.Process(target=_serve, args=(theirs, self._runner, threads), daemon=True)
-      # The worker imports NumPy before it can change its own environment.
-      with _environment(dict.fromkeys(_THREADS, str(threads))):
+    threads = str(max(1, host.cores() // self.count))
+    variables = dict.fromkeys(_THREADS, threads)
+    # A worker imports NumPy before it could change its own environment.
+    with _environment(variables | {"CUDA_VISIBLE_DEVICES": ""}):
+      for _ in range(self.count):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, self._runner), daemon=True)
         process.start()
-      theirs.close()
-      self._processes[ours] = process
-      self._idle.append(ours)
+        theirs.close()
+        self._processes[ours] = process
+        self._idle.append(ours)
     return self
 
   def __exit__(
@@ -208,26 +216,24 @@ def make(count: int, output: pathlib.Path) -> Executor:
 @contextlib.contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
   """Sets environment variables for the processes that are started in the block."""
-  before = dict(os.environ)
+  before = {name: os.environ.get(name) for name in variables}
   os.environ |= variables
   try:
     yield
   finally:
-    os.environ.clear()
-    os.environ |= before
+    for name, value in before.items():
+      if value is None:
+        del os.environ[name]
+      else:
+        os.environ[name] = value
 
 
-def _serve(orders: connection_lib.Connection, runner: Runner, threads: int) -> None:
+def _serve(orders: connection_lib.Connection, runner: Runner) -> None:
   """Runs the commands that the parent process sends, until it sends None."""
   os.setsid()
   threading.Thread(target=_exit_with_parent, daemon=True).start()
   # By default progress bars share a lock between processes, which `os._exit` would leave behind.
   tqdm.tqdm.set_lock(threading.RLock())
-  os.environ |= {
-    "CUDA_VISIBLE_DEVICES": "",
-    "TF_NUM_INTRAOP_THREADS": str(threads),
-    "TF_NUM_INTEROP_THREADS": str(threads),
-  }
   try:
     while order := orders.recv():
       name, arguments, log = order

@@ -60,7 +60,7 @@ def as_json(
     "scale": scale.name,
     "version": iddpm_tf.__version__,
     "seeds": list(scale.seeds),
-    "seeds_of_claims": {claim: list(seeds) for claim, seeds in scale.seeds_of_claims.items()},
+    "further_seeds": {claim: list(seeds) for claim, seeds in scale.further_seeds.items()},
     "precision": scale.precision,
     "features": scale.fid.features,
     "claims_not_judged_yet": unjudged,
@@ -94,8 +94,8 @@ def as_html(
   links = " ".join(f'<a href="#{page.escape(name)}">{page.escape(name)}</a>' for name in entries)
   data = page.escape(scale.likelihood_models.data)
   seeds = [", ".join(map(str, scale.seeds))]
-  for claim, more in scale.seeds_of_claims.items():
-    seeds.append(f"claim {claim}: {more[0]} to {more[-1]}")
+  for claim, further in scale.further_seeds.items():
+    seeds.append(f"parts of claim {claim}: also {', '.join(map(str, further))}")
   return page.document(
     f"iddpm_tf: the paper at scale {scale.name}",
     "\n".join(

@@ -31,12 +31,14 @@ def run_until_stopped(name: str, arguments: Sequence[str]) -> int:
   return 0
 
 
-def print_threads(name, arguments):
-  """Prints the threads of each library of linear algebra that NumPy and SciPy have loaded."""
+def print_threads(name: str, arguments: Sequence[str]) -> int:
+  """Prints the threads of the libraries of linear algebra, and what other libraries would take."""
   del name, arguments  # Not used.
   import scipy.linalg  # noqa: F401
   import threadpoolctl
 
   for library in threadpoolctl.threadpool_info():
-    print("threads", library["num_threads"])
+    print("NumPy and SciPy", library["num_threads"])
+  for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+    print(variable, os.environ[variable])
   return 0

@@ -110,7 +110,7 @@ def fid(name=None, changes=None):
 
 
 def sampling(name=None, changes=None, *, photos=None, mid_ddim=9.0, mid_hybrid=8.0):
-  """Returns what Figure 8 is judged by: FID at the end, what few steps lose, and mid-training.
+  """Returns what Figure 8 is judged by: FID at the end, its increases, and in mid-training.
 
   Args:
     name: a curve.
@@ -121,11 +121,11 @@ def sampling(name=None, changes=None, *, photos=None, mid_ddim=9.0, mid_hybrid=8
   """
   mid = {"L_simple, DDIM": {100: of_seeds(mid_ddim)}, "L_hybrid": {100: of_seeds(mid_hybrid)}}
   by_data = {"digits": fid(name, changes), "photos": fid(*(photos or ()))}
-  losses = {
+  increases = {
     data: {curve: by_steps[25] - by_steps[100] for curve, by_steps in curves.items()}
     for data, curves in by_data.items()
   }
-  return [by_data, losses, mid]
+  return [by_data, increases, mid]
 
 
 def spacings(*, ddim=None, hybrid=None):

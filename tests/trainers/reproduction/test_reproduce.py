@@ -164,20 +164,21 @@ def test_a_path_of_features_may_be_written_in_another_way(tmp_path, monkeypatch)
   assert json.loads((tmp_path / "r" / "scale.json").read_text())["features"] == "graph.pb"
 
 
-def test_claims_of_small_differences_have_more_seeds(tmp_path):
+def test_further_seeds_of_claims_are_said(tmp_path):
   assert run("--experiment=fig1", f"--output_dir={tmp_path}") == 0
   content = json.loads((tmp_path / "report.json").read_text())
   assert content["seeds"] == [11, 12, 13]
-  assert content["seeds_of_claims"]["6"] == [11, 12, 13, 14, 15, 16]
+  assert content["further_seeds"]["6"] == [14, 15, 16]
   page = html_page.Page((tmp_path / "report.html").read_text())
-  assert "Seeds 11, 12, 13; claim 6: 11 to 16; claim 8: 11 to 15;" in page.text
+  assert "Seeds 11, 12, 13; parts of claim 6: also 14, 15, 16; parts of" in page.text
 
 
 def test_seeds_that_chose_the_settings_are_said(tmp_path):
   assert run("--experiment=fig1", f"--output_dir={tmp_path}", "--seeds=4") == 0
   content = json.loads((tmp_path / "report.json").read_text())
-  assert (content["seeds"], content["seeds_of_claims"]) == ([0, 1, 2, 3], {})
+  assert (content["seeds"], content["further_seeds"]) == ([0, 1, 2, 3], {})
   page = html_page.Page((tmp_path / "report.html").read_text())
+  assert "Seeds 0, 1, 2, 3. iddpm_tf" in page.text
   assert "The verdicts of these seeds, 0, 1, 2, 3, are not independent." in page.text
 
 

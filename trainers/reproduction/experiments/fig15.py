@@ -56,11 +56,10 @@ class Figure15(base.Experiment):
         _evaluation(scale, curve, seed, steps)
         for curve in _CURVES
         for steps in num_steps
-        for seed in _seeds(scale, curve.row)
+        for seed in scale.seeds
       ),
-      *(_fair_evaluation(scale, seed) for seed in _seeds(scale, _HYBRID)),
       *(_mid_evaluation(scale, row, steps) for row in (_HYBRID, _SIMPLE) for steps in num_steps),
-      *(_full_evaluation(scale, seed) for seed in _seeds(scale, _HYBRID)),
+      *(task for of_seeds in _judging(scale).values() for task in of_seeds),
     ]
 
   def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
@@ -79,18 +78,11 @@ class Figure15(base.Experiment):
       figures=(
         sections.plot(
           lambda axis: _draw(axis, measured),
-          f"Bits/dim by the number of timesteps evaluated, {_averaged(scale)}.",
+          "Bits/dim by the number of timesteps evaluated, averaged over the seeds.",
         ),
       ),
-      tables=(_table(scale, measured),),
-      claims=(
-        judge(
-          strided=measured.nll[_HYBRID_STRIDED][num_steps.index(_CLAIMED)],
-          dense=measured.nll[_HYBRID_DENSE][num_steps.index(_CLAIMED)],
-          fair=measured.fair,
-          full=measured.full,
-        ),
-      ),
+      tables=(_table(num_steps, measured),),
+      claims=(judge(**measured.judging),),
     )
 
 
@@ -101,8 +93,12 @@ class _Measured(NamedTuple):
   # One number for each K. The schedule of Appendix E evaluates more than K timesteps.
   evaluated: Mapping[_Curve, Sequence[int]]
   mid: Mapping[scales.Row, Sequence[float]]  # In mid-training, one for each K.
-  full: np.ndarray  # [seeds], by all timesteps.
-  fair: np.ndarray  # [seeds], by as many strided timesteps as Appendix E's schedule evaluates.
+  judging: Mapping[str, np.ndarray]  # What claim 12 is judged by: see `judge`. [further seeds, too]
+  num_seeds: int  # Without the further ones.
+
+  def mean(self, choice: str) -> float:
+    """Returns the average of a choice of timesteps of `judging` over the seeds of the curves."""
+    return float(self.judging[choice][: self.num_seeds].mean())
 
 
 def _read(scale: scales.Scale, output: pathlib.Path) -> _Measured:
@@ -111,10 +107,7 @@ def _read(scale: scales.Scale, output: pathlib.Path) -> _Measured:
   nll = {
     curve: np.array(
       [
-        [
-          _evaluation(scale, curve, seed, k).score(output, "nll")
-          for seed in _seeds(scale, curve.row)
-        ]
+        [_evaluation(scale, curve, seed, k).score(output, "nll") for seed in scale.seeds]
         for k in num_steps
       ]
     )
@@ -131,11 +124,11 @@ def _read(scale: scales.Scale, output: pathlib.Path) -> _Measured:
     row: [_mid_evaluation(scale, row, k).score(output, "nll") for k in num_steps]
     for row in (_HYBRID, _SIMPLE)
   }
-  full, fair = (
-    np.array([evaluation(scale, seed).score(output, "nll") for seed in _seeds(scale, _HYBRID)])
-    for evaluation in (_full_evaluation, _fair_evaluation)
-  )
-  return _Measured(nll, evaluated, mid, full, fair)
+  judging = {
+    choice: np.array([task.score(output, "nll") for task in of_seeds])
+    for choice, of_seeds in _judging(scale).items()
+  }
+  return _Measured(nll, evaluated, mid, judging, len(scale.seeds))
 
 
 def _draw(axis: matplotlib.axes.Axes, measured: _Measured) -> None:
@@ -149,12 +142,12 @@ def _draw(axis: matplotlib.axes.Axes, measured: _Measured) -> None:
     timesteps = measured.evaluated[curve]
     axis.plot(timesteps, mid_values, "--", color=f"C{i}", linewidth=0.9, label=label)
   label = f"L_hybrid, all {_HYBRID.steps} steps"
-  axis.axhline(measured.full.mean(), color="0.4", linewidth=0.8, linestyle="--", label=label)
+  axis.axhline(measured.mean("full"), color="0.4", linewidth=0.8, linestyle="--", label=label)
   axis.set(xlabel="timesteps evaluated", ylabel="NLL (bits/dim)", xscale="log")
   axis.legend()
 
 
-def _table(scale: scales.Scale, measured: _Measured) -> sections.Table:
+def _table(num_steps: Sequence[int], measured: _Measured) -> sections.Table:
   """Returns the table of all values, by K."""
   rows: list[tuple[Any, ...]] = [
     (
@@ -163,11 +156,11 @@ def _table(scale: scales.Scale, measured: _Measured) -> sections.Table:
       *(float(values[i].mean()) for values in measured.nll.values()),
       *(values[i] for values in measured.mid.values()),
     )
-    for i, k in enumerate(scale.likelihood.num_steps)
+    for i, k in enumerate(num_steps)
   ]
   rows += [
-    (_FAIR, None, None, float(measured.fair.mean()), *[None] * 3),
-    (_HYBRID.steps, _HYBRID.steps, float(measured.full.mean()), *[None] * 4),
+    (_FAIR, None, None, measured.mean("fair"), *[None] * 3),
+    (_HYBRID.steps, _HYBRID.steps, measured.mean("full"), *[None] * 4),
   ]
   columns = (
     "K",
@@ -178,21 +171,8 @@ def _table(scale: scales.Scale, measured: _Measured) -> sections.Table:
   return sections.Table(
     columns,
     tuple(sorted(rows, key=lambda row: row[0])),
-    f"NLL (bits/dim), {_averaged(scale)}; in mid-training, of one seed.",
+    "NLL (bits/dim), averaged over the seeds; in mid-training, of one seed.",
   )
-
-
-def _seeds(scale: scales.Scale, row: scales.Row) -> tuple[int, ...]:
-  """Returns the seeds of a curve's models. L_hybrid has those that judge the claim."""
-  return scale.seeds_of(12) if row == _HYBRID else scale.seeds
-
-
-def _averaged(scale: scales.Scale) -> str:
-  """Returns what a caption says of the seeds."""
-  of_hybrid, of_simple = (len(_seeds(scale, row)) for row in (_HYBRID, _SIMPLE))
-  if of_hybrid == of_simple:
-    return "averaged over the seeds"
-  return f"averaged over {of_hybrid} seeds of L_hybrid and {of_simple} of L_simple"
 
 
 def _evaluation(scale: scales.Scale, curve: _Curve, seed: int, steps: int) -> tasks.EvaluationTask:
@@ -216,14 +196,17 @@ def _few_steps(
   )
 
 
-def _fair_evaluation(scale: scales.Scale, seed: int) -> tasks.EvaluationTask:
-  """Returns the evaluation by as many strided timesteps as Appendix E's schedule evaluates."""
-  return _evaluation(scale, _HYBRID_STRIDED, seed, _FAIR)
-
-
-def _full_evaluation(scale: scales.Scale, seed: int) -> tasks.EvaluationTask:
-  """Returns the evaluation by all timesteps, of the same images."""
-  return shared_tasks.terms(scale, scale.likelihood_models.training(_HYBRID, seed))
+def _judging(scale: scales.Scale) -> dict[str, list[tasks.EvaluationTask]]:
+  """Returns the evaluations of each seed that judge claim 12, by the choice of timesteps."""
+  seeds = scale.seeds_of(12)
+  return {
+    "strided": [_evaluation(scale, _HYBRID_STRIDED, seed, _CLAIMED) for seed in seeds],
+    "dense": [_evaluation(scale, _HYBRID_DENSE, seed, _CLAIMED) for seed in seeds],
+    "fair": [_evaluation(scale, _HYBRID_STRIDED, seed, _FAIR) for seed in seeds],
+    "full": [
+      shared_tasks.terms(scale, scale.likelihood_models.training(_HYBRID, seed)) for seed in seeds
+    ],
+  }
 
 
 def judge(

@@ -18,8 +18,8 @@ from trainers.reproduction.experiments import base
 
 _SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 _CLAIMED = 0.2  # The paper: "up to 20% of the reverse diffusion process".
-# At the small scale, the claim is judged by more samples and more seeds than the figure shows. All
-# samples take fewer steps, which leaves time for them.
+# At the small scale, the claim is judged by more samples and more seeds than the figure shows.
+# Fewer sampling steps make up for their time.
 _SMALL_SAMPLES, _SMALL_STEPS = 5000, 25
 
 
@@ -37,8 +37,8 @@ class Figure4(base.Experiment):
   def show(self, scale: scales.Scale, output: pathlib.Path) -> sections.Section:
     """Returns FID by the share that is skipped, and claim 6."""
     shown, judged = _shown(scale), _judged(scale)
-    fid = _scores(scale, output, shown, "fid")
-    of_judged = {score: _scores(scale, output, judged, score) for score in ("fid", "fid_infinity")}
+    fid = _scores(output, shown, "fid")
+    of_judged = {score: _scores(output, judged, score) for score in ("fid", "fid_infinity")}
     limits = of_judged["fid_infinity"]
 
     def draw(axis: matplotlib.axes.Axes) -> None:
@@ -62,9 +62,9 @@ class Figure4(base.Experiment):
       for share in (0.0, _CLAIMED)
     )
     return sections.Section(
-      f"FID on {scale.fid_models.data}: models trained with L_hybrid, T = 4000. Sampling uses "
-      f"{_num_steps(scale)} steps, of which the first ones are left out. These values can be "
-      "compared with each other, but not with the paper's. FID of few samples is too large; the "
+      f"FID on {scale.fid_models.data}: models trained with L_hybrid, T = 4000. The first ones of "
+      "the sampling steps are left out. The values of a table can be compared with each other, but "
+      "not with the paper's. FID of few samples is too large; the "
       "claim is judged by FID of infinitely many samples, to which it is extrapolated (Chong & "
       "Forsyth, 2020).",
       figures=(sections.plot(draw, f"FID by the fraction that is skipped, {_about(shown)}."),),
@@ -92,12 +92,14 @@ class _Evaluations(NamedTuple):
 
   Attributes:
     shares: the shares.
+    num_steps: the number of sampling steps, with those that are skipped.
     seeds: the seeds of the models.
     num_samples: the samples of each FID.
     by_schedule: the evaluation of each seed, by the noise schedule.
   """
 
   shares: Sequence[float]
+  num_steps: int
   seeds: Sequence[int]
   num_samples: int
   by_schedule: Mapping[str, Sequence[tasks.EvaluationTask]]
@@ -111,18 +113,25 @@ class _Evaluations(NamedTuple):
 def _shown(scale: scales.Scale) -> _Evaluations:
   """Returns the evaluations by all shares: of all seeds, at the small scale of the first one."""
   seeds = scale.seeds if scale.has_paper_models else scale.seeds[:1]
-  return _evaluations(scale, "skipping", _SHARES, seeds, scale.fid.num_samples)
+  num_steps, num_samples = scale.fid.default_steps, scale.fid.num_samples
+  return _evaluations(scale, "skipping", _SHARES, num_steps, seeds, num_samples)
 
 
 def _judged(scale: scales.Scale) -> _Evaluations:
   """Returns the evaluations that judge the claim."""
   if scale.has_paper_models:
     return _shown(scale)
-  return _evaluations(scale, "skipping_judged", (0.0, _CLAIMED), scale.seeds_of(6), _SMALL_SAMPLES)
+  shares, seeds = (0.0, _CLAIMED), scale.seeds_of(6)
+  return _evaluations(scale, "skipping_judged", shares, _SMALL_STEPS, seeds, _SMALL_SAMPLES)
 
 
 def _evaluations(
-  scale: scales.Scale, kind: str, shares: Sequence[float], seeds: Sequence[int], num_samples: int
+  scale: scales.Scale,
+  kind: str,
+  shares: Sequence[float],
+  num_steps: int,
+  seeds: Sequence[int],
+  num_samples: int,
 ) -> _Evaluations:
   by_schedule = {
     row.schedule: [
@@ -130,7 +139,7 @@ def _evaluations(
         scale,
         kind,
         scale.fid_models.training(row, seed),
-        [_sampler(scale, share) for share in shares],
+        [_sampler(num_steps, share) for share in shares],
         ("--fid_infinity",),
         num_samples=num_samples,
       )
@@ -138,14 +147,16 @@ def _evaluations(
     ]
     for row in (scales.COSINE_HYBRID, scales.LINEAR_HYBRID)
   }
-  return _Evaluations(shares, seeds, num_samples, by_schedule)
+  return _Evaluations(shares, num_steps, seeds, num_samples, by_schedule)
 
 
 def _scores(
-  scale: scales.Scale, output: pathlib.Path, evaluations: _Evaluations, score: str
+  output: pathlib.Path, evaluations: _Evaluations, score: str
 ) -> dict[str, dict[float, np.ndarray]]:
   """Returns `{schedule: {share: score of each seed}}`."""
-  names = {share: tasks.result_name(_sampler(scale, share)) for share in evaluations.shares}
+  names = {
+    share: tasks.result_name(_sampler(evaluations.num_steps, share)) for share in evaluations.shares
+  }
   return {
     schedule: {
       share: np.array([task.score(output, score, name) for task in of_seeds])
@@ -159,18 +170,13 @@ def _about(evaluations: _Evaluations) -> str:
   """Returns what a caption says of the evaluations."""
   seeds = ", ".join(map(str, evaluations.seeds))
   noun = "seed" if len(evaluations.seeds) == 1 else "averaged over the seeds"
-  return f"of {evaluations.num_samples:,} samples, {noun} {seeds}"
+  return f"of {evaluations.num_samples:,} samples by {evaluations.num_steps} steps, {noun} {seeds}"
 
 
-def _sampler(scale: scales.Scale, share: float) -> str:
+def _sampler(num_steps: int, share: float) -> str:
   """Returns the sampler that skips a share of its steps."""
-  sampler = f"ancestral:{_num_steps(scale)}"
+  sampler = f"ancestral:{num_steps}"
   return f"{sampler}:skip{share}" if share else sampler
-
-
-def _num_steps(scale: scales.Scale) -> int:
-  """Returns the number of sampling steps, with those that are skipped."""
-  return scale.fid.default_steps if scale.has_paper_models else _SMALL_STEPS
 
 
 def judge(fid: Mapping[str, Mapping[float, np.ndarray]]) -> claims.Claim:

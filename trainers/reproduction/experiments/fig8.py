@@ -36,7 +36,7 @@ CURVES = {
   _BETA_TILDE: Curve(scales.COSINE_SIMPLE, "ancestral", ("--fixed_variance=fixed_small",)),
   DDIM: Curve(scales.COSINE_SIMPLE, "ddim"),
 }
-_LOSING = (HYBRID, _BETA, _BETA_TILDE)  # The curves of which it is judged how much they lose.
+_INCREASING = (HYBRID, _BETA, _BETA_TILDE)  # Claim 9 compares how much FID of these increases.
 _ENOUGH = 100  # The number of steps that is near-optimal (section 4).
 _FEW = 50  # DDIM is better with fewer steps than these (section 4).
 _SAME_SEED = "FID of infinitely many samples, of models of the same seed"
@@ -58,8 +58,8 @@ class Figure8(base.Experiment):
       *(
         task
         for models in _all_models(scale)
-        for name in _LOSING
-        for task in _losses(scale, name, models)
+        for name in _INCREASING
+        for task in _judging_increase(scale, name, models)
       ),
       *(
         evaluation(scale, name, training(scale.fid_models, name, seed), mid=True)
@@ -78,9 +78,9 @@ class Figure8(base.Experiment):
       }
       for score in ("fid", "fid_infinity")
     )
-    # {data: {curve: loss of each seed}}
-    losses_by_data = {
-      models.data: {name: _lost(scale, output, name, models) for name in _LOSING}
+    # {data: {curve: increase of each seed}}
+    increases_by_data = {
+      models.data: {name: _increase(scale, output, name, models) for name in _INCREASING}
       for models in _all_models(scale)
     }
     # {curve: {number of steps: FID}}
@@ -127,7 +127,7 @@ class Figure8(base.Experiment):
         ),
         _table(mid, f"FID on {scale.fid_models.data} in mid-training, seed {scale.seeds[0]}."),
       ),
-      claims=judge(limits_by_data, losses_by_data, mid_limits),
+      claims=judge(limits_by_data, increases_by_data, mid_limits),
     )
 
 
@@ -156,6 +156,12 @@ def _about(scale: scales.Scale) -> str:
       f"Claims 9 and 10 are judged by models of {models.data}, too, after {models.train_steps:,} "
       f"training steps; their FID compares other features ({', '.join(models.fid_flags)}), so that "
       "it cannot be compared with the FID above. "
+    )
+  if further := scale.seeds_of(9)[len(scale.seeds) :]:
+    text += (
+      f"For claim 9, the increase of FID on {first.data} from {_ENOUGH} to {_fewest(scale)} steps "
+      f"has the further seeds {', '.join(map(str, further))}, which the figure and the tables do "
+      "not have. "
     )
   if scale.fid.most_steps < 4000:
     text += f"L_hybrid with {scale.fid.most_steps:,} steps stands for all 4,000 timesteps. "
@@ -189,38 +195,31 @@ def _evaluations(scale: scales.Scale, models: scales.Models) -> list[tasks.Evalu
   ]
 
 
-def _losses(scale: scales.Scale, name: str, models: scales.Models) -> list[tasks.EvaluationTask]:
-  """Returns the evaluations of each seed that judge how much FID a curve loses with few steps.
+def _judging_increase(
+  scale: scales.Scale, name: str, models: scales.Models
+) -> list[tasks.EvaluationTask]:
+  """Returns the evaluations of each seed that judge how much FID increases with few steps.
 
-  The models of FID have more seeds than the figure shows. Those are evaluated with two numbers of
-  steps only.
+  The models of the further seeds are evaluated with two numbers of steps only.
   """
-  judged = (min(scale.fid.num_steps), _ENOUGH)
+  seeds = scale.seeds_of(9) if models == scale.fid_models else scale.seeds
   return [
-    evaluation(
-      scale,
-      name,
-      training(models, name, seed),
-      models,
-      num_steps=None if seed in scale.seeds else judged,
+    evaluation(scale, name, training(models, name, seed), models)
+    if seed in scale.seeds
+    else evaluation(
+      scale, name, training(models, name, seed), models, num_steps=(_fewest(scale), _ENOUGH)
     )
-    for seed in (scale.seeds_of(9) if models == scale.fid_models else scale.seeds)
+    for seed in seeds
   ]
 
 
-def _lost(
+def _increase(
   scale: scales.Scale, output: pathlib.Path, name: str, models: scales.Models
 ) -> np.ndarray:
   """Returns the increase of FID from `_ENOUGH` to the fewest steps, of each seed."""
-  few, enough = (
-    tasks.result_name(sampler(name, steps)) for steps in (min(scale.fid.num_steps), _ENOUGH)
-  )
-  return np.array(
-    [
-      task.score(output, "fid_infinity", few) - task.score(output, "fid_infinity", enough)
-      for task in _losses(scale, name, models)
-    ]
-  )
+  few, enough = (tasks.result_name(sampler(name, steps)) for steps in (_fewest(scale), _ENOUGH))
+  scores = [task.scores(output, "fid_infinity") for task in _judging_increase(scale, name, models)]
+  return np.array([of_seed[few] - of_seed[enough] for of_seed in scores])
 
 
 def evaluation(
@@ -240,15 +239,20 @@ def evaluation(
     training: the training of the model.
     models: the models to which it belongs; None for those of FID.
     mid: whether to evaluate the model in mid-training.
-    num_steps: the numbers of steps; None for those of the curve.
+    num_steps: the numbers of steps, for an evaluation with some of those of the curve only.
   """
   curve = CURVES[name]
   models = models or scale.fid_models
+  kind = "_".join([curve.sampler, *(flag.partition("=")[2] for flag in curve.flags)])
+  if num_steps is None:
+    num_steps = _num_steps(scale, name, mid=mid)
+  else:
+    kind += "_by_" + "_and_".join(map(str, num_steps))
   return shared_tasks.fid(
     scale,
-    "_".join([curve.sampler, *(flag.partition("=")[2] for flag in curve.flags)]),
+    kind,
     shared_tasks.mid_training(training) if mid else training,
-    [sampler(name, steps) for steps in num_steps or _num_steps(scale, name, mid=mid)],
+    [sampler(name, steps) for steps in num_steps],
     (*curve.flags, "--fid_infinity", *models.fid_flags),
   )
 
@@ -299,6 +303,11 @@ def _of_seeds(
   return {steps: np.array([values[steps] for values in by_seed]) for steps in by_seed[0]}
 
 
+def _fewest(scale: scales.Scale) -> int:
+  """Returns the smallest number of steps."""
+  return min(scale.fid.num_steps)
+
+
 def _num_steps(scale: scales.Scale, name: str, *, mid: bool = False) -> tuple[int, ...]:
   """Returns the numbers of steps of a curve. L_hybrid has also the one that stands for all."""
   most = {scale.fid.most_steps} if name == HYBRID and not mid else set()
@@ -312,7 +321,7 @@ def sampler(name: str, steps: int) -> str:
 
 def judge(
   fid_by_data: Mapping[str, Mapping[str, Mapping[int, np.ndarray]]],
-  losses_by_data: Mapping[str, Mapping[str, np.ndarray]],
+  increases_by_data: Mapping[str, Mapping[str, np.ndarray]],
   mid: Mapping[str, Mapping[int, np.ndarray]],
 ) -> tuple[claims.Claim, ...]:
   """Judges claims 9, 10 and 21.
@@ -320,7 +329,8 @@ def judge(
   Args:
     fid_by_data: `{data: {curve: {number of steps: FID of each seed}}}`. The first data judge all
       claims, and others judge claims 9 and 10, too.
-    losses_by_data: `{data: {curve: FID with few steps minus that with 100, of each seed}}`.
+    increases_by_data: `{data: {curve: FID by the fewest steps minus that by 100, of each seed}}`.
+      There may be more seeds than in `fid_by_data`.
     mid: FID of the first data in mid-training, of L_hybrid and of DDIM.
   """
   fid = next(iter(fid_by_data.values()))
@@ -334,7 +344,7 @@ def judge(
       tuple(
         part
         for data, start in starts.items()
-        for part in _near_optimal(start, fid_by_data[data], losses_by_data[data])
+        for part in _near_optimal(start, fid_by_data[data], increases_by_data[data])
       ),
     ),
     claims.Claim(
@@ -371,7 +381,7 @@ def judge(
 def _near_optimal(
   start: str,
   fid: Mapping[str, Mapping[int, np.ndarray]],
-  losses: Mapping[str, np.ndarray],
+  increases: Mapping[str, np.ndarray],
 ) -> tuple[claims.Part, ...]:
   """Returns the parts of claim 9 of one kind of data, whose statements begin with `start`."""
   few, most = min(fid[HYBRID]), max(fid[HYBRID])
@@ -385,8 +395,8 @@ def _near_optimal(
     *(
       claims.paired(
         f"{start}{name}, loses more than L_hybrid",
-        losses[name],
-        losses[HYBRID],
+        increases[name],
+        increases[HYBRID],
         f"the increase of FID from {_ENOUGH} to {few} steps, minus that of L_hybrid of the same "
         "seed",
       )
