@@ -93,7 +93,8 @@ def as_html(
   claims = dict.fromkeys(claim for entry in entries.values() for claim in entry.section.claims)
   links = " ".join(f'<a href="#{page.escape(name)}">{page.escape(name)}</a>' for name in entries)
   data = page.escape(scale.likelihood_models.data)
-  seeds = [", ".join(map(str, scale.seeds))]
+  noun = "Seed" if len(scale.seeds) == 1 else "Seeds"
+  seeds = [f"{noun} {', '.join(map(str, scale.seeds))}"]
   for claim, further in scale.further_seeds.items():
     seeds.append(f"parts of claim {claim}: also {', '.join(map(str, further))}")
   return page.document(
@@ -101,7 +102,7 @@ def as_html(
     "\n".join(
       [
         "<h1>Improved Denoising Diffusion Probabilistic Models, reproduced</h1>",
-        f'<p class="about">Scale {page.escape(scale.name)}: {data}. Seeds '
+        f'<p class="about">Scale {page.escape(scale.name)}: {data}. '
         f"{'; '.join(seeds)}. iddpm_tf {page.escape(iddpm_tf.__version__)}. "
         f"{page.escape(scale.about)}</p>"
         f"<nav>{links}</nav>",
