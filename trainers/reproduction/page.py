@@ -84,10 +84,12 @@ def table(content: sections.Table) -> str:
 
 
 def _cell(value: str | int | float | None, digits: int) -> str:
-  """Returns a cell's content; a dash for None."""
+  """Returns a cell's content: a dash for None, and large numbers without decimals."""
   if value is None:
     return "–"
-  return f"{value:.{digits}f}" if isinstance(value, float) else escape(value)
+  if not isinstance(value, float):
+    return escape(value)
+  return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.{digits}f}"
 
 
 def claims_table(claims: Iterable[claims_lib.Claim]) -> str:

@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 from cycler import cycler
 import matplotlib
+from matplotlib import axis as axis_lib
 from matplotlib import figure as figure_lib
+from matplotlib import ticker
 
 from trainers.reproduction import claims as claims_lib
 
@@ -98,10 +100,24 @@ def plot(
     figure = figure_lib.Figure(figsize=(width * columns, height), layout="constrained")
     axes = figure.subplots(1, columns, squeeze=False)
     draw(*axes[0])
+    for drawn in axes[0]:
+      _label_short_logarithmic_axis(drawn.xaxis)
+      _label_short_logarithmic_axis(drawn.yaxis)
     buffer = io.BytesIO()
     # Without the version of Matplotlib, the same numbers give the same file.
     figure.savefig(buffer, format="png", dpi=144, metadata={"Software": None})
   return Figure(buffer.getvalue(), caption)
+
+
+def _label_short_logarithmic_axis(axis: axis_lib.Axis) -> None:
+  """Labels an axis of few decades by plain numbers: powers of ten alone are too few."""
+  low, high = sorted(axis.get_view_interval())
+  if axis.get_scale() != "log" or high >= 1000 * low or low < 1e-3 or high > 1e5:
+    return
+  multiples = (1, 2, 5) if high >= 10 * low else (1, 1.5, 2, 3, 4, 5, 7)
+  axis.set_major_locator(ticker.LogLocator(subs=multiples))
+  axis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+  axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def image_grid(path: pathlib.Path, caption: str) -> Figure:

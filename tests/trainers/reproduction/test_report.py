@@ -4,9 +4,11 @@ import dataclasses
 import re
 
 import numpy as np
+import pytest
 
 from tests.trainers.reproduction import html_page
 from trainers.reproduction import claims
+from trainers.reproduction import page as page_lib
 from trainers.reproduction import records
 from trainers.reproduction import report
 from trainers.reproduction import scales
@@ -45,3 +47,34 @@ def test_all_texts_are_escaped(tmp_path):
 def test_the_same_numbers_give_the_same_picture():
   figures = [sections.plot(lambda axis: axis.plot(np.arange(5.0)), "a") for _ in range(2)]
   assert figures[0] == figures[1] and figures[0].png.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+  "values, labels",
+  [
+    ([25, 409], ["50", "100", "200"]),
+    ([3.4, 7.1], ["4", "5", "7"]),
+    ([0.9, 400], ["1", "2", "5", "10", "20", "50", "100", "200", "500"]),
+  ],
+)
+def test_a_short_logarithmic_axis_has_plain_numbers(values, labels):
+  drawn = []
+
+  def draw(axis):
+    axis.plot(values, values)
+    axis.set(xscale="log", yscale="log")
+    drawn.append(axis)
+
+  sections.plot(draw, "a")
+  for axis in (drawn[0].xaxis, drawn[0].yaxis):
+    low, high = axis.get_view_interval()
+    ticks = zip(axis.get_majorticklocs(), axis.get_majorticklabels())
+    assert [label.get_text() for place, label in ticks if low <= place <= high] == labels
+    assert not any(label.get_text() for label in axis.get_minorticklabels())
+
+
+def test_large_numbers_of_a_table_have_no_decimals():
+  table = page_lib.table(
+    sections.Table(("a",), ((36465437.04,), (0.55219,), (12345,)), "a", digits=3)
+  )
+  assert ">36,465,437<" in table and ">0.552<" in table and ">12345<" in table

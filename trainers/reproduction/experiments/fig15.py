@@ -79,6 +79,7 @@ class Figure15(base.Experiment):
         sections.plot(
           lambda axis: _draw(axis, measured),
           "Bits/dim by the number of timesteps evaluated, averaged over the seeds.",
+          width=8.0,
         ),
       ),
       tables=(_table(num_steps, measured),),
@@ -144,7 +145,7 @@ def _draw(axis: matplotlib.axes.Axes, measured: _Measured) -> None:
   label = f"L_hybrid, all {_HYBRID.steps} steps"
   axis.axhline(measured.mean("full"), color="0.4", linewidth=0.8, linestyle="--", label=label)
   axis.set(xlabel="timesteps evaluated", ylabel="NLL (bits/dim)", xscale="log")
-  axis.legend()
+  axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def _table(num_steps: Sequence[int], measured: _Measured) -> sections.Table:
