@@ -84,12 +84,10 @@ def table(content: sections.Table) -> str:
 
 
 def _cell(value: str | int | float | None, digits: int) -> str:
-  """Returns a cell's content: a dash for None, and large numbers without decimals."""
+  """Returns a cell's content; a dash for None."""
   if value is None:
     return "–"
-  if not isinstance(value, float):
-    return escape(value)
-  return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.{digits}f}"
+  return _decimal(value, f".{digits}f") if isinstance(value, float) else escape(value)
 
 
 def claims_table(claims: Iterable[claims_lib.Claim]) -> str:
@@ -150,9 +148,12 @@ def verdict(text: str) -> str:
 
 def _number(value: float | None) -> str:
   """Returns a number with four digits, or without decimals if it is large; a dash for None."""
-  if value is None:
-    return "–"
-  return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
+  return "–" if value is None else _decimal(value, ".4g")
+
+
+def _decimal(value: float, small: str) -> str:
+  """Returns a number in the format `small`, or without decimals from 1,000 on."""
+  return format(value, ",.0f" if abs(value) >= 1000 else small)
 
 
 def commands(lines: Sequence[str], time: records.Time) -> str:

@@ -119,11 +119,11 @@ class _GrowingReport:
     report.write(self._output, self._scale, entries, self._unjudged())
 
   def _entry(self, name: str) -> report.Entry:
-    tasks = self._tasks[name]
+    tasks = tasks_lib.with_commands(self._tasks[name], self._output)
     return report.Entry(
       self._experiments[name].title,
       self._sections[name],
-      tasks_lib.command_lines(tasks, self._output, self._data_flags),
+      [tasks_lib.command_line(task, self._output, self._data_flags) for task in tasks],
       records.time_of(self._output, (task.name for task in tasks)),
     )
 

@@ -54,7 +54,7 @@ class Table(NamedTuple):
     columns: the heads of the columns.
     rows: strings and numbers, and None for an empty cell.
     caption: the caption.
-    digits: the digits after the point of numbers that are floats.
+    digits: the digits after the point of floats below 1,000; larger ones have none.
   """
 
   columns: tuple[str, ...]
@@ -101,18 +101,22 @@ def plot(
     axes = figure.subplots(1, columns, squeeze=False)
     draw(*axes[0])
     for drawn in axes[0]:
-      _label_short_logarithmic_axis(drawn.xaxis)
-      _label_short_logarithmic_axis(drawn.yaxis)
+      _label_plainly(drawn.xaxis)
+      _label_plainly(drawn.yaxis)
     buffer = io.BytesIO()
     # Without the version of Matplotlib, the same numbers give the same file.
     figure.savefig(buffer, format="png", dpi=144, metadata={"Software": None})
   return Figure(buffer.getvalue(), caption)
 
 
-def _label_short_logarithmic_axis(axis: axis_lib.Axis) -> None:
-  """Labels an axis of few decades by plain numbers: powers of ten alone are too few."""
+def _label_plainly(axis: axis_lib.Axis) -> None:
+  """Labels a logarithmic axis by 1, 2, 5 and so on, where powers of ten would be few.
+
+  Other axes stay as they are: linear ones, those of three decades or more, and those whose numbers
+  are too long without an exponent.
+  """
   low, high = sorted(axis.get_view_interval())
-  if axis.get_scale() != "log" or high >= 1000 * low or low < 1e-3 or high > 1e5:
+  if axis.get_scale() != "log" or high >= 1000 * low or low < 0.001 or high > 100_000:
     return
   multiples = (1, 2, 5) if high >= 10 * low else (1, 1.5, 2, 3, 4, 5, 7)
   axis.set_major_locator(ticker.LogLocator(subs=multiples))

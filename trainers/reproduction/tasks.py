@@ -311,14 +311,10 @@ def arguments(task: Task, output: pathlib.Path, data_flags: Sequence[str]) -> tu
   return *task.arguments(output), *(() if isinstance(task, SamplingTask) else data_flags)
 
 
-def command_lines(
-  tasks: Iterable[Task], output: pathlib.Path, data_flags: Sequence[str] = ()
-) -> list[str]:
-  """Returns the command lines of tasks, without those that have nothing to do."""
+def with_commands(tasks: Iterable[Task], output: pathlib.Path) -> list[Task]:
+  """Returns the tasks that have a command to run: a model in mid-training that is kept has none."""
   return [
-    command_line(task, output, data_flags)
-    for task in tasks
-    if not (isinstance(task, MidTrainingTask) and task.is_kept(output))
+    task for task in tasks if not (isinstance(task, MidTrainingTask) and task.is_kept(output))
   ]
 
 

@@ -77,7 +77,7 @@ def test_a_model_in_mid_training_is_a_checkpoint_of_the_whole_training(tmp_path)
     f"--model_dir={tmp_path}/models/small_seed0",
     "--step=8",
   )
-  assert tasks_lib.command_lines([mid], tmp_path) == []
+  assert tasks_lib.with_commands([whole, mid], tmp_path) == [whole]
 
 
 def test_a_folder_without_the_checkpoint_trains_the_model_in_mid_training(tmp_path):
@@ -86,8 +86,8 @@ def test_a_folder_without_the_checkpoint_trains_the_model_in_mid_training(tmp_pa
   mid = shared_tasks.mid_training(whole)
   finish(whole, tmp_path, 20)
   assert not mid.is_done(tmp_path)
-  (line,) = tasks_lib.command_lines([mid], tmp_path)
-  assert line == (
+  assert tasks_lib.with_commands([whole, mid], tmp_path) == [whole, mid]
+  assert tasks_lib.command_line(mid, tmp_path) == (
     "python -m trainers.train --flagfile=configs/digits.flags --seed=0 --train_steps=8 "
     f"--model_dir={tmp_path}/models/small_mid_seed0"
   )
