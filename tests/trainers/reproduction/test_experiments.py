@@ -196,6 +196,11 @@ def test_table_5_has_ours_where_the_scale_has_two_sizes(content):
   assert cifar10.claims[0].verdict == "undecided"
 
 
+def test_the_time_of_an_experiment_that_was_not_interrupted_is_whole(content):
+  """Models in mid-training, of Figures 8 and 15, have no time of their own."""
+  assert all(entry["time"]["is_whole"] for entry in content.values())
+
+
 def test_pages_of_samples_have_a_grid_for_each_choice(tmp_path):
   grids = {"fig9": 1, "fig18": 5, "fig30": 2, "table5": 2}
   assert run.run([*grids], SMALL, tmp_path, make_executor=make_executor) == 0
